@@ -1,0 +1,3 @@
+module github.com/openimds/openimds
+
+go 1.26
