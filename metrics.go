@@ -1,0 +1,71 @@
+package openimds
+
+import (
+	"context"
+	"time"
+)
+
+// The metrics that the guest side counts, per instance. The names of the first two are AWS's (EC2
+// user guide, "CloudWatch metrics for your instances"); of them Lightsail knows only the first.
+const (
+	// MetricNoToken counts requests that succeeded without a session token: IMDSv1.
+	MetricNoToken = "MetadataNoToken"
+	// MetricNoTokenRejected counts requests without a token that were refused because tokens are
+	// required or the endpoint is disabled.
+	MetricNoTokenRejected = "MetadataNoTokenRejected"
+	// MetricTokenRequests counts session tokens given out.
+	MetricTokenRequests = "MetadataTokenRequests"
+	// MetricWithToken counts requests that succeeded with a session token: IMDSv2.
+	MetricWithToken = "MetadataWithToken"
+)
+
+// Metrics returns the names of all counted metrics.
+func Metrics() []string {
+	return []string{MetricNoToken, MetricNoTokenRejected, MetricTokenRequests, MetricWithToken}
+}
+
+// MetricPeriod is the length of one sample of a metric. Samples are aligned to the Unix epoch.
+const MetricPeriod = 5 * time.Minute
+
+// MetricPoint is what the samples of one period come to. A sample's value is the number of requests
+// counted in its MetricPeriod; a running instance has a sample of zero where nothing was counted, a
+// stopped one has none.
+type MetricPoint struct {
+	// Start of the period, aligned to a multiple of the period since the Unix epoch.
+	Start time.Time
+	// Sum, Min and Max of the samples' values.
+	Sum, Min, Max float64
+	// Samples is how many there are, at least 1: a period without samples makes no point.
+	Samples int
+}
+
+// MetricHistory reads what was counted.
+type MetricHistory interface {
+	// Points returns the points of a metric of an instance whose Start is not before start and is
+	// before end, in ascending order. The period is a multiple of a minute; samples exist only at
+	// multiples of [MetricPeriod], so a shorter period yields points only there, and one that is no
+	// multiple of it sums the samples that begin in it. What was counted up to now in the sample that
+	// is under way is included. An instance or metric that nothing is known of has no points, without
+	// error.
+	Points(ctx context.Context, instanceID, metric string, start, end time.Time, period time.Duration) ([]MetricPoint, error)
+}
+
+// Caller is who used an instance's metadata service, as far as its requests tell.
+type Caller struct {
+	// Source is the address that the requests came from.
+	Source string
+	// UserAgent is what the requests called themselves; cut to a bound, never trusted.
+	UserAgent string
+	// PathGroup is the part of the table of categories that was asked for ("meta-data/iam", "user-data").
+	PathGroup string
+	// Counts since FirstSeen, by metric name ([Metrics]); a missing name is zero.
+	Counts              map[string]int64
+	FirstSeen, LastSeen time.Time
+}
+
+// CallerList reads who called.
+type CallerList interface {
+	// Callers returns the callers of an instance that were seen at or after since, the latest first;
+	// how many are remembered is bounded. An instance that nobody called has none, without error.
+	Callers(ctx context.Context, instanceID string, since time.Time) ([]Caller, error)
+}
