@@ -1,6 +1,7 @@
 package openimds
 
 import (
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"time"
@@ -77,6 +78,8 @@ type Instance struct {
 	NICs         []NIC         `json:"nics"`
 	BlockDevices []BlockDevice `json:"blockDevices"`
 	PublicKeys   []PublicKey   `json:"publicKeys,omitempty"`
+	// ManagedKeys are keys that somebody pushed for a moment: managed-ssh-keys/active-keys/USER.
+	ManagedKeys []ManagedKey `json:"managedKeys,omitempty"`
 	// UserData is served as it is, byte for byte; at most MaxUserData bytes.
 	UserData []byte `json:"userData,omitempty"`
 	Tags     []Tag  `json:"tags,omitempty"`
@@ -157,6 +160,14 @@ type PublicKey struct {
 	Key  string `json:"key"`
 }
 
+// ManagedKey is what managed-ssh-keys/active-keys/USER holds until it expires, as EC2 Instance Connect
+// leaves it there for a minute after a push. Lines are served as they are.
+type ManagedKey struct {
+	User  string    `json:"user"`
+	Lines string    `json:"lines"`
+	Until time.Time `json:"until"`
+}
+
 // Tag is a key and a value, in the order in which they were given.
 type Tag struct {
 	Key   string `json:"key"`
@@ -215,10 +226,13 @@ type Secret []byte
 
 const redacted = "[secret]"
 
-// String hides the secret from fmt.
+// Format hides the secret from fmt, whatever the verb: %d would print the bytes past String.
+func (Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(redacted)) }
+
+// String hides the secret from whoever asks for a text.
 func (Secret) String() string { return redacted }
 
-// GoString hides the secret from %#v.
+// GoString hides the secret from whoever asks for Go syntax.
 func (Secret) GoString() string { return redacted }
 
 // LogValue hides the secret from log/slog.
