@@ -1,0 +1,259 @@
+// Package agent carries what the store says to the serving side of this host: it watches the
+// instances that are served here, hands each change to its seat, and marks it applied once the seat
+// obeys it.
+package agent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/openimds/openimds"
+)
+
+// Seat is the place where one instance is served. Set makes the next request see the instance; nil
+// means that it is no more. A Set that fails leaves what was there.
+type Seat interface {
+	Set(in *openimds.Instance) error
+}
+
+// Marker completes changes: it is told the revision of the record that a seat now obeys.
+type Marker interface {
+	MarkApplied(ctx context.Context, name string, revision int64) error
+}
+
+// Config is what an [Agent] works with.
+type Config struct {
+	Store  openimds.Store
+	Marker Marker
+	Log    *slog.Logger
+}
+
+// Agent keeps seats in step with the store. When the store is away the seats keep what they have.
+type Agent struct {
+	cfg   Config
+	mu    sync.Mutex
+	seats map[string]*served
+	// unmarked are the revisions that seats obey but the service has not been told of; wake says that
+	// there are some.
+	unmarked map[string]int64
+	wake     chan struct{}
+	// Contact and revision of the last word from the store.
+	contact  time.Time
+	revision int64
+}
+
+// served is a seat and the revision that it obeys.
+type served struct {
+	seat     Seat
+	revision int64
+}
+
+// New makes an agent without seats.
+func New(cfg Config) *Agent {
+	return &Agent{cfg: cfg, seats: map[string]*served{}, unmarked: map[string]int64{}, wake: make(chan struct{}, 1)}
+}
+
+// Seat gives the named instance a place on this host and fills it before it returns, so that a
+// listener opened afterwards never answers for an instance that is not there yet.
+func (a *Agent) Seat(ctx context.Context, name string, seat Seat) error {
+	s := &served{seat: seat}
+	a.mu.Lock()
+	a.seats[name] = s
+	a.mu.Unlock()
+	_, err := a.fill(ctx, name, s)
+	return err
+}
+
+// Unseat takes an instance from this host; its seat is emptied.
+func (a *Agent) Unseat(name string) error {
+	a.mu.Lock()
+	s := a.seats[name]
+	delete(a.seats, name)
+	a.mu.Unlock()
+	if s == nil {
+		return nil
+	}
+	return s.seat.Set(nil)
+}
+
+// Health tells when the store was last heard of, and the revision then.
+func (a *Agent) Health() (contact time.Time, revision int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.contact, a.revision
+}
+
+// Run follows the store until the context ends.
+func (a *Agent) Run(ctx context.Context) {
+	var marking sync.WaitGroup
+	marking.Go(func() { a.mark(ctx) })
+	defer marking.Wait()
+	for backoff := 50 * time.Millisecond; ctx.Err() == nil; {
+		started := time.Now()
+		err := a.follow(ctx)
+		if ctx.Err() != nil || errors.Is(err, openimds.ErrStoreClosed) {
+			return
+		}
+		if errors.Is(err, openimds.ErrCompacted) {
+			a.cfg.Log.Info("the watch fell behind the store's history; listing again")
+			continue
+		}
+		if time.Since(started) > time.Minute {
+			backoff = 50 * time.Millisecond
+		}
+		a.cfg.Log.Warn("the store cannot be followed; serving the last known options", "error", err, "retry", backoff)
+		// Jitter, so that the hosts of a fleet do not all come back at the same moment.
+		select {
+		case <-ctx.Done():
+		case <-time.After(backoff/2 + rand.N(backoff)):
+		}
+		backoff = min(2*backoff, 5*time.Second)
+	}
+}
+
+// follow fills all seats and then keeps them in step until the watch ends.
+func (a *Agent) follow(ctx context.Context) error {
+	a.mu.Lock()
+	seats := make(map[string]*served, len(a.seats))
+	for name, s := range a.seats {
+		seats[name] = s
+	}
+	a.mu.Unlock()
+	// Watch from before the first read: what is then seen twice is recognised by its revision.
+	page, err := a.cfg.Store.List(ctx, openimds.Range{Prefix: openimds.InstancePrefix, Limit: 1})
+	if err != nil {
+		return err
+	}
+	watch := a.cfg.Store.Watch(openimds.InstancePrefix, page.Revision)
+	for name, s := range seats {
+		if _, err := a.fill(ctx, name, s); err != nil {
+			return err
+		}
+	}
+	a.heard(page.Revision)
+	for {
+		events, err := watch.Next(ctx)
+		if err != nil {
+			return err
+		}
+		for _, e := range events {
+			a.apply(e)
+		}
+		a.heard(events[len(events)-1].Revision)
+	}
+}
+
+func (a *Agent) heard(revision int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.contact, a.revision = time.Now(), revision
+}
+
+// fill reads the instance of one seat from the store.
+func (a *Agent) fill(ctx context.Context, name string, s *served) (found bool, err error) {
+	r, err := a.cfg.Store.Get(ctx, openimds.InstancePrefix+name)
+	if errors.Is(err, openimds.ErrNoRecord) {
+		return false, a.seatAs(s, name, nil, 0)
+	}
+	if err != nil {
+		return false, err
+	}
+	a.apply(openimds.Event{Key: r.Key, Value: r.Value, Revision: r.Revision})
+	return true, nil
+}
+
+// apply carries out one change, if it concerns a seat here.
+func (a *Agent) apply(e openimds.Event) {
+	name := strings.TrimPrefix(e.Key, openimds.InstancePrefix)
+	a.mu.Lock()
+	s := a.seats[name]
+	a.mu.Unlock()
+	if s == nil {
+		return
+	}
+	var in *openimds.Instance
+	if e.Value != nil {
+		var err error
+		in, err = openimds.DecodeInstance(openimds.Record{Key: e.Key, Value: e.Value, Revision: e.Revision})
+		if err != nil {
+			// Not the defaults, which are permissive: what was last known to be right stays.
+			a.cfg.Log.Error("an instance's record cannot be read; serving its last good copy", "instance", name, "error", err)
+			return
+		}
+	}
+	if err := a.seatAs(s, name, in, e.Revision); err != nil {
+		a.cfg.Log.Error("a change cannot be carried out; serving what was there", "instance", name, "error", err)
+		return
+	}
+	if in != nil && in.Options.State == openimds.OptionsPending {
+		a.toMark(name, e.Revision)
+	}
+}
+
+// seatAs sets the seat, unless it already obeys a later revision.
+func (a *Agent) seatAs(s *served, name string, in *openimds.Instance, revision int64) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.seats[name] != s || revision != 0 && revision < s.revision {
+		return nil
+	}
+	if err := s.seat.Set(in); err != nil {
+		return err
+	}
+	s.revision = revision
+	return nil
+}
+
+// toMark notes that the service is to be told of a revision; a later one takes its place.
+func (a *Agent) toMark(name string, revision int64) {
+	a.mu.Lock()
+	a.unmarked[name] = max(revision, a.unmarked[name])
+	a.mu.Unlock()
+	select {
+	case a.wake <- struct{}{}:
+	default:
+	}
+}
+
+// mark tells the service what is applied. It has a goroutine of its own, because the store's disk
+// must not delay the next change, and as many writers as make use of the store's shared commits.
+func (a *Agent) mark(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.wake:
+		}
+		a.mu.Lock()
+		batch := a.unmarked
+		a.unmarked = map[string]int64{}
+		a.mu.Unlock()
+		var writers sync.WaitGroup
+		places := make(chan struct{}, 64)
+		var failed atomic.Bool
+		for name, revision := range batch {
+			places <- struct{}{}
+			writers.Go(func() {
+				defer func() { <-places }()
+				if err := a.cfg.Marker.MarkApplied(ctx, name, revision); err != nil && ctx.Err() == nil {
+					a.cfg.Log.Warn("an applied change could not be marked; trying again", "instance", name, "error", err)
+					failed.Store(true)
+					a.toMark(name, revision)
+				}
+			})
+		}
+		writers.Wait()
+		if failed.Load() {
+			select {
+			case <-ctx.Done():
+			case <-time.After(time.Second):
+			}
+		}
+	}
+}

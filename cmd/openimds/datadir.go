@@ -1,0 +1,49 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+)
+
+// Files of the data directory.
+const (
+	storeFile       = "openimds.db"
+	credentialsFile = "credentials"
+)
+
+// defaultDataDir is where a user's state belongs (XDG Base Directory Specification).
+func defaultDataDir() (string, error) {
+	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "openimds"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		u, uerr := user.Current()
+		if uerr != nil || u.HomeDir == "" {
+			return "", errors.New("this user has no home directory; say where to keep the data with --data-dir DIR")
+		}
+		home = u.HomeDir
+	}
+	return filepath.Join(home, ".local", "state", "openimds"), nil
+}
+
+// openDataDir makes the data directory, if it is not there, for this user only.
+func openDataDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		if errors.Is(err, fs.ErrExist) || errors.Is(err, errNotDir) {
+			return fmt.Errorf("the data directory %s is in the way of a file; choose another with --data-dir DIR", dir)
+		}
+		return fmt.Errorf("cannot make the data directory: %w; choose another with --data-dir DIR", err)
+	}
+	// Find out now whether it can be written: later, the first lost write would be the report.
+	probe, err := os.CreateTemp(dir, ".probe-*")
+	if err != nil {
+		return fmt.Errorf("cannot write to the data directory: %w; choose another with --data-dir DIR", err)
+	}
+	_ = probe.Close()
+	return os.Remove(probe.Name())
+}

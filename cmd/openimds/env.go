@@ -1,0 +1,52 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// newEnv makes "openimds env": lines for a shell that point AWS's clients at this installation.
+func newEnv() *cobra.Command {
+	var c serveConfig
+	cmd := &cobra.Command{
+		Use:   "env",
+		Short: "Print shell lines that point AWS clients at openimds",
+		Long: `Print shell lines that point AWS clients at openimds:
+
+  eval "$(openimds env)"
+
+The settings are those of "openimds serve", from the same flags, environment variables and file.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := c.settle(cmd.Flags()); err != nil {
+				return err
+			}
+			credentials, err := filepath.Abs(filepath.Join(c.dataDir, credentialsFile))
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), `export AWS_EC2_METADATA_SERVICE_ENDPOINT=%s
+export AWS_ENDPOINT_URL_LIGHTSAIL=%s
+export AWS_SHARED_CREDENTIALS_FILE=%s
+export AWS_DEFAULT_REGION=%s
+`, quote("http://"+c.imdsListen[0]+"/"), quote("http://"+c.apiListen), quote(credentials), quote(c.region))
+			return err
+		},
+	}
+	c.addFlags(cmd.Flags())
+	return cmd
+}
+
+// quote makes a word that a shell reads as it is.
+func quote(s string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/:.-_", r)
+	}
+	if s != "" && strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}

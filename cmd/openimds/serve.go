@@ -1,0 +1,360 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/agent"
+	"github.com/openimds/openimds/boltstore"
+	"github.com/openimds/openimds/credentials"
+	"github.com/openimds/openimds/imds"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+const (
+	defaultIMDSListen = "127.0.0.1:1338"
+	defaultAPIListen  = "127.0.0.1:1339"
+	defaultRegion     = "us-east-1"
+)
+
+// shutdownTime is how long answers under way may take after Ctrl-C.
+const shutdownTime = 5 * time.Second
+
+// serveConfig is what "openimds serve" is told.
+type serveConfig struct {
+	dataDir         string
+	imdsListen      []string
+	apiListen       string
+	defaultInstance string
+	rate            float64
+	burst           int
+	connections     int
+	allowHosts      []string
+	region          string
+	accountID       string
+	readyFile       string
+	logFormat       string
+	logLevel        string
+}
+
+func (c *serveConfig) addFlags(f *pflag.FlagSet) {
+	f.StringVar(&c.dataDir, "data-dir", "", "where to keep the data (default: $XDG_STATE_HOME/openimds, else ~/.local/state/openimds)")
+	f.StringSliceVar(&c.imdsListen, "imds-listen", []string{defaultIMDSListen}, "`address` of the guest side for callers on this machine; repeatable")
+	f.StringVar(&c.apiListen, "api-listen", defaultAPIListen, "`address` of the control API")
+	f.StringVar(&c.defaultInstance, "default-instance", "demo", "`name` of the instance that the callers of --imds-listen are; made on the first start")
+	f.Float64Var(&c.rate, "guest-rate", 1000, "requests a second of one instance; 0: no limit")
+	f.IntVar(&c.burst, "guest-burst", 2000, "requests at once of one instance, above its rate")
+	f.IntVar(&c.connections, "guest-connections", 256, "connections at once of one instance; 0: no limit")
+	f.StringSliceVar(&c.allowHosts, "allow-host", nil, "further DNS `name` that guests may use in Host; repeatable")
+	f.StringVar(&c.region, "region", defaultRegion, "region of this installation")
+	f.StringVar(&c.accountID, "account-id", "123456789012", "account id of this installation")
+	f.StringVar(&c.readyFile, "ready-file", "", "`file` to write the addresses to, once both sides answer")
+	f.StringVar(&c.logFormat, "log-format", "text", "form of the log on standard error: text or json")
+	f.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
+	f.String("config", "", "YAML `file` with settings, named as the flags are")
+}
+
+// settle completes the settings and refuses those that cannot work, before anything is touched.
+func (c *serveConfig) settle(f *pflag.FlagSet) error {
+	if err := settle(f); err != nil {
+		return err
+	}
+	if c.dataDir == "" {
+		var err error
+		if c.dataDir, err = defaultDataDir(); err != nil {
+			return err
+		}
+	}
+	if len(c.imdsListen) == 0 {
+		return usagef("--imds-listen: give at least one address")
+	}
+	for _, addr := range append([]string{c.apiListen}, c.imdsListen...) {
+		if _, _, err := net.SplitHostPort(addr); err != nil {
+			return usagef("listen address %q is not of the form host:port", addr)
+		}
+	}
+	if err := openimds.ValidateName(c.defaultInstance); err != nil {
+		return usagef("--default-instance: %w", err)
+	}
+	if c.rate < 0 || c.burst < 0 || c.connections < 0 {
+		return usagef("--guest-rate, --guest-burst and --guest-connections cannot be negative; 0 is no limit")
+	}
+	if c.rate > 0 && c.burst == 0 {
+		return usagef("--guest-burst must be at least 1 while there is a --guest-rate")
+	}
+	for _, name := range c.allowHosts {
+		if strings.ContainsAny(name, ":/@ *") || name == "" {
+			return usagef("--allow-host %q is not a DNS name; give it without scheme, port or wildcard", name)
+		}
+	}
+	if err := c.service().Validate(); err != nil {
+		return usageError{err}
+	}
+	_, err := c.logger(io.Discard)
+	return err
+}
+
+func (c *serveConfig) service() openimds.ServiceConfig {
+	return openimds.ServiceConfig{Region: c.region, AccountID: c.accountID}
+}
+
+func (c *serveConfig) logger(w io.Writer) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.logLevel)); err != nil {
+		return nil, usagef("--log-level must be debug, info, warn or error, not %q", c.logLevel)
+	}
+	options := &slog.HandlerOptions{Level: level}
+	switch c.logFormat {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, options)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, options)), nil
+	}
+	return nil, usagef("--log-format must be text or json, not %q", c.logFormat)
+}
+
+func newServe() *cobra.Command {
+	var c serveConfig
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the metadata service and its control API",
+		Long: `Run the metadata service and its control API until Ctrl-C.
+
+Each flag is also an environment variable (OPENIMDS_ and its name in capitals, dashes as
+underscores; lists with commas) and a key of the --config file. A flag beats the environment, and
+the environment beats the file.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := c.settle(cmd.Flags()); err != nil {
+				return err
+			}
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			context.AfterFunc(ctx, stop) // a second Ctrl-C ends the program at once
+			log, err := c.logger(cmd.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			s := &server{cfg: c, log: log}
+			defer s.close()
+			if err := s.open(ctx); err != nil {
+				return err
+			}
+			if _, err := io.WriteString(cmd.OutOrStdout(), s.welcome()); err != nil {
+				return err
+			}
+			return s.serve(ctx)
+		},
+	}
+	c.addFlags(cmd.Flags())
+	return cmd
+}
+
+// server is one running installation.
+type server struct {
+	cfg      serveConfig
+	log      *slog.Logger
+	store    openimds.Store
+	service  *openimds.Service
+	instance *openimds.Instance
+	agent    *agent.Agent
+	guests   *imds.Server
+	guest    *imds.Guest
+	imdsL    []net.Listener
+	apiL     net.Listener
+	api      *http.Server
+}
+
+// open brings up everything that can fail, so that a start that cannot succeed changes nothing.
+func (s *server) open(ctx context.Context) error {
+	if err := openDataDir(s.cfg.dataDir); err != nil {
+		return err
+	}
+	store, err := boltstore.Open(filepath.Join(s.cfg.dataDir, storeFile))
+	if err != nil {
+		return err
+	}
+	s.store = store
+	s.service = openimds.NewService(s.store, s.cfg.service())
+	if s.instance, err = s.service.EnsureInstance(ctx, s.cfg.defaultInstance); err != nil {
+		if openimds.KindOf(err) == openimds.NotFound {
+			return fmt.Errorf("--default-instance: %w", err)
+		}
+		return err
+	}
+	s.guests = imds.NewServer(imds.Config{
+		Rate:        s.cfg.rate,
+		Burst:       s.cfg.burst,
+		Connections: s.cfg.connections,
+		AllowHosts:  s.cfg.allowHosts,
+		Credentials: credentials.Generated{},
+		Log:         s.log,
+	})
+	s.agent = agent.New(agent.Config{Store: s.store, Marker: s.service, Log: s.log})
+	s.guest = s.guests.NewGuest()
+	if err := s.agent.Seat(ctx, s.instance.Name, s.guest); err != nil {
+		return err
+	}
+	return s.listen(ctx)
+}
+
+func (s *server) listen(ctx context.Context) error {
+	for _, addr := range s.cfg.imdsListen {
+		open, err := imds.Listen(ctx, addr)
+		if err != nil {
+			return cannotListen("--imds-listen", addr, err)
+		}
+		for _, l := range open {
+			s.imdsL = append(s.imdsL, l)
+		}
+	}
+	l, err := net.Listen("tcp", s.cfg.apiListen)
+	if err != nil {
+		return cannotListen("--api-listen", s.cfg.apiListen, err)
+	}
+	s.apiL = l
+	return nil
+}
+
+func cannotListen(flag, addr string, err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("cannot listen on %s: another program does; stop it or choose another address with %s", addr, flag)
+	}
+	if errors.Is(err, os.ErrPermission) {
+		return fmt.Errorf("cannot listen on %s: this user may not; choose a port above 1023 with %s or run as root", addr, flag)
+	}
+	return fmt.Errorf("cannot listen on %s: %w; choose another address with %s", addr, err, flag)
+}
+
+// welcome is what a person reads after the start.
+func (s *server) welcome() string {
+	first := s.imdsL[0].Addr()
+	return fmt.Sprintf(`openimds %s serves the instance %q (%s)
+  guest side   http://%s/latest/meta-data/
+  control API  http://%s/
+  data         %s
+  stop         Ctrl-C
+`, version, s.instance.Name, s.instance.ID, first, s.apiL.Addr(), s.cfg.dataDir)
+}
+
+// serve answers both sides until the context ends or one of them fails.
+func (s *server) serve(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var running sync.WaitGroup
+	defer running.Wait()
+	for _, l := range s.imdsL {
+		running.Go(func() {
+			if err := s.guests.Serve(l, s.guest); !errors.Is(err, imds.ErrServerClosed) {
+				cancel(fmt.Errorf("the guest side on %s failed: %w", l.Addr(), err))
+			}
+		})
+	}
+	s.api = newAPIServer(s)
+	running.Go(func() {
+		if err := s.api.Serve(s.apiL); !errors.Is(err, http.ErrServerClosed) {
+			cancel(fmt.Errorf("the control API failed: %w", err))
+		}
+	})
+	agentCtx, stopAgent := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopAgent()
+	running.Go(func() { s.agent.Run(agentCtx) })
+	if err := s.writeReadyFile(); err != nil {
+		cancel(err)
+	}
+	<-ctx.Done()
+	s.log.Info("stopping")
+	deadline, done := context.WithTimeout(context.Background(), shutdownTime)
+	defer done()
+	var stopping sync.WaitGroup
+	stopping.Go(func() {
+		if err := s.guests.Shutdown(deadline); err != nil {
+			s.log.Warn("some guests' answers were cut off", "error", err)
+		}
+	})
+	stopping.Go(func() {
+		if err := s.api.Shutdown(deadline); err != nil {
+			s.log.Warn("some control requests were cut off", "error", err)
+			_ = s.api.Close()
+		}
+	})
+	stopping.Wait()
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
+}
+
+// writeReadyFile tells scripts that both sides answer, and where. It appears whole or not at all.
+func (s *server) writeReadyFile() error {
+	if s.cfg.readyFile == "" {
+		return nil
+	}
+	var text strings.Builder
+	for _, l := range s.imdsL {
+		fmt.Fprintf(&text, "imds=%s\n", l.Addr())
+	}
+	fmt.Fprintf(&text, "api=%s\n", s.apiL.Addr())
+	temp := s.cfg.readyFile + ".tmp"
+	err := os.WriteFile(temp, []byte(text.String()), 0o644)
+	if err == nil {
+		err = os.Rename(temp, s.cfg.readyFile)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot write --ready-file: %w", err)
+	}
+	return nil
+}
+
+func (s *server) close() {
+	for _, l := range s.imdsL {
+		_ = l.Close()
+	}
+	if s.apiL != nil {
+		_ = s.apiL.Close()
+	}
+	if s.store != nil {
+		if err := s.store.Close(); err != nil {
+			s.log.Error("the store did not close cleanly", "error", err)
+		}
+	}
+}
+
+// newAPIServer makes the server of the operator's side.
+func newAPIServer(s *server) *http.Server {
+	mux := http.NewServeMux()
+	ok := func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") }
+	mux.HandleFunc("GET /healthz", ok)
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		ctx, done := context.WithTimeout(r.Context(), time.Second)
+		defer done()
+		if _, err := s.store.List(ctx, openimds.Range{Prefix: openimds.InstancePrefix, Limit: 1}); err != nil {
+			http.Error(w, "the store does not answer", http.StatusServiceUnavailable)
+			return
+		}
+		ok(w, r)
+	})
+	return &http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      60 * time.Second,
+		IdleTimeout:       60 * time.Second,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+}

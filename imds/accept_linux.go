@@ -1,0 +1,138 @@
+package imds
+
+import (
+	"errors"
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// accept serves most connections in one step, without a goroutine or a timer: the listener defers
+// them until their request is there (see [Listen]), so that accept, read, write and close are all
+// that a request costs. Whatever cannot be done at once is left to [Server.converse].
+func (s *Server) accept(l net.Listener, g *Guest) error {
+	tcp, ok := l.(*net.TCPListener)
+	if !ok {
+		return s.acceptWaiting(l, g)
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return err
+	}
+	overIPv6 := isIPv6(tcp.Addr())
+	w := newWorkspace()
+	for pause := time.Duration(0); ; {
+		fd, err := acceptNow(raw)
+		if err != nil {
+			if !passingErrno(err) {
+				return err
+			}
+			if errors.Is(err, unix.ECONNABORTED) || errors.Is(err, unix.EINTR) {
+				continue
+			}
+			pause = s.pauseAccepting(pause, err)
+			continue
+		}
+		pause = 0
+		if !g.enter() {
+			_ = unix.Close(fd)
+			continue
+		}
+		w = s.serveNow(fd, g, overIPv6, w)
+	}
+}
+
+// acceptNow waits for a connection and returns its descriptor.
+func acceptNow(raw syscall.RawConn) (fd int, err error) {
+	var errno unix.Errno
+	werr := raw.Read(func(lfd uintptr) bool {
+		var n uintptr
+		// Without room for the peer's address: the listener says who is asking.
+		n, _, errno = unix.Syscall6(unix.SYS_ACCEPT4, lfd, 0, 0, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
+		fd = int(n)
+		return errno != unix.EAGAIN
+	})
+	if werr != nil {
+		return -1, werr
+	}
+	if errno != 0 {
+		return -1, errno
+	}
+	return fd, nil
+}
+
+// passingErrno says whether an accept error can end by itself; accept(2) lists them.
+func passingErrno(err error) bool {
+	for _, e := range []error{
+		unix.EINTR, unix.ECONNABORTED, unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM, unix.EPERM,
+		unix.ENETDOWN, unix.EPROTO, unix.ENOPROTOOPT, unix.EHOSTDOWN, unix.ENONET, unix.EHOSTUNREACH,
+		unix.EOPNOTSUPP, unix.ENETUNREACH,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// serveNow answers the request of a fresh connection if it is there and the answer fits into the
+// socket's buffer. It returns the workspace for the next one.
+func (s *Server) serveNow(fd int, g *Guest, overIPv6 bool, w *workspace) *workspace {
+	n, err := unix.Read(fd, w.in)
+	if n == 0 && err == nil {
+		g.leave()
+		_ = unix.Close(fd)
+		return w
+	}
+	if err != nil {
+		n = 0
+	}
+	x, complete := g.respond(w.in[:n], overIPv6, w)
+	if !complete {
+		s.hand(fd, g, func(c net.Conn) { s.converse(c, g, n, w) })
+		return newWorkspace()
+	}
+	sent := 0
+	if len(x.out) > 0 && (x.hopLimit == 0 || setHopLimitFD(fd, overIPv6, x.hopLimit) == nil) {
+		sent, err = unix.Write(fd, x.out)
+		if sent < len(x.out) && (err == nil || errors.Is(err, unix.EAGAIN)) || x.linger {
+			x.out, x.hopLimit = x.out[max(sent, 0):], 0
+			s.hand(fd, g, func(c net.Conn) { s.finish(c, g, x, w) })
+			return newWorkspace()
+		}
+	}
+	g.leave()
+	_ = unix.Close(fd)
+	return w
+}
+
+// hand passes a descriptor on to a goroutine that may wait on it.
+func (s *Server) hand(fd int, g *Guest, serve func(net.Conn)) {
+	f := os.NewFile(uintptr(fd), "guest")
+	c, err := net.FileConn(f)
+	_ = f.Close() // FileConn has its own descriptor of it
+	if err != nil {
+		g.leave()
+		return
+	}
+	s.serving.Add(1)
+	go serve(c)
+}
+
+// finish sends what is left of an answer.
+func (s *Server) finish(c net.Conn, g *Guest, x exchange, w *workspace) {
+	defer s.serving.Done()
+	defer g.leave()
+	g.track(c)
+	defer g.untrack(c)
+	defer func() { _ = c.Close() }()
+	defer workspaces.Put(w)
+	if len(x.out) == 0 {
+		linger(c)
+		return
+	}
+	s.send(c, x)
+}

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package imds
+
+import "net"
+
+func (s *Server) accept(l net.Listener, g *Guest) error { return s.acceptWaiting(l, g) }

@@ -1,0 +1,199 @@
+package imds
+
+import (
+	"bytes"
+	"time"
+
+	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/metadata"
+	"github.com/openimds/openimds/session"
+)
+
+// Headers of the token endpoint.
+const (
+	tokenPath  = "/latest/api/token"
+	allowToken = "OPTIONS, PUT"
+	allowData  = "GET, HEAD, OPTIONS"
+)
+
+// call says what a request was to those who count who still speaks version 1.
+type call uint8
+
+// state is what one instance's guest is served from. It is made whole and never changed.
+type state struct {
+	instance    *openimds.Instance
+	sealer      *session.Sealer
+	credentials openimds.CredentialSource
+	signatures  metadata.Signatures
+	allowHosts  map[string]bool
+}
+
+// answer decides the answer to a request whose head could be read. It touches nothing but its
+// arguments: no clock, no socket, no disk.
+func (s *state) answer(r *request, now time.Time, w *workspace) response {
+	path, authority, ok := splitTarget(r.target)
+	if status := s.refuseHost(r, authority); status != 0 {
+		return empty(status)
+	}
+	if s.instance.Options.Endpoint != openimds.EndpointEnabled {
+		resp := empty(403)
+		if r.tokenCount == 0 && (r.method == methodGet || r.method == methodHead) {
+			resp.call = callNoTokenRejected
+		}
+		return resp
+	}
+	if r.expect {
+		return page(417)
+	}
+	switch r.method {
+	case methodPut:
+		return s.putToken(r, path, now, w)
+	case methodGet, methodHead:
+		if !ok {
+			return page(404)
+		}
+		return s.get(r, path, now, w)
+	case methodOptions:
+		if !ok {
+			return notAllowed(allowData)
+		}
+		resp := empty(200)
+		resp.allow = allowOf(path)
+		return resp
+	}
+	return notAllowed(allowOf(path))
+}
+
+func (s *state) refuseHost(r *request, authority []byte) int {
+	if status := hostStatus(r.host, s.allowHosts); status != 0 {
+		return status
+	}
+	return hostStatus(authority, s.allowHosts)
+}
+
+// allowOf names the methods of a path. The token's path counts only as it is documented: another
+// spelling of it gives no token, so it is none.
+func allowOf(path []byte) string {
+	if string(path) == tokenPath {
+		return allowToken
+	}
+	return allowData
+}
+
+func notAllowed(allow string) response {
+	resp := empty(405)
+	resp.allow = allow
+	return resp
+}
+
+// putToken answers PUT. Nothing but the one documented path gives a token, and nothing that came
+// through a proxy or from a web page: X-Forwarded-For is what an open proxy adds, Origin what a
+// browser does.
+func (s *state) putToken(r *request, path []byte, now time.Time, w *workspace) response {
+	resp := empty(0)
+	resp.call = callTokenRefused
+	switch {
+	case string(path) != tokenPath:
+		if !isVersionedTokenPath(path) {
+			return notAllowed(allowData)
+		}
+		resp.status = 403
+	case r.forwarded, r.origin:
+		resp.status = 403
+	default:
+		ttl := parseTTL(r)
+		if ttl == 0 {
+			resp.status = 400
+			return resp
+		}
+		resp.status, resp.ttl, resp.call = 200, ttl, callTokenIssued
+		resp.body = s.sealer.Append(w.token[:0], ttl, now, &w.scratch)
+	}
+	return resp
+}
+
+// isVersionedTokenPath recognises /VERSION/api/token, which AWS forbids rather than not knows.
+func isVersionedTokenPath(path []byte) bool {
+	version, ok := bytes.CutSuffix(path, []byte("/api/token"))
+	return ok && len(version) > 1 && version[0] == '/' && bytes.IndexByte(version[1:], '/') < 0
+}
+
+// parseTTL returns the seconds that a token is asked for, or 0 if that is missing, given twice, not
+// plain digits, or out of range.
+func parseTTL(r *request) int {
+	if r.ttlCount != 1 || len(r.ttl) == 0 || len(r.ttl) > 5 {
+		return 0
+	}
+	n := 0
+	for _, c := range r.ttl {
+		if !isDigit(c) {
+			return 0
+		}
+		n = n*10 + int(c-'0')
+	}
+	if n < session.MinTTL || n > session.MaxTTL {
+		return 0
+	}
+	return n
+}
+
+// get answers GET and HEAD.
+func (s *state) get(r *request, raw []byte, now time.Time, w *workspace) response {
+	path, ok := cleanPath(w.path[:0], raw)
+	w.path = path
+	if !ok {
+		return empty(400)
+	}
+	if string(path) == tokenPath[1:] {
+		return notAllowed(allowToken)
+	}
+	left, status := s.authorize(r, now, w)
+	if status != 0 {
+		resp := empty(status)
+		if r.tokenCount == 0 {
+			resp.call = callNoTokenRejected
+		} else {
+			resp.call = callWithToken
+		}
+		return resp
+	}
+	view := metadata.View{Instance: s.instance, Now: now, V2: left > 0, Credentials: s.credentials, Identity: s.signatures}
+	item, found := metadata.Get(&view, string(path))
+	resp := page(404)
+	if found {
+		resp = response{status: 200, contentType: item.ContentType, modified: item.Modified, body: item.Body}
+	}
+	resp.ttl = left
+	switch {
+	case left > 0:
+		resp.call = callWithToken
+	case found:
+		resp.call = callNoToken
+	default:
+		resp.call = callNoTokenMissed
+	}
+	return resp
+}
+
+// authorize returns what is left of the session in seconds, 0 for a request of version 1, or the
+// status of a refusal. A token header, be it empty, makes a request one of version 2: it must open,
+// also where tokens are optional.
+func (s *state) authorize(r *request, now time.Time, w *workspace) (left, status int) {
+	if r.tokenCount == 0 {
+		if s.instance.Options.Tokens == openimds.TokensOptional {
+			return 0, 0
+		}
+		return 0, 401
+	}
+	if r.forwarded {
+		return 0, 403
+	}
+	if r.tokenCount > 1 {
+		return 0, 401
+	}
+	left, err := s.sealer.Open(r.token, now, &w.scratch)
+	if err != nil {
+		return 0, 401
+	}
+	return left, 0
+}

@@ -1,0 +1,12 @@
+package imds
+
+const (
+	callOther call = iota
+	callTokenIssued
+	callTokenRefused
+	callWithToken
+	callNoToken
+	callNoTokenRejected
+	callNoTokenMissed
+	callThrottled
+)

@@ -1,0 +1,96 @@
+package imds
+
+import (
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/session"
+	"golang.org/x/time/rate"
+)
+
+// Guest is the serving side of one instance: what it is served from, and the limits that keep it
+// from harming others. Nothing in it is shared with another guest.
+type Guest struct {
+	server *Server
+	state  atomic.Pointer[state]
+	limit  *rate.Limiter // nil: no limit
+	active atomic.Int64  // connections at once
+
+	mu    sync.Mutex
+	conns map[net.Conn]struct{} // those that did not come and go in one step
+}
+
+// NewGuest makes a guest that answers nobody until [Guest.Set] gives it an instance.
+func (s *Server) NewGuest() *Guest {
+	g := &Guest{server: s, conns: map[net.Conn]struct{}{}}
+	if s.cfg.Rate > 0 {
+		g.limit = rate.NewLimiter(rate.Limit(s.cfg.Rate), s.cfg.Burst)
+	}
+	return g
+}
+
+// Set makes the guest's next request see the instance, and only it. nil or an instance that does
+// not run: connections are closed without an answer, those that are open too.
+//
+// A failure leaves the guest as it was: it never becomes more permissive.
+func (g *Guest) Set(in *openimds.Instance) error {
+	if in == nil || in.State != openimds.StateRunning {
+		g.state.Store(nil)
+		g.closeConns()
+		return nil
+	}
+	sealer, err := session.NewSealer(in.TokenKey, in.ID)
+	if err != nil {
+		return err
+	}
+	old := g.state.Swap(&state{
+		instance:    in,
+		sealer:      sealer,
+		credentials: g.server.cfg.Credentials,
+		signatures:  g.server.cfg.Signatures,
+		allowHosts:  g.server.allowHosts,
+	})
+	// Connections opened by an earlier instance at this place must not read this one's data.
+	if old != nil && old.instance.ID != in.ID {
+		g.closeConns()
+	}
+	return nil
+}
+
+// enter admits a connection, or says that the guest has too many.
+func (g *Guest) enter() bool {
+	n := g.active.Add(1)
+	if limit := g.server.cfg.Connections; limit > 0 && n > int64(limit) {
+		g.active.Add(-1)
+		return false
+	}
+	return true
+}
+
+func (g *Guest) leave() { g.active.Add(-1) }
+
+// admit takes a request from the guest's bucket.
+func (g *Guest) admit(now time.Time) bool { return g.limit == nil || g.limit.AllowN(now, 1) }
+
+func (g *Guest) track(c net.Conn) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.conns[c] = struct{}{}
+}
+
+func (g *Guest) untrack(c net.Conn) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.conns, c)
+}
+
+func (g *Guest) closeConns() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for c := range g.conns {
+		_ = c.Close() // its goroutine sees the error
+	}
+}

@@ -1,0 +1,318 @@
+// Package imds is the guest side: it speaks the metadata service's protocol, byte for byte as the
+// Nitro generation of EC2 and Lightsail does, with one instance on each listener.
+//
+// What decides an answer (request.go, path.go, answer.go) works on values and knows no socket;
+// response.go gives the answer its bytes; server.go and the accept files move them. AWS closes the
+// connection after each answer, so there is no second request to parse, and bodies are never read.
+package imds
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/metadata"
+	"github.com/openimds/openimds/session"
+)
+
+// How long a guest may take. A client of this service needs microseconds.
+const (
+	headTimeout  = 5 * time.Second
+	writeTimeout = 5 * time.Second
+	// lingerTimeout and lingerBytes bound how much of an unread body is thrown away, so that closing
+	// does not reset the connection under an answer that is still on its way.
+	lingerTimeout = time.Second
+	lingerBytes   = 256 << 10
+)
+
+// Config is what a [Server] serves with. The limits are per guest; 0 is no limit.
+type Config struct {
+	Rate        float64 // requests a second
+	Burst       int     // requests at once, above the rate
+	Connections int     // connections at once
+	// AllowHosts are DNS names that guests may use in Host besides AWS's own.
+	AllowHosts  []string
+	Credentials openimds.CredentialSource
+	Signatures  metadata.Signatures
+	// Now is the clock; nil: time.Now.
+	Now func() time.Time
+	Log *slog.Logger
+}
+
+// Server answers guests. Make guests with [Server.NewGuest] and serve each on its listeners.
+type Server struct {
+	cfg        Config
+	allowHosts map[string]bool
+	date       atomic.Pointer[dateText]
+
+	mu        sync.Mutex
+	closing   bool
+	listeners map[net.Listener]*Guest
+	serving   sync.WaitGroup // connections that did not come and go in one step
+}
+
+// NewServer makes a server that serves nobody yet.
+func NewServer(cfg Config) *Server {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{
+		cfg:        cfg,
+		listeners:  map[net.Listener]*Guest{},
+		allowHosts: map[string]bool{"instance-data.ec2.internal": true},
+	}
+	for _, name := range cfg.AllowHosts {
+		s.allowHosts[strings.ToLower(strings.TrimSuffix(name, "."))] = true
+	}
+	return s
+}
+
+// ErrServerClosed is returned by [Server.Serve] after [Server.Shutdown].
+var ErrServerClosed = errors.New("the metadata server was shut down")
+
+// Serve answers the connections of l as those of one guest until l fails or is closed. The listener
+// says who is asking; nothing in a request can change that.
+func (s *Server) Serve(l net.Listener, g *Guest) error {
+	s.mu.Lock()
+	if s.closing {
+		s.mu.Unlock()
+		return ErrServerClosed
+	}
+	s.listeners[l] = g
+	s.mu.Unlock()
+	err := s.accept(l, g)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.listeners, l)
+	if s.closing {
+		return ErrServerClosed
+	}
+	return err
+}
+
+// Shutdown stops accepting, drops connections that have not sent a request, and waits for the
+// answers under way until the context ends.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	s.closing = true
+	guests := map[*Guest]bool{}
+	for l, g := range s.listeners {
+		_ = l.Close() // its Serve returns
+		guests[g] = true
+	}
+	s.mu.Unlock()
+	for g := range guests {
+		g.mu.Lock()
+		for c := range g.conns {
+			_ = c.SetReadDeadline(time.Now())
+		}
+		g.mu.Unlock()
+	}
+	done := make(chan struct{})
+	go func() { s.serving.Wait(); close(done) }()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// workspace is what one request needs to be read and answered without allocating.
+type workspace struct {
+	in      []byte
+	out     []byte
+	path    []byte
+	token   [session.TokenSize]byte
+	scratch session.Scratch
+	request request
+}
+
+var workspaces = sync.Pool{New: func() any { return newWorkspace() }}
+
+func newWorkspace() *workspace {
+	return &workspace{in: make([]byte, 2<<10), out: make([]byte, 0, 2<<10), path: make([]byte, 0, 256)}
+}
+
+// exchange is the answer to one request, ready to be sent.
+type exchange struct {
+	// out has the answer's bytes; empty: close without an answer.
+	out []byte
+	// hopLimit is the IP TTL that the answer must leave with; 0: the system's own.
+	hopLimit int
+	// linger says that the peer may still be sending.
+	linger bool
+}
+
+// respond answers the request at the start of buf. complete is false while its head is not all there.
+// overIPv6 says how the connection arrived.
+func (g *Guest) respond(buf []byte, overIPv6 bool, w *workspace) (x exchange, complete bool) {
+	end, err := headEnd(buf)
+	if err == nil && end == 0 {
+		return exchange{}, false
+	}
+	s := g.server
+	st := g.state.Load()
+	if st == nil || overIPv6 && st.instance.Options.IPv6 != openimds.EndpointEnabled {
+		return exchange{}, true // nobody is at home at this address
+	}
+	started := time.Now()
+	r := &w.request
+	if err == nil {
+		err = r.parse(buf[:end])
+	} else {
+		*r = request{minor: 1}
+	}
+	resp := g.decide(st, r, err, w)
+	x.out = resp.append(w.out[:0], r.minor, r.method == methodHead, s.dateText())
+	w.out = x.out
+	x.linger = err != nil || r.hasBody || end < len(buf)
+	if r.method == methodPut {
+		x.hopLimit = st.instance.Options.HopLimit
+	}
+	_ = started
+	return x, true
+}
+
+// decide answers a request that could be read, or refuses one that could not. A fault in the
+// service costs the one request.
+func (g *Guest) decide(st *state, r *request, broken error, w *workspace) (resp response) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			g.server.cfg.Log.Error("a metadata request failed", "instance", st.instance.Name, "fault", fault, "stack", string(debug.Stack()))
+			resp = empty(500)
+		}
+	}()
+	now := g.server.cfg.Now()
+	if !g.admit(now) {
+		resp = empty(503)
+		resp.call = callThrottled
+		return resp
+	}
+	if status, ok := errors.AsType[statusError](broken); ok {
+		return empty(int(status))
+	}
+	return st.answer(r, now, w)
+}
+
+// converse serves a connection that needs waiting for. buf holds what was already read of it.
+func (s *Server) converse(c net.Conn, g *Guest, read int, w *workspace) {
+	defer s.serving.Done()
+	defer g.leave()
+	g.track(c)
+	defer g.untrack(c)
+	defer func() { _ = c.Close() }()
+	defer workspaces.Put(w)
+	_ = c.SetReadDeadline(time.Now().Add(headTimeout))
+	overIPv6 := isIPv6(c.LocalAddr())
+	for {
+		x, complete := g.respond(w.in[:read], overIPv6, w)
+		if complete {
+			s.send(c, x)
+			return
+		}
+		if read == len(w.in) {
+			w.in = append(w.in, make([]byte, len(w.in))...)
+		}
+		n, err := c.Read(w.in[read:])
+		if err != nil {
+			return // gone, or too slow: AWS's answer to that is not on record, so none
+		}
+		read += n
+	}
+}
+
+// send sends an answer over a connection that may block, and ends the connection so that the peer
+// can read all of it.
+func (s *Server) send(c net.Conn, x exchange) {
+	if len(x.out) == 0 {
+		return
+	}
+	if x.hopLimit > 0 && setHopLimit(c, x.hopLimit) != nil {
+		return // the limit is a promise: no answer rather than one that travels too far
+	}
+	_ = c.SetWriteDeadline(time.Now().Add(writeTimeout))
+	if _, err := c.Write(x.out); err != nil || !x.linger {
+		return
+	}
+	linger(c)
+}
+
+// linger closes for writing and throws away what the peer still sends.
+func linger(c net.Conn) {
+	if half, ok := c.(interface{ CloseWrite() error }); !ok || half.CloseWrite() != nil {
+		return
+	}
+	_ = c.SetReadDeadline(time.Now().Add(lingerTimeout))
+	_, _ = io.Copy(io.Discard, io.LimitReader(c, lingerBytes))
+}
+
+// acceptWaiting accepts connections one by one, each with a goroutine of its own. It serves where
+// there is no faster way.
+func (s *Server) acceptWaiting(l net.Listener, g *Guest) error {
+	for pause := time.Duration(0); ; {
+		c, err := l.Accept()
+		if err != nil {
+			if !passing(err) {
+				return err
+			}
+			pause = s.pauseAccepting(pause, err)
+			continue
+		}
+		pause = 0
+		if !g.enter() {
+			_ = c.Close()
+			continue
+		}
+		s.serving.Add(1)
+		go s.converse(c, g, 0, workspaces.Get().(*workspace))
+	}
+}
+
+// passing says whether an accept error can end by itself: the process or the system is out of
+// descriptors or memory, or a peer was gone before it was accepted.
+func passing(err error) bool {
+	ne, ok := errors.AsType[net.Error](err)
+	return ok && ne.Temporary() //nolint:staticcheck // there is no other word for it
+}
+
+// pauseAccepting waits a little longer at each failure in a row, up to a tenth of a second.
+func (s *Server) pauseAccepting(pause time.Duration, err error) time.Duration {
+	pause = min(max(2*pause, 5*time.Millisecond), 100*time.Millisecond)
+	s.cfg.Log.Warn("cannot accept a connection; trying again", "error", err, "pause", pause)
+	time.Sleep(pause)
+	return pause
+}
+
+func isIPv6(a net.Addr) bool {
+	tcp, ok := a.(*net.TCPAddr)
+	return ok && tcp.IP.To4() == nil
+}
+
+// dateText is the value of Date during one second.
+type dateText struct {
+	second int64
+	text   []byte
+}
+
+func (s *Server) dateText() []byte {
+	now := s.cfg.Now()
+	d := s.date.Load()
+	if d == nil || d.second != now.Unix() {
+		d = &dateText{second: now.Unix(), text: now.UTC().AppendFormat(nil, http.TimeFormat)}
+		s.date.Store(d)
+	}
+	return d.text
+}
