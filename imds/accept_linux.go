@@ -14,18 +14,14 @@ import (
 // them until their request is there (see [Listen]), so that accept, read, write and close are all
 // that a request costs. Whatever cannot be done at once is left to [Server.converse].
 func (s *Server) accept(l net.Listener, g *Guest) error {
-	tcp, ok := l.(*net.TCPListener)
+	deferred, ok := l.(*deferredListener)
 	if !ok {
 		return s.acceptWaiting(l, g)
 	}
-	raw, err := tcp.SyscallConn()
-	if err != nil {
-		return err
-	}
-	overIPv6 := isIPv6(tcp.Addr())
+	overIPv6 := isIPv6(l.Addr())
 	w := newWorkspace()
 	for pause := time.Duration(0); ; {
-		fd, err := acceptNow(raw)
+		fd, err := acceptNow(deferred.raw)
 		if err != nil {
 			if !passingErrno(err) {
 				return err
@@ -111,9 +107,7 @@ func (s *Server) serveNow(fd int, g *Guest, overIPv6 bool, w *workspace) *worksp
 
 // hand passes a descriptor on to a goroutine that may wait on it.
 func (s *Server) hand(fd int, g *Guest, serve func(net.Conn)) {
-	f := os.NewFile(uintptr(fd), "guest")
-	c, err := net.FileConn(f)
-	_ = f.Close() // FileConn has its own descriptor of it
+	c, err := connOf(fd)
 	if err != nil {
 		g.leave()
 		return
@@ -135,4 +129,11 @@ func (s *Server) finish(c net.Conn, g *Guest, x exchange, w *workspace) {
 		return
 	}
 	s.send(c, x)
+}
+
+// connOf takes a descriptor over.
+func connOf(fd int) (net.Conn, error) {
+	f := os.NewFile(uintptr(fd), "guest")
+	defer func() { _ = f.Close() }() // FileConn has a descriptor of its own
+	return net.FileConn(f)
 }

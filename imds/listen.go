@@ -6,13 +6,12 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
-	"syscall"
 )
 
 // Listen opens the listeners of one address "host:port". An address of no family ("", or a name that
 // stands for both) gets one listener for each, since a socket of both families would hide how a
 // connection arrived. Port 0 asks for a free one.
-func Listen(ctx context.Context, addr string) ([]*net.TCPListener, error) {
+func Listen(ctx context.Context, addr string) ([]net.Listener, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, fmt.Errorf("listen address %q is not of the form host:port", addr)
@@ -30,10 +29,13 @@ func Listen(ctx context.Context, addr string) ([]*net.TCPListener, error) {
 		networks = []string{"tcp"} // a name: the resolver's first address
 	}
 	// No keep-alive: it costs timers on each connection and none lives longer than seconds.
-	cfg := net.ListenConfig{KeepAlive: -1, Control: deferAccept}
-	var open []*net.TCPListener
+	cfg := net.ListenConfig{KeepAlive: -1}
+	var open []net.Listener
 	for _, network := range networks {
 		l, err := cfg.Listen(ctx, network, net.JoinHostPort(host, port))
+		if err == nil {
+			l, err = Defer(l.(*net.TCPListener))
+		}
 		if err != nil {
 			if network == "tcp6" && len(open) > 0 {
 				break // a machine without IPv6
@@ -43,12 +45,8 @@ func Listen(ctx context.Context, addr string) ([]*net.TCPListener, error) {
 			}
 			return nil, err
 		}
-		tcp := l.(*net.TCPListener)
-		open = append(open, tcp)
-		port = strconv.Itoa(tcp.Addr().(*net.TCPAddr).Port) // both families on the same port
+		open = append(open, l)
+		port = strconv.Itoa(l.Addr().(*net.TCPAddr).Port) // both families on the same port
 	}
 	return open, nil
 }
-
-// control is the form of [net.ListenConfig.Control].
-type control = func(network, address string, c syscall.RawConn) error

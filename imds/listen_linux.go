@@ -1,16 +1,48 @@
 package imds
 
 import (
+	"net"
+	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-// deferAccept has the kernel hold a connection back until its request is there, so that most are
-// served in one step. After that many seconds without data it is passed on as it is.
-var deferAccept control = func(_, _ string, c syscall.RawConn) error {
-	return c.Control(func(fd uintptr) {
-		// A kernel that cannot is no worse than one that does not: the connection is waited for.
+// deferredListener is a listener whose connections the kernel holds back until their request is
+// there, so that most are served in one step. It accepts by descriptor, which net's own does not allow.
+type deferredListener struct {
+	file *os.File
+	raw  syscall.RawConn
+	addr net.Addr
+}
+
+// Defer makes a listener that [Server.Serve] serves fastest. It takes l over.
+func Defer(l *net.TCPListener) (net.Listener, error) {
+	file, err := l.File() // a descriptor of its own
+	_ = l.Close()
+	if err != nil {
+		return nil, err
+	}
+	raw, err := file.SyscallConn()
+	if err != nil {
+		_ = file.Close()
+		return nil, err
+	}
+	// After that many seconds without data a connection is passed on as it is. A kernel that cannot
+	// defer is no worse than one that does not: such connections are waited for.
+	_ = raw.Control(func(fd uintptr) {
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, int(headTimeout.Seconds()))
 	})
+	return &deferredListener{file: file, raw: raw, addr: l.Addr()}, nil
+}
+
+func (l *deferredListener) Close() error   { return l.file.Close() }
+func (l *deferredListener) Addr() net.Addr { return l.addr }
+
+func (l *deferredListener) Accept() (net.Conn, error) {
+	fd, err := acceptNow(l.raw)
+	if err != nil {
+		return nil, err
+	}
+	return connOf(fd)
 }

@@ -2,4 +2,7 @@
 
 package imds
 
-var deferAccept control
+import "net"
+
+// Defer makes a listener that [Server.Serve] serves fastest: here, l itself.
+func Defer(l *net.TCPListener) (net.Listener, error) { return l, nil }
