@@ -4,6 +4,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -22,9 +23,10 @@ type Seat interface {
 	Set(in *openimds.Instance) error
 }
 
-// Marker completes changes: it is told the revision of the record that a seat now obeys.
+// Marker completes changes: it is told which state of an instance is obeyed by now. That the
+// instance was changed again meanwhile is no error.
 type Marker interface {
-	MarkApplied(ctx context.Context, name string, revision int64) error
+	MarkApplied(ctx context.Context, in *openimds.Instance) error
 }
 
 // Config is what an [Agent] works with.
@@ -39,9 +41,9 @@ type Agent struct {
 	cfg   Config
 	mu    sync.Mutex
 	seats map[string]*served
-	// unmarked are the revisions that seats obey but the service has not been told of; wake says that
-	// there are some.
-	unmarked map[string]int64
+	// unmarked are the states, by name, that are obeyed but that the service has not been told of;
+	// wake says that there are some.
+	unmarked map[string]obeyed
 	wake     chan struct{}
 	// Contact and revision of the last word from the store.
 	contact  time.Time
@@ -54,9 +56,15 @@ type served struct {
 	revision int64
 }
 
+// obeyed is a state of an instance that is in force, and the revision that it came with.
+type obeyed struct {
+	instance *openimds.Instance
+	revision int64
+}
+
 // New makes an agent without seats.
 func New(cfg Config) *Agent {
-	return &Agent{cfg: cfg, seats: map[string]*served{}, unmarked: map[string]int64{}, wake: make(chan struct{}, 1)}
+	return &Agent{cfg: cfg, seats: map[string]*served{}, unmarked: map[string]obeyed{}, wake: make(chan struct{}, 1)}
 }
 
 // Seat gives the named instance a place on this host and fills it before it returns, so that a
@@ -137,6 +145,9 @@ func (a *Agent) follow(ctx context.Context) error {
 		}
 	}
 	a.heard(page.Revision)
+	var settling sync.WaitGroup
+	defer settling.Wait()
+	settling.Go(func() { a.settle(ctx) })
 	for {
 		events, err := watch.Next(ctx)
 		if err != nil {
@@ -168,31 +179,52 @@ func (a *Agent) fill(ctx context.Context, name string, s *served) (found bool, e
 	return true, nil
 }
 
-// apply carries out one change, if it concerns a seat here.
+// settle comes back to the changes that nobody marked before an earlier process ended.
+func (a *Agent) settle(ctx context.Context) {
+	const batch = 1000
+	for after := ""; ; {
+		page, err := a.cfg.Store.List(ctx, openimds.Range{Prefix: openimds.InstancePrefix, After: after, Limit: batch})
+		if err != nil {
+			return // the watch sees the same, and says so
+		}
+		for _, r := range page.Records {
+			// Nearly all records are applied; telling so costs less than reading them.
+			if bytes.Contains(r.Value, []byte(openimds.OptionsPending)) {
+				a.apply(openimds.Event(r))
+			}
+			after = r.Key
+		}
+		if !page.More {
+			return
+		}
+	}
+}
+
+// apply carries out one change. An instance without a seat here is obeyed by nobody, so that its
+// options are in force as soon as they are stored.
 func (a *Agent) apply(e openimds.Event) {
 	name := strings.TrimPrefix(e.Key, openimds.InstancePrefix)
 	a.mu.Lock()
 	s := a.seats[name]
 	a.mu.Unlock()
-	if s == nil {
-		return
-	}
 	var in *openimds.Instance
 	if e.Value != nil {
 		var err error
-		in, err = openimds.DecodeInstance(openimds.Record{Key: e.Key, Value: e.Value, Revision: e.Revision})
+		in, err = openimds.DecodeInstance(openimds.Record(e))
 		if err != nil {
 			// Not the defaults, which are permissive: what was last known to be right stays.
 			a.cfg.Log.Error("an instance's record cannot be read; serving its last good copy", "instance", name, "error", err)
 			return
 		}
 	}
-	if err := a.seatAs(s, name, in, e.Revision); err != nil {
-		a.cfg.Log.Error("a change cannot be carried out; serving what was there", "instance", name, "error", err)
-		return
+	if s != nil {
+		if err := a.seatAs(s, name, in, e.Revision); err != nil {
+			a.cfg.Log.Error("a change cannot be carried out; serving what was there", "instance", name, "error", err)
+			return
+		}
 	}
 	if in != nil && in.Options.State == openimds.OptionsPending {
-		a.toMark(name, e.Revision)
+		a.toMark(obeyed{in, e.Revision})
 	}
 }
 
@@ -210,10 +242,12 @@ func (a *Agent) seatAs(s *served, name string, in *openimds.Instance, revision i
 	return nil
 }
 
-// toMark notes that the service is to be told of a revision; a later one takes its place.
-func (a *Agent) toMark(name string, revision int64) {
+// toMark notes that the service is to be told of a state; a later one takes its place.
+func (a *Agent) toMark(o obeyed) {
 	a.mu.Lock()
-	a.unmarked[name] = max(revision, a.unmarked[name])
+	if a.unmarked[o.instance.Name].revision <= o.revision {
+		a.unmarked[o.instance.Name] = o
+	}
 	a.mu.Unlock()
 	select {
 	case a.wake <- struct{}{}:
@@ -232,19 +266,19 @@ func (a *Agent) mark(ctx context.Context) {
 		}
 		a.mu.Lock()
 		batch := a.unmarked
-		a.unmarked = map[string]int64{}
+		a.unmarked = map[string]obeyed{}
 		a.mu.Unlock()
 		var writers sync.WaitGroup
 		places := make(chan struct{}, 64)
 		var failed atomic.Bool
-		for name, revision := range batch {
+		for name, o := range batch {
 			places <- struct{}{}
 			writers.Go(func() {
 				defer func() { <-places }()
-				if err := a.cfg.Marker.MarkApplied(ctx, name, revision); err != nil && ctx.Err() == nil {
+				if err := a.cfg.Marker.MarkApplied(ctx, o.instance); err != nil && ctx.Err() == nil {
 					a.cfg.Log.Warn("an applied change could not be marked; trying again", "instance", name, "error", err)
 					failed.Store(true)
-					a.toMark(name, revision)
+					a.toMark(o)
 				}
 			})
 		}

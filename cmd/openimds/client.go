@@ -1,0 +1,170 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/aws-sdk-go-v2/config"
+	awsimds "github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
+	"github.com/spf13/cobra"
+)
+
+// Target prefixes of the two halves of the control API: Lightsail's own operations, and those that
+// Lightsail has no operation for.
+const (
+	targetLightsail = "Lightsail_20161128."
+	targetOpenIMDS  = "OpenIMDS_20261122."
+)
+
+// clientConfig says which control API to speak to and as whom, as in the AWS CLI.
+type clientConfig struct {
+	endpoint string
+	profile  string
+	region   string
+	dataDir  string
+	output   string
+}
+
+func (c *clientConfig) addFlags(cmd *cobra.Command) {
+	f := cmd.PersistentFlags()
+	f.StringVar(&c.endpoint, "endpoint", "", "`URL` of the control API (default: $AWS_ENDPOINT_URL_LIGHTSAIL, else http://"+defaultAPIListen+")")
+	f.StringVar(&c.profile, "profile", "", "AWS `profile` to sign with (default: the server's own credentials file)")
+	f.StringVar(&c.region, "region", "", "region to sign for (default: the profile's, else "+defaultRegion+")")
+	f.StringVar(&c.dataDir, "data-dir", "", "where the server keeps its data, for its credentials file")
+	f.StringVarP(&c.output, "output", "o", "table", "form of the output: table or json")
+}
+
+// client calls the control API. It speaks Lightsail's protocol, so AWS itself can be at the other end.
+type client struct {
+	endpoint    string
+	region      string
+	credentials aws.CredentialsProvider
+	http        *http.Client
+}
+
+// open finds endpoint, region and credentials. The server's own credentials file is used unless a
+// profile is named or the environment names a file or keys.
+func (c *clientConfig) open(ctx context.Context) (*client, error) {
+	if c.output != "table" && c.output != "json" {
+		return nil, usagef("--output must be table or json, not %q", c.output)
+	}
+	endpoint := c.endpoint
+	if endpoint == "" {
+		endpoint = os.Getenv("AWS_ENDPOINT_URL_LIGHTSAIL")
+	}
+	if endpoint == "" {
+		endpoint = "http://" + defaultAPIListen
+	}
+	if !strings.HasPrefix(endpoint, "http://") && !strings.HasPrefix(endpoint, "https://") {
+		return nil, usagef("--endpoint %q is not a URL; write it as http://host:port", endpoint)
+	}
+	// The metadata service is what this program is: never ask it for credentials to call itself.
+	options := []func(*config.LoadOptions) error{config.WithEC2IMDSClientEnableState(awsimds.ClientDisabled)}
+	switch {
+	case c.profile != "":
+		options = append(options, config.WithSharedConfigProfile(c.profile))
+	case os.Getenv("AWS_ACCESS_KEY_ID") == "" && os.Getenv("AWS_SHARED_CREDENTIALS_FILE") == "" && os.Getenv("AWS_PROFILE") == "":
+		dir := c.dataDir
+		if dir == "" {
+			var err error
+			if dir, err = defaultDataDir(); err != nil {
+				return nil, err
+			}
+		}
+		file := filepath.Join(dir, credentialsFile)
+		if _, err := os.Stat(file); err != nil {
+			return nil, fmt.Errorf("no credentials: %w; start 'openimds serve' first, or name a --profile or --data-dir", err)
+		}
+		options = append(options, config.WithSharedCredentialsFiles([]string{file}))
+	}
+	if c.region != "" {
+		options = append(options, config.WithRegion(c.region))
+	}
+	loaded, err := config.LoadDefaultConfig(ctx, options...)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the AWS configuration: %w", err)
+	}
+	if loaded.Region == "" {
+		loaded.Region = defaultRegion
+	}
+	return &client{
+		endpoint:    strings.TrimSuffix(endpoint, "/") + "/",
+		region:      loaded.Region,
+		credentials: loaded.Credentials,
+		http:        &http.Client{Timeout: 60 * time.Second},
+	}, nil
+}
+
+// apiError is what the control API answers instead of a result.
+type apiError struct {
+	Type    string `json:"__type"`
+	Message string `json:"message"`
+	Upper   string `json:"Message"`
+}
+
+func (e *apiError) Error() string {
+	name := e.Type[strings.LastIndexByte(e.Type, '#')+1:]
+	message := e.Message
+	if message == "" {
+		message = e.Upper
+	}
+	if message == "" {
+		return name
+	}
+	return name + ": " + message
+}
+
+// call carries out one operation. in is marshalled as the request; out, unless nil, takes the answer.
+func (c *client) call(ctx context.Context, target string, in, out any) error {
+	body, err := json.Marshal(in)
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.endpoint, bytes.NewReader(body))
+	if err != nil {
+		return usagef("--endpoint: %w", err)
+	}
+	req.Header.Set("Content-Type", "application/x-amz-json-1.1")
+	req.Header.Set("X-Amz-Target", target)
+	keys, err := c.credentials.Retrieve(ctx)
+	if err != nil {
+		return fmt.Errorf("no credentials to sign with: %w", err)
+	}
+	sum := sha256.Sum256(body)
+	if err := v4.NewSigner().SignHTTP(ctx, keys, req, hex.EncodeToString(sum[:]), "lightsail", c.region, time.Now()); err != nil {
+		return fmt.Errorf("cannot sign the request: %w", err)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return fmt.Errorf("cannot reach the control API: %w; is 'openimds serve' running, and is --endpoint right?", errors.Unwrap(err))
+	}
+	defer func() { _ = resp.Body.Close() }()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
+	if err != nil {
+		return fmt.Errorf("the control API's answer broke off: %w", err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		var failed apiError
+		if json.Unmarshal(answer, &failed) != nil || failed.Type == "" {
+			return fmt.Errorf("%s answered %s; is it a Lightsail control API?", c.endpoint, resp.Status)
+		}
+		return &failed
+	}
+	if out == nil {
+		return nil
+	}
+	return json.Unmarshal(answer, out)
+}

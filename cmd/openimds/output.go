@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// show prints an answer: as JSON, or as a table whose rows the second function makes.
+func (c *clientConfig) show(w io.Writer, answer any, table func(row func(cells ...any))) error {
+	if c.output == "json" {
+		text, err := json.MarshalIndent(answer, "", "  ")
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(w, "%s\n", text)
+		return err
+	}
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	table(func(cells ...any) {
+		words := make([]string, len(cells))
+		for i, cell := range cells {
+			words[i] = oneLine(fmt.Sprint(cell))
+		}
+		_, _ = fmt.Fprintln(t, strings.TrimRight(strings.Join(words, "\t"), "\t")) // Flush reports it
+	})
+	return t.Flush()
+}
+
+// watch repeats show every interval until Ctrl-C; without an interval it shows once.
+func watch(cmd *cobra.Command, interval time.Duration, show func(ctx context.Context) error) error {
+	ctx := cmd.Context()
+	for {
+		if err := show(ctx); err != nil || interval == 0 {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(interval):
+		}
+		if _, err := fmt.Fprintln(cmd.OutOrStdout()); err != nil {
+			return err
+		}
+	}
+}
+
+// names asks for the given number of names; most 0 is no upper bound.
+func names(least, most int, what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < least || most > 0 && len(args) > most {
+			return usagef("%s takes %s; see '%s --help'", cmd.CommandPath(), what, cmd.CommandPath())
+		}
+		return nil
+	}
+}
+
+// epoch is a time on the wire: seconds since 1970.
+type epoch float64
+
+func (e epoch) String() string {
+	if e == 0 {
+		return "-"
+	}
+	return time.UnixMilli(int64(e * 1000)).UTC().Format(time.DateTime)
+}
