@@ -1,0 +1,14 @@
+//go:build !unix
+
+package accesskeys
+
+import (
+	"io/fs"
+	"os"
+)
+
+// keepOwner does nothing: the new file inherits what the directory says.
+func keepOwner(*os.File, fs.FileInfo) error { return nil }
+
+// syncDir does nothing: directories cannot be synced here.
+func syncDir(string) error { return nil }
