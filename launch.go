@@ -1,6 +1,7 @@
 package openimds
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
@@ -23,19 +24,43 @@ type Launch struct {
 	Region      string
 	Zone        string // default: Region + "a"
 	BlueprintID string // default "amazon_linux_2023"
-	BundleID    string // default "nano_3_0"
+	BundleID    string // default: the region's smallest, "nano_3_0" in most
 	// InstanceType and ImageID default to what bundle and blueprint stand on.
 	InstanceType  string
 	ImageID       string
-	RootDevice    string // default "/dev/xvda"
+	RootDevice    string // default: the blueprint's
 	ReservationID string // default: a new one
 	LaunchIndex   int
 	UserData      []byte
 	Tags          []Tag
 	PublicKeys    []PublicKey
 	AddressType   string // default "dualstack"
-	Username      string
+	Username      string // default: the blueprint's
 	KeyPairName   string
+}
+
+// complete sets what was left out.
+func (l *Launch) complete() {
+	if l.Zone == "" {
+		l.Zone = l.Region + "a"
+	}
+	if l.BlueprintID == "" {
+		l.BlueprintID = "amazon_linux_2023"
+	}
+	if l.BundleID == "" {
+		l.BundleID = defaultBundle(l.Region)
+	}
+	// Ids that the catalogue does not have are the caller's own affair.
+	blueprint, _ := FindBlueprint(l.BlueprintID)
+	bundle, _ := FindBundle(l.Region, l.BundleID)
+	l.InstanceType = cmp.Or(l.InstanceType, bundle.EC2Type, "t3.nano")
+	l.ImageID = cmp.Or(l.ImageID, "ami-"+stableID(l.BlueprintID, l.Region))
+	l.RootDevice = cmp.Or(l.RootDevice, blueprint.RootDevice, "/dev/xvda")
+	l.Username = cmp.Or(l.Username, blueprint.Username)
+	l.AddressType = cmp.Or(l.AddressType, AddressDual)
+	if l.ReservationID == "" {
+		l.ReservationID = NewID("r-")
+	}
 }
 
 // NewInstance makes a running instance with ids, addresses and a token key of its own.
@@ -44,30 +69,8 @@ type Launch struct {
 // RFC 2544 (198.18.0.0/15) and RFC 3849 (2001:db8::/32) set aside, so that they lead nowhere.
 func NewInstance(l Launch, now time.Time) *Instance {
 	now = now.UTC().Truncate(time.Second)
-	if l.Zone == "" {
-		l.Zone = l.Region + "a"
-	}
-	if l.BlueprintID == "" {
-		l.BlueprintID = "amazon_linux_2023"
-	}
-	if l.BundleID == "" {
-		l.BundleID = "nano_3_0"
-	}
-	if l.InstanceType == "" {
-		l.InstanceType = "t3.nano"
-	}
-	if l.ImageID == "" {
-		l.ImageID = "ami-" + stableID(l.BlueprintID, l.Region)
-	}
-	if l.RootDevice == "" {
-		l.RootDevice = "/dev/xvda"
-	}
-	if l.ReservationID == "" {
-		l.ReservationID = NewID("r-")
-	}
-	if l.AddressType == "" {
-		l.AddressType = "dualstack"
-	}
+	l.complete()
+	blueprint, _ := FindBlueprint(l.BlueprintID)
 	in := &Instance{
 		Name:          l.Name,
 		ID:            NewID("i-"),
@@ -76,7 +79,7 @@ func NewInstance(l Launch, now time.Time) *Instance {
 		CreatedAt:     now,
 		LaunchedAt:    now,
 		ModifiedAt:    now,
-		Options:       DefaultOptions(),
+		Options:       blueprint.DefaultOptions(),
 		TokenKey:      NewTokenKey(),
 		Region:        l.Region,
 		Zone:          l.Zone,
@@ -97,20 +100,17 @@ func NewInstance(l Launch, now time.Time) *Instance {
 		AddressType:   l.AddressType,
 		Username:      l.Username,
 		KeyPairName:   l.KeyPairName,
+		Ports:         blueprint.Ports(l.AddressType),
 		BlockDevices: []BlockDevice{
 			{Name: "ami", Device: l.RootDevice},
 			{Name: "root", Device: l.RootDevice},
-		},
-		Role: &Role{
-			Name:       "AmazonLightsailInstanceRole",
-			ProfileARN: "arn:aws:iam::" + LightsailOwnerID + ":instance-profile/AmazonLightsailInstanceRole",
-			ProfileID:  "AIPA" + strings.ToUpper(stableID("AmazonLightsailInstanceRole", l.Region)),
 		},
 	}
 	// Amazon Linux names the device of the image without /dev (protocol fact of block-device-mapping).
 	if l.RootDevice == "/dev/xvda" {
 		in.BlockDevices[0].Device = "xvda"
 	}
+	in.Role = newRole("AmazonLightsailInstanceRole", in)
 	in.NICs = []NIC{newNIC(in, l.AddressType)}
 	return in
 }
@@ -129,19 +129,45 @@ func newNIC(in *Instance, addressType string) NIC {
 		SecurityGroups:   []string{"default"},
 		SecurityGroupIDs: []string{"sg-" + stableID("sg", in.Region)},
 	}
-	host := randomUint32()%(1<<12-8) + 4 // AWS keeps the first four and the last address of a subnet
-	private := netip.AddrFrom4([4]byte{172, 26, byte(host >> 8), byte(host)})
-	nic.LocalHostname = PrivateHostname(private, in.Region)
-	if addressType != "ipv6" {
-		nic.PrivateIPv4 = []netip.Addr{private}
-		SetPublicIPv4(&nic, NewPublicIPv4(), in.Region)
+	nic.LocalHostname = PrivateHostname(nic.newPrivateIPv4(), in.Region)
+	if addressType != AddressIPv6 {
+		nic.giveIPv4(in.Region, true)
 	}
-	if addressType != "ipv4" {
-		nic.SubnetIPv6CIDRs = []netip.Prefix{netip.MustParsePrefix("2001:db8:1a:2600::/64")}
-		nic.VPCIPv6CIDRs = []netip.Prefix{netip.MustParsePrefix("2001:db8:1a:2600::/56")}
-		nic.IPv6 = []netip.Addr{NewIPv6(nic.SubnetIPv6CIDRs[0])}
+	if addressType != AddressIPv4 {
+		nic.giveIPv6()
 	}
 	return nic
+}
+
+// newPrivateIPv4 makes up an address of the interface's subnet.
+func (nic *NIC) newPrivateIPv4() netip.Addr {
+	host := randomUint32()%(1<<12-8) + 4 // AWS keeps the first four and the last address of a subnet
+	return netip.AddrFrom4([4]byte{172, 26, byte(host >> 8), byte(host)})
+}
+
+// giveIPv4 gives the interface a private address with its name and, if wanted, a public one.
+func (nic *NIC) giveIPv4(region string, public bool) {
+	nic.PrivateIPv4 = []netip.Addr{nic.newPrivateIPv4()}
+	nic.LocalHostname = PrivateHostname(nic.PrivateIPv4[0], region)
+	if public {
+		SetPublicIPv4(nic, NewPublicIPv4(), region)
+	}
+}
+
+// clearIPv4 takes the addresses; the private name stays, as it does on AWS's IPv6-only instances.
+func (nic *NIC) clearIPv4() {
+	nic.PrivateIPv4, nic.IPv4Prefixes, nic.Associations, nic.PublicHostname = nil, nil, nil, ""
+}
+
+// giveIPv6 gives the interface an address and its subnet's and network's blocks.
+func (nic *NIC) giveIPv6() {
+	nic.SubnetIPv6CIDRs = []netip.Prefix{netip.MustParsePrefix("2001:db8:1a:2600::/64")}
+	nic.VPCIPv6CIDRs = []netip.Prefix{netip.MustParsePrefix("2001:db8:1a:2600::/56")}
+	nic.IPv6 = []netip.Addr{NewIPv6(nic.SubnetIPv6CIDRs[0])}
+}
+
+func (nic *NIC) clearIPv6() {
+	nic.IPv6, nic.IPv6Prefixes, nic.SubnetIPv6CIDRs, nic.VPCIPv6CIDRs = nil, nil, nil, nil
 }
 
 // SetPublicIPv4 gives the interface one public address in place of any that it had; the zero

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Keys of the store. A resource's key is its kind and its name, so that a range lists one kind in
@@ -14,7 +15,43 @@ const (
 	OperationPrefix = "operation/"
 	KeyPairPrefix   = "keypair/"
 	StaticIPPrefix  = "staticip/"
+	AlarmPrefix     = "alarm/"
+	// OperationOfPrefix leads the index of operations by resource: its keys go on with the
+	// resource's name, a slash and the operation's id.
+	OperationOfPrefix = "operation-of/"
 )
+
+// ResourceType says what a resource is, by the names of the Lightsail API.
+type ResourceType string
+
+// The types of resources that have records.
+const (
+	TypeInstance ResourceType = "Instance"
+	TypeKeyPair  ResourceType = "KeyPair"
+	TypeStaticIP ResourceType = "StaticIp"
+	TypeAlarm    ResourceType = "Alarm"
+)
+
+// resourceTypes lists the types among which a name is unique.
+func resourceTypes() []ResourceType {
+	return []ResourceType{TypeInstance, TypeKeyPair, TypeStaticIP, TypeAlarm}
+}
+
+// key is where the resource of that type and name has its record.
+func (t ResourceType) key(name string) string { return t.prefix() + name }
+
+func (t ResourceType) prefix() string {
+	switch t {
+	case TypeInstance:
+		return InstancePrefix
+	case TypeKeyPair:
+		return KeyPairPrefix
+	case TypeStaticIP:
+		return StaticIPPrefix
+	default:
+		return AlarmPrefix
+	}
+}
 
 // recordSchema is the version of the records that this program writes. A record of a later schema
 // may hold a restriction that this program cannot carry out, so it is refused, never half-read.
@@ -64,21 +101,66 @@ func DecodeInstance(r Record) (*Instance, error) {
 // EncodeInstance makes the record that [DecodeInstance] reads.
 func EncodeInstance(in *Instance) ([]byte, error) { return encode(in) }
 
-// find reads one resource; what is the kind's name in messages ("Instance").
-func find[T any](ctx context.Context, s Store, what, prefix, name string) (T, int64, error) {
+// find reads one resource, and its record as the state to compare with.
+func find[T any](ctx context.Context, s Store, t ResourceType, name string) (T, Record, error) {
 	var none T
-	r, err := s.Get(ctx, prefix+name)
+	if err := ValidateName(name); err != nil {
+		return none, Record{}, err
+	}
+	r, err := s.Get(ctx, t.key(name))
 	if errors.Is(err, ErrNoRecord) {
-		return none, 0, Errorf(NotFound, "DoesNotExist", "The %s does not exist: %s", what, name)
+		return none, Record{}, doesNotExist(t, name)
 	}
 	if err != nil {
-		return none, 0, storeFailed(err)
+		return none, Record{}, storeFailed(err)
 	}
-	v, err := decode[T](r)
+	v, err := read[T](r)
+	return v, r, err
+}
+
+// read decodes a resource's record, an instance's with the care that [DecodeInstance] takes.
+func read[T any](r Record) (T, error) {
+	var v T
+	var err error
+	if in, ok := any(&v).(**Instance); ok {
+		*in, err = DecodeInstance(r)
+	} else {
+		v, err = decode[T](r)
+	}
 	if err != nil {
-		return none, 0, &Error{Kind: Internal, Message: "Internal error", Err: err}
+		return v, &Error{Kind: Internal, Message: "Internal error", Err: err}
 	}
-	return v, r.Revision, nil
+	return v, nil
+}
+
+// list reads a page of the resources of one type, by name, and tells the name to go on behind; it
+// is empty at the end.
+func list[T any](ctx context.Context, s Store, t ResourceType, after string, limit int) ([]T, string, error) {
+	r := Range{Prefix: t.prefix(), Limit: limit}
+	if after != "" {
+		r.After = t.key(after)
+	}
+	page, err := s.List(ctx, r)
+	if err != nil {
+		return nil, "", storeFailed(err)
+	}
+	values := make([]T, 0, len(page.Records))
+	for _, r := range page.Records {
+		v, err := read[T](r)
+		if err != nil {
+			return nil, "", err
+		}
+		values = append(values, v)
+	}
+	next := ""
+	if page.More {
+		next = strings.TrimPrefix(page.Records[len(page.Records)-1].Key, t.prefix())
+	}
+	return values, next, nil
+}
+
+func doesNotExist(t ResourceType, name string) *Error {
+	return Errorf(NotFound, "DoesNotExist", "The %s does not exist: %s", t, name)
 }
 
 // storeFailed turns a store's failure into one that a client may retry.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strings"
 	"time"
 )
 
@@ -12,6 +13,17 @@ import (
 type ServiceConfig struct {
 	Region    string
 	AccountID string
+	// AllowIMDSIPv6 says whether this installation serves fd00:ec2::254 at all; without it, nobody
+	// may enable it for an instance.
+	AllowIMDSIPv6 bool
+	// ValidateOverlay refuses what cannot lie over the table of categories; the table's owner knows.
+	// Nil: no overlay is accepted.
+	ValidateOverlay func(map[string]*string) error
+	// History and Callers tell what the guest side counted; nil: nothing was.
+	History MetricHistory
+	Callers CallerList
+	// Audit is told of every change; nil: nobody is. It must not block for long.
+	Audit func(AuditEntry)
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 }
@@ -56,41 +68,43 @@ func ValidateName(name string) error {
 	return nil
 }
 
-// EnsureInstance returns the instance of that name, and creates it with the defaults if the store
-// holds no instance at all. In a store with others a missing name is an error: it is more likely
-// misspelt than meant to be made.
-func (s *Service) EnsureInstance(ctx context.Context, name string) (*Instance, error) {
-	in, _, err := s.instance(ctx, name)
-	if KindOf(err) != NotFound || err == nil {
-		return in, err
-	}
-	page, lerr := s.store.List(ctx, Range{Prefix: InstancePrefix, Limit: 1})
-	if lerr != nil {
-		return nil, storeFailed(lerr)
-	}
-	if len(page.Records) > 0 {
-		return nil, err
-	}
-	if err := ValidateName(name); err != nil {
-		return nil, err
-	}
-	in = NewInstance(Launch{Name: name, Region: s.cfg.Region}, s.cfg.Now())
-	value, err := EncodeInstance(in)
-	if err != nil {
-		return nil, err
-	}
-	_, err = s.store.Commit(ctx, Change{Key: InstancePrefix + name, Value: value, If: IfAbsent})
-	if errors.Is(err, ErrConflict) {
-		in, _, err = s.instance(ctx, name) // somebody else was first: the same to the caller
-		return in, err
-	}
-	if err != nil {
-		return nil, storeFailed(err)
-	}
-	return in, nil
+// Region is where the installation says that it is.
+func (s *Service) Region() string { return s.cfg.Region }
+
+// ARN is the Amazon resource name of a resource, made of its UUID.
+func (s *Service) ARN(t ResourceType, uuid string) string {
+	return "arn:aws:lightsail:" + s.cfg.Region + ":" + s.cfg.AccountID + ":" + string(t) + "/" + uuid
 }
 
-// instance reads an instance and the revision to compare with.
-func (s *Service) instance(ctx context.Context, name string) (*Instance, int64, error) {
-	return find[*Instance](ctx, s.store, "Instance", InstancePrefix, name)
+// taken returns those of the names that a resource of any type has.
+func (s *Service) taken(ctx context.Context, names ...string) ([]string, error) {
+	var taken []string
+	for _, name := range names {
+		for _, t := range resourceTypes() {
+			_, err := s.store.Get(ctx, t.key(name))
+			if errors.Is(err, ErrNoRecord) {
+				continue
+			}
+			if err != nil {
+				return nil, storeFailed(err)
+			}
+			taken = append(taken, name)
+			break
+		}
+	}
+	return taken, nil
+}
+
+// refuseTaken refuses names that are in use. The commit's own conditions stand behind it: it is here
+// to say which names they are.
+func (s *Service) refuseTaken(ctx context.Context, names ...string) error {
+	taken, err := s.taken(ctx, names...)
+	if err == nil && len(taken) > 0 {
+		err = nameExists(taken)
+	}
+	return err
+}
+
+func nameExists(names []string) error {
+	return Errorf(InvalidInput, "NameExists", "Some names are already in use: %s", strings.Join(names, ", "))
 }

@@ -1,0 +1,90 @@
+package openimds
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// AuditEntry tells of one change of state, or of one refusal. No entry holds a secret, user data, or
+// the values that lie over the metadata.
+type AuditEntry struct {
+	When time.Time `json:"when"`
+	// Who made the change: what [WithActor] says, "openimds" for what the service does by itself.
+	Who string `json:"who"`
+	// What is the name of the operation.
+	What string `json:"what"`
+	// Resource is type and name ("Instance/demo"); empty for a refusal that came before any name.
+	Resource string `json:"resource,omitempty"`
+	// Before and After hold the members that the change touched; nil where there was or is nothing.
+	Before map[string]any `json:"before,omitempty"`
+	After  map[string]any `json:"after,omitempty"`
+	// Failure says why nothing was changed, or why it is not known whether it was; empty otherwise.
+	Failure string `json:"failure,omitempty"`
+}
+
+type actorKey struct{}
+
+// WithActor returns a context whose changes are put down to who.
+func WithActor(ctx context.Context, who string) context.Context {
+	return context.WithValue(ctx, actorKey{}, who)
+}
+
+func actor(ctx context.Context) string {
+	if who, ok := ctx.Value(actorKey{}).(string); ok {
+		return who
+	}
+	return "openimds"
+}
+
+// auditDiff returns the members in which two records differ; a nil record has none. What must not
+// be told is reduced to the fact that it changed.
+func auditDiff(before, after []byte) (was, is map[string]any) {
+	b, a := auditMembers(before), auditMembers(after)
+	for name := range b {
+		if bytes.Equal(b[name], a[name]) {
+			delete(b, name)
+			delete(a, name)
+		}
+	}
+	return auditShow(b), auditShow(a)
+}
+
+func auditMembers(record []byte) map[string]json.RawMessage {
+	if record == nil {
+		return nil
+	}
+	var e envelope[map[string]json.RawMessage]
+	if err := json.Unmarshal(record, &e); err != nil {
+		return nil // a damaged record was refused long before
+	}
+	delete(e.Data, "modifiedAt") // differs always and says nothing
+	return e.Data
+}
+
+func auditShow(members map[string]json.RawMessage) map[string]any {
+	if members == nil {
+		return nil
+	}
+	shown := make(map[string]any, len(members))
+	for name, value := range members {
+		switch name {
+		case "tokenKey", "privateKey":
+			shown[name] = redacted
+		case "userData":
+			shown[name] = fmt.Sprintf("[%d bytes, base64]", len(value)-len(`""`))
+		case "overlay":
+			var overlay map[string]json.RawMessage
+			if json.Unmarshal(value, &overlay) == nil {
+				shown[name] = slices.Sorted(maps.Keys(overlay))
+			}
+		default:
+			shown[name] = value
+		}
+	}
+	return shown
+}

@@ -1,0 +1,171 @@
+package openimds
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"strings"
+	"time"
+)
+
+// draft is a commit in the making: the changes that all happen or all do not.
+type draft struct {
+	service *Service
+	now     time.Time
+	changes []Change
+	// operations are those that the client asked for, in the order of its answer.
+	operations []Operation
+	entries    []AuditEntry
+	err        error // the first failure to encode
+}
+
+// create adds a new resource, on the condition that none of any type has its name.
+func (d *draft) create(t ResourceType, name string, v any) {
+	for _, other := range resourceTypes() {
+		if other != t {
+			d.changes = append(d.changes, Change{Verb: Check, Key: other.key(name), If: IfAbsent})
+		}
+	}
+	d.put(Record{Key: t.key(name), Revision: IfAbsent}, v)
+}
+
+// put writes a record, on the condition that it still is what was read; it is new if nothing was.
+func (d *draft) put(was Record, v any) {
+	value, err := encode(v)
+	if err != nil {
+		d.err = errors.Join(d.err, err)
+		return
+	}
+	d.changes = append(d.changes, Change{Verb: Put, Key: was.Key, Value: value, If: was.Revision})
+	d.audit(was, value)
+}
+
+// remove deletes a record, on the condition that it still is what was read.
+func (d *draft) remove(was Record) {
+	d.changes = append(d.changes, Change{Verb: Delete, Key: was.Key, If: was.Revision})
+	d.audit(was, nil)
+}
+
+// operation adds the record of an operation that has succeeded with this commit, unless op says
+// something else of its status.
+func (d *draft) operation(op Operation) Operation {
+	op.ID = newOperationID(d.now)
+	op.CreatedAt, op.StatusChangedAt = d.now, d.now
+	if op.Status == "" {
+		op.Status = OperationSucceeded
+	}
+	if op.Zone == "" {
+		op.Zone = EverywhereZone
+	}
+	value, err := encode(op)
+	if err != nil {
+		d.err = errors.Join(d.err, err)
+	}
+	d.changes = append(d.changes,
+		Change{Verb: Put, Key: operationKey(op.ID), Value: value, If: IfAbsent},
+		Change{Verb: Put, Key: operationOfKey(op.Resource, op.ID), Value: []byte(op.ID), If: Whatever})
+	d.operations = append(d.operations, op)
+	return op
+}
+
+// end completes an earlier operation.
+func (d *draft) end(was Record, op Operation, status OperationStatus, details string) {
+	op.Status, op.StatusChangedAt, op.ErrorDetails = status, d.now, details
+	value, err := encode(op)
+	if err != nil {
+		d.err = errors.Join(d.err, err)
+	}
+	d.changes = append(d.changes, Change{Verb: Put, Key: was.Key, Value: value, If: was.Revision})
+}
+
+func (d *draft) audit(was Record, value []byte) {
+	if d.service.cfg.Audit == nil {
+		return
+	}
+	e := AuditEntry{Resource: resourceOf(was.Key)}
+	e.Before, e.After = auditDiff(was.Value, value)
+	d.entries = append(d.entries, e)
+}
+
+// resourceOf turns a record's key into what an audit entry calls the resource.
+func resourceOf(key string) string {
+	for _, t := range resourceTypes() {
+		if name, ok := strings.CutPrefix(key, t.prefix()); ok {
+			return string(t) + "/" + name
+		}
+	}
+	return key
+}
+
+// How often a change is tried against other writers, and how long it waits between two tries at
+// most. A thousand writers of one record get through: each try that fails is another's success.
+const (
+	maxAttempts = 64
+	maxBackoff  = 50 * time.Millisecond
+)
+
+// commit lets compose draft a change from what the store holds, and commits it; when another writer
+// was faster, all of that happens anew. It returns the draft that was committed. A compose that
+// drafts nothing commits nothing; one that returns [ErrConflict] is tried anew.
+func (s *Service) commit(ctx context.Context, what string, compose func(*draft) error) (*draft, error) {
+	for attempt := range maxAttempts {
+		d := &draft{service: s, now: s.cfg.Now().UTC()}
+		err := compose(d)
+		if err == nil && d.err != nil {
+			err = &Error{Kind: Internal, Message: "Internal error", Err: d.err}
+		}
+		if err == nil && len(d.changes) == 0 {
+			return d, nil
+		}
+		if err == nil {
+			if _, err = s.store.Commit(ctx, d.changes...); !errors.Is(err, ErrConflict) {
+				s.tell(ctx, what, d, err)
+				if err != nil {
+					err = storeFailed(err)
+				}
+				return d, err
+			}
+		}
+		if !errors.Is(err, ErrConflict) {
+			return nil, err
+		}
+		if err := pause(ctx, attempt); err != nil {
+			return nil, storeFailed(err)
+		}
+	}
+	return nil, Errorf(Unavailable, "", "The resource is being changed by too many others; try again")
+}
+
+// pause waits for a random part of a time that grows with the attempts.
+func pause(ctx context.Context, attempt int) error {
+	limit := min(maxBackoff, 100*time.Microsecond<<min(attempt, 16))
+	timer := time.NewTimer(rand.N(limit)) //nolint:gosec // jitter, not a secret
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+// tell writes the audit entries of a commit. One that failed otherwise than by a conflict may have
+// been carried out all the same, so it is told too.
+func (s *Service) tell(ctx context.Context, what string, d *draft, err error) {
+	if s.cfg.Audit == nil {
+		return
+	}
+	entries := d.entries
+	if len(entries) == 0 {
+		for _, op := range d.operations {
+			entries = append(entries, AuditEntry{Resource: string(op.ResourceType) + "/" + op.Resource})
+		}
+	}
+	for _, e := range entries {
+		e.When, e.Who, e.What = d.now, actor(ctx), what
+		if err != nil {
+			e.Failure = "the store failed, the change may have been made: " + err.Error()
+		}
+		s.cfg.Audit(e)
+	}
+}

@@ -1,0 +1,186 @@
+package openimds
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"slices"
+	"time"
+)
+
+// DefaultKeyPairName is the key pair of instances that were created without one. It is made at
+// first use, and listed only on request.
+const DefaultKeyPairName = "LightsailDefaultKeyPair"
+
+// KeyPair is a public key that new instances can be given.
+type KeyPair struct {
+	Name      string    `json:"name"`
+	UUID      string    `json:"uuid"`
+	CreatedAt time.Time `json:"createdAt"`
+	// PublicKey is a line for authorized_keys: algorithm, key, and the pair's name.
+	PublicKey   string `json:"publicKey"`
+	Fingerprint string `json:"fingerprint"`
+	Tags        []Tag  `json:"tags,omitempty"`
+	// PrivateKey, in PEM, is kept of the default pair only, whose owner may ask for it at any time.
+	PrivateKey Secret `json:"privateKey,omitempty"`
+}
+
+// KeyPair returns the key pair of that name.
+func (s *Service) KeyPair(ctx context.Context, name string) (*KeyPair, error) {
+	pair, _, err := s.keyPair(ctx, name)
+	return pair, err
+}
+
+// KeyPairs is to key pairs what [Service.Instances] is to instances; the default pair is left out
+// unless asked for.
+func (s *Service) KeyPairs(ctx context.Context, withDefault bool, after string, limit int) ([]*KeyPair, string, error) {
+	pairs, next, err := list[*KeyPair](ctx, s.store, TypeKeyPair, after, limit)
+	if !withDefault {
+		pairs = slices.DeleteFunc(pairs, func(p *KeyPair) bool { return p.Name == DefaultKeyPairName })
+	}
+	return pairs, next, err
+}
+
+func (s *Service) keyPair(ctx context.Context, name string) (*KeyPair, Record, error) {
+	return find[*KeyPair](ctx, s.store, TypeKeyPair, name)
+}
+
+// CreateKeyPair makes an RSA key pair and returns it with the private key in PEM, which is not kept:
+// this is the only time that anybody sees it.
+func (s *Service) CreateKeyPair(ctx context.Context, name string, tags []Tag) (*KeyPair, Secret, Operation, error) {
+	if err := s.checkNewKeyPair(ctx, name); err != nil {
+		return nil, nil, Operation{}, err
+	}
+	if err := checkTags(tags); err != nil {
+		return nil, nil, Operation{}, err
+	}
+	pair, private, err := newKeyPair(name)
+	if err != nil {
+		return nil, nil, Operation{}, err
+	}
+	pair.Tags = tags
+	op, err := s.addKeyPair(ctx, "CreateKeyPair", pair)
+	if err != nil {
+		return nil, nil, Operation{}, err
+	}
+	return pair, private, op, nil
+}
+
+// ImportKeyPair keeps a public key: the one line of OpenSSH's form, as it is or in base64.
+func (s *Service) ImportKeyPair(ctx context.Context, name, publicKey string) (Operation, error) {
+	if err := s.checkNewKeyPair(ctx, name); err != nil {
+		return Operation{}, err
+	}
+	key, err := parsePublicKey(publicKey)
+	if err != nil {
+		return Operation{}, err
+	}
+	return s.addKeyPair(ctx, "ImportKeyPair", &KeyPair{
+		Name: name, UUID: NewUUID(), PublicKey: key.line(name), Fingerprint: key.fingerprint(),
+	})
+}
+
+// checkNewKeyPair refuses a name before a key is made in vain.
+func (s *Service) checkNewKeyPair(ctx context.Context, name string) error {
+	if err := ValidateName(name); err != nil {
+		return err
+	}
+	if name == DefaultKeyPairName {
+		return nameExists([]string{name})
+	}
+	return s.refuseTaken(ctx, name)
+}
+
+func (s *Service) addKeyPair(ctx context.Context, what string, pair *KeyPair) (Operation, error) {
+	d, err := s.commit(ctx, what, func(d *draft) error {
+		if err := s.refuseTaken(ctx, pair.Name); err != nil {
+			return err
+		}
+		pair.CreatedAt = d.now
+		d.create(TypeKeyPair, pair.Name, pair)
+		d.operation(keyPairOperation(what, pair))
+		return nil
+	})
+	if err != nil {
+		return Operation{}, err
+	}
+	return d.operations[0], nil
+}
+
+// DeleteKeyPair forgets a key pair. Instances keep the key that they were created with. The default
+// pair goes only with its fingerprint; another one may be given it.
+func (s *Service) DeleteKeyPair(ctx context.Context, name, fingerprint string) (Operation, error) {
+	d, err := s.commit(ctx, "DeleteKeyPair", func(d *draft) error {
+		pair, was, err := s.keyPair(ctx, name)
+		if err != nil {
+			return err
+		}
+		if fingerprint == "" && name == DefaultKeyPairName {
+			return Errorf(InvalidInput, "", "To delete the default key pair, give its fingerprint as expectedFingerprint")
+		}
+		if fingerprint != "" && fingerprint != pair.Fingerprint {
+			return Errorf(InvalidInput, "", "The key pair %s has another fingerprint than expectedFingerprint", name)
+		}
+		d.remove(was)
+		d.operation(keyPairOperation("DeleteKeyPair", pair))
+		return nil
+	})
+	if err != nil {
+		return Operation{}, err
+	}
+	return d.operations[0], nil
+}
+
+// DefaultKeyPair returns the default key pair with its private key, and makes it at first use.
+func (s *Service) DefaultKeyPair(ctx context.Context) (*KeyPair, error) {
+	pair, err := s.KeyPair(ctx, DefaultKeyPairName)
+	if err == nil || KindOf(err) != NotFound {
+		return pair, err
+	}
+	pair, private, err := newKeyPair(DefaultKeyPairName)
+	if err != nil {
+		return nil, err
+	}
+	pair.PrivateKey = private
+	if _, err := s.addKeyPair(ctx, "CreateKeyPair", pair); err == nil {
+		return pair, nil
+	}
+	return s.KeyPair(ctx, DefaultKeyPairName) // somebody else was faster
+}
+
+// launchKeys returns the keys of new instances, and names the default pair if none was named.
+func (s *Service) launchKeys(ctx context.Context, l *InstancesLaunch) ([]PublicKey, error) {
+	var pair *KeyPair
+	var err error
+	if l.KeyPairName == "" || l.KeyPairName == DefaultKeyPairName {
+		pair, err = s.DefaultKeyPair(ctx)
+	} else {
+		pair, err = s.KeyPair(ctx, l.KeyPairName)
+	}
+	if err != nil {
+		return nil, err
+	}
+	l.KeyPairName = pair.Name
+	return []PublicKey{{Name: pair.Name, Key: pair.PublicKey}}, nil
+}
+
+// newKeyPair makes an RSA key pair of 2048 bits, as Lightsail does.
+func newKeyPair(name string) (*KeyPair, Secret, error) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		return nil, nil, &Error{Kind: Internal, Message: "Internal error", Err: err}
+	}
+	private := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
+	fingerprint, err := privateFingerprint(key)
+	if err != nil {
+		return nil, nil, &Error{Kind: Internal, Message: "Internal error", Err: err}
+	}
+	pair := &KeyPair{Name: name, UUID: NewUUID(), PublicKey: rsaPublicKey(&key.PublicKey).line(name), Fingerprint: fingerprint}
+	return pair, private, nil
+}
+
+func keyPairOperation(what string, pair *KeyPair) Operation {
+	return Operation{Type: what, Resource: pair.Name, ResourceType: TypeKeyPair}
+}
