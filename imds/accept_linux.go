@@ -125,7 +125,7 @@ func (s *Server) finish(c net.Conn, g *Guest, x exchange, w *workspace) {
 	defer func() { _ = c.Close() }()
 	defer workspaces.Put(w)
 	if len(x.out) == 0 {
-		linger(c)
+		s.linger(c)
 		return
 	}
 	s.send(c, x)

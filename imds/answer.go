@@ -57,6 +57,9 @@ func (s *state) answer(r *request, now time.Time, w *workspace) response {
 		if !ok {
 			return notAllowed(allowData)
 		}
+		if _, ok := cleanPath(w.path[:0], path); !ok {
+			return empty(400)
+		}
 		resp := empty(200)
 		resp.allow = allowOf(path)
 		return resp
@@ -93,13 +96,10 @@ func (s *state) putToken(r *request, path []byte, now time.Time, w *workspace) r
 	resp := empty(0)
 	resp.call = callTokenRefused
 	switch {
+	case r.forwarded, r.origin, isVersionedTokenPath(path):
+		resp.status = 403
 	case string(path) != tokenPath:
-		if !isVersionedTokenPath(path) {
-			return notAllowed(allowData)
-		}
-		resp.status = 403
-	case r.forwarded, r.origin:
-		resp.status = 403
+		return notAllowed(allowData)
 	default:
 		ttl := parseTTL(r)
 		if ttl == 0 {
@@ -112,10 +112,11 @@ func (s *state) putToken(r *request, path []byte, now time.Time, w *workspace) r
 	return resp
 }
 
-// isVersionedTokenPath recognises /VERSION/api/token, which AWS forbids rather than not knows.
+// isVersionedTokenPath recognises /VERSION/api/token for all versions but the latest, which AWS
+// forbids rather than not knows.
 func isVersionedTokenPath(path []byte) bool {
 	version, ok := bytes.CutSuffix(path, []byte("/api/token"))
-	return ok && len(version) > 1 && version[0] == '/' && bytes.IndexByte(version[1:], '/') < 0
+	return ok && string(version) != "/latest" && len(version) > 1 && version[0] == '/' && bytes.IndexByte(version[1:], '/') < 0
 }
 
 // parseTTL returns the seconds that a token is asked for, or 0 if that is missing, given twice, not

@@ -42,6 +42,9 @@ func (g *Guest) Set(in *openimds.Instance) error {
 		g.closeConns()
 		return nil
 	}
+	if err := in.Options.Validate(); err != nil {
+		return err
+	}
 	sealer, err := session.NewSealer(in.TokenKey, in.ID)
 	if err != nil {
 		return err

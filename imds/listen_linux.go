@@ -28,10 +28,11 @@ func Defer(l *net.TCPListener) (net.Listener, error) {
 		_ = file.Close()
 		return nil, err
 	}
-	// After that many seconds without data a connection is passed on as it is. A kernel that cannot
-	// defer is no worse than one that does not: such connections are waited for.
+	// After a second without data a connection is passed on as it is, and only then does its time to
+	// send a request begin to run. A kernel that cannot defer is no worse than one that does not: such
+	// connections are waited for.
 	_ = raw.Control(func(fd uintptr) {
-		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, int(headTimeout.Seconds()))
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, 1)
 	})
 	return &deferredListener{file: file, raw: raw, addr: l.Addr()}, nil
 }

@@ -64,7 +64,8 @@ func headEnd(buf []byte) (int, error) {
 		}
 		return i + 4, nil
 	}
-	if len(buf) >= maxHead || len(buf) > maxRequestLine && bytes.IndexByte(buf[:maxRequestLine], '\n') < 0 {
+	const longestLine = maxRequestLine + len("\r\n")
+	if len(buf) >= maxHead || len(buf) > longestLine && bytes.IndexByte(buf[:longestLine], '\n') < 0 {
 		return 0, statusError(431)
 	}
 	// A line feed without its carriage return ends no line here, so the head would never end: say so
@@ -82,6 +83,9 @@ func headEnd(buf []byte) (int, error) {
 	}
 	if len(buf) > 0 && !isToken[buf[0]] {
 		return 0, statusError(400)
+	}
+	if line, _, ok := bytes.Cut(buf, crlf); ok && len(line) <= maxRequestLine {
+		return 0, new(request).parseLine(line)
 	}
 	return 0, nil
 }

@@ -9,10 +9,12 @@ package imds
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -24,15 +26,16 @@ import (
 	"github.com/openimds/openimds/session"
 )
 
-// How long a guest may take. A client of this service needs microseconds.
-const (
-	headTimeout  = 5 * time.Second
-	writeTimeout = 5 * time.Second
-	// lingerTimeout and lingerBytes bound how much of an unread body is thrown away, so that closing
-	// does not reset the connection under an answer that is still on its way.
-	lingerTimeout = time.Second
-	lingerBytes   = 256 << 10
-)
+// patience is how long a guest may take. A client of this service needs microseconds.
+type patience struct {
+	head  time.Duration // to send a request's head
+	write time.Duration // to take an answer
+	// linger and lingerBytes bound how much of an unread body is thrown away, so that closing does
+	// not reset the connection under an answer that is still on its way.
+	linger time.Duration
+}
+
+const lingerBytes = 256 << 10
 
 // Config is what a [Server] serves with. The limits are per guest; 0 is no limit.
 type Config struct {
@@ -52,12 +55,13 @@ type Config struct {
 type Server struct {
 	cfg        Config
 	allowHosts map[string]bool
+	patience   patience
 	date       atomic.Pointer[dateText]
+	closing    atomic.Bool
 
 	mu        sync.Mutex
-	closing   bool
 	listeners map[net.Listener]*Guest
-	serving   sync.WaitGroup // connections that did not come and go in one step
+	serving   sync.WaitGroup // listeners, and connections that did not come and go in one step
 }
 
 // NewServer makes a server that serves nobody yet.
@@ -71,6 +75,7 @@ func NewServer(cfg Config) *Server {
 	s := &Server{
 		cfg:        cfg,
 		listeners:  map[net.Listener]*Guest{},
+		patience:   patience{head: 5 * time.Second, write: 5 * time.Second, linger: time.Second},
 		allowHosts: map[string]bool{"instance-data.ec2.internal": true},
 	}
 	for _, name := range cfg.AllowHosts {
@@ -86,17 +91,19 @@ var ErrServerClosed = errors.New("the metadata server was shut down")
 // says who is asking; nothing in a request can change that.
 func (s *Server) Serve(l net.Listener, g *Guest) error {
 	s.mu.Lock()
-	if s.closing {
+	if s.closing.Load() {
 		s.mu.Unlock()
 		return ErrServerClosed
 	}
 	s.listeners[l] = g
+	s.serving.Add(1) // so that a connection accepted during a shutdown is waited for
 	s.mu.Unlock()
+	defer s.serving.Done()
 	err := s.accept(l, g)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.listeners, l)
-	if s.closing {
+	if s.closing.Load() {
 		return ErrServerClosed
 	}
 	return err
@@ -106,7 +113,7 @@ func (s *Server) Serve(l net.Listener, g *Guest) error {
 // answers under way until the context ends.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
-	s.closing = true
+	s.closing.Store(true)
 	guests := map[*Guest]bool{}
 	for l, g := range s.listeners {
 		_ = l.Close() // its Serve returns
@@ -178,7 +185,7 @@ func (g *Guest) respond(buf []byte, overIPv6 bool, w *workspace) (x exchange, co
 	resp := g.decide(st, r, err, w)
 	x.out = resp.append(w.out[:0], r.minor, r.method == methodHead, s.dateText())
 	w.out = x.out
-	x.linger = err != nil || r.hasBody || end < len(buf)
+	x.linger = err != nil || r.hasBody || end < len(buf) || len(buf) == len(w.in)
 	if r.method == methodPut {
 		x.hopLimit = st.instance.Options.HopLimit
 	}
@@ -191,7 +198,7 @@ func (g *Guest) respond(buf []byte, overIPv6 bool, w *workspace) (x exchange, co
 func (g *Guest) decide(st *state, r *request, broken error, w *workspace) (resp response) {
 	defer func() {
 		if fault := recover(); fault != nil {
-			g.server.cfg.Log.Error("a metadata request failed", "instance", st.instance.Name, "fault", fault, "stack", string(debug.Stack()))
+			g.server.cfg.Log.Error("a metadata request failed", "instance", st.instance.Name, "fault", faultText(fault), "stack", string(debug.Stack()))
 			resp = empty(500)
 		}
 	}()
@@ -207,15 +214,27 @@ func (g *Guest) decide(st *state, r *request, broken error, w *workspace) (resp 
 	return st.answer(r, now, w)
 }
 
+// faultText says what a panic was. Only the runtime's own words are safe to log: any other value may
+// hold what the request was about, a credential for instance. The stack tells the place.
+func faultText(fault any) string {
+	if err, ok := fault.(runtime.Error); ok {
+		return err.Error()
+	}
+	return fmt.Sprintf("a panic with a value of type %T", fault)
+}
+
 // converse serves a connection that needs waiting for. buf holds what was already read of it.
 func (s *Server) converse(c net.Conn, g *Guest, read int, w *workspace) {
 	defer s.serving.Done()
 	defer g.leave()
+	_ = c.SetReadDeadline(time.Now().Add(s.patience.head))
 	g.track(c)
 	defer g.untrack(c)
 	defer func() { _ = c.Close() }()
 	defer workspaces.Put(w)
-	_ = c.SetReadDeadline(time.Now().Add(headTimeout))
+	if s.closing.Load() { // too late for Shutdown to have found it
+		_ = c.SetReadDeadline(time.Now())
+	}
 	overIPv6 := isIPv6(c.LocalAddr())
 	for {
 		x, complete := g.respond(w.in[:read], overIPv6, w)
@@ -243,19 +262,19 @@ func (s *Server) send(c net.Conn, x exchange) {
 	if x.hopLimit > 0 && setHopLimit(c, x.hopLimit) != nil {
 		return // the limit is a promise: no answer rather than one that travels too far
 	}
-	_ = c.SetWriteDeadline(time.Now().Add(writeTimeout))
+	_ = c.SetWriteDeadline(time.Now().Add(s.patience.write))
 	if _, err := c.Write(x.out); err != nil || !x.linger {
 		return
 	}
-	linger(c)
+	s.linger(c)
 }
 
 // linger closes for writing and throws away what the peer still sends.
-func linger(c net.Conn) {
+func (s *Server) linger(c net.Conn) {
 	if half, ok := c.(interface{ CloseWrite() error }); !ok || half.CloseWrite() != nil {
 		return
 	}
-	_ = c.SetReadDeadline(time.Now().Add(lingerTimeout))
+	_ = c.SetReadDeadline(time.Now().Add(s.patience.linger))
 	_, _ = io.Copy(io.Discard, io.LimitReader(c, lingerBytes))
 }
 
