@@ -1,0 +1,47 @@
+# openimds. "make help" lists what can be made.
+
+SHELL := bash
+GO ?= go
+
+# Version of the program: the nearest tag or the commit, where git can tell.
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+
+# Go, npm and openimds itself keep their things below HOME. Without a HOME that can be written, all
+# of it stays in the checkout. (-modcacherw: else only chmod could remove the checkout again.)
+ifneq ($(shell [ -n "$$HOME" ] && [ -w "$$HOME" ] && echo yes),yes)
+export XDG_CACHE_HOME ?= $(CURDIR)/.cache
+export GOPATH ?= $(CURDIR)/.cache/go
+export GOFLAGS += -modcacherw
+export npm_config_cache ?= $(CURDIR)/.cache/npm
+export OPENIMDS_DATA_DIR ?= $(CURDIR)/.openimds
+endif
+
+.PHONY: build run test bench lint fmt generate soak help
+
+build: ## build bin/openimds (default)
+	@mkdir -p bin
+	$(GO) build -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION)' -o bin/ ./cmd/openimds
+
+run: build ## build and serve an instance called demo, until Ctrl-C
+	@exec bin/openimds serve
+
+test: ## all tests with the race detector, a few seconds of each fuzz target
+	@.ci/test
+
+bench: build ## figures beside a reference, in one run; docs/BENCHMARKS.md explains them
+	@bench/run
+
+lint: ## formatting, vet, staticcheck, known vulnerabilities, modules, other platforms
+	@.ci/lint
+
+fmt: ## format all Go files
+	@find . \( -name '.?*' -o -name node_modules \) -prune -o -name '*.go' -exec gofmt -l -w {} +
+
+generate: ## make the generated documents and golden files again
+	$(GO) generate ./...
+
+soak: ## the tests again and again, five minutes of each fuzz target
+	@COUNT=5 FUZZTIME=5m .ci/test
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
