@@ -1,6 +1,7 @@
 package openimds
 
 import (
+	"bytes"
 	"context"
 	"strings"
 	"sync"
@@ -42,6 +43,38 @@ func (l *Changelog) Append(revision int64, events []Event) {
 	}
 	close(l.changed)
 	l.changed = make(chan struct{})
+}
+
+// Reset forgets all events and goes on behind revision: for a store that does not know what its last
+// commit did. Every watcher that is not at that revision has to list again.
+func (l *Changelog) Reset(revision int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.events, l.dropped, l.latest = nil, revision, revision
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+// Reach waits until the log has come to revision. A store's reader may be ahead of its log for the
+// moment between a commit and its append; a watch from such a revision would be taken for one from
+// another life of the store.
+func (l *Changelog) Reach(ctx context.Context, revision int64) error {
+	for {
+		l.mu.Lock()
+		latest, closed, changed := l.latest, l.closed, l.changed
+		l.mu.Unlock()
+		if closed {
+			return ErrStoreClosed
+		}
+		if latest >= revision {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changed:
+		}
+	}
 }
 
 // Close ends all watchers with [ErrStoreClosed].
@@ -95,7 +128,9 @@ func (w *changelogWatcher) take() ([]Event, <-chan struct{}, error) {
 	var events []Event
 	for i := len(l.events) - 1; i >= 0 && l.events[i].Revision > w.after; i-- {
 		if strings.HasPrefix(l.events[i].Key, w.prefix) {
-			events = append(events, l.events[i])
+			event := l.events[i]
+			event.Value = bytes.Clone(event.Value)
+			events = append(events, event)
 		}
 	}
 	for i, j := 0, len(events)-1; i < j; i, j = i+1, j-1 {

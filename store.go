@@ -3,6 +3,7 @@ package openimds
 import (
 	"context"
 	"errors"
+	"fmt"
 )
 
 // Failures that a [Store] reports as themselves. All others mean that the store is not available.
@@ -51,6 +52,23 @@ type Change struct {
 	Key   string
 	Value []byte
 	If    int64
+}
+
+// CheckChanges refuses a commit that no store may carry out; stores call it before anything else.
+func CheckChanges(changes []Change) error {
+	seen := make(map[string]bool, len(changes))
+	for _, c := range changes {
+		switch {
+		case c.Key == "":
+			return errors.New("a change has no key")
+		case seen[c.Key]:
+			return fmt.Errorf("two changes of one commit have the key %s", c.Key)
+		case c.Verb > Check:
+			return fmt.Errorf("the change of %s has no known verb", c.Key)
+		}
+		seen[c.Key] = true
+	}
+	return nil
 }
 
 // Range selects records by key, in the order of the keys' bytes.

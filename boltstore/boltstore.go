@@ -1,0 +1,152 @@
+// Package boltstore keeps the records of one installation in one file, by bbolt.
+//
+// A commit is durable before it is acknowledged. Commits that wait at the same time share one
+// transaction of the file, and so one wait for the disk; each still stands or falls by itself.
+package boltstore
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"sync"
+
+	"github.com/openimds/openimds"
+	"go.etcd.io/bbolt"
+)
+
+// history is how many events a watcher may fall behind before it has to list again.
+const history = 100_000
+
+var (
+	recordsBucket = []byte("records")
+	metaBucket    = []byte("meta")
+	versionKey    = []byte("version")
+	revisionKey   = []byte("revision")
+)
+
+// Store is the [openimds.Store] in a file.
+type Store struct {
+	db      *bbolt.DB
+	log     *openimds.Changelog
+	commits chan *commit
+	stop    chan struct{}  // closed: the writer ends
+	writer  sync.WaitGroup // the writer goroutine
+	closing sync.Once
+}
+
+// header leads a record's value in the file: the revision that wrote it, then a checksum over the
+// key, the revision and the value. bbolt does not notice a bit that flips inside a page.
+const headerSize = 8 + 4
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func seal(key string, value []byte, revision int64) []byte {
+	sealed := make([]byte, headerSize, headerSize+len(value))
+	binary.BigEndian.PutUint64(sealed, uint64(revision))
+	binary.BigEndian.PutUint32(sealed[8:], checksum([]byte(key), sealed[:8], value))
+	return append(sealed, value...)
+}
+
+func checksum(key, revision, value []byte) uint32 {
+	sum := crc32.Update(0, castagnoli, key)
+	sum = crc32.Update(sum, castagnoli, revision)
+	return crc32.Update(sum, castagnoli, value)
+}
+
+// open copies a record out of the file's pages, which are valid only inside a transaction.
+func open(key, sealed []byte) (openimds.Record, error) {
+	if len(sealed) < headerSize || binary.BigEndian.Uint32(sealed[8:]) != checksum(key, sealed[:8], sealed[headerSize:]) {
+		return openimds.Record{}, fmt.Errorf("the record %q of the store is damaged; restore the store from a backup", key)
+	}
+	return openimds.Record{
+		Key:      string(key),
+		Value:    append([]byte{}, sealed[headerSize:]...),
+		Revision: int64(binary.BigEndian.Uint64(sealed)),
+	}, nil
+}
+
+// revisionOf is the revision of the last commit that tx sees.
+func revisionOf(tx *bbolt.Tx) int64 {
+	return int64(binary.BigEndian.Uint64(tx.Bucket(metaBucket).Get(revisionKey)))
+}
+
+// view runs read on a snapshot of the file. bbolt panics on pages that cannot be; a damaged file must
+// cost the caller an answer, not everyone the process.
+func (s *Store) view(ctx context.Context, read func(*bbolt.Tx) error) (err error) {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	defer recoverDamage(&err)
+	var revision int64
+	err = s.db.View(func(tx *bbolt.Tx) error {
+		revision = revisionOf(tx)
+		return read(tx)
+	})
+	if errors.Is(err, bbolt.ErrDatabaseNotOpen) {
+		return openimds.ErrStoreClosed
+	}
+	if err != nil {
+		return err
+	}
+	return s.log.Reach(ctx, revision)
+}
+
+func recoverDamage(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("the store is damaged (%v); restore it from a backup", p)
+	}
+}
+
+// Get implements [openimds.Store].
+func (s *Store) Get(ctx context.Context, key string) (r openimds.Record, err error) {
+	err = s.view(ctx, func(tx *bbolt.Tx) error {
+		sealed := tx.Bucket(recordsBucket).Get([]byte(key))
+		if sealed == nil {
+			return openimds.ErrNoRecord
+		}
+		r, err = open([]byte(key), sealed)
+		return err
+	})
+	return r, err
+}
+
+// List implements [openimds.Store].
+func (s *Store) List(ctx context.Context, r openimds.Range) (page openimds.Page, err error) {
+	err = s.view(ctx, func(tx *bbolt.Tx) error {
+		page.Revision = revisionOf(tx)
+		at := newCursor(tx, r)
+		for key, sealed := at.first(); key != nil; key, sealed = at.next() {
+			if r.Limit > 0 && len(page.Records) == r.Limit {
+				page.More = true
+				return nil
+			}
+			record, err := open(key, sealed)
+			if err != nil {
+				return err
+			}
+			page.Records = append(page.Records, record)
+		}
+		return nil
+	})
+	return page, err
+}
+
+// Watch implements [openimds.Store].
+func (s *Store) Watch(prefix string, after int64) openimds.Watcher {
+	return s.log.Watch(prefix, after)
+}
+
+// Close ends the calls under way and releases the file. Commits that were taken up are still carried
+// out; the others end with ErrStoreClosed.
+func (s *Store) Close() (err error) {
+	err = errors.New("the store was closed before")
+	s.closing.Do(func() {
+		close(s.stop)
+		s.writer.Wait()
+		s.log.Close()
+		err = s.db.Close()
+	})
+	return err
+}

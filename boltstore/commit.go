@@ -1,0 +1,192 @@
+package boltstore
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"syscall"
+
+	"github.com/openimds/openimds"
+	"go.etcd.io/bbolt"
+)
+
+// groupSize bounds how many commits share a transaction, and so how long the first one waits.
+const groupSize = 256
+
+// commit is one call of [Store.Commit] on its way through the writer.
+type commit struct {
+	changes  []openimds.Change
+	revision int64
+	events   []openimds.Event
+	err      error
+	done     chan struct{}
+}
+
+// Commit implements [openimds.Store]. When ctx ends before the disk has answered, the outcome is unknown.
+func (s *Store) Commit(ctx context.Context, changes ...openimds.Change) (int64, error) {
+	if err := openimds.CheckChanges(changes); err != nil {
+		return 0, err
+	}
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	c := &commit{changes: make([]openimds.Change, len(changes)), done: make(chan struct{})}
+	for i, change := range changes {
+		// The caller may go away, and change its bytes, while the writer still works.
+		change.Value = append([]byte{}, change.Value...)
+		c.changes[i] = change
+	}
+	select {
+	case s.commits <- c:
+	case <-s.stop:
+		return 0, openimds.ErrStoreClosed
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+	select {
+	case <-c.done:
+		return c.revision, c.err
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+}
+
+// write is the only goroutine that changes the file.
+func (s *Store) write() {
+	var broken error
+	for {
+		var group []*commit
+		select {
+		case c := <-s.commits:
+			group = s.gather(c)
+		case <-s.stop:
+			return
+		}
+		err := broken
+		if err == nil {
+			err = s.writeGroup(group)
+		}
+		if err != nil {
+			for _, c := range group {
+				c.revision, c.err = 0, err
+			}
+			if broken == nil && suspect(err) {
+				broken = fmt.Errorf("the store takes no more changes since the disk failed (%w); check the disk and start openimds again", err)
+			}
+		}
+		for _, c := range group {
+			close(c.done)
+		}
+	}
+}
+
+// gather takes up the commits that wait already.
+func (s *Store) gather(first *commit) []*commit {
+	group := []*commit{first}
+	for len(group) < groupSize {
+		select {
+		case c := <-s.commits:
+			group = append(group, c)
+		default:
+			return group
+		}
+	}
+	return group
+}
+
+// writeGroup carries out the commits of a group one after the other in one transaction, and tells
+// the watchers once the disk has them.
+func (s *Store) writeGroup(group []*commit) (err error) {
+	defer func() {
+		if err != nil {
+			s.resetLog()
+		}
+	}()
+	defer recoverDamage(&err)
+	err = s.db.Update(func(tx *bbolt.Tx) error {
+		revision := revisionOf(tx)
+		for _, c := range group {
+			if c.err = conditions(tx, c.changes); c.err != nil {
+				continue
+			}
+			revision++
+			if err := c.apply(tx, revision); err != nil {
+				return err
+			}
+		}
+		return tx.Bucket(metaBucket).Put(revisionKey, binary.BigEndian.AppendUint64(nil, uint64(revision)))
+	})
+	if err != nil {
+		return fmt.Errorf("the store cannot be written: %w", err)
+	}
+	for _, c := range group {
+		if c.err == nil {
+			s.log.Append(c.revision, c.events)
+		}
+	}
+	return nil
+}
+
+// resetLog makes the watchers list again when a transaction has failed: its last step may have
+// reached the file all the same.
+func (s *Store) resetLog() {
+	var err error
+	defer recoverDamage(&err)
+	_ = s.db.View(func(tx *bbolt.Tx) error {
+		s.log.Reset(revisionOf(tx))
+		return nil
+	})
+}
+
+// conditions says whether all of a commit's conditions hold, before any of its changes is made.
+func conditions(tx *bbolt.Tx, changes []openimds.Change) error {
+	for _, c := range changes {
+		if c.If == openimds.Whatever {
+			continue
+		}
+		var revision int64
+		if sealed := tx.Bucket(recordsBucket).Get([]byte(c.Key)); len(sealed) >= headerSize {
+			revision = int64(binary.BigEndian.Uint64(sealed))
+		}
+		if revision != c.If {
+			return openimds.ErrConflict
+		}
+	}
+	return nil
+}
+
+func (c *commit) apply(tx *bbolt.Tx, revision int64) error {
+	c.revision, c.events = revision, nil
+	records := tx.Bucket(recordsBucket)
+	for _, change := range c.changes {
+		key := []byte(change.Key)
+		switch change.Verb {
+		case openimds.Put:
+			if err := records.Put(key, seal(change.Key, change.Value, revision)); err != nil {
+				return err
+			}
+			c.events = append(c.events, openimds.Event{Key: change.Key, Value: change.Value, Revision: revision})
+		case openimds.Delete:
+			if records.Get(key) == nil {
+				continue
+			}
+			if err := records.Delete(key); err != nil {
+				return err
+			}
+			c.events = append(c.events, openimds.Event{Key: change.Key, Revision: revision})
+		}
+	}
+	return nil
+}
+
+// suspect says whether a failed commit leaves the file in doubt. A write or a truncation that failed
+// (a full disk) has not; but after a failed fsync the kernel may have dropped the pages and call them
+// clean, and a later fsync would acknowledge what is not there. bbolt returns that one as a bare error
+// number.
+func suspect(err error) bool {
+	var path *fs.PathError
+	var number syscall.Errno
+	return errors.As(err, &number) && !errors.As(err, &path)
+}

@@ -1,0 +1,133 @@
+package boltstore
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/openimds/openimds"
+)
+
+// writerEnv makes this test binary a program that writes to the store it names until it is killed.
+const writerEnv = "OPENIMDS_TEST_WRITER"
+
+// killsEnv sets how often TestKill kills; a soak sets more.
+const killsEnv = "OPENIMDS_TEST_KILLS"
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv(writerEnv); path != "" {
+		writeForEver(path)
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// writeForEver prints the key of each commit once it is acknowledged.
+func writeForEver(path string) {
+	s, err := Open(path)
+	if err != nil {
+		fmt.Println("error", err)
+		os.Exit(1)
+	}
+	page, err := s.List(context.Background(), openimds.Range{})
+	if err != nil {
+		fmt.Println("error", err)
+		os.Exit(1)
+	}
+	var out sync.Mutex
+	for writer := range 4 {
+		go func() {
+			for i := page.Revision; ; i++ {
+				key := fmt.Sprintf("k/%d-%d", writer, i)
+				if _, err := s.Commit(context.Background(), openimds.Change{Key: key, Value: []byte(key), If: openimds.IfAbsent}); err != nil {
+					fmt.Println("error", err)
+					os.Exit(1)
+				}
+				out.Lock()
+				fmt.Println(key)
+				out.Unlock()
+			}
+		}()
+	}
+	select {}
+}
+
+// TestKill kills a writing process at random moments: no acknowledged commit may be missing, and the
+// store must open at once.
+func TestKill(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped: -short leaves out killing a writer again and again")
+	}
+	kills := 25
+	if n, err := strconv.Atoi(os.Getenv(killsEnv)); err == nil {
+		kills = n
+	}
+	path := filepath.Join(t.TempDir(), "store")
+	acknowledged := make(map[string]bool)
+	for range kills {
+		for _, key := range killedWriter(t, path, time.Duration(5+rand.IntN(60))*time.Millisecond) {
+			acknowledged[key] = true
+		}
+		s, err := Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		page, err := s.List(t.Context(), openimds.Range{Prefix: "k/"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		there := make(map[string]bool)
+		for _, r := range page.Records {
+			there[r.Key] = string(r.Value) == r.Key
+		}
+		for key := range acknowledged {
+			if !there[key] {
+				t.Errorf("the acknowledged %s is lost", key)
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(acknowledged) == 0 {
+		t.Error("no commit was acknowledged in any round: the test tried nothing")
+	}
+	t.Logf("%d kills, %d acknowledged commits", kills, len(acknowledged))
+}
+
+// killedWriter runs a writer until it has acknowledged something and a while longer.
+func killedWriter(t *testing.T, path string, while time.Duration) (keys []string) {
+	t.Helper()
+	writer := exec.Command(os.Args[0])
+	writer.Env = append(os.Environ(), writerEnv+"="+path)
+	out, err := writer.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := writer.Start(); err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(while, func() { _ = writer.Process.Kill() })
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		var key, rest string
+		if n, _ := fmt.Sscan(lines.Text(), &key, &rest); n > 1 {
+			t.Errorf("the writer failed: %s", lines.Text())
+			continue
+		}
+		keys = append(keys, key)
+	}
+	_ = writer.Wait()
+	if len(keys) > 0 {
+		keys = keys[:len(keys)-1] // the last line may be cut off
+	}
+	return keys
+}

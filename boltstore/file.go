@@ -1,0 +1,166 @@
+package boltstore
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/openimds/openimds"
+	"go.etcd.io/bbolt"
+)
+
+// fileVersion is the layout of the file that this program writes.
+const fileVersion = 1
+
+// lockTime is how long Open waits for another process to let go of the file.
+const lockTime = time.Second
+
+// Open opens the store in the file at path and makes a new one if there is no such file. Its errors
+// are one line for people and name the file. A file that is not a whole store of this version is
+// refused and left as it is: an empty one in its place would forget every restriction.
+func Open(path string) (*Store, error) {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if err := create(path); err != nil {
+			return nil, fmt.Errorf("cannot make the store %s: %w", path, err)
+		}
+	case err != nil:
+		return nil, fmt.Errorf("cannot open the store %s: %w", path, cause(err))
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("the store %s is not a file; move it away or choose another --data-dir", path)
+	case info.Size() == 0:
+		return nil, fmt.Errorf("the store %s is empty, which no store ever is; restore it from a backup, or remove it to begin anew", path)
+	}
+	db, err := openFile(path)
+	if err != nil {
+		return nil, err
+	}
+	revision, err := inspect(db)
+	if err != nil {
+		_ = db.Close()
+		return nil, fmt.Errorf("the store %s %w", path, err)
+	}
+	s := &Store{
+		db:      db,
+		log:     openimds.NewChangelog(revision, history),
+		commits: make(chan *commit, groupSize),
+		stop:    make(chan struct{}),
+	}
+	s.writer.Go(s.write)
+	return s, nil
+}
+
+func openFile(path string) (db *bbolt.DB, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = damaged(path, fmt.Errorf("%v", p))
+		}
+	}()
+	db, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTime, FreelistType: bbolt.FreelistMapType})
+	switch {
+	case err == nil:
+		return db, nil
+	case errors.Is(err, bbolt.ErrTimeout):
+		return nil, fmt.Errorf("the store %s is in use by another process; stop that one or choose another --data-dir", path)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("cannot open the store %s: this user may not; check its owner and mode", path)
+	}
+	return nil, damaged(path, cause(err))
+}
+
+func damaged(path string, err error) error {
+	return fmt.Errorf("the store %s is damaged or not a store (%w); restore it from a backup, or move it away to begin anew", path, err)
+}
+
+// cause takes the operation and the path off an error that will be told with the path.
+func cause(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return path.Err
+	}
+	return err
+}
+
+// inspect says whether an open file is a store that this program can use, and at which revision.
+func inspect(db *bbolt.DB) (revision int64, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("is damaged (%v); restore it from a backup, or move it away to begin anew", p)
+		}
+	}()
+	err = db.View(func(tx *bbolt.Tx) error {
+		meta, records := tx.Bucket(metaBucket), tx.Bucket(recordsBucket)
+		if meta == nil || records == nil || len(meta.Get(revisionKey)) != 8 {
+			return errors.New("is another program's file; choose another --data-dir")
+		}
+		version, err := strconv.Atoi(string(meta.Get(versionKey)))
+		switch {
+		case err != nil:
+			return errors.New("is another program's file; choose another --data-dir")
+		case version != fileVersion:
+			return fmt.Errorf("has version %d and this program knows %d; run the openimds that made it, or choose another --data-dir", version, fileVersion)
+		}
+		revision = revisionOf(tx)
+		return nil
+	})
+	return revision, err
+}
+
+// create makes an empty store beside path and moves it there when it is whole and on disk: a power
+// cut while bbolt writes its first pages leaves a file that cannot be opened any more.
+func create(path string) error {
+	dir := filepath.Dir(path)
+	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".new-*")
+	if err != nil {
+		return cause(err)
+	}
+	temp := f.Name()
+	defer func() { _ = os.Remove(temp) }()
+	if err := f.Close(); err != nil {
+		return cause(err)
+	}
+	if err := fill(temp); err != nil {
+		return cause(err)
+	}
+	if err := place(temp, path); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+func fill(temp string) error {
+	db, err := bbolt.Open(temp, 0o600, &bbolt.Options{FreelistType: bbolt.FreelistMapType})
+	if err != nil {
+		return err
+	}
+	err = db.Update(func(tx *bbolt.Tx) error {
+		if _, err := tx.CreateBucket(recordsBucket); err != nil {
+			return err
+		}
+		meta, err := tx.CreateBucket(metaBucket)
+		if err != nil {
+			return err
+		}
+		if err := meta.Put(versionKey, []byte(strconv.Itoa(fileVersion))); err != nil {
+			return err
+		}
+		return meta.Put(revisionKey, binary.BigEndian.AppendUint64(nil, 0))
+	})
+	return errors.Join(err, db.Close())
+}
+
+// place gives the new file its name. A link, unlike a rename, never replaces the store that another
+// process made in the same moment; file systems without links have to live with the rename.
+func place(temp, path string) error {
+	err := os.Link(temp, path)
+	if err == nil || errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return errors.Unwrap(os.Rename(temp, path))
+}

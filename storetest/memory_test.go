@@ -1,0 +1,12 @@
+package storetest_test
+
+import (
+	"testing"
+
+	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/storetest"
+)
+
+func TestMemory(t *testing.T) {
+	storetest.Run(t, func(*testing.T) openimds.Store { return storetest.NewMemory() })
+}
