@@ -47,6 +47,13 @@ func (c *clientConfig) addFlags(cmd *cobra.Command) {
 	f.StringVarP(&c.output, "output", "o", "table", "form of the output: table or json")
 }
 
+func (c *clientConfig) checkOutput() error {
+	if c.output != "table" && c.output != "json" {
+		return usagef("--output must be table or json, not %q", c.output)
+	}
+	return nil
+}
+
 // client calls the control API. It speaks Lightsail's protocol, so AWS itself can be at the other end.
 type client struct {
 	endpoint    string
@@ -58,8 +65,8 @@ type client struct {
 // open finds endpoint, region and credentials. The server's own credentials file is used unless a
 // profile is named or the environment names a file or keys.
 func (c *clientConfig) open(ctx context.Context) (*client, error) {
-	if c.output != "table" && c.output != "json" {
-		return nil, usagef("--output must be table or json, not %q", c.output)
+	if err := c.checkOutput(); err != nil {
+		return nil, err
 	}
 	endpoint := c.endpoint
 	if endpoint == "" {

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// setRequest is the part of the operation SetInstance that the command line has flags for.
+type setRequest struct {
+	nameOnly
+	// UserData goes as base64, which is what JSON makes of bytes; nil keeps what is there.
+	UserData       *[]byte            `json:"userData,omitempty"`
+	TagsInMetadata *bool              `json:"tagsInMetadata,omitempty"`
+	RoleName       *string            `json:"roleName,omitempty"`
+	ImageID        *string            `json:"imageId,omitempty"`
+	InstanceType   *string            `json:"instanceType,omitempty"`
+	OwnerID        *string            `json:"ownerId,omitempty"`
+	Zone           *string            `json:"availabilityZone,omitempty"`
+	Hostname       *string            `json:"hostname,omitempty"`
+	PublicHostname *string            `json:"publicHostname,omitempty"`
+	Overlay        map[string]*string `json:"overlay,omitempty"`
+	OverlayRemove  []string           `json:"overlayRemove,omitempty"`
+}
+
+func newInstanceSet(c *clientConfig) *cobra.Command {
+	var f setFlags
+	cmd := &cobra.Command{
+		Use:   "set NAME",
+		Short: "Change what the guest sees and Lightsail has no operation for",
+		Long: `Change what the guest sees and Lightsail has no operation for: the flags given are changed, all
+else keeps its value, and the guest's next request sees it.
+
+--set lays a value over any path of the metadata, as the guest would ask for it below /latest/:
+
+  openimds instance set demo --set meta-data/spot/termination-time=2026-01-02T15:04:05Z
+  openimds instance set demo --absent meta-data/tags
+  openimds instance set demo --unset meta-data/spot/termination-time`,
+		Args: names(1, 1, "one name"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			request, err := f.request(cmd, args[0])
+			if err != nil {
+				return err
+			}
+			client, err := c.open(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return c.operations(cmd, client, targetOpenIMDS+"SetInstance", request)
+		},
+	}
+	f.add(cmd)
+	return cmd
+}
+
+// setFlags are the flags of "openimds instance set".
+type setFlags struct {
+	userDataFile         string
+	noUserData           bool
+	tagsInMetadata       bool
+	role, image, kind    string
+	owner, zone          string
+	hostname, publicName string
+	set, setFile         []string
+	absent, unset        []string
+}
+
+func (s *setFlags) add(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&s.userDataFile, "user-data", "", "`file` with the user data")
+	f.BoolVar(&s.noUserData, "no-user-data", false, "take the user data away")
+	f.BoolVar(&s.tagsInMetadata, "tags-in-metadata", false, "whether the guest sees the instance's tags")
+	f.StringVar(&s.role, "role", "", "`name` of the role whose credentials the guest gets; empty: none")
+	f.StringVar(&s.image, "image-id", "", "ami-id")
+	f.StringVar(&s.kind, "instance-type", "", "instance-type, as EC2 names them")
+	f.StringVar(&s.owner, "owner-id", "", "`account` that the identity document names")
+	f.StringVar(&s.zone, "zone", "", "availability zone")
+	f.StringVar(&s.hostname, "hostname", "", "local host name")
+	f.StringVar(&s.publicName, "public-hostname", "", "public host name")
+	f.StringArrayVar(&s.set, "set", nil, "lay a value over a path: `path=value`; repeatable")
+	f.StringArrayVar(&s.setFile, "set-file", nil, "lay a file's content over a path: `path=file`; repeatable")
+	f.StringArrayVar(&s.absent, "absent", nil, "make a `path` and all below it not exist; repeatable")
+	f.StringArrayVar(&s.unset, "unset", nil, "take away what was laid over a `path`; repeatable")
+}
+
+// request makes the request of what the command line names.
+func (s *setFlags) request(cmd *cobra.Command, name string) (*setRequest, error) {
+	r := &setRequest{nameOnly: nameOnly{name}, Overlay: map[string]*string{}, OverlayRemove: s.unset}
+	changed := cmd.Flags().Changed
+	for flag, to := range map[string]**string{
+		"role": &r.RoleName, "image-id": &r.ImageID, "instance-type": &r.InstanceType, "owner-id": &r.OwnerID,
+		"zone": &r.Zone, "hostname": &r.Hostname, "public-hostname": &r.PublicHostname,
+	} {
+		if changed(flag) {
+			value := cmd.Flag(flag).Value.String()
+			*to = &value
+		}
+	}
+	if changed("tags-in-metadata") {
+		r.TagsInMetadata = &s.tagsInMetadata
+	}
+	switch {
+	case s.noUserData && s.userDataFile != "":
+		return nil, usagef("--user-data and --no-user-data exclude each other")
+	case s.noUserData:
+		r.UserData = &[]byte{}
+	case s.userDataFile != "":
+		content, err := os.ReadFile(s.userDataFile)
+		if err != nil {
+			return nil, usagef("--user-data: %w", err)
+		}
+		r.UserData = &content
+	}
+	if err := s.overlay(r.Overlay); err != nil {
+		return nil, err
+	}
+	if cmd.Flags().NFlag() == 0 {
+		return nil, usagef("nothing to change; see '%s --help'", cmd.CommandPath())
+	}
+	return r, nil
+}
+
+func (s *setFlags) overlay(to map[string]*string) error {
+	lay := func(flag, path string, value *string) error {
+		if _, twice := to[path]; twice || path == "" {
+			return usagef("%s: the path %q is empty or named twice", flag, path)
+		}
+		to[path] = value
+		return nil
+	}
+	for _, word := range s.set {
+		path, value, ok := strings.Cut(word, "=")
+		if !ok {
+			return usagef("--set %q is not of the form path=value", word)
+		}
+		if err := lay("--set", path, &value); err != nil {
+			return err
+		}
+	}
+	for _, word := range s.setFile {
+		path, file, ok := strings.Cut(word, "=")
+		if !ok {
+			return usagef("--set-file %q is not of the form path=file", word)
+		}
+		content, err := os.ReadFile(file)
+		if err != nil {
+			return usagef("--set-file: %w", err)
+		}
+		value := string(content)
+		if err := lay("--set-file", path, &value); err != nil {
+			return err
+		}
+	}
+	for _, path := range s.absent {
+		if err := lay("--absent", path, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/openimds/openimds/accesskeys"
+	"github.com/spf13/cobra"
+)
+
+// newKeys makes "openimds keys". It edits the server's credentials file itself: whoever may do that
+// is the owner of the installation, and the first key cannot come through an API that needs one.
+func newKeys() *cobra.Command {
+	var dataDir, output string
+	cmd := &cobra.Command{
+		Use:   "keys",
+		Short: "Create, list and revoke the control API's access keys",
+		Long: `Create, list and revoke the access keys of the control API, in the credentials file of the server's
+data directory. A running server obeys the change with its next request.`,
+		Args: noSubcommand,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	f := cmd.PersistentFlags()
+	f.StringVar(&dataDir, "data-dir", "", "where the server keeps its data")
+	f.StringVarP(&output, "output", "o", "table", "form of the output: table or json")
+	open := func() (*accesskeys.File, string, error) {
+		dir := dataDir
+		if dir == "" {
+			var err error
+			if dir, err = defaultDataDir(); err != nil {
+				return nil, "", err
+			}
+		}
+		path := filepath.Join(dir, credentialsFile)
+		return accesskeys.Open(path), path, nil
+	}
+	cmd.AddCommand(newKeysCreate(open), newKeysList(open, &output), newKeysRevoke(open))
+	return cmd
+}
+
+type openKeys func() (*accesskeys.File, string, error)
+
+func newKeysCreate(open openKeys) *cobra.Command {
+	var readOnly bool
+	cmd := &cobra.Command{
+		Use:   "create PROFILE",
+		Short: "Create a key under a new profile; its secret is in the file only",
+		Args:  names(1, 1, "one profile name"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			keys, path, err := open()
+			if err != nil {
+				return err
+			}
+			key, err := keys.Create(args[0], readOnly)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "created %s in %s; use it with --profile %s\n", key.ID, path, key.Profile)
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&readOnly, "read-only", false, "let the key look, but change nothing")
+	return cmd
+}
+
+func newKeysList(open openKeys, output *string) *cobra.Command {
+	return &cobra.Command{
+		Use:   "list",
+		Short: "List the keys, without their secrets",
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			keys, _, err := open()
+			if err != nil {
+				return err
+			}
+			all, err := keys.List()
+			if err != nil {
+				return err
+			}
+			c := clientConfig{output: *output}
+			if err := c.checkOutput(); err != nil {
+				return err
+			}
+			shown := []shownKey{}
+			for _, key := range all {
+				shown = append(shown, shownKey{key.ID, key.Profile, key.ReadOnly})
+			}
+			return c.show(cmd.OutOrStdout(), shown, func(row func(...any)) {
+				row("PROFILE", "KEY ID", "MAY")
+				for _, key := range shown {
+					row(key.Profile, key.ID, map[bool]string{true: "look", false: "change"}[key.ReadOnly])
+				}
+			})
+		},
+	}
+}
+
+// shownKey is what is shown of a key.
+type shownKey struct {
+	ID       string `json:"accessKeyId"`
+	Profile  string `json:"profile"`
+	ReadOnly bool   `json:"readOnly"`
+}
+
+func newKeysRevoke(open openKeys) *cobra.Command {
+	var force bool
+	cmd := &cobra.Command{
+		Use:   "revoke PROFILE|KEY-ID",
+		Short: "Revoke a key: requests that it signs are refused from now on",
+		Args:  names(1, 1, "one profile or key id"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			keys, _, err := open()
+			if err != nil {
+				return err
+			}
+			if err := keys.Revoke(args[0], force); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "revoked %s\n", args[0])
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&force, "force", false, "revoke even the last key that may change something")
+	return cmd
+}
