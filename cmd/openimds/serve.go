@@ -17,115 +17,16 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/accesskeys"
 	"github.com/openimds/openimds/agent"
 	"github.com/openimds/openimds/boltstore"
 	"github.com/openimds/openimds/credentials"
 	"github.com/openimds/openimds/imds"
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
-)
-
-const (
-	defaultIMDSListen = "127.0.0.1:1338"
-	defaultAPIListen  = "127.0.0.1:1339"
-	defaultRegion     = "us-east-1"
 )
 
 // shutdownTime is how long answers under way may take after Ctrl-C.
 const shutdownTime = 5 * time.Second
-
-// serveConfig is what "openimds serve" is told.
-type serveConfig struct {
-	dataDir         string
-	imdsListen      []string
-	apiListen       string
-	defaultInstance string
-	rate            float64
-	burst           int
-	connections     int
-	allowHosts      []string
-	region          string
-	accountID       string
-	readyFile       string
-	logFormat       string
-	logLevel        string
-}
-
-func (c *serveConfig) addFlags(f *pflag.FlagSet) {
-	f.StringVar(&c.dataDir, "data-dir", "", "where to keep the data (default: $XDG_STATE_HOME/openimds, else ~/.local/state/openimds)")
-	f.StringSliceVar(&c.imdsListen, "imds-listen", []string{defaultIMDSListen}, "`address` of the guest side for callers on this machine; repeatable")
-	f.StringVar(&c.apiListen, "api-listen", defaultAPIListen, "`address` of the control API")
-	f.StringVar(&c.defaultInstance, "default-instance", "demo", "`name` of the instance that the callers of --imds-listen are; made on the first start")
-	f.Float64Var(&c.rate, "guest-rate", 1000, "requests a second of one instance; 0: no limit")
-	f.IntVar(&c.burst, "guest-burst", 2000, "requests at once of one instance, above its rate")
-	f.IntVar(&c.connections, "guest-connections", 256, "connections at once of one instance; 0: no limit")
-	f.StringSliceVar(&c.allowHosts, "allow-host", nil, "further DNS `name` that guests may use in Host; repeatable")
-	f.StringVar(&c.region, "region", defaultRegion, "region of this installation")
-	f.StringVar(&c.accountID, "account-id", "123456789012", "account id of this installation")
-	f.StringVar(&c.readyFile, "ready-file", "", "`file` to write the addresses to, once both sides answer")
-	f.StringVar(&c.logFormat, "log-format", "text", "form of the log on standard error: text or json")
-	f.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
-	f.String("config", "", "YAML `file` with settings, named as the flags are")
-}
-
-// settle completes the settings and refuses those that cannot work, before anything is touched.
-func (c *serveConfig) settle(f *pflag.FlagSet) error {
-	if err := settle(f); err != nil {
-		return err
-	}
-	if c.dataDir == "" {
-		var err error
-		if c.dataDir, err = defaultDataDir(); err != nil {
-			return err
-		}
-	}
-	if len(c.imdsListen) == 0 {
-		return usagef("--imds-listen: give at least one address")
-	}
-	for _, addr := range append([]string{c.apiListen}, c.imdsListen...) {
-		if _, _, err := net.SplitHostPort(addr); err != nil {
-			return usagef("listen address %q is not of the form host:port", addr)
-		}
-	}
-	if err := openimds.ValidateName(c.defaultInstance); err != nil {
-		return usagef("--default-instance: %w", err)
-	}
-	if c.rate < 0 || c.burst < 0 || c.connections < 0 {
-		return usagef("--guest-rate, --guest-burst and --guest-connections cannot be negative; 0 is no limit")
-	}
-	if c.rate > 0 && c.burst == 0 {
-		return usagef("--guest-burst must be at least 1 while there is a --guest-rate")
-	}
-	for _, name := range c.allowHosts {
-		if strings.ContainsAny(name, ":/@ *") || name == "" {
-			return usagef("--allow-host %q is not a DNS name; give it without scheme, port or wildcard", name)
-		}
-	}
-	if err := c.service().Validate(); err != nil {
-		return usageError{err}
-	}
-	_, err := c.logger(io.Discard)
-	return err
-}
-
-func (c *serveConfig) service() openimds.ServiceConfig {
-	return openimds.ServiceConfig{Region: c.region, AccountID: c.accountID}
-}
-
-func (c *serveConfig) logger(w io.Writer) (*slog.Logger, error) {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(c.logLevel)); err != nil {
-		return nil, usagef("--log-level must be debug, info, warn or error, not %q", c.logLevel)
-	}
-	options := &slog.HandlerOptions{Level: level}
-	switch c.logFormat {
-	case "text":
-		return slog.New(slog.NewTextHandler(w, options)), nil
-	case "json":
-		return slog.New(slog.NewJSONHandler(w, options)), nil
-	}
-	return nil, usagef("--log-format must be text or json, not %q", c.logFormat)
-}
 
 func newServe() *cobra.Command {
 	var c serveConfig
@@ -169,6 +70,7 @@ type server struct {
 	cfg      serveConfig
 	log      *slog.Logger
 	store    openimds.Store
+	keys     *accesskeys.File
 	service  *openimds.Service
 	instance *openimds.Instance
 	agent    *agent.Agent
@@ -189,6 +91,9 @@ func (s *server) open(ctx context.Context) error {
 		return err
 	}
 	s.store = store
+	if s.keys, err = accesskeys.Ensure(filepath.Join(s.cfg.dataDir, credentialsFile)); err != nil {
+		return err
+	}
 	s.service = openimds.NewService(s.store, s.cfg.service())
 	if s.instance, err = s.service.EnsureInstance(ctx, s.cfg.defaultInstance); err != nil {
 		if openimds.KindOf(err) == openimds.NotFound {
@@ -331,30 +236,5 @@ func (s *server) close() {
 		if err := s.store.Close(); err != nil {
 			s.log.Error("the store did not close cleanly", "error", err)
 		}
-	}
-}
-
-// newAPIServer makes the server of the operator's side.
-func newAPIServer(s *server) *http.Server {
-	mux := http.NewServeMux()
-	ok := func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") }
-	mux.HandleFunc("GET /healthz", ok)
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		ctx, done := context.WithTimeout(r.Context(), time.Second)
-		defer done()
-		if _, err := s.store.List(ctx, openimds.Range{Prefix: openimds.InstancePrefix, Limit: 1}); err != nil {
-			http.Error(w, "the store does not answer", http.StatusServiceUnavailable)
-			return
-		}
-		ok(w, r)
-	})
-	return &http.Server{
-		Handler:           mux,
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       30 * time.Second,
-		WriteTimeout:      60 * time.Second,
-		IdleTimeout:       60 * time.Second,
-		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 }
