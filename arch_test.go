@@ -1,0 +1,301 @@
+package openimds_test
+
+import (
+	"bytes"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/openimds/openimds"
+
+// A law says what a package may import beside the standard library, and why nothing else.
+type law struct {
+	may    []string
+	reason string
+}
+
+// laws has a line for every package but cmd/openimds. Packages of this module are written as on the
+// command line; "." is the root. Tests may import what they like.
+var laws = map[string]law{
+	".": {nil,
+		"the words and the rules are read, tested and reused without any adapter"},
+	"./metadata": {[]string{"."},
+		"a category's value comes from the instance alone; no request, store or network decides it"},
+	"./session": {nil,
+		"a token is sealed bytes; what seals it knows nothing of instances and HTTP"},
+	"./credentials": {[]string{"."},
+		"where credentials come from is hidden from who serves them, and the other way round"},
+	"./usage": {[]string{"."},
+		"counting is told what happened; it cannot ask for more and hold a request up"},
+	"./imds": {[]string{".", "./metadata", "./session", "./usage", "golang.org/x/sys", "golang.org/x/time"},
+		"the guest side never waits for a store and knows nothing of the operator's side"},
+	"./accesskeys": {[]string{"github.com/rogpeppe/go-internal"},
+		"the operator's keys are a file that AWS's tools read; instances have no part in it"},
+	"./sigv4": {[]string{"./accesskeys", "golang.org/x/time"},
+		"who signed a request is decided before anything reads what it asks for"},
+	"./lightsail": {[]string{".", "./sigv4", "./usage", "golang.org/x/time"},
+		"a handler that knew a store or the guest side could go around Service, the one door"},
+	"./console": {[]string{".", "./metadata", "./usage"},
+		"the console shows and calls what the API has; it has no door of its own"},
+	"./boltstore": {[]string{".", "go.etcd.io/bbolt"},
+		"a store keeps records; a rule in it would have to be written again in the next store"},
+	"./etcdstore": {[]string{".", "go.etcd.io/etcd"},
+		"a store keeps records; a rule in it would have to be written again in the next store"},
+	"./storetest": {[]string{"."},
+		"the contract of all stores knows none of them"},
+	"./hostnet": {[]string{"github.com/vishvananda/netlink", "github.com/vishvananda/netns", "golang.org/x/sys"},
+		"the host's network is a desired state of endpoints, to be tested without instances"},
+	"./agent": {[]string{".", "./hostnet"},
+		"the agent carries records to whoever serves them, and is told who that is"},
+}
+
+// The command wires everything together, but for what notWired lists.
+const command = "./cmd/openimds"
+
+var notWired = map[string]string{
+	"./storetest":                       "a store in memory forgets; it is for tests",
+	"github.com/anishathalye/porcupine": "it is for tests",
+	"github.com/rogpeppe/go-internal":   "it is for tests, and for the locked file of accesskeys",
+	"go.uber.org/goleak":                "it is for tests",
+}
+
+func TestImports(t *testing.T) {
+	for _, f := range goFiles(t) {
+		if f.test {
+			continue
+		}
+		law, ok := laws[f.pkg]
+		if !ok && f.pkg != command {
+			t.Errorf("%s: package %s has no place among the laws", f.path, f.pkg)
+		}
+		for _, imported := range f.imports() {
+			for banned, reason := range notWired {
+				if f.pkg == command && below(banned, imported) {
+					t.Errorf("%s imports %s: %s", f.path, imported, reason)
+				}
+			}
+			mayBe := func(allowed string) bool { return below(allowed, imported) }
+			if f.pkg != command && (foreign(imported) || ours(imported)) && !slices.ContainsFunc(law.may, mayBe) {
+				t.Errorf("%s imports %s: %s", f.path, imported, law.reason)
+			}
+		}
+	}
+}
+
+// TestModules holds the list of modules together with the reasons for them.
+func TestModules(t *testing.T) {
+	required := requiredModules(t)
+	reasons := read(t, "docs/ARCHITECTURE.md")
+	direct := map[string]string{} // module → a file that needs it
+	for _, f := range goFiles(t) {
+		for _, imported := range f.imports() {
+			if !foreign(imported) {
+				continue
+			}
+			best := ""
+			for _, m := range required {
+				if below(m, imported) && len(m) > len(best) {
+					best = m
+				}
+			}
+			if best == "" {
+				t.Errorf("%s imports %s, which no module of go.mod has", f.path, imported)
+				continue
+			}
+			direct[best] = f.path
+		}
+	}
+	for m, file := range direct {
+		if !bytes.Contains(reasons, []byte("`"+m+"`")) {
+			t.Errorf("docs/ARCHITECTURE.md does not say why %s needs the module %s", file, m)
+		}
+	}
+	// The SDK's config module brings the clients of these services, for profiles that log in. A
+	// generated client is larger than all of this program, which is itself the service.
+	const services = "github.com/aws/aws-sdk-go-v2/service/"
+	for _, m := range required {
+		service, ok := strings.CutPrefix(m, services)
+		if ok && !strings.HasPrefix(service, "internal/") && !slices.Contains([]string{"signin", "sso", "ssooidc", "sts"}, service) {
+			t.Errorf("go.mod has %s: clients of AWS services belong into the separate module of the client tests", m)
+		}
+	}
+}
+
+// TestPackages: every package says what it is for, under a name that does, and is on the map.
+func TestPackages(t *testing.T) {
+	documented := map[string]bool{}
+	drawn := map[string]bool{} // in the tree of packages
+	for line := range strings.Lines(string(read(t, "docs/ARCHITECTURE.md"))) {
+		if branch := strings.TrimLeft(line, "├└─ "); branch != line {
+			names, _, _ := strings.Cut(branch, "  ")
+			for name := range strings.SplitSeq(names, ",") {
+				drawn["./"+strings.TrimSpace(name)] = true
+			}
+		}
+	}
+	for _, f := range goFiles(t) {
+		name := strings.TrimSuffix(f.ast.Name.Name, "_test")
+		if slices.Contains([]string{"util", "utils", "common", "helper", "helpers", "manager", "misc", "shared"}, name) {
+			t.Errorf("%s: package name %s says where code was put, not what it does", f.path, name)
+		}
+		if !f.test {
+			documented[f.pkg] = documented[f.pkg] || f.ast.Doc != nil
+		}
+	}
+	for pkg, ok := range documented {
+		if !ok {
+			t.Errorf("package %s has no doc comment", pkg)
+		}
+		if pkg != "." && !drawn[pkg] {
+			t.Errorf("docs/ARCHITECTURE.md does not draw package %s", pkg)
+		}
+	}
+}
+
+// TestNoInit: what runs before main can be neither ordered nor tested nor left out.
+func TestNoInit(t *testing.T) {
+	for _, f := range goFiles(t) {
+		for _, d := range f.ast.Decls {
+			if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv == nil && fn.Name.Name == "init" {
+				t.Errorf("%s has an init function", f.path)
+			}
+		}
+	}
+}
+
+// TestSizes holds the budgets of size: what outgrows one has usually got a second subject.
+func TestSizes(t *testing.T) {
+	const fileLines, testFileLines, functionLines = 400, 600, 60
+	longer := map[string]string{
+		"parseHeader": "a flat list, one case for each header",
+	}
+	for _, f := range goFiles(t) {
+		limit := fileLines
+		if f.test {
+			limit = testFileLines
+		}
+		if n := f.lines(f.ast.FileStart, f.ast.FileEnd); n > limit {
+			t.Errorf("%s has %d lines, above %d", f.path, n, limit)
+		}
+		for _, d := range f.ast.Decls {
+			fn, ok := d.(*ast.FuncDecl)
+			if !ok || fn.Body == nil || f.test {
+				continue // tests hold long tables
+			}
+			if n := f.lines(fn.Body.Lbrace, fn.Body.Rbrace) - 1; n > functionLines && longer[fn.Name.Name] == "" {
+				t.Errorf("%s: function %s has %d lines, above %d", f.path, fn.Name.Name, n, functionLines)
+			}
+		}
+	}
+}
+
+// goFile is one file of this module, whatever system it is for.
+type goFile struct {
+	path string
+	pkg  string // its package, as in laws
+	test bool
+	fset *token.FileSet
+	ast  *ast.File
+}
+
+// goFiles parses the module. Separate modules below it have their own rules.
+func goFiles(t *testing.T) []goFile {
+	t.Helper()
+	var files []goFile
+	fset := token.NewFileSet()
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			_, notAModule := os.Stat(filepath.Join(path, "go.mod"))
+			if path != "." && (notAModule == nil || strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata") {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if filepath.Ext(path) != ".go" {
+			return nil
+		}
+		parsed, err := parser.ParseFile(fset, path, nil, parser.ParseComments|parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		pkg := "."
+		if dir := filepath.Dir(path); dir != "." {
+			pkg = "./" + filepath.ToSlash(dir)
+		}
+		files = append(files, goFile{path, pkg, strings.HasSuffix(path, "_test.go"), fset, parsed})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) == 0 {
+		t.Fatal("found no Go file")
+	}
+	return files
+}
+
+// imports returns what the file imports, packages of this module as in laws.
+func (f goFile) imports() []string {
+	var paths []string
+	for _, spec := range f.ast.Imports {
+		path := strings.Trim(spec.Path.Value, "`\"")
+		if path == module || strings.HasPrefix(path, module+"/") {
+			path = "." + strings.TrimPrefix(path, module)
+		}
+		paths = append(paths, path)
+	}
+	return paths
+}
+
+func (f goFile) lines(from, to token.Pos) int {
+	return f.fset.Position(to).Line - f.fset.Position(from).Line
+}
+
+// ours tells the packages of this module.
+func ours(path string) bool { return strings.HasPrefix(path, ".") }
+
+// foreign tells the packages of other modules: their paths begin with a domain.
+func foreign(path string) bool {
+	domain, _, _ := strings.Cut(path, "/")
+	return !ours(path) && strings.Contains(domain, ".")
+}
+
+// below tells whether path is that package or module, or one inside it.
+func below(root, path string) bool {
+	return path == root || root != "." && strings.HasPrefix(path, root+"/")
+}
+
+// requiredModules returns all that go.mod requires, directly or not.
+func requiredModules(t *testing.T) []string {
+	t.Helper()
+	var modules []string
+	for line := range strings.Lines(string(read(t, "go.mod"))) {
+		fields := strings.Fields(strings.TrimPrefix(line, "require "))
+		if len(fields) >= 2 && strings.HasPrefix(fields[1], "v") {
+			modules = append(modules, fields[0])
+		}
+	}
+	if len(modules) == 0 {
+		t.Fatal("found no requirement in go.mod")
+	}
+	return modules
+}
+
+func read(t *testing.T, path string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
