@@ -20,6 +20,9 @@ type AuditEntry struct {
 	What string `json:"what"`
 	// Resource is type and name ("Instance/demo"); empty for a refusal that came before any name.
 	Resource string `json:"resource,omitempty"`
+	// RequestID and Source are what [WithRequest] says of the request that asked for it.
+	RequestID string `json:"requestId,omitempty"`
+	Source    string `json:"source,omitempty"`
 	// Before and After hold the members that the change touched; nil where there was or is nothing.
 	Before map[string]any `json:"before,omitempty"`
 	After  map[string]any `json:"after,omitempty"`
@@ -32,6 +35,16 @@ type actorKey struct{}
 // WithActor returns a context whose changes are put down to who.
 func WithActor(ctx context.Context, who string) context.Context {
 	return context.WithValue(ctx, actorKey{}, who)
+}
+
+type requestKey struct{}
+
+type request struct{ id, source string }
+
+// WithRequest returns a context whose changes are put down to the request of that id, which came
+// from the address source.
+func WithRequest(ctx context.Context, id, source string) context.Context {
+	return context.WithValue(ctx, requestKey{}, request{id, source})
 }
 
 func actor(ctx context.Context) string {

@@ -163,6 +163,9 @@ func (s *Service) tell(ctx context.Context, what string, d *draft, err error) {
 	}
 	for _, e := range entries {
 		e.When, e.Who, e.What = d.now, actor(ctx), what
+		if r, ok := ctx.Value(requestKey{}).(request); ok {
+			e.RequestID, e.Source = r.id, r.source
+		}
 		if err != nil {
 			e.Failure = "the store failed, the change may have been made: " + err.Error()
 		}

@@ -71,6 +71,9 @@ func ValidateName(name string) error {
 // Region is where the installation says that it is.
 func (s *Service) Region() string { return s.cfg.Region }
 
+// AccountID is the account that the installation says it belongs to.
+func (s *Service) AccountID() string { return s.cfg.AccountID }
+
 // ARN is the Amazon resource name of a resource, made of its UUID.
 func (s *Service) ARN(t ResourceType, uuid string) string {
 	return "arn:aws:lightsail:" + s.cfg.Region + ":" + s.cfg.AccountID + ":" + string(t) + "/" + uuid

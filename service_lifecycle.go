@@ -78,6 +78,19 @@ func (s *Service) RebootInstance(ctx context.Context, name string) ([]Operation,
 	}))
 }
 
+// DeleteKnownHostKeys forgets the host keys by which the consoles know an instance. None are kept,
+// so that nothing is left to change here.
+func (s *Service) DeleteKnownHostKeys(ctx context.Context, name string) ([]Operation, error) {
+	return operationsOf(s.commit(ctx, "DeleteKnownHostKeys", func(d *draft) error {
+		in, _, err := s.instance(ctx, name)
+		if err != nil {
+			return err
+		}
+		d.operation(instanceOperation("DeleteKnownHostKeys", in))
+		return nil
+	}))
+}
+
 // DeleteInstance deletes an instance in any state, with its alarms, and frees its static IP. The
 // key of its session tokens goes with it: a later instance of the same name has another one.
 func (s *Service) DeleteInstance(ctx context.Context, name string) ([]Operation, error) {

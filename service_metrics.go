@@ -52,7 +52,7 @@ func (s *Service) MetricData(ctx context.Context, name, metric, unit string, sta
 	if !start.Before(end) {
 		return nil, Errorf(InvalidInput, "", "The start time must be before the end time")
 	}
-	if wanted := (end.Sub(start) + period - 1) / period; wanted > maxPoints {
+	if wanted := (end.Sub(start)-1)/period + 1; wanted > maxPoints {
 		return nil, Errorf(InvalidInput, "", "You have requested up to %d datapoints, which exceeds the limit of %d. You may reduce the datapoints requested by increasing Period, or decreasing the time range.", wanted, maxPoints)
 	}
 	in, _, err := s.instance(ctx, name)

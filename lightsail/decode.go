@@ -1,0 +1,256 @@
+package lightsail
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math"
+	"reflect"
+	"strings"
+)
+
+// maxDepth bounds the nesting of a request, members that nobody knows included. What the API asks
+// for is at most four deep.
+const maxDepth = 32
+
+// decode reads a request, which checkSyntax has passed, into the structure that into points to.
+//
+// It is stricter than encoding/json where two readers of one body could understand it differently:
+// names must match to the letter, and no object may have a name twice. Members that nobody knows are
+// passed over, since AWS's clients are often newer than their service; null is as good as nothing.
+func decode(body []byte, into any) error {
+	d := decoder{tokens: json.NewDecoder(bytes.NewReader(body))}
+	d.tokens.UseNumber()
+	return d.value(reflect.ValueOf(into).Elem(), d.next())
+}
+
+type decoder struct {
+	tokens *json.Decoder
+	depth  int
+}
+
+// next returns the next token. It cannot fail: the syntax was checked before.
+func (d *decoder) next() json.Token {
+	token, err := d.tokens.Token()
+	if err != nil {
+		return nil
+	}
+	return token
+}
+
+// value reads one value, which begins with the token, into v.
+func (d *decoder) value(v reflect.Value, token json.Token) error {
+	if token == nil {
+		return nil
+	}
+	if refused, ok := v.Addr().Interface().(*unbuilt); ok {
+		return d.presence(refused, token)
+	}
+	if v.Kind() == reflect.Pointer {
+		v.Set(reflect.New(v.Type().Elem()))
+		return d.value(v.Elem(), token)
+	}
+	if delim, ok := token.(json.Delim); ok {
+		return d.composite(v, delim)
+	}
+	return scalar(v, token)
+}
+
+// composite reads an object or a list.
+func (d *decoder) composite(v reflect.Value, delim json.Delim) error {
+	if d.depth++; d.depth > maxDepth {
+		return serialization("The request is nested too deeply")
+	}
+	defer func() { d.depth-- }()
+	_, isBlob := v.Addr().Interface().(*blob)
+	_, isTime := v.Addr().Interface().(*epoch)
+	switch {
+	case delim == '{' && v.Kind() == reflect.Struct && !isTime:
+		return d.object(v)
+	case delim == '{' && v.Kind() == reflect.Map:
+		return d.entries(v)
+	case delim == '{':
+		return serialization("Start of structure or map found where not expected.")
+	case v.Kind() == reflect.Slice && !isBlob:
+		return d.list(v)
+	default:
+		return serialization("Start of list found where not expected")
+	}
+}
+
+// members calls f with each name of an object, once the name was seen to be the first of its kind.
+func (d *decoder) members(f func(name string) error) error {
+	seen := map[string]bool{}
+	for d.tokens.More() {
+		name, _ := d.next().(string)
+		if seen[name] {
+			return serialization(fmt.Sprintf("The member '%.100s' occurs twice", name))
+		}
+		seen[name] = true
+		if err := f(name); err != nil {
+			return err
+		}
+	}
+	d.next() // the closing brace
+	return nil
+}
+
+func (d *decoder) object(v reflect.Value) error {
+	return d.members(func(name string) error {
+		for i := range v.NumField() {
+			known := memberName(v.Type().Field(i))
+			if known == name {
+				return d.value(v.Field(i), d.next())
+			}
+			if strings.EqualFold(known, name) {
+				// Passed over, it would leave a switch as it is that somebody meant to turn.
+				return serialization(fmt.Sprintf("The member '%.100s' is spelled '%s'", name, known))
+			}
+		}
+		return d.skip(d.next())
+	})
+}
+
+// memberName is the name of a structure's member on the wire.
+func memberName(f reflect.StructField) string {
+	name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+	return name
+}
+
+// entries reads an object whose names are data. In the maps of this API null is a value.
+func (d *decoder) entries(v reflect.Value) error {
+	v.Set(reflect.MakeMap(v.Type()))
+	return d.members(func(name string) error {
+		value := reflect.New(v.Type().Elem()).Elem()
+		if err := d.value(value, d.next()); err != nil {
+			return err
+		}
+		v.SetMapIndex(reflect.ValueOf(name), value)
+		return nil
+	})
+}
+
+func (d *decoder) list(v reflect.Value) error {
+	v.Set(reflect.MakeSlice(v.Type(), 0, 0))
+	for d.tokens.More() {
+		item := reflect.New(v.Type().Elem()).Elem()
+		if err := d.value(item, d.next()); err != nil {
+			return err
+		}
+		v.Set(reflect.Append(v, item))
+	}
+	d.next() // the closing bracket
+	return nil
+}
+
+// skip passes over a value, with the same care for what it holds.
+func (d *decoder) skip(token json.Token) error {
+	delim, composite := token.(json.Delim)
+	if !composite {
+		return nil
+	}
+	if d.depth++; d.depth > maxDepth {
+		return serialization("The request is nested too deeply")
+	}
+	defer func() { d.depth-- }()
+	if delim == '{' {
+		return d.members(func(string) error { return d.skip(d.next()) })
+	}
+	for d.tokens.More() {
+		if err := d.skip(d.next()); err != nil {
+			return err
+		}
+	}
+	d.next() // the closing bracket
+	return nil
+}
+
+// presence notes that there is a value. An empty list asks for nothing.
+func (d *decoder) presence(there *unbuilt, token json.Token) error {
+	*there = token != json.Delim('[') || unbuilt(d.tokens.More())
+	return d.skip(token)
+}
+
+// scalar reads a text, number or truth value.
+func scalar(v reflect.Value, token json.Token) error {
+	switch to := v.Addr().Interface().(type) {
+	case *epoch:
+		if n, ok := token.(json.Number); ok {
+			return asSerialization(to.readNumber(n))
+		}
+		return wrongType(token, "a Timestamp")
+	case *blob:
+		if s, ok := token.(string); ok {
+			return asSerialization(to.readString(s))
+		}
+		return wrongType(token, "a Blob")
+	}
+	switch v.Kind() {
+	case reflect.String:
+		s, ok := token.(string)
+		if !ok {
+			return wrongType(token, "a String")
+		}
+		v.SetString(s)
+	case reflect.Bool:
+		b, ok := token.(bool)
+		if !ok {
+			return wrongType(token, "a Boolean")
+		}
+		v.SetBool(b)
+	case reflect.Int:
+		n, ok := integer(token)
+		if !ok {
+			return wrongType(token, "an Integer")
+		}
+		v.SetInt(n)
+	case reflect.Float64:
+		n, ok := token.(json.Number)
+		f, err := n.Float64()
+		if !ok || err != nil {
+			return wrongType(token, "a Double")
+		}
+		v.SetFloat(f)
+	case reflect.Slice:
+		return serialization("Expected list or null")
+	default:
+		return serialization("Expected structure or null")
+	}
+	return nil
+}
+
+// integer reads a number of 32 bits, which is what the API calls an integer. One that is written as
+// a fraction or with an exponent counts as long as it is whole.
+func integer(token json.Token) (int64, bool) {
+	n, ok := token.(json.Number)
+	if !ok {
+		return 0, false
+	}
+	f, err := n.Float64()
+	if err != nil || f != math.Trunc(f) || f < math.MinInt32 || f > math.MaxInt32 {
+		return 0, false
+	}
+	return int64(f), true
+}
+
+// wrongType names what was found as AWS's services name it; the value itself stays out of the text.
+func wrongType(token json.Token, wanted string) error {
+	found := "STRING_VALUE"
+	switch t := token.(type) {
+	case json.Number:
+		found = "NUMBER_VALUE"
+		if strings.ContainsAny(t.String(), ".eE") {
+			found = "DECIMAL_VALUE"
+		}
+	case bool:
+		found = strings.ToUpper(fmt.Sprint(t)) + "_VALUE"
+	}
+	return serialization(found + " can not be converted to " + wanted)
+}
+
+func asSerialization(err error) error {
+	if err != nil {
+		return serialization(err.Error())
+	}
+	return nil
+}
