@@ -21,6 +21,7 @@ import (
 	"github.com/openimds/openimds/agent"
 	"github.com/openimds/openimds/boltstore"
 	"github.com/openimds/openimds/credentials"
+	"github.com/openimds/openimds/identity"
 	"github.com/openimds/openimds/imds"
 	"github.com/spf13/cobra"
 )
@@ -71,6 +72,7 @@ type server struct {
 	log      *slog.Logger
 	store    openimds.Store
 	keys     *accesskeys.File
+	signer   *identity.Signer
 	service  *openimds.Service
 	instance *openimds.Instance
 	agent    *agent.Agent
@@ -94,6 +96,12 @@ func (s *server) open(ctx context.Context) error {
 	if s.keys, err = accesskeys.Ensure(filepath.Join(s.cfg.dataDir, credentialsFile)); err != nil {
 		return err
 	}
+	identityKeys, err := identity.Ensure(filepath.Join(s.cfg.dataDir, identityDir), time.Now())
+	if err != nil {
+		return err
+	}
+	s.signer = identity.NewSigner(s.log)
+	s.signer.Use(identityKeys, time.Now())
 	s.service = openimds.NewService(s.store, s.cfg.service())
 	if s.instance, err = s.service.EnsureInstance(ctx, s.cfg.defaultInstance); err != nil {
 		if openimds.KindOf(err) == openimds.NotFound {
@@ -107,6 +115,7 @@ func (s *server) open(ctx context.Context) error {
 		Connections: s.cfg.connections,
 		AllowHosts:  s.cfg.allowHosts,
 		Credentials: credentials.Generated{},
+		Signatures:  s.signer,
 		Log:         s.log,
 	})
 	s.agent = agent.New(agent.Config{Store: s.store, Marker: s.service, Log: s.log})
@@ -178,6 +187,7 @@ func (s *server) serve(ctx context.Context) error {
 	agentCtx, stopAgent := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopAgent()
 	running.Go(func() { s.agent.Run(agentCtx) })
+	running.Go(func() { s.useIdentityKeys(agentCtx) })
 	if err := s.writeReadyFile(); err != nil {
 		cancel(err)
 	}

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/openimds/openimds/identity"
+	"github.com/spf13/cobra"
+)
+
+// identityDir is where the keys for identity documents lie in the data directory.
+const identityDir = "identity"
+
+// keyCheckTime is how often a running server looks for keys that were rotated or imported.
+const keyCheckTime = 5 * time.Second
+
+// useIdentityKeys keeps the signer in step with the files until the context ends. Keys that cannot be
+// read change nothing: the earlier ones go on signing.
+func (s *server) useIdentityKeys(ctx context.Context) {
+	tick := time.NewTicker(keyCheckTime)
+	defer tick.Stop()
+	for failed := false; ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		keys, err := identity.Load(filepath.Join(s.cfg.dataDir, identityDir))
+		if err == nil {
+			s.signer.Use(keys, time.Now())
+		} else if !failed {
+			s.log.Warn("the identity keys cannot be read; signing with the earlier ones", "error", err)
+		}
+		failed = err != nil
+	}
+}
+
+func newIdentity() *cobra.Command {
+	var dataDir string
+	cmd := &cobra.Command{
+		Use:   "identity",
+		Short: "Print, rotate and import the keys that sign identity documents",
+		Long: `Print, rotate and import the keys that sign instance identity documents. They take the place of
+AWS's: give their certificates to whoever verifies such documents. A running server takes up a
+change within seconds.`,
+		Args: noSubcommand,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.PersistentFlags().StringVar(&dataDir, "data-dir", "", "where the server keeps its data")
+	dir := func() (string, error) {
+		if dataDir != "" {
+			return filepath.Join(dataDir, identityDir), nil
+		}
+		d, err := defaultDataDir()
+		return filepath.Join(d, identityDir), err
+	}
+	cmd.AddCommand(newIdentityCertificates(dir), newIdentityRotate(dir), newIdentityImport(dir))
+	return cmd
+}
+
+func newIdentityCertificates(dir func() (string, error)) *cobra.Command {
+	var out string
+	cmd := &cobra.Command{
+		Use:   "certificates",
+		Short: "Print the certificates, those of coming and of earlier keys too",
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			d, err := dir()
+			if err != nil {
+				return err
+			}
+			keys, err := identity.Load(d)
+			if err != nil {
+				return fmt.Errorf("%w; 'openimds serve' makes them at its first start", err)
+			}
+			for _, form := range identity.Forms() {
+				var text []byte
+				for _, key := range keys.All(form) {
+					text = append(text, key.CertificatePEM()...)
+				}
+				if out == "" {
+					_, err = fmt.Fprintf(cmd.OutOrStdout(), "# %s\n%s", form, text)
+				} else {
+					err = os.WriteFile(filepath.Join(out, form.String()+".crt"), text, 0o644)
+				}
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&out, "out", "", "`directory` to write one file for each form of signature to")
+	return cmd
+}
+
+func newIdentityRotate(dir func() (string, error)) *cobra.Command {
+	var form string
+	var in time.Duration
+	cmd := &cobra.Command{
+		Use:   "rotate",
+		Short: "Make new keys that sign from a later time on, and print their certificates",
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			forms := identity.Forms()
+			if form != "" {
+				one, err := identity.ParseForm(form)
+				if err != nil {
+					return usagef("--form: %w", err)
+				}
+				forms = []identity.Form{one}
+			}
+			if in < 0 {
+				return usagef("--in cannot be negative")
+			}
+			d, err := dir()
+			if err != nil {
+				return err
+			}
+			for _, f := range forms {
+				key, err := identity.Rotate(d, f, time.Now().Add(in))
+				if err != nil {
+					return err
+				}
+				if _, err := fmt.Fprintf(cmd.OutOrStdout(), "# %s, signs from %s\n%s", f, key.Certificate.NotBefore.Format(time.RFC3339), key.CertificatePEM()); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&form, "form", "", "only for signature, pkcs7 or rsa2048")
+	cmd.Flags().DurationVar(&in, "in", 24*time.Hour, "how long verifiers have to take up the new certificates")
+	return cmd
+}
+
+func newIdentityImport(dir func() (string, error)) *cobra.Command {
+	var form string
+	cmd := &cobra.Command{
+		Use:   "import FILE",
+		Short: "Sign with a key of your own: a PEM file with the private key and its certificate behind it",
+		Args:  names(1, 1, "one file"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			f, err := identity.ParseForm(form)
+			if err != nil {
+				return usagef("--form: %w", err)
+			}
+			d, err := dir()
+			if err != nil {
+				return err
+			}
+			text, err := os.ReadFile(args[0])
+			if err != nil {
+				return usageError{err}
+			}
+			keys, err := identity.Import(d, f, text)
+			if err != nil {
+				return fmt.Errorf("%s: %w", args[0], err)
+			}
+			for _, key := range keys {
+				c := key.Certificate
+				if _, err := fmt.Fprintf(cmd.OutOrStdout(), "imported for %s: %s, serial %s, signs from %s to %s\n",
+					f, c.Subject, c.SerialNumber, c.NotBefore.Format(time.RFC3339), c.NotAfter.Format(time.RFC3339)); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&form, "form", "rsa2048", "signature, pkcs7 or rsa2048")
+	return cmd
+}
