@@ -1,0 +1,143 @@
+package usage
+
+import (
+	"bytes"
+
+	"github.com/openimds/openimds"
+)
+
+// Call says what a request was, as far as tokens go.
+type Call uint8
+
+// The kinds of calls. A call that was rejected did not get past its token or the lack of one; one
+// that missed did, and asked for what does not exist.
+const (
+	// Other calls have nothing to do with tokens: OPTIONS, what cannot be understood.
+	Other Call = iota
+	TokenIssued
+	TokenRefused
+	WithToken
+	WithTokenRejected
+	WithTokenMissed
+	NoToken
+	NoTokenRejected
+	NoTokenMissed
+	// Throttled calls came above the instance's rate and were not looked at.
+	Throttled
+	callCount
+)
+
+// The metrics, by their place in [counts]; records of the store have them in this order.
+const (
+	noToken = iota
+	noTokenRejected
+	tokenRequests
+	withToken
+	metricCount
+	noMetric = -1
+)
+
+var metricNames = [metricCount]string{
+	noToken:         openimds.MetricNoToken,
+	noTokenRejected: openimds.MetricNoTokenRejected,
+	tokenRequests:   openimds.MetricTokenRequests,
+	withToken:       openimds.MetricWithToken,
+}
+
+func metricOf(name string) int {
+	for m, n := range metricNames {
+		if n == name {
+			return m
+		}
+	}
+	return noMetric
+}
+
+// metric is what a call counts as. A miss is no success, so it counts as none; its caller is still seen.
+func (c Call) metric() int {
+	switch c {
+	case NoToken:
+		return noToken
+	case NoTokenRejected:
+		return noTokenRejected
+	case TokenIssued:
+		return tokenRequests
+	case WithToken:
+		return withToken
+	}
+	return noMetric
+}
+
+// hasCaller says whether a call is worth remembering its caller.
+func (c Call) hasCaller() bool { return c != Other && c < Throttled }
+
+// version is the protocol that a call speaks, as metrics name it.
+func (c Call) version() string {
+	switch c {
+	case TokenIssued, TokenRefused, WithToken, WithTokenRejected, WithTokenMissed:
+		return "v2"
+	case NoToken, NoTokenRejected, NoTokenMissed:
+		return "v1"
+	}
+	return "none"
+}
+
+// group is a part of the table of categories, by its place in groupNames. The groups are few and
+// fixed, so that a crawl of the whole tree makes few callers.
+type group uint8
+
+const (
+	groupOther group = iota
+	groupToken
+)
+
+var groupNames = [...]string{
+	groupOther: "other",
+	groupToken: "api/token",
+
+	"dynamic",
+	"dynamic/instance-identity",
+	"meta-data", // the items that stand directly below it
+	"meta-data/autoscaling",
+	"meta-data/block-device-mapping",
+	"meta-data/events",
+	"meta-data/iam",
+	"meta-data/identity-credentials",
+	"meta-data/managed-ssh-keys",
+	"meta-data/network",
+	"meta-data/placement",
+	"meta-data/public-keys",
+	"meta-data/services",
+	"meta-data/spot",
+	"meta-data/tags",
+	"user-data",
+}
+
+var groups = func() map[string]group {
+	m := make(map[string]group, len(groupNames))
+	for g, name := range groupNames {
+		m[name] = group(g)
+	}
+	return m
+}()
+
+// groupOf finds the group of a path of the form "latest/meta-data/iam/info".
+func groupOf(path []byte) group {
+	version := bytes.IndexByte(path, '/')
+	if version < 0 {
+		return groupOther
+	}
+	path = path[version+1:]
+	first := bytes.IndexByte(path, '/')
+	if first < 0 {
+		return groups[string(path)]
+	}
+	two := path
+	if second := bytes.IndexByte(path[first+1:], '/'); second >= 0 {
+		two = path[:first+1+second]
+	}
+	if g, ok := groups[string(two)]; ok {
+		return g
+	}
+	return groups[string(path[:first])]
+}

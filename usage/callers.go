@@ -1,0 +1,199 @@
+package usage
+
+import (
+	"hash/maphash"
+	"net/netip"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// maxCallers is how many callers of an instance are told apart. A guest that changes its
+	// User-Agent all the time fills the table once, and then counts among the others.
+	maxCallers = 256
+	// maxUserAgent is how many bytes of a User-Agent tell callers apart.
+	maxUserAgent = 128
+)
+
+// caller is who used a guest, told apart by three things. It is found without a lock.
+type caller struct {
+	source    netip.Addr
+	userAgent string // as sent
+	group     group
+	first     int64 // Unix nanoseconds; under the guest's mu
+	last      atomic.Int64
+	counts    [metricCount]atomic.Uint64
+	_         [2*cacheLine - 24 - 16 - 8 - 8 - 8 - 8*metricCount]byte
+}
+
+func (c *caller) count(metric int, now time.Time) {
+	if metric != noMetric {
+		c.counts[metric].Add(1)
+	}
+	c.last.Store(now.UnixNano())
+}
+
+// callers are the callers of one guest.
+type callers struct {
+	seed maphash.Seed
+	// table is replaced by a larger one when it is half full. In between, slots are only filled.
+	table atomic.Pointer[callerTable]
+	// full: nobody is added any more. Whoever sees it set sees the last table.
+	full   atomic.Bool
+	others caller
+
+	// The rest is under the guest's mu.
+	count int
+	added bool // somebody was, since the last save
+	// What the store has. read: its callers were added to these; known: revision is its record's;
+	// saved: the traces that it holds.
+	key         string
+	read, known bool
+	revision    int64
+	saved       traces
+	savedAt     time.Time
+}
+
+type callerTable []atomic.Pointer[caller]
+
+func (c *callers) init(key string, seed maphash.Seed) {
+	c.key, c.seed = key, seed
+	t := make(callerTable, 8)
+	c.table.Store(&t)
+}
+
+// hash is keyed, so that nobody can choose User-Agents that collide.
+func (c *callers) hash(source netip.Addr, part group, userAgent []byte) uint64 {
+	var b [16 + 1 + maxUserAgent]byte
+	address := source.As16()
+	n := copy(b[:], address[:])
+	b[n] = byte(part)
+	n++
+	n += copy(b[n:], userAgent)
+	return maphash.Bytes(c.seed, b[:n])
+}
+
+// find returns the caller, or nil.
+func (t callerTable) find(hash uint64, source netip.Addr, part group, userAgent []byte) *caller {
+	mask := uint64(len(t) - 1)
+	for i := hash; ; i++ { // the table is never full, so this ends
+		c := t[i&mask].Load()
+		if c == nil || c.source == source && c.group == part && c.userAgent == string(userAgent) {
+			return c
+		}
+	}
+}
+
+func (t callerTable) put(hash uint64, c *caller) {
+	mask := uint64(len(t) - 1)
+	for t[hash&mask].Load() != nil {
+		hash++
+	}
+	t[hash&mask].Store(c)
+}
+
+// all yields those in the table.
+func (t callerTable) all(yield func(*caller) bool) {
+	for i := range t {
+		if c := t[i].Load(); c != nil && !yield(c) {
+			return
+		}
+	}
+}
+
+// caller returns who makes a request; a new one is remembered if there is room.
+func (g *Guest) caller(source netip.Addr, part group, userAgent []byte, now time.Time) *caller {
+	userAgent = userAgent[:min(len(userAgent), maxUserAgent)]
+	hash := g.callers.hash(source, part, userAgent)
+	full := g.callers.full.Load() // before the table: see there
+	if c := g.callers.table.Load().find(hash, source, part, userAgent); c != nil {
+		return c
+	}
+	if full {
+		return &g.callers.others
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.callers.add(hash, source, part, userAgent, now)
+}
+
+// add remembers a caller. The guest's mu is held.
+func (c *callers) add(hash uint64, source netip.Addr, part group, userAgent []byte, now time.Time) *caller {
+	t := *c.table.Load()
+	if known := t.find(hash, source, part, userAgent); known != nil {
+		return known
+	}
+	if c.count == maxCallers {
+		c.full.Store(true)
+		if c.others.first == 0 {
+			c.others.first = now.UnixNano()
+		}
+		return &c.others
+	}
+	if 2*(c.count+1) > len(t) {
+		t = c.rebuild(2*len(t), func(*caller) bool { return true })
+	}
+	added := &caller{source: source, group: part, userAgent: string(userAgent), first: now.UnixNano()}
+	added.last.Store(now.UnixNano())
+	t.put(hash, added)
+	c.count++
+	c.added = true
+	return added
+}
+
+// rebuild makes a table of that size of the callers that keep says. The guest's mu is held.
+func (c *callers) rebuild(size int, keep func(*caller) bool) callerTable {
+	t := make(callerTable, size)
+	c.count = 0
+	for known := range c.table.Load().all {
+		if keep(known) {
+			t.put(c.hash(known.source, known.group, []byte(known.userAgent)), known)
+			c.count++
+		}
+	}
+	c.table.Store(&t)
+	return t
+}
+
+// expire forgets who was not seen since, so that there is room for others.
+func (g *Guest) expire(since time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	c, before := &g.callers, g.callers.count
+	c.rebuild(len(*c.table.Load()), func(known *caller) bool { return known.last.Load() >= since.UnixNano() })
+	if c.count < maxCallers {
+		c.full.Store(false)
+	}
+	c.added = c.added || c.count != before
+}
+
+// traces are what requests leave in the callers: two that are equal hold the same.
+type traces struct {
+	callers int
+	counted uint64
+	last    int64
+}
+
+func (c *callers) traces() traces {
+	t := traces{callers: c.count}
+	see := func(known *caller) bool {
+		for m := range known.counts {
+			t.counted += known.counts[m].Load()
+		}
+		t.last = max(t.last, known.last.Load())
+		return true
+	}
+	c.table.Load().all(see)
+	see(&c.others)
+	return t
+}
+
+func (c *callers) dirty() bool { return c.traces() != c.saved }
+
+// callersEvery is how often a record of callers is written for the sake of its counts; a new caller
+// is written at once.
+const callersEvery = 5 * time.Minute
+
+func (c *callers) due(now time.Time, all bool) bool {
+	return (all || c.added || now.Sub(c.savedAt) >= callersEvery) && c.dirty()
+}

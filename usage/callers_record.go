@@ -1,0 +1,245 @@
+package usage
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/openimds/openimds"
+)
+
+// Others is the source of the one caller that stands for all who came after the table was full.
+const Others = "others"
+
+// callersSchema is the version of the records of callers; a later one is refused, never half-read.
+const callersSchema = 1
+
+type callersRecord struct {
+	Schema  int            `json:"schema"`
+	Callers []callerRecord `json:"callers"`
+}
+
+type callerRecord struct {
+	callerKey
+	Counts map[string]uint64 `json:"counts,omitempty"`
+	// First and last time seen, in Unix nanoseconds.
+	First int64 `json:"first"`
+	Last  int64 `json:"last"`
+}
+
+// callerKey is what tells callers apart.
+type callerKey struct {
+	Others bool       `json:"others,omitempty"`
+	Source netip.Addr `json:"source,omitzero"`
+	// Agent is the User-Agent, quoted as in Go: it need not be UTF-8, which JSON demands.
+	Agent string `json:"agent,omitempty"`
+	Group string `json:"group,omitempty"`
+}
+
+func (c *caller) record() callerRecord {
+	r := callerRecord{callerKey: callerKey{Source: c.source, Group: groupNames[c.group]}, First: c.first, Last: c.last.Load()}
+	if c.userAgent != "" {
+		r.Agent = strconv.QuoteToASCII(c.userAgent)
+	}
+	for m, name := range metricNames {
+		if n := c.counts[m].Load(); n > 0 {
+			if r.Counts == nil {
+				r.Counts = map[string]uint64{}
+			}
+			r.Counts[name] = n
+		}
+	}
+	return r
+}
+
+func (c *callers) records() []callerRecord {
+	records := make([]callerRecord, 0, c.count+1)
+	for known := range c.table.Load().all {
+		records = append(records, known.record())
+	}
+	if c.others.first != 0 {
+		others := c.others.record()
+		others.callerKey = callerKey{Others: true}
+		records = append(records, others)
+	}
+	return records
+}
+
+func decodeCallers(r openimds.Record) ([]callerRecord, error) {
+	if r.Value == nil {
+		return nil, nil
+	}
+	var stored callersRecord
+	if err := json.Unmarshal(r.Value, &stored); err != nil {
+		return nil, fmt.Errorf("record %s is damaged: %w", r.Key, err)
+	}
+	if stored.Schema != callersSchema {
+		return nil, fmt.Errorf("record %s has schema %d, this program knows %d: run the newer openimds", r.Key, stored.Schema, callersSchema)
+	}
+	return stored.Callers, nil
+}
+
+// learnCallers adds what an earlier process stored to what was seen since. Later records are only
+// what this process wrote, so that of them the revision alone is of interest.
+func (g *Guest) learnCallers(r openimds.Record) error {
+	stored, err := decodeCallers(r)
+	if err != nil {
+		return err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	c := &g.callers
+	if c.known {
+		return nil
+	}
+	if !c.read {
+		for _, s := range stored {
+			c.learn(s)
+		}
+	}
+	c.known, c.read, c.revision = true, true, r.Revision
+	return nil
+}
+
+func (c *callers) learn(s callerRecord) {
+	known := &c.others
+	if !s.Others {
+		agent, _ := strconv.Unquote(s.Agent)
+		part := groups[s.Group]
+		known = c.add(c.hash(s.Source, part, []byte(agent)), s.Source, part, []byte(agent), time.Unix(0, s.First))
+	}
+	if known.first == 0 || s.First < known.first {
+		known.first = s.First
+	}
+	if last := known.last.Load(); s.Last > last {
+		known.last.CompareAndSwap(last, s.Last) // else it was seen just now
+	}
+	for m, name := range metricNames {
+		known.counts[m].Add(s.Counts[name])
+	}
+}
+
+// draftCallers returns the change that brings the record up to date. The guest's mu is held.
+func (g *Guest) draftCallers(now time.Time) (write, error) {
+	c := &g.callers
+	held := c.traces() // before they are read: what is counted meanwhile is written the next time
+	value, err := json.Marshal(callersRecord{Schema: callersSchema, Callers: c.records()})
+	if err != nil {
+		return write{}, err
+	}
+	return write{
+		guest:  g,
+		change: openimds.Change{Verb: openimds.Put, Key: c.key, Value: value, If: c.revision},
+		done: func(revision int64) {
+			c.revision, c.saved, c.savedAt, c.added = revision, held, now, c.count != held.callers
+		},
+		redo: func() { c.known, c.added = false, true },
+	}, nil
+}
+
+// Callers implements [openimds.CallerList].
+func (r *Recorder) Callers(ctx context.Context, instanceID string, since time.Time) ([]openimds.Caller, error) {
+	merged := map[callerKey]callerRecord{}
+	merge := func(records []callerRecord) {
+		for _, c := range records {
+			merged[c.callerKey] = c.with(merged[c.callerKey])
+		}
+	}
+	g := r.guest(instanceID)
+	if g != nil {
+		if err := r.know(ctx, g); err != nil {
+			return nil, err
+		}
+		g.mu.Lock()
+		merge(g.callers.records())
+		g.mu.Unlock()
+	}
+	page, err := r.cfg.Store.List(ctx, openimds.Range{Prefix: callersKeys(instanceID)})
+	if err != nil {
+		return nil, err
+	}
+	for _, record := range page.Records {
+		if g != nil && record.Key == g.callers.key {
+			continue // memory knows more
+		}
+		stored, err := decodeCallers(record)
+		if err != nil {
+			return nil, err
+		}
+		merge(stored)
+	}
+	callers := make([]openimds.Caller, 0, len(merged))
+	for _, c := range merged {
+		if c.Last >= since.UnixNano() {
+			callers = append(callers, c.caller())
+		}
+	}
+	slices.SortFunc(callers, func(a, b openimds.Caller) int {
+		return cmp.Or(b.LastSeen.Compare(a.LastSeen), cmp.Compare(a.Source, b.Source),
+			cmp.Compare(a.PathGroup, b.PathGroup), cmp.Compare(a.UserAgent, b.UserAgent))
+	})
+	return callers, nil
+}
+
+// with adds what another host saw of the same caller; the zero record is nothing.
+func (c callerRecord) with(d callerRecord) callerRecord {
+	if d.First == 0 {
+		return c
+	}
+	c.First, c.Last = min(c.First, d.First), max(c.Last, d.Last)
+	counts := map[string]uint64{}
+	for _, name := range metricNames {
+		counts[name] = c.Counts[name] + d.Counts[name]
+	}
+	c.Counts = counts
+	return c
+}
+
+func (c callerRecord) caller() openimds.Caller {
+	shown := openimds.Caller{
+		Source:    Others,
+		PathGroup: c.Group,
+		Counts:    map[string]int64{},
+		FirstSeen: time.Unix(0, c.First).UTC(),
+		LastSeen:  time.Unix(0, c.Last).UTC(),
+	}
+	for name, n := range c.Counts {
+		if n > 0 {
+			shown.Counts[name] = int64(n)
+		}
+	}
+	if !c.Others {
+		shown.Source = "unknown"
+		if c.Source.IsValid() {
+			shown.Source = c.Source.String()
+		}
+		agent, _ := strconv.Unquote(c.Agent)
+		shown.UserAgent = printable(agent)
+	}
+	return shown
+}
+
+// printable escapes what could fool a reader or a terminal: control bytes, what is no UTF-8, and
+// what changes the direction of a text.
+func printable(s string) string {
+	var b strings.Builder
+	for len(s) > 0 {
+		r, n := utf8.DecodeRuneInString(s)
+		if unicode.IsPrint(r) && (r != utf8.RuneError || n > 1) {
+			b.WriteString(s[:n])
+		} else {
+			quoted := strconv.Quote(s[:n])
+			b.WriteString(quoted[1 : len(quoted)-1])
+		}
+		s = s[n:]
+	}
+	return b.String()
+}

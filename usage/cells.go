@@ -1,0 +1,177 @@
+package usage
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/openimds/openimds"
+)
+
+// A record of the history has one day of one instance, as cells: of a sample each while the day is
+// young, of an hour each when it is old.
+const (
+	daySeconds     = int64(24 * 60 * 60)
+	hourSeconds    = int64(60 * 60)
+	samplesPerDay  = daySeconds / sampleSeconds
+	samplesPerHour = hourSeconds / sampleSeconds
+)
+
+// cell is what the samples come to that begin in one part of a day.
+type cell struct {
+	at            int // the part's place in the day
+	samples       int
+	sum, min, max counts
+}
+
+func newCell(at int, c counts) cell { return cell{at: at, samples: 1, sum: c, min: c, max: c} }
+
+// with adds other samples to the cell.
+func (c cell) with(d cell) cell {
+	c.samples += d.samples
+	c.sum.add(d.sum)
+	for m := range c.min {
+		c.min[m] = min(c.min[m], d.min[m])
+		c.max[m] = max(c.max[m], d.max[m])
+	}
+	return c
+}
+
+// addCounts adds what was counted in samples to the samples of a day; cells stay in order.
+func addCounts(cells []cell, more map[int]*counts) []cell {
+	for at, c := range more {
+		cells = addSample(cells, at, *c)
+	}
+	return cells
+}
+
+func addSample(cells []cell, at int, c counts) []cell {
+	i, found := slices.BinarySearchFunc(cells, at, func(c cell, at int) int { return c.at - at })
+	if !found {
+		return slices.Insert(cells, i, newCell(at, c))
+	}
+	cells[i].sum.add(c)
+	cells[i].min, cells[i].max = cells[i].sum, cells[i].sum
+	return cells
+}
+
+// hours sums up the samples of a day by the hour.
+func hours(cells []cell) []cell {
+	var hours []cell
+	for _, c := range cells {
+		c.at /= int(samplesPerHour)
+		if last := len(hours) - 1; last >= 0 && hours[last].at == c.at {
+			hours[last] = hours[last].with(c)
+		} else {
+			hours = append(hours, c)
+		}
+	}
+	return hours
+}
+
+// cellsFormat leads an encoded record. A later format may mean more, so it is refused, never half-read.
+const cellsFormat = 1
+
+// encodeCells writes cells as runs of equal neighbours, each with the distance from the run before:
+// an idle day of a running instance takes about ten bytes.
+func encodeCells(cells []cell) []byte {
+	b := []byte{cellsFormat}
+	next := 0
+	for i := 0; i < len(cells); {
+		first := cells[i]
+		n := 1
+		for i+n < len(cells) && continues(first, cells[i+n], n) {
+			n++
+		}
+		b = binary.AppendUvarint(b, uint64(first.at-next))
+		b = binary.AppendUvarint(b, uint64(n))
+		b = binary.AppendUvarint(b, uint64(first.samples))
+		b = appendCounts(b, first.sum)
+		if first.samples > 1 { // of one sample, all three are the same
+			b = appendCounts(b, first.min)
+			b = appendCounts(b, first.max)
+		}
+		i += n
+		next = first.at + n
+	}
+	return b
+}
+
+func continues(first, c cell, n int) bool {
+	c.at -= n
+	return c == first
+}
+
+func appendCounts(b []byte, c counts) []byte {
+	for _, n := range c {
+		b = binary.AppendUvarint(b, n)
+	}
+	return b
+}
+
+var errDamaged = errors.New("it is damaged")
+
+func decodeSamples(r openimds.Record) ([]cell, error) { return decodeRecord(r, samplesPerDay) }
+
+func decodeHours(r openimds.Record) ([]cell, error) { return decodeRecord(r, daySeconds/hourSeconds) }
+
+func decodeRecord(r openimds.Record, parts int64) ([]cell, error) {
+	cells, err := decodeCells(r.Value, parts)
+	if err != nil {
+		return nil, fmt.Errorf("record %s: %w", r.Key, err)
+	}
+	return cells, nil
+}
+
+// decodeCells reads what encodeCells wrote of a day with that many parts.
+func decodeCells(b []byte, parts int64) ([]cell, error) {
+	if len(b) == 0 {
+		return nil, errDamaged
+	}
+	if b[0] != cellsFormat {
+		return nil, fmt.Errorf("it has format %d, this program knows %d: run the newer openimds", b[0], cellsFormat)
+	}
+	d := decoder{b: b[1:]}
+	var cells []cell
+	for next := uint64(0); len(d.b) > 0; {
+		at, n := next+d.uvarint(), d.uvarint()
+		c := cell{samples: int(d.uvarint()), sum: d.counts()}
+		c.min, c.max = c.sum, c.sum
+		if c.samples > 1 {
+			c.min, c.max = d.counts(), d.counts()
+		}
+		if d.broken || c.samples < 1 || at < next || at >= uint64(parts) || n == 0 || n > uint64(parts)-at {
+			return nil, errDamaged
+		}
+		for ; n > 0; n-- {
+			c.at = int(at)
+			cells = append(cells, c)
+			at++
+		}
+		next = at
+	}
+	return cells, nil
+}
+
+type decoder struct {
+	b      []byte
+	broken bool
+}
+
+func (d *decoder) uvarint() uint64 {
+	v, n := binary.Uvarint(d.b)
+	if n <= 0 {
+		d.b, d.broken = nil, true
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
+}
+
+func (d *decoder) counts() (c counts) {
+	for m := range c {
+		c[m] = d.uvarint()
+	}
+	return c
+}

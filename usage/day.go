@@ -1,0 +1,167 @@
+package usage
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/openimds/openimds"
+)
+
+// day is what this host counted of one instance on one day: what the store has of it, what is on its
+// way there, and what came since.
+type day struct {
+	number int64
+	key    string
+
+	known    bool // stored and revision are what the store has
+	stored   []byte
+	revision int64
+
+	// sent is a value whose commit has no known outcome, and took the counts that it holds beyond
+	// stored. It is sent again, unchanged and on the same condition, until the outcome is known:
+	// whichever attempt the store carries out, the counts are in it once.
+	sent []byte
+	took map[int]*counts
+
+	unsaved map[int]*counts
+}
+
+func newDay(instanceID, host string, number int64) *day {
+	return &day{number: number, key: sampleKey(number, instanceID, host), unsaved: map[int]*counts{}}
+}
+
+func (d *day) dirty() bool { return d.sent != nil || len(d.unsaved) > 0 }
+
+// learn takes up the record that the store has; the zero record is none.
+func (d *day) learn(r openimds.Record) {
+	d.known = true
+	if d.sent != nil && r.Revision == d.revision {
+		return // the attempt may still succeed: send it again
+	}
+	if string(d.sent) != string(r.Value) {
+		// The attempt failed for good, for its condition can hold no more.
+		for at, c := range d.took {
+			if more := d.unsaved[at]; more != nil {
+				c.add(*more)
+			}
+			d.unsaved[at] = c
+		}
+	}
+	d.sent, d.took = nil, nil
+	d.stored, d.revision = r.Value, r.Revision
+}
+
+// draft returns the change that brings the store up to date; there is none if ok is false.
+func (d *day) draft() (_ openimds.Change, ok bool, err error) {
+	if d.sent == nil {
+		cells, err := d.cells()
+		if err != nil {
+			return openimds.Change{}, false, err
+		}
+		value := encodeCells(cells)
+		if string(value) == string(d.stored) {
+			clear(d.unsaved)
+			return openimds.Change{}, false, nil
+		}
+		d.sent, d.took, d.unsaved = value, d.unsaved, map[int]*counts{}
+	}
+	return openimds.Change{Verb: openimds.Put, Key: d.key, Value: d.sent, If: d.revision}, true, nil
+}
+
+// done notes that the store has what was sent.
+func (d *day) done(revision int64) {
+	d.stored, d.revision = d.sent, revision
+	d.sent, d.took = nil, nil
+}
+
+// cells are all that was counted, as far as it is known here.
+func (d *day) cells() ([]cell, error) {
+	var cells []cell
+	if len(d.stored) > 0 {
+		var err error
+		if cells, err = decodeSamples(openimds.Record{Key: d.key, Value: d.stored}); err != nil {
+			return nil, err
+		}
+	}
+	return addCounts(addCounts(cells, d.took), d.unsaved), nil
+}
+
+// find reads a record; one that is not there is the zero record, which has the revision IfAbsent.
+func (r *Recorder) find(ctx context.Context, key string) (openimds.Record, error) {
+	record, err := r.cfg.Store.Get(ctx, key)
+	if errors.Is(err, openimds.ErrNoRecord) {
+		return openimds.Record{}, nil
+	}
+	return record, err
+}
+
+// know reads what the store has of a guest and is not in memory yet. A record that cannot be read
+// does not hinder the others.
+func (r *Recorder) know(ctx context.Context, g *Guest) error {
+	callers, days := g.unknown()
+	var failures []error
+	if callers {
+		record, err := r.find(ctx, g.callers.key)
+		if err == nil {
+			err = g.learnCallers(record)
+		}
+		failures = append(failures, err)
+	}
+	for _, d := range days {
+		record, err := r.find(ctx, d.key)
+		failures = append(failures, err)
+		if err != nil {
+			continue
+		}
+		g.mu.Lock()
+		if !d.known { // else another was faster, and the record may have changed since
+			d.learn(record)
+		}
+		g.mu.Unlock()
+	}
+	return errors.Join(failures...)
+}
+
+// unknown tells which of the guest's records are still to be read.
+func (g *Guest) unknown() (callers bool, days []*day) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.gather(g.sample.Load())
+	for _, d := range g.days {
+		if !d.known {
+			days = append(days, d)
+		}
+	}
+	return !g.callers.known, days
+}
+
+// draft returns the changes that bring the store up to date; without all, callers that are known
+// there already wait for their turn. What could not be read is left out.
+func (g *Guest) draft(now time.Time, all bool) ([]write, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var writes []write
+	var failures []error
+	for _, d := range g.days {
+		if !d.known || !d.dirty() {
+			continue
+		}
+		change, ok, err := d.draft()
+		if err != nil {
+			failures = append(failures, err)
+		}
+		if ok {
+			writes = append(writes, write{guest: g, change: change, done: d.done, redo: func() { d.known = false }})
+		}
+	}
+	if g.callers.known && g.callers.due(now, all) {
+		w, err := g.draftCallers(now)
+		if err != nil {
+			failures = append(failures, err)
+		} else {
+			writes = append(writes, w)
+		}
+	}
+	return writes, errors.Join(failures...)
+}

@@ -1,0 +1,169 @@
+package usage
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/openimds/openimds"
+)
+
+// Points implements [openimds.MetricHistory]. Of the days that are past [sampleDays] only hours are
+// left: each begins at the hour, and counts as the samples that it was made of.
+func (r *Recorder) Points(ctx context.Context, instanceID, metric string, start, end time.Time, period time.Duration) ([]openimds.MetricPoint, error) {
+	if period < time.Minute || period%time.Minute != 0 {
+		return nil, fmt.Errorf("the period must be a multiple of a minute, not %s", period)
+	}
+	m := metricOf(metric)
+	if m == noMetric || !start.Before(end) {
+		return nil, nil
+	}
+	w := newWindow(start, end, period)
+	today := dayOf(r.cfg.Now())
+	// A day more than today: another host's clock may be ahead.
+	first, last := max(floorDiv(w.from, daySeconds), today-hourDays-1), min(floorDiv(w.until-1, daySeconds), today+1)
+	memory, err := r.remembered(ctx, instanceID)
+	if err != nil {
+		return nil, err
+	}
+	for number := first; number <= last; number++ {
+		err := r.eachCell(ctx, instanceID, number, memory[number], func(at int64, c cell) { w.add(at, c, m) })
+		if err != nil {
+			return nil, err
+		}
+	}
+	return w.sorted(), nil
+}
+
+// remembered returns, by their numbers, the days of an instance that memory knows better than the
+// store does.
+func (r *Recorder) remembered(ctx context.Context, instanceID string) (map[int64][]cell, error) {
+	g := r.guest(instanceID)
+	if g == nil {
+		return nil, nil
+	}
+	if err := r.know(ctx, g); err != nil {
+		return nil, err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	days := make(map[int64][]cell, len(g.days))
+	for _, d := range g.days {
+		cells, err := d.cells()
+		if err != nil {
+			return nil, err
+		}
+		days[d.number] = cells
+	}
+	return days, nil
+}
+
+// eachCell passes on what all hosts counted of an instance on a day, with the time in Unix seconds.
+// mine is what this host has in memory of that day; nil: nothing that the store lacks.
+func (r *Recorder) eachCell(ctx context.Context, instanceID string, number int64, mine []cell, pass func(at int64, c cell)) error {
+	samples, err := r.samplesOf(ctx, instanceID, number, mine)
+	if err != nil {
+		return err
+	}
+	if number < dayOf(r.cfg.Now())-sampleDays+1 {
+		// Read after the samples, which go in the same commit in which the hours come: of a day that
+		// shows both, the hours are the whole.
+		record, err := r.find(ctx, hourKey(number, instanceID))
+		if err != nil {
+			return err
+		}
+		if record.Value != nil {
+			cells, err := decodeHours(record)
+			if err != nil {
+				return err
+			}
+			for _, c := range cells {
+				pass(number*daySeconds+int64(c.at)*hourSeconds, c)
+			}
+			return nil
+		}
+	}
+	for _, c := range samples {
+		pass(number*daySeconds+int64(c.at)*sampleSeconds, c)
+	}
+	return nil
+}
+
+// samplesOf puts together the samples that the hosts have of a day.
+func (r *Recorder) samplesOf(ctx context.Context, instanceID string, number int64, mine []cell) ([]cell, error) {
+	page, err := r.cfg.Store.List(ctx, openimds.Range{Prefix: sampleKeys(number, instanceID)})
+	if err != nil {
+		return nil, err
+	}
+	samples := mine
+	for _, record := range page.Records {
+		if mine != nil && record.Key == sampleKey(number, instanceID, r.cfg.Host) {
+			continue
+		}
+		if samples, err = addRecord(samples, record); err != nil {
+			return nil, err
+		}
+	}
+	return samples, nil
+}
+
+// addRecord adds a record of samples to those of other hosts.
+func addRecord(samples []cell, record openimds.Record) ([]cell, error) {
+	cells, err := decodeSamples(record)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range cells {
+		samples = addSample(samples, c.at, c.sum)
+	}
+	return samples, nil
+}
+
+// window collects points.
+type window struct {
+	from, until int64 // the samples that belong to its points begin in here, in Unix seconds
+	period      int64
+	points      map[int64]*openimds.MetricPoint
+}
+
+// newWindow has the points whose start is in [start, end).
+func newWindow(start, end time.Time, period time.Duration) *window {
+	p := int64(period / time.Second)
+	return &window{period: p, from: firstNotBefore(start, p), until: firstNotBefore(end, p), points: map[int64]*openimds.MetricPoint{}}
+}
+
+// firstNotBefore is the first multiple of p seconds that is not before t.
+func firstNotBefore(t time.Time, p int64) int64 {
+	seconds := t.Unix()
+	if t.Nanosecond() > 0 {
+		seconds++
+	}
+	return -floorDiv(-seconds, p) * p
+}
+
+func (w *window) add(at int64, c cell, metric int) {
+	if at < w.from || at >= w.until {
+		return
+	}
+	start := floorDiv(at, w.period) * w.period
+	sum, least, most := float64(c.sum[metric]), float64(c.min[metric]), float64(c.max[metric])
+	p := w.points[start]
+	if p == nil {
+		p = &openimds.MetricPoint{Start: time.Unix(start, 0).UTC(), Min: least, Max: most}
+		w.points[start] = p
+	}
+	p.Sum += sum
+	p.Min, p.Max = min(p.Min, least), max(p.Max, most)
+	p.Samples += c.samples
+}
+
+func (w *window) sorted() []openimds.MetricPoint {
+	points := make([]openimds.MetricPoint, 0, len(w.points))
+	for _, p := range w.points {
+		points = append(points, *p)
+	}
+	slices.SortFunc(points, func(a, b openimds.MetricPoint) int { return cmp.Compare(a.Start.Unix(), b.Start.Unix()) })
+	return points
+}

@@ -1,0 +1,160 @@
+package usage
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Gauges are what the exported metrics ask of others at each scrape; a nil one is not exported.
+type Gauges struct {
+	// Connections is how many connections of guests are open.
+	Connections func() int
+	// StoreUp says whether the store answers. It must do so at once.
+	StoreUp func() bool
+	// Contact is when the watch of the store was last heard of, and the revision then.
+	Contact func() (time.Time, int64)
+}
+
+// Handler serves the metrics of this process in the format of Prometheus.
+func (r *Recorder) Handler(g Gauges) http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(r.Collector(g), collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+}
+
+// Collector returns the metrics of the guest side, for a registry of the caller's.
+func (r *Recorder) Collector(g Gauges) prometheus.Collector {
+	return &collector{recorder: r, gauges: g}
+}
+
+type collector struct {
+	recorder *Recorder
+	gauges   Gauges
+}
+
+var (
+	requestsDesc = prometheus.NewDesc("openimds_imds_requests_total",
+		"Requests of guests that were answered, by protocol (none: neither tells) and status.", []string{"version", "status"}, nil)
+	durationDesc = prometheus.NewDesc("openimds_imds_request_duration_seconds",
+		"Time from a guest's complete request to the bytes of its answer.", nil, nil)
+	tokensDesc    = prometheus.NewDesc("openimds_imds_tokens_issued_total", "Session tokens given to guests.", nil, nil)
+	throttledDesc = prometheus.NewDesc("openimds_imds_throttled_total", "Requests of guests that were refused as too many.", nil, nil)
+	noTokenDesc   = prometheus.NewDesc("openimds_metadata_no_token_total",
+		"Requests that succeeded without a session token, of the instances that made any.", []string{"instance_id", "instance"}, nil)
+	instancesDesc = prometheus.NewDesc("openimds_imds_instances", "Instances that this process serves and that run.", nil, nil)
+	failuresDesc  = prometheus.NewDesc("openimds_usage_flush_failures_total",
+		"Attempts to store the counts that failed; the counts stay in memory for the next.", nil, nil)
+	connectionsDesc = prometheus.NewDesc("openimds_imds_connections", "Open connections of guests.", nil, nil)
+	storeUpDesc     = prometheus.NewDesc("openimds_store_up", "Whether the store answers.", nil, nil)
+	contactDesc     = prometheus.NewDesc("openimds_watch_contact_timestamp_seconds",
+		"When the watch of the store was last heard of, in Unix time.", nil, nil)
+	revisionDesc = prometheus.NewDesc("openimds_watch_revision", "Revision of the store that the watch has reached.", nil, nil)
+)
+
+// Describe implements [prometheus.Collector].
+func (c *collector) Describe(descs chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		requestsDesc, durationDesc, tokensDesc, throttledDesc, noTokenDesc, instancesDesc, failuresDesc,
+		connectionsDesc, storeUpDesc, contactDesc, revisionDesc,
+	} {
+		descs <- d
+	}
+}
+
+// Collect implements [prometheus.Collector].
+func (c *collector) Collect(metrics chan<- prometheus.Metric) {
+	send := func(d *prometheus.Desc, t prometheus.ValueType, value float64, labels ...string) {
+		metrics <- prometheus.MustNewConstMetric(d, t, value, labels...)
+	}
+	sum, callers, running, failures := c.recorder.answered()
+	for _, g := range callers {
+		send(noTokenDesc, prometheus.CounterValue, float64(g.answers.of(NoToken)), g.id, g.name)
+	}
+	for version, byStatus := range sum.byVersion() {
+		for status, n := range byStatus {
+			if n > 0 {
+				send(requestsDesc, prometheus.CounterValue, float64(n), version, statuses[status])
+			}
+		}
+	}
+	metrics <- sum.histogram()
+	send(tokensDesc, prometheus.CounterValue, float64(sum.of(TokenIssued)))
+	send(throttledDesc, prometheus.CounterValue, float64(sum.of(Throttled)))
+	send(instancesDesc, prometheus.GaugeValue, float64(running))
+	send(failuresDesc, prometheus.CounterValue, float64(failures))
+	if c.gauges.Connections != nil {
+		send(connectionsDesc, prometheus.GaugeValue, float64(c.gauges.Connections()))
+	}
+	if c.gauges.StoreUp != nil {
+		up := 0.0
+		if c.gauges.StoreUp() {
+			up = 1
+		}
+		send(storeUpDesc, prometheus.GaugeValue, up)
+	}
+	if c.gauges.Contact != nil {
+		contact, revision := c.gauges.Contact()
+		send(contactDesc, prometheus.GaugeValue, unixSeconds(contact))
+		send(revisionDesc, prometheus.GaugeValue, float64(revision))
+	}
+}
+
+// unixSeconds is 0 for a time that has not come, as the convention has it.
+func unixSeconds(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixMilli()) / 1000
+}
+
+// answered returns what was answered in all, the guests that called without a token, and how many run.
+func (r *Recorder) answered() (sum *answers, callers []*Guest, running int, failures int64) {
+	// Held to the end: a guest that departs is counted once, as itself or among the departed.
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	sum = &answers{}
+	r.departed.addTo(sum)
+	for _, g := range r.guests {
+		g.answers.addTo(sum)
+		if g.answers.of(NoToken) > 0 {
+			callers = append(callers, g)
+		}
+		g.mu.Lock()
+		if g.running {
+			running++
+		}
+		g.mu.Unlock()
+	}
+	return sum, callers, running, r.failures
+}
+
+func (a *answers) byVersion() map[string]*[len(statuses)]uint64 {
+	versions := map[string]*[len(statuses)]uint64{}
+	for call := range callCount {
+		version := call.version()
+		if versions[version] == nil {
+			versions[version] = &[len(statuses)]uint64{}
+		}
+		for status := range statuses {
+			versions[version][status] += a.calls[call][status].Load()
+		}
+	}
+	return versions
+}
+
+func (a *answers) histogram() prometheus.Metric {
+	buckets := make(map[float64]uint64, len(durations))
+	var n uint64
+	for i, d := range durations {
+		n += a.took[i].Load()
+		buckets[d.Seconds()] = n
+	}
+	n += a.took[len(durations)].Load()
+	total := time.Duration(a.total.Load()).Seconds()
+	return prometheus.MustNewConstHistogram(durationDesc, n, total, buckets)
+}

@@ -1,0 +1,162 @@
+package usage
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/openimds/openimds"
+)
+
+// prunePage is how many records are looked at in one go.
+const prunePage = 100
+
+// Prune sums up the samples that are past their 63 days by the hour, and drops the hours that are
+// past their 455 days and the callers that were not seen for as long as samples are kept. Several
+// hosts may do so at once.
+func (r *Recorder) Prune(ctx context.Context) error {
+	today := dayOf(r.cfg.Now())
+	since := r.cfg.Now().Add(-sampleDays * 24 * time.Hour)
+	for _, g := range r.all() {
+		g.expire(since)
+	}
+	return errors.Join(
+		r.sumUp(ctx, today-sampleDays),
+		r.dropHours(ctx, today-hourDays),
+		r.dropCallers(ctx, since))
+}
+
+// sumUp makes hours of the samples of days before that one. A record that cannot be read stays, and
+// does not hinder the others.
+func (r *Recorder) sumUp(ctx context.Context, before int64) error {
+	var failures []error
+	done := ""
+	for after := ""; ; {
+		page, err := r.cfg.Store.List(ctx, openimds.Range{Prefix: samplePrefix, After: after, Limit: prunePage})
+		if err != nil || len(page.Records) == 0 {
+			return errors.Join(append(failures, err)...)
+		}
+		for _, record := range page.Records {
+			after = record.Key
+			number, instanceID, err := parseDayKey(record.Key, samplePrefix)
+			if err != nil {
+				failures = append(failures, err)
+				continue
+			}
+			if number >= before {
+				return errors.Join(failures...)
+			}
+			if keys := sampleKeys(number, instanceID); keys != done { // the hosts' records are neighbours
+				done = keys
+				failures = append(failures, r.sumUpDay(ctx, number, instanceID))
+			}
+		}
+	}
+}
+
+// sumUpDay puts the hours of an instance's day in the place of its samples.
+func (r *Recorder) sumUpDay(ctx context.Context, number int64, instanceID string) error {
+	page, err := r.cfg.Store.List(ctx, openimds.Range{Prefix: sampleKeys(number, instanceID)})
+	if err != nil || len(page.Records) == 0 {
+		return err
+	}
+	var samples []cell
+	changes := make([]openimds.Change, 0, len(page.Records)+1)
+	for _, record := range page.Records {
+		if samples, err = addRecord(samples, record); err != nil {
+			return err
+		}
+		changes = append(changes, openimds.Change{Verb: openimds.Delete, Key: record.Key, If: record.Revision})
+	}
+	was, err := r.find(ctx, hourKey(number, instanceID))
+	if err != nil {
+		return err
+	}
+	cells := hours(samples)
+	if was.Value != nil {
+		old, err := decodeHours(was)
+		if err != nil {
+			return err
+		}
+		cells = addHours(cells, old)
+	}
+	changes = append(changes, openimds.Change{Verb: openimds.Put, Key: hourKey(number, instanceID), Value: encodeCells(cells), If: was.Revision})
+	if _, err := r.cfg.Store.Commit(ctx, changes...); !errors.Is(err, openimds.ErrConflict) {
+		return err
+	}
+	return nil // another host was faster; what it left over has its turn in an hour
+}
+
+// addHours adds the hours of a host that came late with its samples, when those of the others had
+// been summed up already: which samples they had in common is no longer known.
+func addHours(late, old []cell) []cell {
+	for _, c := range late {
+		i, found := slices.BinarySearchFunc(old, c.at, func(c cell, at int) int { return c.at - at })
+		if !found {
+			old = slices.Insert(old, i, c)
+			continue
+		}
+		samples := max(old[i].samples, c.samples)
+		old[i] = old[i].with(c)
+		old[i].samples = samples
+	}
+	return old
+}
+
+// dropHours forgets the hours of days before that one.
+func (r *Recorder) dropHours(ctx context.Context, before int64) error {
+	for {
+		page, err := r.cfg.Store.List(ctx, openimds.Range{Prefix: hourPrefix, Limit: prunePage})
+		if err != nil {
+			return err
+		}
+		var changes []openimds.Change
+		for _, record := range page.Records {
+			number, _, err := parseDayKey(record.Key, hourPrefix)
+			if err != nil {
+				return err
+			}
+			if number < before {
+				changes = append(changes, openimds.Change{Verb: openimds.Delete, Key: record.Key, If: openimds.Whatever})
+			}
+		}
+		if len(changes) == 0 {
+			return nil
+		}
+		if _, err := r.cfg.Store.Commit(ctx, changes...); err != nil {
+			return err
+		}
+	}
+}
+
+// dropCallers forgets the records of callers of whom none was seen since.
+func (r *Recorder) dropCallers(ctx context.Context, since time.Time) error {
+	for after := ""; ; {
+		page, err := r.cfg.Store.List(ctx, openimds.Range{Prefix: callersPrefix, After: after, Limit: prunePage})
+		if err != nil {
+			return err
+		}
+		for _, record := range page.Records {
+			after = record.Key
+			callers, err := decodeCallers(record)
+			if err != nil {
+				return err
+			}
+			var last int64
+			for _, c := range callers {
+				last = max(last, c.Last)
+			}
+			if last >= since.UnixNano() {
+				continue
+			}
+			_, err = r.cfg.Store.Commit(ctx, openimds.Change{Verb: openimds.Delete, Key: record.Key, If: record.Revision})
+			if err != nil && !errors.Is(err, openimds.ErrConflict) {
+				return err
+			}
+		}
+		if !page.More {
+			return nil
+		}
+	}
+}

@@ -1,0 +1,185 @@
+// Package usage counts who calls the metadata service and how: with a session token or without, so
+// that an operator knows when the last caller without one is gone.
+//
+// A [Guest] counts one instance's requests, on the path of each request, without a lock that
+// another guest can hold and without allocating. A [Recorder] carries what was counted to the store,
+// so that a crash costs no more than the last seconds, and reads it back: as the history of a metric,
+// as the list of callers, and as metrics of Prometheus.
+package usage
+
+import (
+	"context"
+	"errors"
+	"hash/maphash"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/openimds/openimds"
+)
+
+// flushEvery is how often changed counts go to the store. With a slow disk on top of it, a crash
+// still costs less than ten seconds.
+const flushEvery = 5 * time.Second
+
+// flushTimeout bounds one flush, so that a store that hangs does not keep the running instances from
+// getting their samples.
+const flushTimeout = 30 * time.Second
+
+// pruneEvery is how often old samples are summed up or dropped.
+const pruneEvery = time.Hour
+
+// Config is what a [Recorder] works with.
+type Config struct {
+	// Store keeps the history.
+	Store openimds.Store
+	// Host names this recorder among those that share the store; empty: "local". Each writes records
+	// of its own. That way a commit whose outcome is unknown can be told from another's, so that
+	// nothing is counted twice, and hosts never wait for each other.
+	Host string
+	// Now is the clock; nil: time.Now.
+	Now func() time.Time
+	Log *slog.Logger
+}
+
+// Recorder has the guests of one host and keeps their history. It is safe for use by many goroutines.
+type Recorder struct {
+	cfg  Config
+	seed maphash.Seed
+
+	mu     sync.RWMutex
+	guests map[string]*Guest
+	// departed is what the guests that are gone had answered: a counter of Prometheus never falls.
+	departed answers
+
+	flushing sync.Mutex // one flush at a time
+	failures int64      // flushes that failed; under mu
+	failing  bool       // the last one did; under flushing
+}
+
+var (
+	_ openimds.MetricHistory = (*Recorder)(nil)
+	_ openimds.CallerList    = (*Recorder)(nil)
+)
+
+// NewRecorder makes a recorder without guests. [Recorder.Run] keeps it flushed.
+func NewRecorder(cfg Config) *Recorder {
+	if cfg.Host == "" {
+		cfg.Host = "local"
+	}
+	cfg.Host = strings.ReplaceAll(cfg.Host, "/", "_") // it ends a key
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Recorder{cfg: cfg, seed: maphash.MakeSeed(), guests: map[string]*Guest{}}
+}
+
+// Guest returns the counters of an instance, which begin at zero if it is new here. It does not
+// wait for the store.
+func (r *Recorder) Guest(instanceID, name string) *Guest {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	g := r.guests[instanceID]
+	if g == nil {
+		g = newGuest(r, instanceID, name)
+		r.guests[instanceID] = g
+	}
+	g.leaving = 0
+	return g
+}
+
+// Forget takes an instance out of memory once its counts are in the store. What is stored of it
+// stays until it is old: the instance may have moved to another host.
+func (r *Recorder) Forget(instanceID string) {
+	r.mu.Lock()
+	g := r.guests[instanceID]
+	if g != nil && g.leaving == 0 {
+		g.leaving = 1
+	}
+	r.mu.Unlock()
+	if g != nil {
+		g.Running(false)
+	}
+}
+
+// release drops the guests that were forgotten. Each stays for one whole flush after that, so that a
+// request which was being answered then is still counted.
+func (r *Recorder) release() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for id, g := range r.guests {
+		switch {
+		case g.leaving == 0:
+		case g.leaving == 1:
+			g.leaving = 2
+		case g.saved():
+			g.answers.addTo(&r.departed)
+			delete(r.guests, id)
+		}
+	}
+}
+
+// all returns the guests there are.
+func (r *Recorder) all() []*Guest {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	guests := make([]*Guest, 0, len(r.guests))
+	for _, g := range r.guests {
+		guests = append(guests, g)
+	}
+	return guests
+}
+
+func (r *Recorder) guest(instanceID string) *Guest {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.guests[instanceID]
+}
+
+// Run carries counts to the store, and prunes it, until the context ends. Call [Recorder.Close] after it.
+func (r *Recorder) Run(ctx context.Context) {
+	flush := time.NewTicker(flushEvery)
+	defer flush.Stop()
+	prune := time.NewTicker(pruneEvery)
+	defer prune.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-flush.C:
+			r.flushAndTell(ctx)
+			r.release()
+		case <-prune.C:
+			if err := r.Prune(ctx); err != nil && ctx.Err() == nil {
+				r.cfg.Log.Warn("old metrics could not be pruned; trying again in an hour", "error", err)
+			}
+		}
+	}
+}
+
+// Close carries the last counts to the store. The recorder may be read, and even counted with,
+// afterwards; what is counted then is lost unless it is closed again.
+func (r *Recorder) Close(ctx context.Context) error { return r.Flush(ctx) }
+
+// flushAndTell logs the beginning and the end of a failure, not each of its ticks.
+func (r *Recorder) flushAndTell(ctx context.Context) {
+	bounded, done := context.WithTimeout(ctx, flushTimeout)
+	defer done()
+	err := r.flush(bounded, false)
+	if ctx.Err() != nil || errors.Is(err, openimds.ErrStoreClosed) {
+		return
+	}
+	r.flushing.Lock()
+	defer r.flushing.Unlock()
+	switch {
+	case err != nil && !r.failing:
+		r.cfg.Log.Warn("counts cannot be stored; they stay in memory until they can", "error", err)
+	case err == nil && r.failing:
+		r.cfg.Log.Info("counts are stored again")
+	}
+	r.failing = err != nil
+}
