@@ -72,9 +72,14 @@ func isRequired(f reflect.StructField) bool { return f.Tag.Get("check") == "requ
 func (c *checker) value(v reflect.Value, path string) {
 	switch v.Kind() {
 	case reflect.Pointer:
-		if !v.IsNil() {
-			c.value(v.Elem(), path)
+		if v.IsNil() {
+			return
 		}
+		if v.Elem().Kind() == reflect.String { // there, even if it is empty
+			c.text(v.Elem(), path)
+			return
+		}
+		c.value(v.Elem(), path)
 	case reflect.Slice:
 		for i := range v.Len() {
 			c.value(v.Index(i), path+"."+strconv.Itoa(i+1)+".member")

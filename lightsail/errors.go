@@ -38,7 +38,7 @@ func (e *wireError) Error() string {
 var (
 	// errNotTheAPI is what answers other methods, paths and content types; it is no JSON.
 	errNotTheAPI        = &wireError{status: http.StatusNotFound, name: "UnknownOperationException"}
-	errUnknownOperation = &wireError{status: http.StatusNotFound, name: "UnknownOperationException", Type: "UnknownOperationException"}
+	errUnknownOperation = &wireError{status: http.StatusNotFound, name: "UnknownOperationException"}
 	errInternal         = &openimds.Error{Kind: openimds.Internal}
 )
 
@@ -98,7 +98,7 @@ func write(w http.ResponseWriter, requestID string, result any, err error) int {
 		e := *asWire(err)
 		status = e.status
 		h["x-amzn-ErrorType"] = []string{e.name}
-		if err == errNotTheAPI {
+		if errors.Is(err, errNotTheAPI) {
 			h["Content-Type"] = []string{"text/xml"}
 			body = []byte("<UnknownOperationException/>\n")
 		} else {
