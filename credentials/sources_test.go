@@ -1,0 +1,283 @@
+package credentials
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/openimds/openimds"
+)
+
+func withRole(name, role string) *openimds.Instance {
+	in := openimds.NewInstance(openimds.Launch{Name: name, Region: "eu-west-1"}, time.Date(2026, 3, 1, 11, 0, 0, 0, time.UTC))
+	in.Role = &openimds.Role{Name: role}
+	return in
+}
+
+// fake is a source that counts, takes its time, and fails on demand.
+type fake struct {
+	fetches atomic.Int64
+	takes   time.Duration
+	life    time.Duration
+	down    atomic.Bool
+}
+
+func (f *fake) source(ofInstance bool) *Source {
+	return &Source{name: "fake", ofInstance: ofInstance, fetch: func(ctx context.Context, in *openimds.Instance, set openimds.CredentialSet) (aws.Credentials, error) {
+		n := f.fetches.Add(1)
+		select {
+		case <-ctx.Done():
+			return aws.Credentials{}, ctx.Err()
+		case <-time.After(f.takes):
+		}
+		if f.down.Load() {
+			return aws.Credentials{}, errors.New("the source is down")
+		}
+		return aws.Credentials{
+			AccessKeyID: fmt.Sprint("ASIA", n), SecretAccessKey: "canary-secret", SessionToken: "canary-token",
+			CanExpire: f.life > 0, Expires: time.Now().Add(f.life),
+		}, nil
+	}}
+}
+
+func newSources(t *testing.T, log *bytes.Buffer, byRole map[string]*Source) *Sources {
+	t.Helper()
+	if log == nil {
+		log = new(bytes.Buffer)
+	}
+	s := NewSources(byRole, slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	t.Cleanup(s.Close)
+	return s
+}
+
+func TestStormFetchesOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{takes: 3 * time.Second, life: 6 * time.Hour}
+		s := newSources(t, nil, map[string]*Source{AnyRole: f.source(false)})
+		guests := make([]*openimds.Instance, 1000)
+		for i := range guests {
+			guests[i] = withRole(fmt.Sprint("web-", i), "app")
+			s.Keep(guests[i])
+		}
+		before := time.Now()
+		for _, in := range guests { // nothing is there yet, and nobody waits for it
+			if c := s.Credentials(in, openimds.RoleForV2, time.Now()); c.Code != openimds.CredentialsUnauthorized || c.AccessKeyID != "" {
+				t.Fatalf("before the first fetch: %+v", c)
+			}
+		}
+		if waited := time.Since(before); waited > 0 {
+			t.Errorf("guests waited %v", waited)
+		}
+		time.Sleep(4 * time.Second)
+		var storm sync.WaitGroup
+		for _, in := range guests {
+			storm.Go(func() {
+				if c := s.Credentials(in, openimds.RoleForV1, time.Now()); c.Code != openimds.CredentialsSuccess || c.AccessKeyID != "ASIA1" {
+					t.Errorf("%+v", c)
+				}
+			})
+		}
+		storm.Wait()
+		if n := f.fetches.Load(); n != 1 {
+			t.Errorf("%d fetches, want 1", n)
+		}
+	})
+}
+
+func TestRefreshedAhead(t *testing.T) {
+	for _, life := range []time.Duration{6 * time.Hour, time.Hour, 10 * time.Minute, 0} {
+		t.Run(life.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := &fake{life: life}
+				s := newSources(t, nil, map[string]*Source{"app": f.source(true)})
+				in := withRole("web-1", "app")
+				s.Keep(in)
+				for range 24 * 60 {
+					time.Sleep(time.Minute)
+					c := s.Credentials(in, openimds.RoleForV2, time.Now())
+					left := c.Expiration.Sub(time.Now())
+					if c.Code != openimds.CredentialsSuccess || left < min(5*time.Minute, 4*time.Minute+life/20) && life >= time.Hour || left <= 0 {
+						t.Fatalf("%s with %v left", c.Code, left)
+					}
+					if time.Since(c.LastUpdated) > time.Hour+time.Second {
+						t.Fatalf("a set is %v old", time.Since(c.LastUpdated))
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestSourceDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		f := &fake{life: 2 * time.Hour}
+		s := newSources(t, &log, map[string]*Source{AnyRole: f.source(false)})
+		in := withRole("web-1", "app")
+		s.Keep(in)
+		time.Sleep(time.Second)
+		f.down.Store(true)
+		time.Sleep(110 * time.Minute)
+		last := s.Credentials(in, openimds.RoleForV2, time.Now())
+		if last.Code != openimds.CredentialsSuccess {
+			t.Errorf("a source that is down took away a set that holds: %+v", last)
+		}
+		time.Sleep(20 * time.Minute)
+		c := s.Credentials(in, openimds.RoleForV2, time.Now())
+		if c.Code != openimds.CredentialsUnauthorized || !strings.HasPrefix(c.Message, "EC2 cannot assume the role app.  Please see") || len(c.SecretAccessKey) > 0 {
+			t.Errorf("after the end of the last set: %+v", c)
+		}
+		f.down.Store(false)
+		time.Sleep(lastRetry + time.Second)
+		if c := s.Credentials(in, openimds.RoleForV2, time.Now()); c.Code != openimds.CredentialsSuccess || c.AccessKeyID == last.AccessKeyID {
+			t.Errorf("a source that is back is not used: %+v", c)
+		}
+		s.Close()
+		if text := log.String(); !strings.Contains(text, "the source is down") || strings.Contains(text, "canary") {
+			t.Errorf("the log:\n%s", text)
+		}
+	})
+}
+
+func TestKeepAndDrop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{life: 6 * time.Hour}
+		s := newSources(t, nil, map[string]*Source{"app": f.source(true), "other": nil})
+		in := withRole("web-1", "app")
+		s.Keep(in)
+		time.Sleep(time.Second)
+		v1, v2 := s.Credentials(in, openimds.RoleForV1, time.Now()), s.Credentials(in, openimds.RoleForV2, time.Now())
+		if v1.AccessKeyID == v2.AccessKeyID {
+			t.Error("requests with and without a token get the same set")
+		}
+		s.Keep(in) // a change of something else
+		synctest.Wait()
+		if n := f.fetches.Load(); n != 2 || s.Credentials(in, openimds.RoleForV2, time.Now()).AccessKeyID != v2.AccessKeyID {
+			t.Errorf("%d fetches after the same role was kept again, want 2", n)
+		}
+		other := *in
+		other.Role = &openimds.Role{Name: "other"}
+		s.Keep(&other)
+		if c := s.Credentials(&other, openimds.RoleForV2, time.Now()); c.AccessKeyID != (Generated{}).Credentials(&other, openimds.RoleForV2, time.Now()).AccessKeyID {
+			t.Error("a role without a source does not get generated credentials")
+		}
+		s.Drop(in.ID)
+		time.Sleep(48 * time.Hour)
+		if n := f.fetches.Load(); n != 2 {
+			t.Errorf("%d fetches, for an instance that is gone", n)
+		}
+		if c := s.Credentials(in, openimds.RoleForV2, time.Now()); c.Code == openimds.CredentialsSuccess {
+			t.Error("an instance that was dropped still has credentials")
+		}
+		if c := s.Credentials(in, openimds.InstanceIdentity, time.Now()); c.Code != openimds.CredentialsSuccess {
+			t.Error("the instance's own set needs a source")
+		}
+	})
+}
+
+func TestParseSource(t *testing.T) {
+	for _, spec := range []string{
+		"static:/x", "profile:dev", "process:/bin/true", "assume-role:arn:aws:iam::123456789012:role/x",
+		"assume-role:arn:aws:iam::123456789012:role/x?duration=2h&external-id=e&region=eu-west-1&session-tags=true&profile=base&endpoint=http://127.0.0.1:1",
+	} {
+		if source, err := ParseSource(spec); err != nil || source == nil {
+			t.Errorf("%s: %v", spec, err)
+		}
+	}
+	if source, err := ParseSource("generated"); err != nil || source != nil {
+		t.Errorf("generated: %v, %v", source, err)
+	}
+	for _, spec := range []string{"", "x", "static", "profile:", "magic:1", "assume-role:role/x", "assume-role:arn:x?colour=red", "assume-role:arn:x?duration=1m", "assume-role:arn:x?session-tags=perhaps"} {
+		if _, err := ParseSource(spec); err == nil || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%q: %v, want one line", spec, err)
+		}
+	}
+}
+
+// first waits, in real time, for what a source brings first.
+func first(t *testing.T, spec string) openimds.RoleCredentials {
+	t.Helper()
+	source, err := ParseSource(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := source.fetch(t.Context(), withRole("web-1", "app"), openimds.RoleForV2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return openimds.RoleCredentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: openimds.Secret(c.SecretAccessKey), Token: openimds.Secret(c.SessionToken), Expiration: c.Expires}
+}
+
+func TestFiles(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "keys")
+	text := "[default]\naws_access_key_id = AKIAFILE\naws_secret_access_key = s\n\n[prod]\naws_access_key_id = AKIAPROD\naws_secret_access_key = p\naws_session_token = t\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("AWS_ACCESS_KEY_ID", "")
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", file)
+	t.Setenv("AWS_CONFIG_FILE", filepath.Join(dir, "none"))
+	if c := first(t, "static:"+file); c.AccessKeyID != "AKIAFILE" || string(c.SecretAccessKey) != "s" {
+		t.Errorf("static: %s", c.AccessKeyID)
+	}
+	if c := first(t, "profile:prod"); c.AccessKeyID != "AKIAPROD" || string(c.Token) != "t" {
+		t.Errorf("profile: %s", c.AccessKeyID)
+	}
+	if runtime.GOOS == "windows" {
+		return
+	}
+	if c := first(t, `process:echo '{"Version":1,"AccessKeyId":"AKIAPROCESS","SecretAccessKey":"s","SessionToken":"t","Expiration":"2036-01-01T00:00:00Z"}'`); c.AccessKeyID != "AKIAPROCESS" || c.Expiration.Year() != 2036 {
+		t.Errorf("process: %s", c.AccessKeyID)
+	}
+}
+
+func TestAssumeRole(t *testing.T) {
+	asked := make(chan url.Values, 1)
+	sts := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = r.ParseForm()
+		asked <- r.Form
+		w.Header().Set("Content-Type", "text/xml")
+		_, _ = fmt.Fprint(w, `<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult><Credentials>
+			<AccessKeyId>ASIASTS</AccessKeyId><SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken>
+			<Expiration>2036-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>`)
+	}))
+	defer sts.Close()
+	t.Setenv("AWS_ACCESS_KEY_ID", "AKIABASE")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "base")
+	t.Setenv("AWS_CONFIG_FILE", filepath.Join(t.TempDir(), "none"))
+	arn := "arn:aws:iam::123456789012:role/app"
+	source, err := ParseSource("assume-role:" + arn + "?external-id=partner&duration=2h&session-tags=true&endpoint=" + url.QueryEscape(sts.URL))
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := withRole("web-1", "app")
+	c, err := source.fetch(t.Context(), in, openimds.RoleForV2)
+	if err != nil || c.AccessKeyID != "ASIASTS" || !c.CanExpire {
+		t.Fatalf("%s, %v", c.AccessKeyID, err)
+	}
+	form := <-asked
+	for name, want := range map[string]string{
+		"Action": "AssumeRole", "RoleArn": arn, "RoleSessionName": in.ID, "ExternalId": "partner", "DurationSeconds": "7200",
+		"Tags.member.1.Key": "instance-id", "Tags.member.1.Value": in.ID, "Tags.member.2.Value": "web-1",
+	} {
+		if got := form.Get(name); got != want {
+			t.Errorf("%s = %q, want %q", name, got, want)
+		}
+	}
+}
