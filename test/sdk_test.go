@@ -78,7 +78,9 @@ func newSDK(s *server, w *witness) *imds.Client {
 		Endpoint:       "http://" + s.IMDS,
 		HTTPClient:     w,
 		EnableFallback: aws.FalseTernary,
-		Retryer:        retry.NewStandard(func(o *retry.StandardOptions) { o.MaxBackoff = 10 * time.Millisecond }),
+		Retryer:        retry.NewStandard(func(o *retry.StandardOptions) { o.MaxBackoff = time.Millisecond }),
+
+		DisableDefaultMaxBackoff: true, // the second that it is has no use here
 	})
 }
 
