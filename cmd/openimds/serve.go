@@ -73,6 +73,7 @@ type server struct {
 	store    openimds.Store
 	keys     *accesskeys.File
 	signer   *identity.Signer
+	sources  *credentials.Sources
 	service  *openimds.Service
 	instance *openimds.Instance
 	agent    *agent.Agent
@@ -109,18 +110,19 @@ func (s *server) open(ctx context.Context) error {
 		}
 		return err
 	}
+	s.sources = credentials.NewSources(s.cfg.sources, s.log)
 	s.guests = imds.NewServer(imds.Config{
 		Rate:        s.cfg.rate,
 		Burst:       s.cfg.burst,
 		Connections: s.cfg.connections,
 		AllowHosts:  s.cfg.allowHosts,
-		Credentials: credentials.Generated{},
+		Credentials: s.sources,
 		Signatures:  s.signer,
 		Log:         s.log,
 	})
 	s.agent = agent.New(agent.Config{Store: s.store, Marker: s.service, Log: s.log})
 	s.guest = s.guests.NewGuest()
-	if err := s.agent.Seat(ctx, s.instance.Name, s.guest); err != nil {
+	if err := s.agent.Seat(ctx, s.instance.Name, &seat{guest: s.guest, credentials: s.sources, signer: s.signer}); err != nil {
 		return err
 	}
 	return s.listen(ctx)
@@ -241,6 +243,9 @@ func (s *server) close() {
 	}
 	if s.apiL != nil {
 		_ = s.apiL.Close()
+	}
+	if s.sources != nil {
+		s.sources.Close()
 	}
 	if s.store != nil {
 		if err := s.store.Close(); err != nil {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/credentials"
 	"github.com/openimds/openimds/metadata"
 	"github.com/spf13/pflag"
 )
@@ -36,6 +37,9 @@ type serveConfig struct {
 	readyFile       string
 	logFormat       string
 	logLevel        string
+	roleCredentials []string
+
+	sources map[string]*credentials.Source // of roleCredentials
 }
 
 func (c *serveConfig) addFlags(f *pflag.FlagSet) {
@@ -53,6 +57,7 @@ func (c *serveConfig) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.alarmWebhook, "alarm-webhook", "", "`URL` to post an alarm's change of state to")
 	f.BoolVar(&c.openMetrics, "api-anonymous-metrics", false, "let /metrics be read without a signature")
 	f.StringVar(&c.readyFile, "ready-file", "", "`file` to write the addresses to, once both sides answer")
+	f.StringArrayVar(&c.roleCredentials, "role-credentials", nil, "where the credentials of a role come from: `role=source`, * for all other roles;\ngenerated, static:FILE, profile:NAME, process:COMMAND or assume-role:ARN; repeatable")
 	f.StringVar(&c.logFormat, "log-format", "text", "form of the log on standard error: text or json")
 	f.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.String("config", "", "YAML `file` with settings, named as the flags are")
@@ -94,6 +99,9 @@ func (c *serveConfig) settle(f *pflag.FlagSet) error {
 	if err := c.service().Validate(); err != nil {
 		return usageError{err}
 	}
+	if err := c.parseSources(); err != nil {
+		return err
+	}
 	if err := checkWebhook(c.alarmWebhook); err != nil {
 		return err
 	}
@@ -108,6 +116,22 @@ func (c *serveConfig) service() openimds.ServiceConfig {
 		AllowIMDSIPv6:   c.allowIPv6,
 		ValidateOverlay: metadata.ValidateOverlay,
 	}
+}
+
+func (c *serveConfig) parseSources() error {
+	c.sources = make(map[string]*credentials.Source, len(c.roleCredentials))
+	for _, word := range c.roleCredentials {
+		role, spec, ok := strings.Cut(word, "=")
+		if _, twice := c.sources[role]; !ok || role == "" || twice {
+			return usagef("--role-credentials: give each role once, as role=source")
+		}
+		source, err := credentials.ParseSource(spec)
+		if err != nil {
+			return usagef("--role-credentials %s: %w", role, err)
+		}
+		c.sources[role] = source
+	}
+	return nil
 }
 
 // checkWebhook refuses what cannot be posted to. Its text does not show the URL: one may hold a secret.
