@@ -1,0 +1,362 @@
+package lightsail
+
+import (
+	"cmp"
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/openimds/openimds"
+)
+
+// knownBotocore is the version that this package was written against. A later one may have
+// operations, members and words that it did not have; nothing else may differ.
+const knownBotocore = "1.43.11"
+
+// botocoreModel is the part of a botocore service model that matters here.
+type botocoreModel struct {
+	version    string
+	Operations map[string]struct {
+		Input, Output struct{ Shape string }
+		Errors        []struct{ Shape string }
+	}
+	Shapes map[string]*modelShape
+}
+
+type modelShape struct {
+	Type     string
+	Required []string
+	Enum     []string
+	Pattern  string
+	Min, Max *float64
+	Members  map[string]struct{ Shape string }
+	Member   struct{ Shape string }
+}
+
+// loadModel reads the model of the botocore that is installed. Without one the test is skipped.
+func loadModel(t *testing.T) *botocoreModel {
+	t.Helper()
+	path, err := exec.LookPath("python3")
+	if err != nil {
+		t.Skip("python3 is not installed, so there is no botocore to compare with")
+	}
+	out, err := exec.CommandContext(t.Context(), path, "-c", "import botocore; print(botocore.__version__, botocore.__path__[0])").Output()
+	if err != nil {
+		t.Skip("python3 has no module botocore to compare with")
+	}
+	version, dir, _ := strings.Cut(strings.TrimSpace(string(out)), " ")
+	file := filepath.Join(dir, "data", "lightsail", "2016-11-28", "service-2.json")
+	model := &botocoreModel{version: version}
+	f, err := os.Open(file + ".gz")
+	var text io.Reader = f
+	if err == nil {
+		text, err = gzip.NewReader(f)
+	} else {
+		f, err = os.Open(file)
+		text = f
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	if err := json.NewDecoder(text).Decode(model); err != nil {
+		t.Fatal(err)
+	}
+	return model
+}
+
+// Where this package is otherwise than the model, and why. Each entry has to be true, or the test
+// fails: a difference that is gone leaves the list.
+var (
+	// notTaken are members of requests that are passed over.
+	notTaken = map[string]string{
+		"CreateInstances.customImageName": "deprecated, without effect at AWS too",
+	}
+	// notShown are members of answers that are left out.
+	notShown = map[string]string{
+		"GetOperationsForResource.nextPageCount": "deprecated in favour of nextPageToken",
+		"Instance.addOns":                        "nothing has any",
+		"Disk.name":                              "a system disk has none, as recorded",
+		"Disk.arn":                               "the same",
+		"Disk.supportCode":                       "the same",
+		"Disk.location":                          "the same",
+		"Disk.resourceType":                      "the same",
+		"Disk.tags":                              "the same",
+		"Disk.addOns":                            "the same",
+		"Disk.state":                             "the same",
+		"Disk.isAttached":                        "the same",
+		"Disk.gbInUse":                           "deprecated",
+		"Disk.autoMountStatus":                   "of further disks only",
+		"Blueprint.description":                  "not known",
+		"Blueprint.licenseUrl":                   "not known",
+		"Blueprint.appCategory":                  "no blueprint is for research",
+		"Bundle.supportedAppCategories":          "no bundle is for research",
+		"Alarm.supportCode":                      "its form is not known",
+	}
+	// ownMembers are ours, or of SDKs newer than the model.
+	ownMembers = map[string]string{
+		"StartInstance.attributeUpdates": "of aws-sdk-go-v2 1.70; refused",
+	}
+	// ownWords are words of requests that the model does not have.
+	ownWords = map[string][]string{
+		"MetricName": {openimds.MetricNoToken},
+	}
+	// ownPatterns are of types whose pattern is not the model's.
+	ownPatterns = map[string]string{
+		"ResourceName": "the service has Lightsail's own rule, which takes dots",
+	}
+	// ownMost are upper ends of ranges that are not the model's.
+	ownMost = map[string]int{
+		"MetricPeriod": math.MaxInt32, // see metricPeriod
+	}
+)
+
+// conformance compares with the model, and notes what it was excused for.
+type conformance struct {
+	t       *testing.T
+	model   *botocoreModel
+	newer   bool
+	excused map[string]bool
+	seen    map[string]bool
+}
+
+// drift tells of something that the model has and this package does not: a failure, unless the model
+// is newer than the one that this package knows.
+func (c *conformance) drift(format string, args ...any) {
+	c.t.Helper()
+	if c.newer {
+		c.t.Logf("botocore "+c.model.version+" is newer: "+format, args...)
+		return
+	}
+	c.t.Errorf(format, args...)
+}
+
+// compareVersions is negative if a is older than b, positive if it is newer.
+func compareVersions(a, b string) int {
+	var parts [2][3]int
+	for i, version := range []string{a, b} {
+		_, _ = fmt.Sscanf(version, "%d.%d.%d", &parts[i][0], &parts[i][1], &parts[i][2])
+	}
+	return slices.Compare(parts[0][:], parts[1][:])
+}
+
+func TestModel(t *testing.T) {
+	model := loadModel(t)
+	age := compareVersions(model.version, knownBotocore)
+	if age < 0 {
+		t.Skipf("botocore %s is older than %s, which this package was written against", model.version, knownBotocore)
+	}
+	c := &conformance{t: t, model: model, newer: age > 0, excused: map[string]bool{}, seen: map[string]bool{}}
+	for name := range model.Operations {
+		if !slices.Contains(modelled(), name) {
+			c.drift("the operation %s is not known here", name)
+		}
+	}
+	for _, name := range modelled() {
+		if _, ok := model.Operations[name]; !ok {
+			t.Errorf("the model has no operation %s", name)
+		}
+	}
+	for name, act := range lightsailActions() {
+		op, ok := model.Operations[name]
+		if !ok {
+			t.Errorf("the model has no operation %s", name)
+			continue
+		}
+		c.request(name, act.request, op.Input.Shape)
+		c.result(name, act.result, op.Output.Shape)
+		var errors []string
+		for _, e := range op.Errors {
+			errors = append(errors, e.Shape)
+		}
+		for _, kind := range []openimds.Kind{openimds.Internal, openimds.InvalidInput, openimds.NotFound, openimds.OperationFailure, openimds.AccessDenied, openimds.Unavailable} {
+			if exception, _ := exception(kind); !slices.Contains(errors, exception) {
+				t.Errorf("%s cannot fail with %s", name, exception)
+			}
+		}
+	}
+	for _, list := range []map[string]string{notTaken, notShown, ownMembers} {
+		for name, why := range list {
+			if !c.excused[name] {
+				t.Errorf("%s is no difference any more: %q", name, why)
+			}
+		}
+	}
+}
+
+// request compares a request's structure, with everything that the model demands of it.
+func (c *conformance) request(at string, ours reflect.Type, name string) {
+	shape := c.shape(name)
+	members := c.members(at, ours, shape, notTaken)
+	for member, f := range members {
+		path := at + "." + member
+		theirs := shape.Members[member].Shape
+		if isRequired(f) != slices.Contains(shape.Required, member) {
+			c.t.Errorf("%s: required is %v here", path, isRequired(f))
+		}
+		if f.Type == reflect.TypeFor[unbuilt]() || theirs == "" {
+			continue
+		}
+		c.value(path, f.Type, theirs, true)
+	}
+}
+
+func (c *conformance) result(at string, ours reflect.Type, name string) {
+	shape := c.shape(name)
+	for member, f := range c.members(at, ours, shape, notShown) {
+		c.value(at+"."+member, f.Type, shape.Members[member].Shape, false)
+	}
+}
+
+func (c *conformance) shape(name string) *modelShape {
+	if shape := c.model.Shapes[name]; shape != nil {
+		return shape
+	}
+	return &modelShape{Type: "structure"}
+}
+
+// members matches the members of a structure by name, and returns those that both sides have.
+func (c *conformance) members(at string, ours reflect.Type, shape *modelShape, missing map[string]string) map[string]reflect.StructField {
+	found := map[string]reflect.StructField{}
+	for i := range ours.NumField() {
+		f := ours.Field(i)
+		name := memberName(f)
+		if _, ok := shape.Members[name]; !ok {
+			if ownMembers[at+"."+name] == "" {
+				c.t.Errorf("%s.%s is not in the model", at, name)
+			}
+			c.excused[at+"."+name] = true
+		}
+		found[name] = f
+	}
+	for name := range shape.Members {
+		if _, ok := found[name]; ok {
+			continue
+		}
+		c.excused[at+"."+name] = true
+		if missing[at+"."+name] == "" {
+			c.drift("%s.%s is missing here", at, name)
+		}
+	}
+	return found
+}
+
+// value compares a member's type; inRequest, also what the model demands of its values.
+func (c *conformance) value(at string, ours reflect.Type, name string, inRequest bool) {
+	if ours.Kind() == reflect.Pointer {
+		ours = ours.Elem()
+	}
+	shape := c.shape(name)
+	want := map[string]reflect.Kind{"string": reflect.String, "boolean": reflect.Bool, "integer": reflect.Int, "structure": reflect.Struct, "list": reflect.Slice, "timestamp": reflect.Struct}[shape.Type]
+	if shape.Type == "double" || shape.Type == "float" {
+		want = reflect.Float64
+	}
+	isTime := ours == reflect.TypeFor[epoch]()
+	if ours.Kind() != want || isTime != (shape.Type == "timestamp") {
+		c.t.Errorf("%s is a %s in the model, %v here", at, shape.Type, ours)
+		return
+	}
+	switch {
+	case shape.Type == "list":
+		c.value(at, ours.Elem(), shape.Member.Shape, inRequest)
+	case shape.Type == "structure" && inRequest:
+		c.request(name, ours, name)
+	case shape.Type == "structure":
+		if !c.seen[name] {
+			c.seen[name] = true
+			c.result(name, ours, name)
+		}
+	case inRequest:
+		c.constraints(at, ours, name, shape)
+	}
+}
+
+// constraints compares enums, ranges and patterns.
+func (c *conformance) constraints(at string, ours reflect.Type, name string, shape *modelShape) {
+	zero := reflect.Zero(ours).Interface()
+	var words []string
+	if e, ok := zero.(enumerated); ok {
+		words = e.values()
+	}
+	for _, word := range words {
+		if !slices.Contains(shape.Enum, word) && !slices.Contains(ownWords[name], word) {
+			c.t.Errorf("%s: the model's %s has no word %s", at, name, word)
+		}
+	}
+	for _, word := range shape.Enum {
+		if !slices.Contains(words, word) {
+			c.drift("%s: the word %s of %s is missing here", at, word, name)
+		}
+	}
+	pattern := ""
+	if f, ok := zero.(formed); ok {
+		pattern = f.form().String()
+	}
+	if pattern != shape.Pattern && ownPatterns[name] == "" {
+		c.t.Errorf("%s: the pattern of %s is %q, here %q", at, name, shape.Pattern, pattern)
+	}
+	if shape.Min == nil && shape.Max == nil {
+		return
+	}
+	b, ok := zero.(bounded)
+	if !ok {
+		c.t.Errorf("%s: the range of %s is missing here", at, name)
+		return
+	}
+	least, most := b.bounds()
+	if least != int(*shape.Min) || most != cmp.Or(ownMost[name], int(*shape.Max)) {
+		c.t.Errorf("%s: %s is %v to %v, here %d to %d", at, name, *shape.Min, *shape.Max, least, most)
+	}
+}
+
+// TestRequestsCanBeRead sees that the decoder knows the type of every member of every request.
+func TestRequestsCanBeRead(t *testing.T) {
+	var walk func(at string, typ reflect.Type)
+	walk = func(at string, typ reflect.Type) {
+		switch typ {
+		case reflect.TypeFor[epoch](), reflect.TypeFor[blob](), reflect.TypeFor[unbuilt]():
+			return
+		}
+		switch typ.Kind() {
+		case reflect.Pointer, reflect.Slice:
+			walk(at, typ.Elem())
+		case reflect.Map:
+			if typ.Key().Kind() != reflect.String {
+				t.Errorf("%s: a map by %s", at, typ.Key())
+			}
+			walk(at, typ.Elem())
+		case reflect.Struct:
+			for i := range typ.NumField() {
+				f := typ.Field(i)
+				name := memberName(f)
+				if name == "" || !f.IsExported() || name[0] < 'a' || name[0] > 'z' {
+					t.Errorf("%s.%s has no name of a member", at, f.Name)
+				}
+				if check, has := f.Tag.Lookup("check"); has && check != "required" {
+					t.Errorf("%s.%s: the constraint %q means nothing", at, f.Name, check)
+				}
+				if isRequired(f) && (f.Type.Kind() == reflect.Int || f.Type.Kind() == reflect.Float64 || f.Type.Kind() == reflect.Bool || f.Type == reflect.TypeFor[epoch]()) {
+					t.Errorf("%s.%s: nobody can tell a missing value from zero; make it a pointer", at, f.Name)
+				}
+				walk(at+"."+name, f.Type)
+			}
+		case reflect.String, reflect.Bool, reflect.Int, reflect.Float64:
+		default:
+			t.Errorf("%s: the decoder cannot read %s", at, typ)
+		}
+	}
+	for target, act := range table() {
+		if act.request != nil {
+			walk(target, act.request)
+		}
+	}
+}
