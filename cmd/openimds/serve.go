@@ -23,6 +23,7 @@ import (
 	"github.com/openimds/openimds/credentials"
 	"github.com/openimds/openimds/identity"
 	"github.com/openimds/openimds/imds"
+	"github.com/openimds/openimds/usage"
 	"github.com/spf13/cobra"
 )
 
@@ -74,6 +75,9 @@ type server struct {
 	keys     *accesskeys.File
 	signer   *identity.Signer
 	sources  *credentials.Sources
+	usage    *usage.Recorder
+	auditLog *os.File
+	audit    func(openimds.AuditEntry)
 	service  *openimds.Service
 	instance *openimds.Instance
 	agent    *agent.Agent
@@ -103,7 +107,13 @@ func (s *server) open(ctx context.Context) error {
 	}
 	s.signer = identity.NewSigner(s.log)
 	s.signer.Use(identityKeys, time.Now())
-	s.service = openimds.NewService(s.store, s.cfg.service())
+	if err := s.openAudit(); err != nil {
+		return err
+	}
+	s.usage = usage.NewRecorder(usage.Config{Store: s.store, Log: s.log})
+	cfg := s.cfg.service()
+	cfg.Audit, cfg.History, cfg.Callers = s.audit, s.usage, s.usage
+	s.service = openimds.NewService(s.store, cfg)
 	if s.instance, err = s.service.EnsureInstance(ctx, s.cfg.defaultInstance); err != nil {
 		if openimds.KindOf(err) == openimds.NotFound {
 			return fmt.Errorf("--default-instance: %w", err)
@@ -118,6 +128,7 @@ func (s *server) open(ctx context.Context) error {
 		AllowHosts:  s.cfg.allowHosts,
 		Credentials: s.sources,
 		Signatures:  s.signer,
+		Usage:       s.usage,
 		Log:         s.log,
 	})
 	s.agent = agent.New(agent.Config{Store: s.store, Marker: s.service, Log: s.log})
@@ -190,6 +201,7 @@ func (s *server) serve(ctx context.Context) error {
 	defer stopAgent()
 	running.Go(func() { s.agent.Run(agentCtx) })
 	running.Go(func() { s.useIdentityKeys(agentCtx) })
+	running.Go(func() { s.usage.Run(agentCtx) })
 	if err := s.writeReadyFile(); err != nil {
 		cancel(err)
 	}
@@ -210,6 +222,9 @@ func (s *server) serve(ctx context.Context) error {
 		}
 	})
 	stopping.Wait()
+	if err := s.usage.Close(deadline); err != nil {
+		s.log.Warn("the last counts could not be stored", "error", err)
+	}
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		return cause
 	}
@@ -246,6 +261,9 @@ func (s *server) close() {
 	}
 	if s.sources != nil {
 		s.sources.Close()
+	}
+	if s.auditLog != nil {
+		_ = s.auditLog.Close()
 	}
 	if s.store != nil {
 		if err := s.store.Close(); err != nil {

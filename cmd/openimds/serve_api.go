@@ -2,28 +2,52 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/lightsail"
+	"github.com/openimds/openimds/sigv4"
+	"github.com/openimds/openimds/usage"
 )
+
+// auditFile is where the data directory keeps who changed what.
+const auditFile = "audit.log"
+
+// wrongPerSecond is how many wrong signatures a second one address gets an answer to.
+const wrongPerSecond = 10
+
+// openAudit opens the audit log; it only ever grows at its end.
+func (s *server) openAudit() error {
+	f, err := os.OpenFile(filepath.Join(s.cfg.dataDir, auditFile), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("cannot open the audit log: %w", err)
+	}
+	s.auditLog = f
+	s.audit = lightsail.NewAudit(f, s.log)
+	return nil
+}
 
 // newAPIServer makes the server of the operator's side.
 func newAPIServer(s *server) *http.Server {
-	mux := http.NewServeMux()
-	ok := func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") }
-	mux.HandleFunc("GET /healthz", ok)
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		ctx, done := context.WithTimeout(r.Context(), time.Second)
-		defer done()
-		if _, err := s.store.List(ctx, openimds.Range{Prefix: openimds.InstancePrefix, Limit: 1}); err != nil {
-			http.Error(w, "the store does not answer", http.StatusServiceUnavailable)
-			return
-		}
-		ok(w, r)
+	verifier := sigv4.New(sigv4.Config{
+		Regions:        []string{s.cfg.region},
+		Service:        "lightsail",
+		Keys:           s.keys.Lookup,
+		WrongPerSecond: wrongPerSecond,
 	})
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", ok)
+	mux.HandleFunc("GET /readyz", s.ready)
+	mux.Handle("GET /metrics", s.metrics(verifier))
+	mux.Handle("/", lightsail.New(lightsail.Config{
+		Service: s.service, Auth: verifier, Audit: s.audit, Log: s.log, Version: version,
+	}))
 	return &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: 5 * time.Second,
@@ -33,4 +57,40 @@ func newAPIServer(s *server) *http.Server {
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
+}
+
+func ok(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") }
+
+// ready says whether the control side can do its work; the guest side does not depend on it.
+func (s *server) ready(w http.ResponseWriter, r *http.Request) {
+	if !s.storeAnswers(r.Context()) {
+		http.Error(w, "the store does not answer", http.StatusServiceUnavailable)
+		return
+	}
+	ok(w, r)
+}
+
+func (s *server) storeAnswers(ctx context.Context) bool {
+	ctx, done := context.WithTimeout(ctx, time.Second)
+	defer done()
+	_, err := s.store.List(ctx, openimds.Range{Prefix: openimds.InstancePrefix, Limit: 1})
+	return err == nil
+}
+
+// metrics serves what Prometheus reads: to whoever signs, unless the operator has opened it to all.
+func (s *server) metrics(verifier *sigv4.Verifier) http.Handler {
+	exported := s.usage.Handler(usage.Gauges{
+		Connections: s.guest.Connections,
+		StoreUp:     func() bool { return s.storeAnswers(context.Background()) },
+		Contact:     s.agent.Health,
+	})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !s.cfg.openMetrics {
+			if _, err := verifier.Verify(r, nil); err != nil {
+				http.Error(w, "sign the request, or serve with --api-anonymous-metrics", http.StatusForbidden)
+				return
+			}
+		}
+		exported.ServeHTTP(w, r)
+	})
 }
