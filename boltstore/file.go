@@ -62,16 +62,43 @@ func openFile(path string) (db *bbolt.DB, err error) {
 			err = damaged(path, fmt.Errorf("%v", p))
 		}
 	}()
-	db, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTime, FreelistType: bbolt.FreelistMapType})
-	switch {
-	case err == nil:
-		return db, nil
-	case errors.Is(err, bbolt.ErrTimeout):
-		return nil, fmt.Errorf("the store %s is in use by another process; stop that one or choose another --data-dir", path)
-	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("cannot open the store %s: this user may not; check its owner and mode", path)
+	if err := checkSize(path); err != nil {
+		return nil, explain(path, err)
 	}
-	return nil, damaged(path, cause(err))
+	db, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTime, FreelistType: bbolt.FreelistMapType})
+	if err != nil {
+		return nil, explain(path, err)
+	}
+	return db, nil
+}
+
+// checkSize refuses a file that was cut off. bbolt maps the file, and the first page that is missing
+// then ends the process with SIGBUS, which no recover catches. Opened for reading only, bbolt looks
+// at nothing but the meta pages, which say how long the file has to be.
+func checkSize(path string) error {
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTime, ReadOnly: true})
+	if err != nil {
+		return err
+	}
+	err = db.View(func(tx *bbolt.Tx) error {
+		info, err := os.Stat(path)
+		if err == nil && info.Size() < tx.Size() {
+			err = fmt.Errorf("%d of its %d bytes are there", info.Size(), tx.Size())
+		}
+		return err
+	})
+	return errors.Join(err, db.Close())
+}
+
+// explain says what to do about a file that bbolt does not open.
+func explain(path string, err error) error {
+	switch {
+	case errors.Is(err, bbolt.ErrTimeout):
+		return fmt.Errorf("the store %s is in use by another process; stop that one or choose another --data-dir", path)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("cannot open the store %s: this user may not; check its owner and mode", path)
+	}
+	return damaged(path, cause(err))
 }
 
 func damaged(path string, err error) error {
