@@ -127,11 +127,12 @@ func lightsailActions() map[string]action {
 // openIMDSActions are the operations that Lightsail does not have.
 func openIMDSActions() map[string]action {
 	return map[string]action{
-		"DescribeInstance":  looks((*api).describeInstance),
-		"DescribeService":   looks((*api).describeService),
-		"GetCallers":        looks((*api).getCallers),
-		"GetMetadataCounts": looks((*api).getMetadataCounts),
-		"GetMetricData":     looks((*api).getMetricData),
-		"SetInstance":       changes((*api).setInstance),
+		"DescribeInstance":     looks((*api).describeInstance),
+		"DescribeService":      looks((*api).describeService),
+		"GetCallers":           looks((*api).getCallers),
+		"GetMetadataCounts":    looks((*api).getMetadataCounts),
+		"GetMetricData":        looks((*api).getMetricData),
+		"SetInstance":          changes((*api).setInstance),
+		"UpdateInstanceEvents": changes((*api).updateInstanceEvents),
 	}
 }
