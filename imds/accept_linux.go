@@ -3,9 +3,11 @@ package imds
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"os"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,8 +22,9 @@ func (s *Server) accept(l net.Listener, g *Guest) error {
 	}
 	overIPv6 := isIPv6(l.Addr())
 	w := newWorkspace()
+	from := newAcceptor(deferred.raw)
 	for pause := time.Duration(0); ; {
-		fd, err := acceptNow(deferred.raw)
+		fd, err := from.next()
 		if err != nil {
 			if !passingErrno(err) {
 				return err
@@ -37,27 +40,55 @@ func (s *Server) accept(l net.Listener, g *Guest) error {
 			_ = unix.Close(fd)
 			continue
 		}
+		w.source = from.source()
 		w = s.serveNow(fd, g, overIPv6, w)
 	}
 }
 
-// acceptNow waits for a connection and returns its descriptor.
-func acceptNow(raw syscall.RawConn) (fd int, err error) {
-	var errno unix.Errno
-	werr := raw.Read(func(lfd uintptr) bool {
-		var n uintptr
-		// Without room for the peer's address: the listener says who is asking.
-		n, _, errno = unix.Syscall6(unix.SYS_ACCEPT4, lfd, 0, 0, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
-		fd = int(n)
-		return errno != unix.EAGAIN
-	})
-	if werr != nil {
-		return -1, werr
+// acceptor accepts connections by descriptor. It allocates nothing for a connection.
+type acceptor struct {
+	raw   syscall.RawConn
+	try   func(fd uintptr) bool // accept, as a value that is made once
+	fd    int
+	errno unix.Errno
+	peer  unix.RawSockaddrInet6 // with room for either family
+}
+
+func newAcceptor(raw syscall.RawConn) *acceptor {
+	a := &acceptor{raw: raw}
+	a.try = a.accept
+	return a
+}
+
+func (a *acceptor) accept(listener uintptr) bool {
+	size := uint32(unsafe.Sizeof(a.peer))
+	fd, _, errno := unix.Syscall6(unix.SYS_ACCEPT4, listener, uintptr(unsafe.Pointer(&a.peer)), uintptr(unsafe.Pointer(&size)),
+		unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
+	a.fd, a.errno = int(fd), errno
+	return errno != unix.EAGAIN
+}
+
+// next waits for a connection and returns its descriptor.
+func (a *acceptor) next() (fd int, err error) {
+	if err := a.raw.Read(a.try); err != nil {
+		return -1, err
 	}
-	if errno != 0 {
-		return -1, errno
+	if a.errno != 0 {
+		return -1, a.errno
 	}
-	return fd, nil
+	return a.fd, nil
+}
+
+// source is where the latest connection comes from. The listener says who is asking; this only says
+// from where.
+func (a *acceptor) source() netip.Addr {
+	switch a.peer.Family {
+	case unix.AF_INET:
+		return netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(&a.peer)).Addr)
+	case unix.AF_INET6:
+		return netip.AddrFrom16(a.peer.Addr).Unmap()
+	}
+	return netip.Addr{}
 }
 
 // passingErrno says whether an accept error can end by itself; accept(2) lists them.

@@ -7,6 +7,7 @@ import (
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/metadata"
 	"github.com/openimds/openimds/session"
+	"github.com/openimds/openimds/usage"
 )
 
 // Headers of the token endpoint.
@@ -16,9 +17,6 @@ const (
 	allowData  = "GET, HEAD, OPTIONS"
 )
 
-// call says what a request was to those who count who still speaks version 1.
-type call uint8
-
 // state is what one instance's guest is served from. It is made whole and never changed.
 type state struct {
 	instance    *openimds.Instance
@@ -26,6 +24,7 @@ type state struct {
 	credentials openimds.CredentialSource
 	signatures  metadata.Signatures
 	allowHosts  map[string]bool
+	usage       *usage.Guest
 }
 
 // answer decides the answer to a request whose head could be read. It touches nothing but its
@@ -37,8 +36,9 @@ func (s *state) answer(r *request, now time.Time, w *workspace) response {
 	}
 	if s.instance.Options.Endpoint != openimds.EndpointEnabled {
 		resp := empty(403)
-		if r.tokenCount == 0 && (r.method == methodGet || r.method == methodHead) {
-			resp.call = callNoTokenRejected
+		if r.method == methodGet || r.method == methodHead {
+			w.path, _ = cleanPath(w.path[:0], path)
+			resp.call = rejected(r)
 		}
 		return resp
 	}
@@ -94,7 +94,7 @@ func notAllowed(allow string) response {
 // browser does.
 func (s *state) putToken(r *request, path []byte, now time.Time, w *workspace) response {
 	resp := empty(0)
-	resp.call = callTokenRefused
+	resp.call = usage.TokenRefused
 	switch {
 	case r.forwarded, r.origin, isVersionedTokenPath(path):
 		resp.status = 403
@@ -106,7 +106,7 @@ func (s *state) putToken(r *request, path []byte, now time.Time, w *workspace) r
 			resp.status = 400
 			return resp
 		}
-		resp.status, resp.ttl, resp.call = 200, ttl, callTokenIssued
+		resp.status, resp.ttl, resp.call = 200, ttl, usage.TokenIssued
 		resp.body = s.sealer.Append(w.token[:0], ttl, now, &w.scratch)
 	}
 	return resp
@@ -151,11 +151,7 @@ func (s *state) get(r *request, raw []byte, now time.Time, w *workspace) respons
 	left, status := s.authorize(r, now, w)
 	if status != 0 {
 		resp := empty(status)
-		if r.tokenCount == 0 {
-			resp.call = callNoTokenRejected
-		} else {
-			resp.call = callWithToken
-		}
+		resp.call = rejected(r)
 		return resp
 	}
 	view := metadata.View{Instance: s.instance, Now: now, V2: left > 0, Credentials: s.credentials, Identity: s.signatures}
@@ -166,14 +162,24 @@ func (s *state) get(r *request, raw []byte, now time.Time, w *workspace) respons
 	}
 	resp.ttl = left
 	switch {
+	case left > 0 && found:
+		resp.call = usage.WithToken
 	case left > 0:
-		resp.call = callWithToken
+		resp.call = usage.WithTokenMissed
 	case found:
-		resp.call = callNoToken
+		resp.call = usage.NoToken
 	default:
-		resp.call = callNoTokenMissed
+		resp.call = usage.NoTokenMissed
 	}
 	return resp
+}
+
+// rejected is what a GET was that did not get past its token, or past having none.
+func rejected(r *request) usage.Call {
+	if r.tokenCount == 0 {
+		return usage.NoTokenRejected
+	}
+	return usage.WithTokenRejected
 }
 
 // authorize returns what is left of the session in seconds, 0 for a request of version 1, or the

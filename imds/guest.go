@@ -19,8 +19,9 @@ type Guest struct {
 	limit  *rate.Limiter // nil: no limit
 	active atomic.Int64  // connections at once
 
-	mu    sync.Mutex
-	conns map[net.Conn]struct{} // those that did not come and go in one step
+	mu      sync.Mutex
+	conns   map[net.Conn]struct{} // those that did not come and go in one step
+	counted string                // id of the instance whose requests are counted; empty: none
 }
 
 // NewGuest makes a guest that answers nobody until [Guest.Set] gives it an instance.
@@ -39,6 +40,7 @@ func (s *Server) NewGuest() *Guest {
 func (g *Guest) Set(in *openimds.Instance) error {
 	if in == nil || in.State != openimds.StateRunning {
 		g.state.Store(nil)
+		g.counters(in)
 		g.closeConns()
 		return nil
 	}
@@ -55,6 +57,7 @@ func (g *Guest) Set(in *openimds.Instance) error {
 		credentials: g.server.cfg.Credentials,
 		signatures:  g.server.cfg.Signatures,
 		allowHosts:  g.server.allowHosts,
+		usage:       g.counters(in),
 	})
 	// Connections opened by an earlier instance at this place must not read this one's data.
 	if old != nil && old.instance.ID != in.ID {
@@ -74,6 +77,9 @@ func (g *Guest) enter() bool {
 }
 
 func (g *Guest) leave() { g.active.Add(-1) }
+
+// Connections is how many connections the guest has open.
+func (g *Guest) Connections() int { return int(g.active.Load()) }
 
 // admit takes a request from the guest's bucket.
 func (g *Guest) admit(now time.Time) bool { return g.limit == nil || g.limit.AllowN(now, 1) }

@@ -41,7 +41,7 @@ func (l *deferredListener) Close() error   { return l.file.Close() }
 func (l *deferredListener) Addr() net.Addr { return l.addr }
 
 func (l *deferredListener) Accept() (net.Conn, error) {
-	fd, err := acceptNow(l.raw)
+	fd, err := newAcceptor(l.raw).next()
 	if err != nil {
 		return nil, err
 	}

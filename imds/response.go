@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/openimds/openimds/usage"
 )
 
 // response is an answer as values; [response.append] gives it its bytes.
@@ -17,7 +19,7 @@ type response struct {
 	// modified is the value of Last-Modified; it and Accept-Ranges stand on answers that hold data.
 	modified time.Time
 	body     []byte
-	call     call
+	call     usage.Call
 }
 
 const (

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -24,6 +25,7 @@ import (
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/metadata"
 	"github.com/openimds/openimds/session"
+	"github.com/openimds/openimds/usage"
 )
 
 // patience is how long a guest may take. A client of this service needs microseconds.
@@ -46,6 +48,8 @@ type Config struct {
 	AllowHosts  []string
 	Credentials openimds.CredentialSource
 	Signatures  metadata.Signatures
+	// Usage counts who calls how; nil: nobody does.
+	Usage *usage.Recorder
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 	Log *slog.Logger
@@ -145,6 +149,8 @@ type workspace struct {
 	token   [session.TokenSize]byte
 	scratch session.Scratch
 	request request
+	// source is where the connection comes from. It is counted, and decides nothing.
+	source netip.Addr
 }
 
 var workspaces = sync.Pool{New: func() any { return newWorkspace() }}
@@ -175,37 +181,37 @@ func (g *Guest) respond(buf []byte, overIPv6 bool, w *workspace) (x exchange, co
 	if st == nil || overIPv6 && st.instance.Options.IPv6 != openimds.EndpointEnabled {
 		return exchange{}, true // nobody is at home at this address
 	}
-	started := time.Now()
+	started := s.cfg.Now()
 	r := &w.request
+	w.path = w.path[:0]
 	if err == nil {
 		err = r.parse(buf[:end])
 	} else {
 		*r = request{minor: 1}
 	}
-	resp := g.decide(st, r, err, w)
-	x.out = resp.append(w.out[:0], r.minor, r.method == methodHead, s.dateText())
+	resp := g.decide(st, r, err, started, w)
+	x.out = resp.append(w.out[:0], r.minor, r.method == methodHead, s.dateText(started))
 	w.out = x.out
 	x.linger = err != nil || r.hasBody || end < len(buf) || len(buf) == len(w.in)
 	if r.method == methodPut {
 		x.hopLimit = st.instance.Options.HopLimit
 	}
-	_ = started
+	g.count(st, &resp, started, w)
 	return x, true
 }
 
 // decide answers a request that could be read, or refuses one that could not. A fault in the
 // service costs the one request.
-func (g *Guest) decide(st *state, r *request, broken error, w *workspace) (resp response) {
+func (g *Guest) decide(st *state, r *request, broken error, now time.Time, w *workspace) (resp response) {
 	defer func() {
 		if fault := recover(); fault != nil {
 			g.server.cfg.Log.Error("a metadata request failed", "instance", st.instance.Name, "fault", faultText(fault), "stack", string(debug.Stack()))
 			resp = empty(500)
 		}
 	}()
-	now := g.server.cfg.Now()
 	if !g.admit(now) {
 		resp = empty(503)
-		resp.call = callThrottled
+		resp.call = usage.Throttled
 		return resp
 	}
 	if status, ok := errors.AsType[statusError](broken); ok {
@@ -236,6 +242,7 @@ func (s *Server) converse(c net.Conn, g *Guest, read int, w *workspace) {
 		_ = c.SetReadDeadline(time.Now())
 	}
 	overIPv6 := isIPv6(c.LocalAddr())
+	w.source = sourceOf(c)
 	for {
 		x, complete := g.respond(w.in[:read], overIPv6, w)
 		if complete {
@@ -326,8 +333,7 @@ type dateText struct {
 	text   []byte
 }
 
-func (s *Server) dateText() []byte {
-	now := s.cfg.Now()
+func (s *Server) dateText(now time.Time) []byte {
 	d := s.date.Load()
 	if d == nil || d.second != now.Unix() {
 		d = &dateText{second: now.Unix(), text: now.UTC().AppendFormat(nil, http.TimeFormat)}

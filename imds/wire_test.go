@@ -57,22 +57,8 @@ func listenPlain(t testing.TB) net.Listener {
 	return l
 }
 
-// serveWire serves the instance on the listener until the test ends.
+// serveWire serves the instance on the listener until the test ends. A server may have several.
 func serveWire(t testing.TB, s *Server, in *openimds.Instance, l net.Listener) *wire {
-	t.Helper()
-	w := serveGuest(t, s, in, l)
-	t.Cleanup(func() {
-		ctx, done := context.WithTimeout(context.Background(), patienceOfTests)
-		defer done()
-		if err := s.Shutdown(ctx); err != nil {
-			t.Errorf("shutdown: %v", err)
-		}
-	})
-	return w
-}
-
-// serveGuest adds one more guest to a server that somebody else shuts down.
-func serveGuest(t testing.TB, s *Server, in *openimds.Instance, l net.Listener) *wire {
 	t.Helper()
 	w := &wire{server: s, in: in, addr: l.Addr().String(), guest: s.NewGuest()}
 	if err := w.guest.Set(in); err != nil {
@@ -81,6 +67,11 @@ func serveGuest(t testing.TB, s *Server, in *openimds.Instance, l net.Listener) 
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l, w.guest) }()
 	t.Cleanup(func() {
+		ctx, done := context.WithTimeout(context.Background(), patienceOfTests)
+		defer done()
+		if err := s.Shutdown(ctx); err != nil {
+			t.Errorf("shutdown: %v", err)
+		}
 		if err := <-served; err != ErrServerClosed {
 			t.Errorf("serve ended with %v", err)
 		}
