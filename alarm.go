@@ -2,6 +2,7 @@ package openimds
 
 import (
 	"context"
+	"math"
 	"slices"
 	"time"
 )
@@ -97,6 +98,9 @@ func (c *AlarmConfig) check() error {
 	}
 	if c.MissingData == "" {
 		c.MissingData = MissingMissing
+	}
+	if math.IsNaN(c.Threshold) || math.IsInf(c.Threshold, 0) {
+		return Errorf(InvalidInput, "", "threshold must be a number, not %v", c.Threshold)
 	}
 	if !slices.Contains([]Comparison{AtLeast, Above, Below, AtMost}, c.Comparison) {
 		return Errorf(InvalidInput, "", "comparisonOperator is unknown: %.50q", c.Comparison)

@@ -38,10 +38,10 @@ func (s *Service) EvaluateAlarms(ctx context.Context) ([]*Alarm, error) {
 	var failures []error
 	for _, a := range alarms {
 		next, err := s.evaluate(ctx, a.Name)
-		if err != nil {
+		switch {
+		case err != nil: // what may not have been stored is not told; the next evaluation sees it again
 			failures = append(failures, err)
-		}
-		if next != nil {
+		case next != nil:
 			changed = append(changed, next)
 		}
 	}

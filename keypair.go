@@ -6,6 +6,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"slices"
 	"time"
 )
@@ -144,10 +145,14 @@ func (s *Service) DefaultKeyPair(ctx context.Context) (*KeyPair, error) {
 		return nil, err
 	}
 	pair.PrivateKey = private
-	if _, err := s.addKeyPair(ctx, "CreateKeyPair", pair); err == nil {
-		return pair, nil
+	_, err = s.addKeyPair(ctx, "CreateKeyPair", pair)
+	if e, ok := errors.AsType[*Error](err); ok && e.Code == "NameExists" {
+		return s.KeyPair(ctx, DefaultKeyPairName) // somebody else was faster
 	}
-	return s.KeyPair(ctx, DefaultKeyPairName) // somebody else was faster
+	if err != nil {
+		return nil, err
+	}
+	return pair, nil
 }
 
 // launchKeys returns the keys of new instances, and names the default pair if none was named.

@@ -74,8 +74,7 @@ func (a *Agent) Seat(ctx context.Context, name string, seat Seat) error {
 	a.mu.Lock()
 	a.seats[name] = s
 	a.mu.Unlock()
-	_, err := a.fill(ctx, name, s)
-	return err
+	return a.fill(ctx, name, s)
 }
 
 // Unseat takes an instance from this host; its seat is emptied.
@@ -97,11 +96,13 @@ func (a *Agent) Health() (contact time.Time, revision int64) {
 	return a.contact, a.revision
 }
 
-// Run follows the store until the context ends.
+// Run follows the store until the context ends or the store is closed.
 func (a *Agent) Run(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
 	var marking sync.WaitGroup
 	marking.Go(func() { a.mark(ctx) })
 	defer marking.Wait()
+	defer cancel()
 	for backoff := 50 * time.Millisecond; ctx.Err() == nil; {
 		started := time.Now()
 		err := a.follow(ctx)
@@ -140,7 +141,7 @@ func (a *Agent) follow(ctx context.Context) error {
 	}
 	watch := a.cfg.Store.Watch(openimds.InstancePrefix, page.Revision)
 	for name, s := range seats {
-		if _, err := a.fill(ctx, name, s); err != nil {
+		if err := a.fill(ctx, name, s); err != nil {
 			return err
 		}
 	}
@@ -167,16 +168,20 @@ func (a *Agent) heard(revision int64) {
 }
 
 // fill reads the instance of one seat from the store.
-func (a *Agent) fill(ctx context.Context, name string, s *served) (found bool, err error) {
-	r, err := a.cfg.Store.Get(ctx, openimds.InstancePrefix+name)
-	if errors.Is(err, openimds.ErrNoRecord) {
-		return false, a.seatAs(s, name, nil, 0)
-	}
+func (a *Agent) fill(ctx context.Context, name string, s *served) error {
+	key := openimds.InstancePrefix + name
+	// A list and not a get, because it tells the revision at which there is no such instance: the
+	// watch may seat one that is created meanwhile, and that one must not be emptied again. Of all
+	// keys that begin with this one, it is the first itself.
+	page, err := a.cfg.Store.List(ctx, openimds.Range{Prefix: key, Limit: 1})
 	if err != nil {
-		return false, err
+		return err
 	}
-	a.apply(openimds.Event{Key: r.Key, Value: r.Value, Revision: r.Revision})
-	return true, nil
+	if len(page.Records) == 0 || page.Records[0].Key != key {
+		return a.seatAs(s, name, nil, page.Revision)
+	}
+	a.apply(openimds.Event(page.Records[0]))
+	return nil
 }
 
 // settle comes back to the changes that nobody marked before an earlier process ended.
@@ -232,7 +237,7 @@ func (a *Agent) apply(e openimds.Event) {
 func (a *Agent) seatAs(s *served, name string, in *openimds.Instance, revision int64) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.seats[name] != s || revision != 0 && revision < s.revision {
+	if a.seats[name] != s || revision < s.revision {
 		return nil
 	}
 	if err := s.seat.Set(in); err != nil {
