@@ -15,8 +15,12 @@ const (
 	credentialsFile = "credentials"
 )
 
-// defaultDataDir is where a user's state belongs (XDG Base Directory Specification).
+// defaultDataDir is where commands look that are not told where: where the server's environment
+// variable says, else where a user's state belongs (XDG Base Directory Specification).
 func defaultDataDir() (string, error) {
+	if dir := os.Getenv(environmentName("data-dir")); dir != "" {
+		return dir, nil
+	}
 	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
 		return filepath.Join(dir, "openimds"), nil
 	}
@@ -35,7 +39,7 @@ func defaultDataDir() (string, error) {
 func openDataDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		if errors.Is(err, fs.ErrExist) || errors.Is(err, errNotDir) {
-			return fmt.Errorf("the data directory %s is in the way of a file; choose another with --data-dir DIR", dir)
+			return fmt.Errorf("the data directory cannot be %s: a file is there or on the way; choose another with --data-dir DIR", dir)
 		}
 		return fmt.Errorf("cannot make the data directory: %w; choose another with --data-dir DIR", err)
 	}

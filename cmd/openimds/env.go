@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"net"
+	"net/netip"
 	"path/filepath"
 	"strings"
 
@@ -32,12 +34,29 @@ The settings are those of "openimds serve", from the same flags, environment var
 export AWS_ENDPOINT_URL_LIGHTSAIL=%s
 export AWS_SHARED_CREDENTIALS_FILE=%s
 export AWS_DEFAULT_REGION=%s
-`, quote("http://"+c.imdsListen[0]+"/"), quote("http://"+c.apiListen), quote(credentials), quote(c.region))
+`, quote("http://"+reachable(c.imdsListen[0])+"/"), quote("http://"+reachable(c.apiListen)), quote(credentials), quote(c.region))
 			return err
 		},
 	}
 	c.addFlags(cmd.Flags())
 	return cmd
+}
+
+// reachable is where to find a listener on this machine: the address of all interfaces is none that
+// a client can connect to everywhere.
+func reachable(listen string) string {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return listen
+	}
+	addr, err := netip.ParseAddr(host)
+	switch {
+	case host == "", err == nil && addr.Is4() && addr.IsUnspecified():
+		host = "127.0.0.1"
+	case err == nil && addr.IsUnspecified():
+		host = "::1"
+	}
+	return net.JoinHostPort(host, port)
 }
 
 // quote makes a word that a shell reads as it is.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -98,6 +99,9 @@ func (s *server) open(ctx context.Context) error {
 		return err
 	}
 	s.store = store
+	if err := s.clearReadyFile(); err != nil {
+		return err
+	}
 	if s.keys, err = accesskeys.Ensure(filepath.Join(s.cfg.dataDir, credentialsFile)); err != nil {
 		return err
 	}
@@ -227,6 +231,35 @@ func (s *server) serve(ctx context.Context) error {
 	}
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		return cause
+	}
+	return nil
+}
+
+// clearReadyFile takes back what an earlier run said, and finds out whether this one can say it: a
+// script must neither take that for an answer nor wait for ever. It comes after the store is locked,
+// so that a start in vain leaves a running server's file alone.
+func (s *server) clearReadyFile() error {
+	if s.cfg.readyFile == "" {
+		return nil
+	}
+	info, err := os.Lstat(s.cfg.readyFile)
+	switch {
+	case err == nil && !info.Mode().IsRegular(): // a device, say; it would not survive the rename
+		return usagef("--ready-file %s is there and is not a file; name another", s.cfg.readyFile)
+	case err == nil:
+		err = os.Remove(s.cfg.readyFile)
+	case errors.Is(err, fs.ErrNotExist):
+		err = nil
+	}
+	temp := s.cfg.readyFile + ".tmp"
+	if err == nil {
+		err = os.WriteFile(temp, nil, 0o644)
+	}
+	if err == nil {
+		err = os.Remove(temp)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot write --ready-file: %w", err)
 	}
 	return nil
 }

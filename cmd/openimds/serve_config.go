@@ -3,6 +3,7 @@ package main
 import (
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/url"
 	"strings"
@@ -74,19 +75,17 @@ func (c *serveConfig) settle(f *pflag.FlagSet) error {
 			return err
 		}
 	}
-	if len(c.imdsListen) == 0 {
-		return usagef("--imds-listen: give at least one address")
-	}
-	for _, addr := range append([]string{c.apiListen}, c.imdsListen...) {
-		if _, _, err := net.SplitHostPort(addr); err != nil {
-			return usagef("listen address %q is not of the form host:port", addr)
-		}
+	if err := c.checkAddresses(); err != nil {
+		return err
 	}
 	if err := openimds.ValidateName(c.defaultInstance); err != nil {
 		return usagef("--default-instance: %w", err)
 	}
 	if c.rate < 0 || c.burst < 0 || c.connections < 0 {
 		return usagef("--guest-rate, --guest-burst and --guest-connections cannot be negative; 0 is no limit")
+	}
+	if math.IsNaN(c.rate) || math.IsInf(c.rate, 0) {
+		return usagef("--guest-rate must be a number of requests a second; 0 is no limit")
 	}
 	if c.rate > 0 && c.burst == 0 {
 		return usagef("--guest-burst must be at least 1 while there is a --guest-rate")
@@ -107,6 +106,29 @@ func (c *serveConfig) settle(f *pflag.FlagSet) error {
 	}
 	_, err := c.logger(io.Discard)
 	return err
+}
+
+// checkAddresses refuses what no listener can be made of, whoever else listens where.
+func (c *serveConfig) checkAddresses() error {
+	if len(c.imdsListen) == 0 {
+		return usagef("--imds-listen: give at least one address")
+	}
+	check := func(flag, addr string) error {
+		_, port, err := net.SplitHostPort(addr)
+		if err == nil {
+			_, err = net.LookupPort("tcp", port)
+		}
+		if err != nil {
+			return usagef("%s %q is not of the form host:port, with a port from 0 to 65535", flag, addr)
+		}
+		return nil
+	}
+	for _, addr := range c.imdsListen {
+		if err := check("--imds-listen", addr); err != nil {
+			return err
+		}
+	}
+	return check("--api-listen", c.apiListen)
 }
 
 func (c *serveConfig) service() openimds.ServiceConfig {

@@ -12,15 +12,16 @@ import (
 
 // settle fills the flags that the command line leaves open: from the environment (OPENIMDS_ and the
 // flag's name in capitals, dashes as underscores), then from the configuration file (a YAML mapping
-// whose keys are the flags' names). So a flag beats the environment, and that beats the file.
+// whose keys are the flags' names). So a flag beats the environment, and that beats the file. An
+// empty variable is none: many tools can set one to nothing but cannot unset it.
 func settle(flags *pflag.FlagSet) error {
 	given := map[string]bool{}
 	flags.Visit(func(f *pflag.Flag) { given[f.Name] = true })
 	var err error
 	flags.VisitAll(func(f *pflag.Flag) {
 		name := environmentName(f.Name)
-		value, ok := os.LookupEnv(name)
-		if err != nil || given[f.Name] || !ok || f.Name == "help" {
+		value := os.Getenv(name)
+		if err != nil || given[f.Name] || value == "" || f.Name == "help" {
 			return
 		}
 		given[f.Name] = true
@@ -74,6 +75,10 @@ func settleFromFile(flags *pflag.FlagSet, file string, given map[string]bool) er
 	}
 	var doc yaml.Node
 	if err := yaml.Unmarshal(text, &doc); err != nil {
+		place, what, ok := strings.Cut(strings.TrimPrefix(err.Error(), "yaml: "), ": ")
+		if line, numbered := strings.CutPrefix(place, "line "); ok && numbered {
+			return usagef("%s:%s: %s", file, line, what)
+		}
 		return usagef("%s: %s", file, strings.TrimPrefix(err.Error(), "yaml: "))
 	}
 	if len(doc.Content) == 0 {

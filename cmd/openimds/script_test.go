@@ -1,0 +1,247 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"go.etcd.io/bbolt"
+)
+
+// TestMain makes this test binary the program "openimds" of the stories.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"openimds": main})
+}
+
+// patience is how long a story waits for what takes milliseconds on a machine that is not busy.
+const patience = 30 * time.Second
+
+// TestStories runs the stories in testdata/script: the real program as its users have it. Beside
+// testscript's own commands they have:
+//
+//	waitready FILE           wait for the ready file; $IMDS and $API are then the addresses
+//	http METHOD URL HEADER…  send a request, byte for byte, and print all that comes back
+//	body VAR                 put the body of the last answer into a variable
+//	fails CODE ARG…          openimds ARG… ends with CODE and one line on standard error
+//	mode BITS FILE           the file's permissions are those
+//	terminate                send SIGTERM to the program in the background
+//	hang ADDR                open a connection and leave it in the middle of a request
+//	cut FILE SIZE            cut a file off
+//	storeversion DIR N       make a store say that it has another version
+//	quickstart FILE          write the commands of the README's quick start into a shell script
+func TestStories(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                filepath.Join("testdata", "script"),
+		RequireUniqueNames: true,
+		Deadline:           time.Now().Add(4 * patience), // for a program that should fail but runs
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
+			// Stories run at the same time, so none may use the default ports.
+			env.Setenv("OPENIMDS_IMDS_LISTEN", "127.0.0.1:0")
+			env.Setenv("OPENIMDS_API_LISTEN", "127.0.0.1:0")
+			env.Setenv("OPENIMDS_DATA_DIR", filepath.Join(env.WorkDir, "data"))
+			return nil
+		},
+		Condition: func(cond string) (bool, error) {
+			if cond == "root" {
+				return os.Geteuid() == 0, nil
+			}
+			return false, fmt.Errorf("unknown condition %q", cond)
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"waitready":    waitReady,
+			"http":         httpRaw,
+			"body":         body,
+			"fails":        fails,
+			"mode":         mode,
+			"terminate":    terminate,
+			"hang":         hang,
+			"cut":          cut,
+			"storeversion": storeVersion,
+			"quickstart":   quickStart,
+		},
+	})
+}
+
+// arguments fails the story unless there are at least least of them.
+func arguments(ts *testscript.TestScript, neg bool, args []string, least int) {
+	if neg || len(args) < least {
+		ts.Fatalf("wrong use of a command; see TestStories")
+	}
+}
+
+func waitReady(ts *testscript.TestScript, neg bool, args []string) {
+	arguments(ts, neg, args, 1)
+	file := ts.MkAbs(args[0])
+	var text []byte
+	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		var err error
+		if text, err = os.ReadFile(file); err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("openimds is not ready after %v", patience)
+		}
+	}
+	for line := range strings.Lines(string(text)) {
+		key, addr, ok := strings.Cut(strings.TrimSpace(line), "=")
+		if !ok {
+			ts.Fatalf("the ready file has a line that is not key=value: %q", line)
+		}
+		ts.Setenv(strings.ToUpper(key), addr)
+	}
+}
+
+func httpRaw(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) < 2 {
+		ts.Fatalf("wrong use of http; see TestStories")
+	}
+	addr, path, _ := strings.Cut(args[1], "/")
+	var request bytes.Buffer
+	fmt.Fprintf(&request, "%s /%s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n", args[0], path, addr)
+	for _, header := range args[2:] {
+		fmt.Fprintf(&request, "%s\r\n", header)
+	}
+	request.WriteString("\r\n")
+	answer, err := exchange(addr, request.Bytes())
+	if neg && err == nil {
+		ts.Fatalf("there is an answer:\n%s", answer)
+	}
+	if !neg {
+		ts.Check(err)
+	}
+	_, err = ts.Stdout().Write(bytes.ReplaceAll(answer, []byte("\r\n"), []byte("\n")))
+	ts.Check(err)
+}
+
+// exchange sends a request and returns the whole answer; that there is none is an error.
+func exchange(addr string, request []byte) ([]byte, error) {
+	c, err := net.DialTimeout("tcp", addr, patience)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = c.Close() }()
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+		return nil, err
+	}
+	if _, err := c.Write(request); err != nil {
+		return nil, err
+	}
+	answer, err := io.ReadAll(c)
+	if err == nil && len(answer) == 0 {
+		err = errors.New("the connection was closed without an answer")
+	}
+	return answer, err
+}
+
+func body(ts *testscript.TestScript, neg bool, args []string) {
+	arguments(ts, neg, args, 1)
+	_, text, ok := strings.Cut(ts.ReadFile("stdout"), "\n\n")
+	if !ok {
+		ts.Fatalf("the last command printed no answer")
+	}
+	ts.Setenv(args[0], text)
+}
+
+func fails(ts *testscript.TestScript, neg bool, args []string) {
+	arguments(ts, neg, args, 1)
+	err := ts.Exec("openimds", args[1:]...)
+	code := "0"
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		code = fmt.Sprint(exit.ExitCode())
+	} else {
+		ts.Check(err)
+	}
+	if code != args[0] {
+		ts.Fatalf("openimds ended with code %s, not %s", code, args[0])
+	}
+	if text := ts.ReadFile("stdout"); text != "" {
+		ts.Fatalf("a failure prints nothing on standard output")
+	}
+	text := ts.ReadFile("stderr")
+	if !strings.HasPrefix(text, "openimds: ") || strings.Count(text, "\n") != 1 || !strings.HasSuffix(text, "\n") {
+		ts.Fatalf("a failure is one line on standard error, with the program's name")
+	}
+}
+
+func mode(ts *testscript.TestScript, neg bool, args []string) {
+	arguments(ts, neg, args, 2)
+	info, err := os.Stat(ts.MkAbs(args[1]))
+	ts.Check(err)
+	if got := fmt.Sprintf("%04o", info.Mode().Perm()); got != args[0] {
+		ts.Fatalf("%s has mode %s, not %s", args[1], got, args[0])
+	}
+}
+
+func terminate(ts *testscript.TestScript, neg bool, args []string) {
+	arguments(ts, neg, args, 0)
+	for _, cmd := range ts.BackgroundCmds() {
+		ts.Check(cmd.Process.Signal(syscall.SIGTERM))
+	}
+}
+
+func hang(ts *testscript.TestScript, neg bool, args []string) {
+	arguments(ts, neg, args, 1)
+	c, err := net.DialTimeout("tcp", args[0], patience)
+	ts.Check(err)
+	ts.Defer(func() { _ = c.Close() })
+	_, err = io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n")
+	ts.Check(err)
+}
+
+func cut(ts *testscript.TestScript, neg bool, args []string) {
+	arguments(ts, neg, args, 2)
+	var size int64
+	_, err := fmt.Sscan(args[1], &size)
+	ts.Check(err)
+	ts.Check(os.Truncate(ts.MkAbs(args[0]), size))
+}
+
+func storeVersion(ts *testscript.TestScript, neg bool, args []string) {
+	arguments(ts, neg, args, 2)
+	db, err := bbolt.Open(filepath.Join(ts.MkAbs(args[0]), storeFile), 0o600, &bbolt.Options{Timeout: patience})
+	ts.Check(err)
+	err = db.Update(func(tx *bbolt.Tx) error {
+		return tx.Bucket([]byte("meta")).Put([]byte("version"), []byte(args[1]))
+	})
+	ts.Check(errors.Join(err, db.Close()))
+}
+
+// quickStart takes the indented lines of the README's chapter as they stand, but for those of make,
+// and puts the addresses and the program of the story in the place of the README's.
+func quickStart(ts *testscript.TestScript, neg bool, args []string) {
+	arguments(ts, neg, args, 1)
+	readme, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
+	ts.Check(err)
+	_, chapter, ok := strings.Cut(string(readme), "\n## Quick start\n")
+	if !ok {
+		ts.Fatalf("the README has no quick start")
+	}
+	chapter, _, _ = strings.Cut(chapter, "\n## ")
+	replace := strings.NewReplacer(defaultIMDSListen, ts.Getenv("IMDS"), defaultAPIListen, ts.Getenv("API"), "bin/openimds", "openimds")
+	script := "set -eu\n"
+	for line := range strings.Lines(chapter) {
+		command, ok := strings.CutPrefix(line, "    ")
+		if !ok || strings.HasPrefix(command, "make ") {
+			continue
+		}
+		if program, _, _ := strings.Cut(command, " "); program == "aws" {
+			if _, err := exec.LookPath(program); err != nil {
+				ts.Logf("left out, for there is no %s: %s", program, command)
+				continue
+			}
+		}
+		script += replace.Replace(command)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(script), 0o600))
+}
