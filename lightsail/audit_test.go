@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/accesskeys"
@@ -124,15 +125,25 @@ func TestReadOnly(t *testing.T) {
 	}
 }
 
-// TestRefusalsAreBounded sends more refusals than have lines.
+// TestRefusalsAreBounded sends more refusals than have lines, on a clock that stands still.
 func TestRefusalsAreBounded(t *testing.T) {
-	s := newServer(t)
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	s := newServer(t, func(c *openimds.ServiceConfig) { c.Now = func() time.Time { return now } })
 	before := len(s.entries())
-	for range 400 {
-		s.send(s.request(accesskeys.Key{}, "GetInstances", "{}"))
+	refuse := func(times int) {
+		for range times {
+			s.send(s.request(accesskeys.Key{}, "GetInstances", "{}"))
+		}
 	}
-	if got := len(s.entries()) - before; got < 100 || got >= 400 {
-		t.Errorf("%d lines for 400 refusals", got)
+	refuse(150)
+	if got := len(s.entries()) - before; got != 100 {
+		t.Errorf("%d lines for 150 refusals at once", got)
+	}
+	now = now.Add(time.Second)
+	refuse(20)
+	entries := s.entries()[before:]
+	if len(entries) != 110 || !strings.HasSuffix(entries[100].Failure, " (50 refusals before this one have no line)") {
+		t.Errorf("%d lines; after a pause: %+v", len(entries), entries[min(100, len(entries)-1)])
 	}
 }
 
@@ -142,7 +153,7 @@ func TestCanary(t *testing.T) {
 	const canary = "cAnArY-5eCrEt"
 	inBase64 := base64.StdEncoding.EncodeToString([]byte(canary))
 	s.must("CreateInstances", `{"instanceNames":["web-1"],"availabilityZone":"us-east-1a","blueprintId":"debian_12","bundleId":"nano_3_0","userData":"`+canary+`"}`)
-	s.must("OpenIMDS_20261122.SetInstance", `{"instanceName":"demo","userData":"`+inBase64+`","overlay":{"meta-data/secret":"`+canary+`"}}`)
+	s.must("OpenIMDS_20261122.SetInstance", `{"instanceName":"demo","userData":"`+inBase64+`","overlay":{"meta-data/secret":"`+canary+`","user-data":"`+canary+`-2"}}`)
 	s.call("OpenIMDS_20261122.SetInstance", `{"instanceName":"demo","userData":"`+canary+`"}`)
 	s.call("OpenIMDS_20261122.SetInstance", `{"instanceName":"demo","userData":["`+canary+`"]}`)
 	s.call("ImportKeyPair", `{"keyPairName":"mine","publicKeyBase64":"`+canary+`"}`)
@@ -165,11 +176,11 @@ func TestCanary(t *testing.T) {
 		seen += a.body
 	}
 	describe := s.call("OpenIMDS_20261122.DescribeInstance", `{"instanceName":"demo"}`).body
-	if strings.Contains(describe, inBase64) || strings.Contains(describe, "tokenKey") {
+	if strings.Contains(describe, inBase64) || strings.Contains(describe, canary+"-2") || strings.Contains(describe, "tokenKey") || !strings.Contains(describe, `"hidden":["userData","user-data"]`) {
 		t.Errorf("DescribeInstance shows a secret: %s", describe)
 	}
 	asked := s.call("OpenIMDS_20261122.DescribeInstance", `{"instanceName":"demo","includeUserData":true}`).body
-	if !strings.Contains(asked, inBase64) || strings.Contains(asked, "tokenKey") {
+	if !strings.Contains(asked, inBase64) || !strings.Contains(asked, canary+"-2") || strings.Contains(asked, "tokenKey") {
 		t.Errorf("DescribeInstance with user data: %s", asked)
 	}
 	for _, secret := range secrets {

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/openimds/openimds/lightsail"
 )
 
 // request is an operation with a body that makes sense in the order of [everyOperation].
@@ -26,6 +28,7 @@ func everyOperation() []request {
 		request{"OpenIMDS_20261122.DescribeService", `{}`},
 		request{"OpenIMDS_20261122.DescribeInstance", `{"instanceName":"demo"}`},
 		request{"OpenIMDS_20261122.SetInstance", `{"instanceName":"demo","roleName":"app"}`},
+		request{"OpenIMDS_20261122.UpdateInstanceEvents", `{"instanceName":"demo","rebalance":{"noticeTime":1795478608}}`},
 		request{"OpenIMDS_20261122.GetMetricData", `{"instanceName":"demo","metricName":"MetadataNoTokenRejected","period":300,` + aTime + `,"statistics":["Sum"]}`},
 		request{"OpenIMDS_20261122.GetMetadataCounts", `{}`},
 		request{"OpenIMDS_20261122.GetCallers", `{}`},
@@ -80,12 +83,22 @@ func lightsailRequests() []request {
 // TestEveryOperation sees that the list is whole and that each of its requests succeeds.
 func TestEveryOperation(t *testing.T) {
 	s := newServer(t)
+	asked := []string{"Lightsail_20161128.GetOperation"}
 	for _, c := range everyOperation() {
 		s.must(c.target, c.body)
+		target := c.target
+		if !strings.Contains(target, ".") {
+			target = "Lightsail_20161128." + target
+		}
+		asked = append(asked, target)
 	}
 	// GetOperation needs an id that the server has made up.
 	ops := s.must("GetOperations", `{}`)["operations"].([]any)
 	s.must("GetOperation", `{"operationId":"`+ops[0].(map[string]any)["id"].(string)+`"}`)
+	slices.Sort(asked)
+	if built := lightsail.BuiltTargets(); !slices.Equal(asked, built) {
+		t.Errorf("asked for %d operations, built are %d:\n%v\n%v", len(asked), len(built), asked, built)
+	}
 }
 
 // python runs a script that has nothing of this machine's AWS configuration, with the requests as

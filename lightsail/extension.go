@@ -2,6 +2,9 @@ package lightsail
 
 import (
 	"context"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/openimds/openimds"
 )
@@ -47,7 +50,10 @@ type wholeInstance struct {
 	TokenKey *string `json:"tokenKey,omitempty"` // never set
 	UserData blob    `json:"userData,omitempty"`
 	// UserDataSize is in bytes, whether or not the user data is shown.
-	UserDataSize int `json:"userDataSize"`
+	UserDataSize int                `json:"userDataSize"`
+	Overlay      map[string]*string `json:"overlay,omitempty"`
+	// Hidden names what there is and was not asked for: "userData", or paths of the overlay.
+	Hidden []string `json:"hidden"`
 }
 
 func (a *api) describeInstance(ctx context.Context, in *describeInstanceRequest) (describeInstanceResult, error) {
@@ -55,11 +61,28 @@ func (a *api) describeInstance(ctx context.Context, in *describeInstanceRequest)
 	if err != nil {
 		return describeInstanceResult{}, err
 	}
-	whole := wholeInstance{Instance: found, ARN: a.service.ARN(openimds.TypeInstance, found.UUID), UserDataSize: len(found.UserData)}
-	if in.IncludeUserData {
-		whole.UserData = found.UserData
+	whole := wholeInstance{
+		Instance: found, ARN: a.service.ARN(openimds.TypeInstance, found.UUID),
+		UserData: found.UserData, UserDataSize: len(found.UserData), Overlay: found.Overlay, Hidden: []string{},
+	}
+	if !in.IncludeUserData {
+		whole.hideUserData()
 	}
 	return describeInstanceResult{whole}, nil
+}
+
+// hideUserData takes the user data out, wherever it came from.
+func (w *wholeInstance) hideUserData() {
+	if len(w.UserData) > 0 {
+		w.UserData = nil
+		w.Hidden = append(w.Hidden, "userData")
+	}
+	for _, path := range slices.Sorted(maps.Keys(w.Overlay)) {
+		if w.Overlay[path] != nil && (path == "user-data" || strings.HasPrefix(path, "user-data/")) {
+			delete(w.Overlay, path)
+			w.Hidden = append(w.Hidden, path)
+		}
+	}
 }
 
 // setInstanceRequest changes what it has and keeps the rest. An empty text takes away what may be

@@ -62,8 +62,8 @@ type instanceState struct {
 
 // instance shows an instance. Its support code tells what the guest sees: the account and the id.
 func (a *api) instance(in *openimds.Instance) instance {
-	blueprint, _ := openimds.FindBlueprint(in.BlueprintID)
-	bundle, hasBundle := openimds.FindBundle(in.Region, in.BundleID)
+	blueprint := a.blueprints[in.BlueprintID]
+	bundle, hasBundle := a.bundles[in.BundleID]
 	shown := instance{
 		Name: in.Name, ARN: a.service.ARN(openimds.TypeInstance, in.UUID), SupportCode: in.OwnerID + "/" + in.ID,
 		CreatedAt: epoch{in.CreatedAt}, Location: location{in.Zone, in.Region}, ResourceType: string(openimds.TypeInstance),

@@ -54,7 +54,11 @@ func New(cfg Config) http.Handler {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &api{service: cfg.Service, cfg: cfg, table: table(), refusals: newRefusals(cfg)}
+	return &api{
+		service: cfg.Service, cfg: cfg, table: table(), refusals: newRefusals(cfg),
+		blueprints: byID(openimds.Blueprints(), func(b openimds.Blueprint) string { return b.ID }),
+		bundles:    byID(openimds.Bundles(cfg.Service.Region()), func(b openimds.Bundle) string { return b.ID }),
+	}
 }
 
 // api carries out requests. It never changes.
@@ -63,6 +67,17 @@ type api struct {
 	cfg      Config
 	table    map[string]action
 	refusals *refusals
+	// The catalogue of the region by id: each instance that is shown needs an entry of both.
+	blueprints map[string]openimds.Blueprint
+	bundles    map[string]openimds.Bundle
+}
+
+func byID[T any](all []T, id func(T) string) map[string]T {
+	found := make(map[string]T, len(all))
+	for _, item := range all {
+		found[id(item)] = item
+	}
+	return found
 }
 
 // call is one request on its way.

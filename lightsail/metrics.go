@@ -125,7 +125,7 @@ func (a *api) getMetadataCounts(ctx context.Context, in *getMetadataCountsReques
 		counts := metadataCounts{one.Name, one.ID, map[string]int64{}}
 		for _, metric := range openimds.Metrics() {
 			points, err := a.service.MetricData(ctx, one.Name, metric, "Count", start, end, period)
-			if err != nil {
+			if err != nil && !gone(in.InstanceName, err) {
 				return result, err
 			}
 			sum := 0.0
@@ -167,6 +167,12 @@ func (a *api) selected(ctx context.Context, list, name, token string) ([]*openim
 	return page, pageToken(list, next), err
 }
 
+// gone says that an instance of a list was deleted while the list was worked through; one that was
+// asked for by its name has to be there.
+func gone(asked string, err error) bool {
+	return asked == "" && openimds.KindOf(err) == openimds.NotFound
+}
+
 // getCallersRequest asks who called since a time, or at all: one instance, or without a name each of
 // a page of instances.
 type getCallersRequest struct {
@@ -204,7 +210,7 @@ func (a *api) getCallers(ctx context.Context, in *getCallersRequest) (getCallers
 	result.NextPageToken = next
 	for _, one := range instances {
 		callers, err := a.service.CallersOf(ctx, one.Name, since)
-		if err != nil {
+		if err != nil && !gone(in.InstanceName, err) {
 			return result, err
 		}
 		for _, c := range callers {

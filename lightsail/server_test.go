@@ -59,7 +59,12 @@ func (l *lines) String() string {
 
 func newServer(t testing.TB, adapt ...func(*openimds.ServiceConfig)) *server {
 	t.Helper()
-	s := &server{t: t, store: storetest.NewMemory(), log: new(lines), audit: new(lines)}
+	return newServerOn(t, storetest.NewMemory(), adapt...)
+}
+
+func newServerOn(t testing.TB, store openimds.Store, adapt ...func(*openimds.ServiceConfig)) *server {
+	t.Helper()
+	s := &server{t: t, store: store, log: new(lines), audit: new(lines)}
 	t.Cleanup(func() { _ = s.store.Close() })
 	log := slog.New(slog.NewJSONHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	audit := lightsail.NewAudit(s.audit, log)

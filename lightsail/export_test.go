@@ -1,0 +1,13 @@
+package lightsail
+
+import (
+	"maps"
+	"slices"
+)
+
+// BuiltTargets are the targets of all operations that are built.
+func BuiltTargets() []string {
+	targets := table()
+	maps.DeleteFunc(targets, func(_ string, act action) bool { return act.request == nil })
+	return slices.Sorted(maps.Keys(targets))
+}
