@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/openimds/openimds"
 )
@@ -248,7 +249,8 @@ func TestHistoryLost(t *testing.T) {
 // applied, the seat must obey the very options that stand beside it.
 func TestAppliedMeansObeyed(t *testing.T) {
 	const writers, rounds = 8, 40
-	var web seat
+	// A seat that takes its time: a mark that did not wait for it would be the faster one.
+	web := seat{before: func(*openimds.Instance) error { time.Sleep(time.Millisecond); return nil }}
 	var mu sync.Mutex // one commit at a time, so that nothing comes between it and the look at the seat
 	applied := 0
 	look := func(changes []openimds.Change, err error) {
