@@ -151,36 +151,7 @@ func TestPages(t *testing.T) {
 		{"GetOperationsForResource", `"resourceName":"demo"`, "operations", "resourceName", []string{"demo"}, 1},
 		{"GetStaticIps", ``, "staticIps", "name", nil, 1},
 	} {
-		var got []string
-		token, pages := "", 0
-		for {
-			request := `{` + l.request
-			if token != "" {
-				if request != "{" {
-					request += ","
-				}
-				request += `"pageToken":"` + token + `"`
-			}
-			page := s.must(l.target, request+`}`)
-			pages++
-			for _, item := range page[l.list].([]any) {
-				if object, ok := item.(map[string]any); ok {
-					item = object[l.name]
-				}
-				got = append(got, item.(string))
-			}
-			next, more := page["nextPageToken"]
-			if !more {
-				break
-			}
-			if next == token || next == "" {
-				t.Fatalf("%s: the token %q again", l.target, next)
-			}
-			token = next.(string)
-			if other := s.call("GetKeyPairs", `{"pageToken":"`+token+`"}`); other.status != 400 {
-				t.Errorf("a token of %s was taken by another list", l.target)
-			}
-		}
+		got, pages := s.list(l.target, l.request, l.list, l.name)
 		slices.Sort(got)
 		slices.Sort(l.want)
 		if !slices.Equal(got, l.want) || pages != l.pages {
@@ -190,6 +161,39 @@ func TestPages(t *testing.T) {
 	for _, bad := range []string{"x", "AAAA", "%00", "aW5zdGFuY2U", strings.Repeat("A", 4000)} {
 		if a := s.call("GetInstances", `{"pageToken":"`+bad+`"}`); a.status != 400 || a.json(t)["__type"] != invalid {
 			t.Errorf("token %.20q: %d %s", bad, a.status, a.body)
+		}
+	}
+}
+
+// list reads all pages of a list, and returns the items' names and the number of pages.
+func (s *server) list(target, request, list, name string) (got []string, pages int) {
+	s.t.Helper()
+	for token := ""; ; {
+		body := `{` + request
+		if token != "" {
+			if request != "" {
+				body += ","
+			}
+			body += `"pageToken":"` + token + `"`
+		}
+		page := s.must(target, body+`}`)
+		pages++
+		for _, item := range page[list].([]any) {
+			if object, ok := item.(map[string]any); ok {
+				item = object[name]
+			}
+			got = append(got, item.(string))
+		}
+		next, more := page["nextPageToken"]
+		if !more {
+			return got, pages
+		}
+		if next == token || next == "" {
+			s.t.Fatalf("%s: the token %q again", target, next)
+		}
+		token = next.(string)
+		if other := s.call("GetKeyPairs", `{"pageToken":"`+token+`"}`); other.status != 400 {
+			s.t.Errorf("a token of %s was taken by another list", target)
 		}
 	}
 }

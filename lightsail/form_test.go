@@ -18,112 +18,103 @@ import (
 	"github.com/openimds/openimds/sigv4"
 )
 
-// TestForm is about what surrounds the operations: one request that is wrong in one way each.
+// wrong is a request that is wrong in one way, and what it is answered with.
+type wrong struct {
+	name      string
+	request   *http.Request
+	status    int
+	exception string
+	body      string // whole, if not empty
+}
+
+func (s *server) refuses(requests []wrong) {
+	for _, test := range requests {
+		a := s.send(test.request)
+		if a.status != test.status || a.header.Get("X-Amzn-Errortype") != test.exception {
+			s.t.Errorf("%s: %d %s: %s", test.name, a.status, a.header.Get("X-Amzn-Errortype"), a.body)
+		}
+		if test.body != "" && a.body != test.body {
+			s.t.Errorf("%s: body %q", test.name, a.body)
+		}
+		if strings.Contains(a.body, "172.26.") {
+			s.t.Errorf("%s: the answer tells of the instance: %s", test.name, a.body)
+		}
+		if strings.HasPrefix(a.body, "{") && a.json(s.t)["__type"] != test.exception {
+			s.t.Errorf("%s: body %s", test.name, a.body)
+		}
+	}
+	if a := s.call("GetInstance", `{"instanceName":"demo"}`); a.status != 200 {
+		s.t.Errorf("a good request: %d %s", a.status, a.body)
+	}
+}
+
+// with changes a request that was signed already.
+func with(r *http.Request, change func(*http.Request)) *http.Request {
+	change(r)
+	return r
+}
+
+// TestForm is about what surrounds the operations.
 func TestForm(t *testing.T) {
 	s := newServer(t)
 	const good = `{"instanceName":"demo"}`
-	for _, test := range []struct {
-		name      string
-		request   func() *http.Request
-		status    int
-		exception string
-		body      string // whole, if not empty
-	}{
-		{"another method", func() *http.Request {
-			r := s.request(s.full, "GetInstance", good)
+	s.refuses([]wrong{
+		{"another method", with(s.request(s.full, "GetInstance", good), func(r *http.Request) {
 			r.Method = http.MethodPut
-			return r
-		}, 404, "UnknownOperationException", "<UnknownOperationException/>\n"},
-		{"GET", func() *http.Request {
-			r := s.request(s.full, "GetInstance", "")
+		}), 404, "UnknownOperationException", "<UnknownOperationException/>\n"},
+		{"GET", with(s.request(s.full, "GetInstance", ""), func(r *http.Request) {
 			r.Method = http.MethodGet
-			return r
-		}, 404, "UnknownOperationException", "<UnknownOperationException/>\n"},
-		{"the REST path of the model", func() *http.Request {
-			r := s.request(s.full, "GetInstance", good)
+		}), 404, "UnknownOperationException", "<UnknownOperationException/>\n"},
+		{"the REST path of the model", with(s.request(s.full, "GetInstance", good), func(r *http.Request) {
 			r.URL.Path = "/ls/api/2016-11-28/GetInstance"
-			return r
-		}, 404, "UnknownOperationException", ""},
-		{"a form instead of JSON", func() *http.Request {
-			r := s.request(s.full, "GetInstance", good)
+		}), 404, "UnknownOperationException", ""},
+		{"a form instead of JSON", with(s.request(s.full, "GetInstance", good), func(r *http.Request) {
 			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-			return r
-		}, 404, "UnknownOperationException", ""},
-		{"another version of the protocol", func() *http.Request {
-			r := s.request(s.full, "GetInstance", good)
+		}), 404, "UnknownOperationException", ""},
+		{"another version of the protocol", with(s.request(s.full, "GetInstance", good), func(r *http.Request) {
 			r.Header.Set("Content-Type", "application/x-amz-json-1.0")
-			return r
-		}, 404, "UnknownOperationException", ""},
-		{"no body", func() *http.Request { return s.request(s.full, "GetInstances", "") }, 400, malformed, ""},
-		{"no JSON", func() *http.Request { return s.request(s.full, "GetInstances", "{") }, 400, malformed, ""},
-		{"two values", func() *http.Request { return s.request(s.full, "GetInstances", "{}{}") }, 400, malformed, ""},
-		{"no object", func() *http.Request { return s.request(s.full, "GetInstances", `["a"]`) }, 400, malformed, ""},
-		{"a byte order mark", func() *http.Request { return s.request(s.full, "GetInstances", "\ufeff{}") }, 400, malformed, ""},
-		{"bytes that are no UTF-8", func() *http.Request { return s.request(s.full, "GetInstances", "{\"a\":\"\xff\"}") }, 400, malformed, ""},
-		{"half a surrogate pair", func() *http.Request { return s.request(s.full, "GetInstances", `{"a":"\ud83d"}`) }, 400, malformed, ""},
-		{"JSON that nests too deeply", func() *http.Request {
-			return s.request(s.full, "GetInstances", `{"a":`+strings.Repeat("[", 200)+strings.Repeat("]", 200)+`}`)
-		}, 400, malformed, ""},
-		{"JSON that nests far too deeply", func() *http.Request {
-			return s.request(s.full, "GetInstances", `{"a":`+strings.Repeat("[", 100_000)+strings.Repeat("]", 100_000)+`}`)
-		}, 400, malformed, ""},
-		{"more than a megabyte", func() *http.Request {
-			return s.request(s.full, "GetInstances", `{"a":"`+strings.Repeat("x", 1<<20)+`"}`)
-		}, 413, "RequestEntityTooLargeException", ""},
-		{"no target", func() *http.Request {
-			r := s.request(s.full, "GetInstances", "{}")
+		}), 404, "UnknownOperationException", ""},
+		{"no body", s.request(s.full, "GetInstances", ""), 400, malformed, ""},
+		{"no JSON", s.request(s.full, "GetInstances", "{"), 400, malformed, ""},
+		{"two values", s.request(s.full, "GetInstances", "{}{}"), 400, malformed, ""},
+		{"no object", s.request(s.full, "GetInstances", `["a"]`), 400, malformed, ""},
+		{"a byte order mark", s.request(s.full, "GetInstances", "\ufeff{}"), 400, malformed, ""},
+		{"bytes that are no UTF-8", s.request(s.full, "GetInstances", "{\"a\":\"\xff\"}"), 400, malformed, ""},
+		{"half a surrogate pair", s.request(s.full, "GetInstances", `{"a":"\ud83d"}`), 400, malformed, ""},
+		{"JSON that nests too deeply", s.request(s.full, "GetInstances", `{"a":`+strings.Repeat("[", 200)+strings.Repeat("]", 200)+`}`), 400, malformed, ""},
+		{"JSON that nests far too deeply", s.request(s.full, "GetInstances", `{"a":`+strings.Repeat("[", 100_000)+strings.Repeat("]", 100_000)+`}`), 400, malformed, ""},
+		{"more than a megabyte", s.request(s.full, "GetInstances", `{"a":"`+strings.Repeat("x", 1<<20)+`"}`), 413, "RequestEntityTooLargeException", ""},
+		{"no target", with(s.request(s.full, "GetInstances", "{}"), func(r *http.Request) {
 			r.Header.Del("X-Amz-Target")
-			return r
-		}, 404, "UnknownOperationException", `{"__type":"UnknownOperationException"}`},
-		{"an unknown operation", func() *http.Request { return s.request(s.full, "GetToaster", "{}") }, 404, "UnknownOperationException", `{"__type":"UnknownOperationException"}`},
-		{"another service's target", func() *http.Request { return s.request(s.full, "Other_20161128.GetInstance", good) }, 404, "UnknownOperationException", ""},
-		{"no signature", func() *http.Request { return s.request(accesskeys.Key{}, "GetInstance", good) }, 400, "MissingAuthenticationTokenException", ""},
-		{"no signature, for an operation of our own", func() *http.Request { return s.request(accesskeys.Key{}, "OpenIMDS_20261122.DescribeService", "{}") }, 400, "MissingAuthenticationTokenException", ""},
-		{"no signature, for an operation that is not built", func() *http.Request { return s.request(accesskeys.Key{}, "CreateDisk", "{}") }, 400, "MissingAuthenticationTokenException", ""},
-		{"an unknown key", func() *http.Request {
-			return s.request(accesskeys.Key{ID: "AKIAIOSFODNN7EXAMPLE", Secret: "x"}, "GetInstance", good)
-		}, 400, "UnrecognizedClientException", ""},
-		{"a wrong secret", func() *http.Request {
-			return s.request(accesskeys.Key{ID: s.full.ID, Secret: "wrong"}, "GetInstance", good)
-		}, 400, "InvalidSignatureException", ""},
-		{"another operation than was signed", func() *http.Request {
-			r := s.request(s.full, "GetInstance", good)
+		}), 404, "UnknownOperationException", `{"__type":"UnknownOperationException"}`},
+		{"an unknown operation", s.request(s.full, "GetToaster", "{}"), 404, "UnknownOperationException", `{"__type":"UnknownOperationException"}`},
+		{"another service's target", s.request(s.full, "Other_20161128.GetInstance", good), 404, "UnknownOperationException", ""},
+	})
+}
+
+// TestSignatures is about who asks, and what is looked at before that.
+func TestSignatures(t *testing.T) {
+	s := newServer(t)
+	const good = `{"instanceName":"demo"}`
+	s.refuses([]wrong{
+		{"no signature", s.request(accesskeys.Key{}, "GetInstance", good), 400, "MissingAuthenticationTokenException", ""},
+		{"no signature, for an operation of our own", s.request(accesskeys.Key{}, "OpenIMDS_20261122.DescribeService", "{}"), 400, "MissingAuthenticationTokenException", ""},
+		{"no signature, for an operation that is not built", s.request(accesskeys.Key{}, "CreateDisk", "{}"), 400, "MissingAuthenticationTokenException", ""},
+		{"an unknown key", s.request(accesskeys.Key{ID: "AKIAIOSFODNN7EXAMPLE", Secret: "x"}, "GetInstance", good), 400, "UnrecognizedClientException", ""},
+		{"a wrong secret", s.request(accesskeys.Key{ID: s.full.ID, Secret: "wrong"}, "GetInstance", good), 400, "InvalidSignatureException", ""},
+		{"another operation than was signed", with(s.request(s.full, "GetInstance", good), func(r *http.Request) {
 			r.Header.Set("X-Amz-Target", "Lightsail_20161128.DeleteInstance")
-			return r
-		}, 400, "InvalidSignatureException", ""},
-		{"another body than was signed", func() *http.Request {
-			r := s.request(s.full, "DeleteInstance", `{"instanceName":"other"}`)
+		}), 400, "InvalidSignatureException", ""},
+		{"another body than was signed", with(s.request(s.full, "DeleteInstance", `{"instanceName":"other"}`), func(r *http.Request) {
 			r.Body, r.ContentLength = io.NopCloser(strings.NewReader(`{"instanceName":"demo1"}`)), 24
-			return r
-		}, 400, "InvalidSignatureException", ""},
-		{"wrong types without a signature", func() *http.Request { return s.request(accesskeys.Key{}, "GetInstance", `{"instanceName":7}`) }, 400, "MissingAuthenticationTokenException", ""},
-		{"no JSON without a signature", func() *http.Request { return s.request(accesskeys.Key{}, "GetInstance", `{`) }, 400, malformed, ""},
-		{"an unknown operation without a signature", func() *http.Request { return s.request(accesskeys.Key{}, "GetToaster", `{}`) }, 404, "UnknownOperationException", ""},
-		{"a content type with a parameter", func() *http.Request {
-			r := s.request(s.full, "GetInstance", good)
+		}), 400, "InvalidSignatureException", ""},
+		{"wrong types without a signature", s.request(accesskeys.Key{}, "GetInstance", `{"instanceName":7}`), 400, "MissingAuthenticationTokenException", ""},
+		{"no JSON without a signature", s.request(accesskeys.Key{}, "GetInstance", `{`), 400, malformed, ""},
+		{"an unknown operation without a signature", s.request(accesskeys.Key{}, "GetToaster", `{}`), 404, "UnknownOperationException", ""},
+		{"a content type with a parameter", with(s.request(s.full, "GetInstance", good), func(r *http.Request) {
 			r.Header.Set("Content-Type", "application/x-amz-json-1.1; charset=utf-8")
-			return r
-		}, 400, "InvalidSignatureException", ""}, // past the form, but the type was signed
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			a := s.send(test.request())
-			if a.status != test.status || a.header.Get("X-Amzn-Errortype") != test.exception {
-				t.Errorf("%d %s: %s", a.status, a.header.Get("X-Amzn-Errortype"), a.body)
-			}
-			if test.body != "" && a.body != test.body {
-				t.Errorf("body %q", a.body)
-			}
-			if strings.Contains(a.body, "172.26.") {
-				t.Errorf("the answer tells of the instance: %s", a.body)
-			}
-			if strings.HasPrefix(a.body, "{") && a.json(t)["__type"] != test.exception {
-				t.Errorf("body %s", a.body)
-			}
-		})
-	}
-	if a := s.call("GetInstance", good); a.status != 200 {
-		t.Errorf("the good request: %d %s", a.status, a.body)
-	}
+		}), 400, "InvalidSignatureException", ""}, // past the form, but the type was signed
+	})
 }
 
 // TestHeaders reads an answer as bytes.
