@@ -139,8 +139,9 @@ func (s *Server) serveNow(fd int, g *Guest, overIPv6 bool, w *workspace) *worksp
 // hand passes a descriptor on to a goroutine that may wait on it.
 func (s *Server) hand(fd int, g *Guest, serve func(net.Conn)) {
 	c, err := connOf(fd)
-	if err != nil {
+	if err != nil { // it takes a second descriptor for a moment
 		g.leave()
+		s.pauseAccepting(50*time.Millisecond, err)
 		return
 	}
 	s.serving.Add(1)

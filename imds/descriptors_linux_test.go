@@ -25,7 +25,9 @@ func TestOutOfDescriptors(t *testing.T) {
 		return
 	}
 	for _, listener := range []string{"deferred", "plain"} {
-		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestOutOfDescriptors$", "-test.timeout=60s")
+		ctx, done := context.WithTimeout(t.Context(), patienceOfTests)
+		defer done()
+		cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestOutOfDescriptors$", "-test.timeout=60s")
 		cmd.Env = append(os.Environ(), inChild+"="+listener)
 		stop, err := cmd.StdinPipe()
 		if err != nil {
