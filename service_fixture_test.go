@@ -12,6 +12,9 @@ import (
 	"github.com/openimds/openimds/storetest"
 )
 
+// patience bounds every wait; no test waits for it unless it fails.
+const patience = 30 * time.Second
+
 // start is when the clock of a fixture begins: an odd moment, so that what is rounded shows.
 var start = time.Date(2026, 11, 22, 12, 1, 2, 345678900, time.UTC)
 
@@ -73,8 +76,26 @@ func launch(names ...string) openimds.InstancesLaunch {
 	return openimds.InstancesLaunch{Names: names, Zone: "us-east-1a", BlueprintID: "amazon_linux_2023", BundleID: "nano_3_0"}
 }
 
+// defaultPair is a record of the default key pair: making one takes longer than most tests.
+var defaultPair = sync.OnceValues(func() (openimds.Record, error) {
+	store := storetest.NewMemory()
+	s := openimds.NewService(store, openimds.ServiceConfig{Region: "us-east-1", AccountID: "123456789012"})
+	if _, err := s.DefaultKeyPair(context.Background()); err != nil {
+		return openimds.Record{}, err
+	}
+	return store.Get(context.Background(), openimds.KeyPairPrefix+openimds.DefaultKeyPairName)
+})
+
 func (f *fixture) create(names ...string) {
 	f.t.Helper()
+	pair, err := defaultPair()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	change := openimds.Change{Key: pair.Key, Value: pair.Value, If: openimds.IfAbsent}
+	if _, err := f.store.Commit(f.t.Context(), change); err != nil && !errors.Is(err, openimds.ErrConflict) {
+		f.t.Fatal(err)
+	}
 	if _, err := f.CreateInstances(f.t.Context(), launch(names...)); err != nil {
 		f.t.Fatal(err)
 	}
