@@ -139,14 +139,23 @@ func TestNoAllocation(t *testing.T) {
 func FuzzOpen(f *testing.F) {
 	s := sealer(f, 1, "i-1")
 	var w session.Scratch
+	// Every process of the fuzzer seals a token of its own, so an input is what to change of it.
 	token := s.Append(nil, 60, noon, &w)
-	f.Add(token)
-	f.Add([]byte(""))
+	f.Add([]byte{})
+	f.Add([]byte{1})
+	f.Add(append(make([]byte, session.TokenSize-3), 1))
 	f.Add(bytes.Repeat([]byte("="), session.TokenSize))
-	f.Fuzz(func(t *testing.T, forged []byte) {
+	f.Fuzz(func(t *testing.T, change []byte) {
 		var w session.Scratch
-		if _, err := s.Open(forged, noon, &w); err == nil && !bytes.Equal(forged, token) {
-			t.Errorf("%q opens a session", forged)
+		changed := bytes.Clone(token)
+		for i, c := range change {
+			changed[i%len(changed)] ^= c
+		}
+		for _, forged := range [][]byte{changed, change} {
+			_, err := s.Open(forged, noon, &w)
+			if opens := err == nil; opens != bytes.Equal(forged, token) {
+				t.Errorf("%q opens a session: %t", forged, opens)
+			}
 		}
 	})
 }
