@@ -34,7 +34,8 @@ const patience = 30 * time.Second
 //	body VAR                 put the body of the last answer into a variable
 //	fails CODE ARG…          openimds ARG… ends with CODE and one line on standard error
 //	mode BITS FILE           the file's permissions are those
-//	terminate                send SIGTERM to the program in the background
+//	terminate                send SIGTERM to the program in the background; "terminate again" goes
+//	                         on until it has ended
 //	hang ADDR                open a connection and leave it in the middle of a request
 //	cut FILE SIZE            cut a file off
 //	storeversion DIR N       make a store say that it has another version
@@ -186,7 +187,13 @@ func mode(ts *testscript.TestScript, neg bool, args []string) {
 func terminate(ts *testscript.TestScript, neg bool, args []string) {
 	arguments(ts, neg, args, 0)
 	for _, cmd := range ts.BackgroundCmds() {
-		ts.Check(cmd.Process.Signal(syscall.SIGTERM))
+		err := cmd.Process.Signal(syscall.SIGTERM)
+		for ; len(args) > 0 && err == nil; time.Sleep(5 * time.Millisecond) {
+			err = cmd.Process.Signal(syscall.SIGTERM)
+		}
+		if !errors.Is(err, os.ErrProcessDone) {
+			ts.Check(err)
+		}
 	}
 }
 
