@@ -69,14 +69,18 @@ func encode[T any](v T) ([]byte, error) {
 
 // decode reads the stored form of a resource.
 func decode[T any](r Record) (T, error) {
-	var e envelope[T]
+	var none T
+	var e envelope[*T]
 	if err := json.Unmarshal(r.Value, &e); err != nil {
-		return e.Data, fmt.Errorf("record %s is damaged: %w", r.Key, err)
+		return none, fmt.Errorf("record %s is damaged: %w", r.Key, err)
 	}
 	if e.Schema != recordSchema {
-		return e.Data, fmt.Errorf("record %s has schema %d, this program knows %d: run the newer openimds", r.Key, e.Schema, recordSchema)
+		return none, fmt.Errorf("record %s has schema %d, this program knows %d: run the newer openimds", r.Key, e.Schema, recordSchema)
 	}
-	return e.Data, nil
+	if e.Data == nil {
+		return none, fmt.Errorf("record %s is damaged: it is empty", r.Key)
+	}
+	return *e.Data, nil
 }
 
 // DecodeInstance reads an instance's record and refuses one whose options cannot be carried out:
@@ -85,9 +89,6 @@ func DecodeInstance(r Record) (*Instance, error) {
 	in, err := decode[*Instance](r)
 	if err != nil {
 		return nil, err
-	}
-	if in == nil {
-		return nil, fmt.Errorf("record %s is damaged: it is empty", r.Key)
 	}
 	if err := in.Options.Validate(); err != nil {
 		return nil, fmt.Errorf("record %s: %w", r.Key, err)
