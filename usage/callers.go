@@ -161,9 +161,13 @@ func (g *Guest) expire(since time.Time) {
 	defer g.mu.Unlock()
 	c, before := &g.callers, g.callers.count
 	c.rebuild(len(*c.table.Load()), func(known *caller) bool { return known.last.Load() >= since.UnixNano() })
-	if c.count < maxCallers {
-		c.full.Store(false)
+	if c.others.last.Load() < since.UnixNano() {
+		c.others.first = 0
+		for m := range c.others.counts {
+			c.others.counts[m].Store(0)
+		}
 	}
+	c.full.Store(false) // until the next one finds it so
 	c.added = c.added || c.count != before
 }
 

@@ -78,7 +78,7 @@ func (d *day) done(revision int64) {
 // cells are all that was counted, as far as it is known here.
 func (d *day) cells() ([]cell, error) {
 	var cells []cell
-	if len(d.stored) > 0 {
+	if d.revision != openimds.IfAbsent {
 		var err error
 		if cells, err = decodeSamples(openimds.Record{Key: d.key, Value: d.stored}); err != nil {
 			return nil, err

@@ -1,0 +1,285 @@
+package usage_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/storetest"
+	"github.com/openimds/openimds/usage"
+)
+
+// countSeries makes one sample of each number of calls from noon on.
+func countSeries(r *usage.Recorder, c *clock, calls ...int) {
+	g := r.Guest(id, "web-1")
+	for _, n := range calls {
+		if n >= 0 { // else there is no sample
+			g.Running(true)
+			call(g, c, usage.NoToken, n)
+			g.Running(false)
+		}
+		c.forward(openimds.MetricPeriod)
+	}
+}
+
+func TestPoints(t *testing.T) {
+	c := newClock()
+	r := newRecorder(storetest.NewMemory(), c)
+	// 12:00 to 13:05; none at 12:15 and 12:20.
+	countSeries(r, c, 1, 2, 3, -1, -1, 0, 7, 1, 1, 1, 1, 1, 5)
+	type p struct {
+		at                 string
+		sum, minimum, most float64
+		samples            int
+	}
+	for _, c := range []struct {
+		start, end string
+		period     time.Duration
+		want       []p
+	}{
+		{"12:00:00", "12:15:00", 5 * time.Minute, []p{{at: "12:00", sum: 1, minimum: 1, most: 1, samples: 1}, {at: "12:05", sum: 2, minimum: 2, most: 2, samples: 1}, {at: "12:10", sum: 3, minimum: 3, most: 3, samples: 1}}},
+		// start ≤ Start < end, to the nanosecond.
+		{"12:00:00.000000001", "12:05:00.000000001", 5 * time.Minute, []p{{at: "12:05", sum: 2, minimum: 2, most: 2, samples: 1}}},
+		{"12:05:00", "12:10:00", 5 * time.Minute, []p{{at: "12:05", sum: 2, minimum: 2, most: 2, samples: 1}}},
+		{"12:01:00", "12:04:59", 5 * time.Minute, []p{}},
+		// A gap makes no point, a zero does.
+		{"12:10:00", "12:30:00", 5 * time.Minute, []p{{at: "12:10", sum: 3, minimum: 3, most: 3, samples: 1}, {at: "12:25", samples: 1}}},
+		{"12:15:00", "12:25:00", 5 * time.Minute, []p{}},
+		// Shorter than a sample: points only where samples begin.
+		{"12:00:00", "12:10:00", time.Minute, []p{{at: "12:00", sum: 1, minimum: 1, most: 1, samples: 1}, {at: "12:05", sum: 2, minimum: 2, most: 2, samples: 1}}},
+		// No multiple of a sample: periods begin at 12:00, 12:07, 12:14, …, counted from the epoch.
+		{"12:00:00", "12:30:00", 7 * time.Minute, []p{{at: "12:00", sum: 3, minimum: 1, most: 2, samples: 2}, {at: "12:07", sum: 3, minimum: 3, most: 3, samples: 1}, {at: "12:21", samples: 1}, {at: "12:28", sum: 7, minimum: 7, most: 7, samples: 1}}},
+		// A period that begins before the end is told whole.
+		{"12:00:00", "12:00:01", time.Hour, []p{{at: "12:00", sum: 18, minimum: 0, most: 7, samples: 10}}},
+		{"12:00:00", "13:00:01", time.Hour, []p{{at: "12:00", sum: 18, minimum: 0, most: 7, samples: 10}, {at: "13:00", sum: 5, minimum: 5, most: 5, samples: 1}}},
+		{"12:00:01", "14:00:00", time.Hour, []p{{at: "13:00", sum: 5, minimum: 5, most: 5, samples: 1}}},
+		{"00:00:00", "12:00:00", 24 * time.Hour, []p{{at: "00:00", sum: 23, minimum: 0, most: 7, samples: 11}}},
+		{"13:00:00", "12:00:00", time.Hour, []p{}},
+	} {
+		t.Run(fmt.Sprintf("%s-%s by %s", c.start, c.end, c.period), func(t *testing.T) {
+			got := []p{}
+			for _, point := range points(t, r, openimds.MetricNoToken, clockTime(t, c.start), clockTime(t, c.end), c.period) {
+				if point.Start.Unix()%int64(c.period/time.Second) != 0 {
+					t.Errorf("a point begins at %s", point.Start)
+				}
+				got = append(got, p{at: point.Start.Format("15:04"), sum: point.Sum, minimum: point.Min, most: point.Max, samples: point.Samples})
+			}
+			if !reflect.DeepEqual(got, c.want) {
+				t.Errorf("got  %+v\nwant %+v", got, c.want)
+			}
+		})
+	}
+	if _, err := r.Points(context.Background(), id, openimds.MetricNoToken, noon, noon.Add(time.Hour), 90*time.Second); err == nil {
+		t.Error("a period of 90 seconds is accepted")
+	}
+	for _, unknown := range [][2]string{{"i-unknown", openimds.MetricNoToken}, {id, "CPUUtilization"}} {
+		got, err := r.Points(context.Background(), unknown[0], unknown[1], noon, noon.Add(time.Hour), time.Hour)
+		if len(got) != 0 || err != nil {
+			t.Errorf("points of %v: %v, %v", unknown, got, err)
+		}
+	}
+}
+
+func clockTime(t *testing.T, text string) time.Time {
+	t.Helper()
+	at, err := time.Parse("2006-01-02 15:04:05", noon.Format(time.DateOnly)+" "+text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return at
+}
+
+func keys(t *testing.T, s openimds.Store, prefix string) []string {
+	t.Helper()
+	page, err := s.List(context.Background(), openimds.Range{Prefix: prefix})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var keys []string
+	for _, r := range page.Records {
+		keys = append(keys, r.Key)
+	}
+	return keys
+}
+
+// TestPrune follows one day of two hosts through its ages.
+func TestPrune(t *testing.T) {
+	c := newClock()
+	store := storetest.NewMemory()
+	for _, host := range []string{"a", "b"} {
+		c.nanos.Store(noon.UnixNano())
+		r := usage.NewRecorder(usage.Config{Store: store, Host: host, Now: c.now})
+		countSeries(r, c, 1, 2, 3, -1, -1, 0, 7, 1, 1, 1, 1, 1, 5)
+		flush(t, r)
+	}
+	c.nanos.Store(noon.UnixNano())
+	r := newRecorder(store, c)
+	prune := func(age time.Duration) {
+		t.Helper()
+		c.nanos.Store(noon.Truncate(24 * time.Hour).Add(age).UnixNano())
+		for range 2 { // the second finds nothing to do
+			if err := r.Prune(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	hourly := func() []openimds.MetricPoint {
+		return points(t, r, openimds.MetricNoToken, noon.Add(-24*time.Hour), noon.Add(24*time.Hour), time.Hour)
+	}
+	const day = 24 * time.Hour
+	want := []openimds.MetricPoint{
+		{Start: noon, Sum: 36, Min: 0, Max: 14, Samples: 10},
+		{Start: noon.Add(time.Hour), Sum: 10, Min: 10, Max: 10, Samples: 1},
+	}
+	prune(64*day - time.Nanosecond) // the last sample of the day is 63 days old
+	if n := len(keys(t, store, "usage/300/")); n != 2 {
+		t.Errorf("before their time, %d records of samples are left", n)
+	}
+	if got := hourly(); !reflect.DeepEqual(got, want) {
+		t.Errorf("hours of samples: %+v, want %+v", got, want)
+	}
+	prune(64 * day)
+	if left := keys(t, store, "usage/300/"); len(left) != 0 {
+		t.Errorf("samples are left: %v", left)
+	}
+	if got := hourly(); !reflect.DeepEqual(got, want) {
+		t.Errorf("hours when samples are gone: %+v, want %+v", got, want)
+	}
+	if got := points(t, r, openimds.MetricNoToken, noon, noon.Add(time.Hour), 5*time.Minute); !reflect.DeepEqual(got, want[:1]) {
+		t.Errorf("samples when they are gone: %+v, want the hour", got)
+	}
+	prune(456*day - time.Nanosecond)
+	if got := hourly(); !reflect.DeepEqual(got, want) {
+		t.Errorf("hours on their last day: %+v, want %+v", got, want)
+	}
+	prune(456 * day)
+	if left := keys(t, store, "usage/"); len(left) != 0 {
+		t.Errorf("left at last: %v", left)
+	}
+}
+
+func TestPruneManyPages(t *testing.T) {
+	c := newClock()
+	store := storetest.NewMemory()
+	r := newRecorder(store, c)
+	for n := range 250 {
+		r.Guest(fmt.Sprintf("i-%03d", n), "web").Running(true)
+	}
+	flush(t, r)
+	if n := len(keys(t, store, "usage/300/")); n != 250 {
+		t.Fatalf("%d records", n)
+	}
+	c.forward(70 * 24 * time.Hour)
+	if err := r.Prune(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if young, old := len(keys(t, store, "usage/300/")), len(keys(t, store, "usage/3600/")); young != 0 || old != 250 {
+		t.Errorf("%d records of samples, %d of hours", young, old)
+	}
+	c.forward(400 * 24 * time.Hour)
+	if err := r.Prune(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if left := keys(t, store, "usage/3600/"); len(left) != 0 {
+		t.Errorf("%d records of hours are left", len(left))
+	}
+}
+
+var errAway = errors.New("the store is away")
+
+// shaky is a store whose commits fail at times, some after they were carried out.
+type shaky struct {
+	openimds.Store
+	// fate says what becomes of the nth commit: "", "lost", "unknown" (carried out, not said), or
+	// "late" (carried out just before the next one).
+	fate func(n int) string
+	n    int
+	late func()
+}
+
+func (s *shaky) Commit(ctx context.Context, changes ...openimds.Change) (int64, error) {
+	if s.late != nil {
+		s.late()
+		s.late = nil
+	}
+	s.n++
+	switch s.fate(s.n) {
+	case "lost":
+		return 0, errAway
+	case "unknown":
+		_, _ = s.Store.Commit(ctx, changes...)
+		return 0, errAway
+	case "late":
+		s.late = func() { _, _ = s.Store.Commit(ctx, changes...) }
+		return 0, errAway
+	}
+	return s.Store.Commit(ctx, changes...)
+}
+
+// TestUnknownOutcomes counts each call once, whatever became of the commits.
+func TestUnknownOutcomes(t *testing.T) {
+	for pattern := range 4 * 4 * 4 * 4 {
+		fates := make([]string, 4)
+		for i, rest := 0, pattern; i < len(fates); i, rest = i+1, rest/4 {
+			fates[i] = []string{"", "lost", "unknown", "late"}[rest%4]
+		}
+		c := newClock()
+		inner := storetest.NewMemory()
+		store := &shaky{Store: inner, fate: func(n int) string {
+			if n <= len(fates) {
+				return fates[n-1]
+			}
+			return ""
+		}}
+		r := newRecorder(store, c)
+		g := r.Guest(id, "web-1")
+		want := map[time.Duration]float64{}
+		for n := range 8 {
+			call(g, c, usage.NoToken, n+1)
+			want[c.now().Sub(noon).Truncate(openimds.MetricPeriod)] += float64(n + 1)
+			_ = r.Flush(context.Background())
+			c.forward(2 * time.Minute)
+			wantSamples(t, r, openimds.MetricNoToken, want)
+		}
+		flush(t, r)
+		wantSamples(t, newRecorder(inner, c), openimds.MetricNoToken, want)
+		callers := callersOf(t, newRecorder(inner, c), noon)
+		if len(callers) != 1 || callers[0].Counts[openimds.MetricNoToken] != 36 {
+			t.Errorf("callers: %+v", callers)
+		}
+		if t.Failed() {
+			t.Fatalf("commits were %q", fates)
+		}
+	}
+}
+
+// A record that cannot be read is not overwritten, and hinders no other.
+func TestDamagedRecords(t *testing.T) {
+	for _, damaged := range []string{"", "\x01\xff", "\x01\x00\x00\x01\x01\x01\x01\x01", "\x02", "\x01\xa0\x02\x01\x01\x01\x01\x01\x01"} {
+		c := newClock()
+		store := storetest.NewMemory()
+		key := "usage/300/2026-03-01/" + id + "/local"
+		if _, err := store.Commit(context.Background(), openimds.Change{Key: key, Value: []byte(damaged)},
+			openimds.Change{Key: "usage/callers/" + id + "/local", Value: []byte(`{"schema":2}`)}); err != nil {
+			t.Fatal(err)
+		}
+		r := newRecorder(store, c)
+		call(r.Guest(id, "web-1"), c, usage.NoToken, 1)
+		r.Guest("i-other", "web-2").Count(usage.NoToken, source, path, agent, c.now())
+		if err := r.Flush(context.Background()); err == nil || !strings.Contains(err.Error(), "usage/callers/"+id) || !strings.Contains(err.Error(), key) {
+			t.Errorf("%q: the flush says %v", damaged, err)
+		}
+		other, err := newRecorder(store, c).Points(context.Background(), "i-other", openimds.MetricNoToken, noon, c.now().Add(1), time.Hour)
+		if err != nil || len(other) != 1 || other[0].Sum != 1 {
+			t.Errorf("%q: the other instance has %+v, %v", damaged, other, err)
+		}
+		if record, err := store.Get(context.Background(), key); err != nil || string(record.Value) != damaged {
+			t.Errorf("%q became %q, %v", damaged, record.Value, err)
+		}
+	}
+}

@@ -1,0 +1,112 @@
+package usage_test
+
+import (
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/openimds/openimds/storetest"
+	"github.com/openimds/openimds/usage"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+)
+
+func TestMetrics(t *testing.T) {
+	c := newClock()
+	r := newRecorder(storetest.NewMemory(), c)
+	gauges := usage.Gauges{
+		Connections: func() int { return 3 },
+		StoreUp:     func() bool { return true },
+		Contact:     func() (time.Time, int64) { return noon, 42 },
+	}
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(r.Collector(gauges))
+	web, quiet := r.Guest(id, "web-1"), r.Guest("i-quiet", "web-2")
+	web.Running(true)
+	for _, took := range []time.Duration{time.Microsecond, 10 * time.Microsecond, 11 * time.Microsecond, time.Minute} {
+		web.Answered(usage.NoToken, 200, took)
+	}
+	web.Answered(usage.TokenIssued, 200, 0)
+	web.Answered(usage.NoTokenRejected, 401, 0)
+	web.Answered(usage.Other, 418, 0)
+	quiet.Answered(usage.WithToken, 200, 0)
+	quiet.Answered(usage.Throttled, 503, 0)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if problems, err := promlint.NewWithMetricFamilies(families).Lint(); err != nil || len(problems) > 0 {
+		t.Errorf("the linter says %v, %v", problems, err)
+	}
+	const want = `# HELP openimds_imds_connections Open connections of guests.
+# TYPE openimds_imds_connections gauge
+openimds_imds_connections 3
+# HELP openimds_imds_instances Instances that this process serves and that run.
+# TYPE openimds_imds_instances gauge
+openimds_imds_instances 1
+# HELP openimds_imds_request_duration_seconds Time from a guest's complete request to the bytes of its answer.
+# TYPE openimds_imds_request_duration_seconds histogram
+openimds_imds_request_duration_seconds_bucket{le="2.5e-06"} 6
+openimds_imds_request_duration_seconds_bucket{le="5e-06"} 6
+openimds_imds_request_duration_seconds_bucket{le="1e-05"} 7
+openimds_imds_request_duration_seconds_bucket{le="2.5e-05"} 8
+openimds_imds_request_duration_seconds_bucket{le="5e-05"} 8
+openimds_imds_request_duration_seconds_bucket{le="0.0001"} 8
+openimds_imds_request_duration_seconds_bucket{le="0.00025"} 8
+openimds_imds_request_duration_seconds_bucket{le="0.001"} 8
+openimds_imds_request_duration_seconds_bucket{le="0.01"} 8
+openimds_imds_request_duration_seconds_bucket{le="0.1"} 8
+openimds_imds_request_duration_seconds_bucket{le="1"} 8
+openimds_imds_request_duration_seconds_bucket{le="+Inf"} 9
+openimds_imds_request_duration_seconds_sum 60.000022
+openimds_imds_request_duration_seconds_count 9
+# HELP openimds_imds_requests_total Requests of guests that were answered, by protocol (none: neither tells) and status.
+# TYPE openimds_imds_requests_total counter
+openimds_imds_requests_total{status="200",version="v1"} 4
+openimds_imds_requests_total{status="200",version="v2"} 2
+openimds_imds_requests_total{status="401",version="v1"} 1
+openimds_imds_requests_total{status="503",version="none"} 1
+openimds_imds_requests_total{status="other",version="none"} 1
+# HELP openimds_imds_throttled_total Requests of guests that were refused as too many.
+# TYPE openimds_imds_throttled_total counter
+openimds_imds_throttled_total 1
+# HELP openimds_imds_tokens_issued_total Session tokens given to guests.
+# TYPE openimds_imds_tokens_issued_total counter
+openimds_imds_tokens_issued_total 1
+# HELP openimds_metadata_no_token_total Requests that succeeded without a session token, of the instances that made any.
+# TYPE openimds_metadata_no_token_total counter
+openimds_metadata_no_token_total{instance="web-1",instance_id="i-0123456789abcdef0"} 4
+# HELP openimds_store_up Whether the store answers.
+# TYPE openimds_store_up gauge
+openimds_store_up 1
+# HELP openimds_usage_flush_failures_total Attempts to store the counts that failed; the counts stay in memory for the next.
+# TYPE openimds_usage_flush_failures_total counter
+openimds_usage_flush_failures_total 0
+# HELP openimds_watch_contact_timestamp_seconds When the watch of the store was last heard of, in Unix time.
+# TYPE openimds_watch_contact_timestamp_seconds gauge
+openimds_watch_contact_timestamp_seconds 1.7723664e+09
+# HELP openimds_watch_revision Revision of the store that the watch has reached.
+# TYPE openimds_watch_revision gauge
+openimds_watch_revision 42
+`
+	answer := httptest.NewRecorder()
+	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
+	if got := answer.Body.String(); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestHandler(t *testing.T) {
+	r := newRecorder(storetest.NewMemory(), newClock())
+	answer := httptest.NewRecorder()
+	r.Handler(usage.Gauges{}).ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
+	body := answer.Body.String()
+	if answer.Code != 200 || !strings.Contains(body, "\nopenimds_imds_tokens_issued_total 0\n") || !strings.Contains(body, "\ngo_goroutines ") {
+		t.Errorf("%d\n%s", answer.Code, body)
+	}
+	if strings.Contains(body, "openimds_store_up") {
+		t.Error("a gauge that nobody gives is exported")
+	}
+}
