@@ -1,0 +1,184 @@
+// Package alarms has the alarms of an installation evaluated when their periods end, and tells of
+// the states that change: in the log, and to a webhook.
+//
+// The rules are [openimds.Service]'s. What changes a state does not matter here: changes are seen in
+// the store, so that a tested alarm is told like one that was evaluated, be it on another host.
+package alarms
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/openimds/openimds"
+)
+
+// settle is how long after the end of a period it is evaluated: all hosts have stored their counts by then.
+const settle = 15 * time.Second
+
+// Config is what [Alarms] work with.
+type Config struct {
+	Service *openimds.Service
+	Store   openimds.Store
+	// Webhook is the URL that changes are posted to as JSON ([Notice]); empty: nowhere. It may hold
+	// a secret, so it shows in no log and no error. Where several processes share a store, one of
+	// them should have it.
+	Webhook string
+	Log     *slog.Logger
+}
+
+// Alarms evaluates the alarms of an installation and tells of their changes.
+type Alarms struct {
+	cfg     Config
+	webhook *webhook // nil: none
+	// known are the states that were seen last; only follow uses them, one at a time.
+	known map[string]seen
+	// ready is closed when the states before the first evaluation are known.
+	ready     chan struct{}
+	readyOnce sync.Once
+}
+
+// seen is an alarm's state; the UUID tells it from a later alarm of its name.
+type seen struct {
+	uuid  string
+	state openimds.AlarmState
+}
+
+// New refuses a webhook that cannot be one.
+func New(cfg Config) (*Alarms, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	a := &Alarms{cfg: cfg, known: map[string]seen{}, ready: make(chan struct{})}
+	if cfg.Webhook != "" {
+		var err error
+		if a.webhook, err = newWebhook(cfg.Webhook, cfg.Log); err != nil {
+			return nil, err
+		}
+	}
+	return a, nil
+}
+
+// Run evaluates and tells until the context ends.
+func (a *Alarms) Run(ctx context.Context) {
+	var running sync.WaitGroup
+	defer running.Wait()
+	running.Go(func() { a.evaluate(ctx) })
+	if a.webhook != nil {
+		running.Go(func() { a.webhook.run(ctx) })
+	}
+	for backoff := time.Second; ctx.Err() == nil; backoff = min(2*backoff, time.Minute) {
+		err := a.follow(ctx)
+		if ctx.Err() != nil || errors.Is(err, openimds.ErrStoreClosed) {
+			return
+		}
+		if errors.Is(err, openimds.ErrCompacted) {
+			backoff = time.Second
+			continue
+		}
+		a.cfg.Log.Warn("alarms cannot be followed; trying again", "error", err, "retry", backoff)
+		wait(ctx, backoff)
+	}
+}
+
+// evaluate has the alarms evaluated now and after the end of each period.
+func (a *Alarms) evaluate(ctx context.Context) {
+	select {
+	case <-a.ready:
+	case <-ctx.Done():
+	}
+	for ctx.Err() == nil {
+		if _, err := a.cfg.Service.EvaluateAlarms(ctx); err != nil && ctx.Err() == nil {
+			a.cfg.Log.Warn("some alarms could not be evaluated; trying again in the next period", "error", err)
+		}
+		wait(ctx, time.Until(next(time.Now())))
+	}
+}
+
+// next is the first time after now at which alarms are evaluated.
+func next(now time.Time) time.Time {
+	return now.Add(-settle).Truncate(openimds.AlarmPeriod).Add(openimds.AlarmPeriod + settle)
+}
+
+func wait(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
+
+// follow tells of the changes that the store shows, until its watch ends.
+func (a *Alarms) follow(ctx context.Context) error {
+	page, err := a.cfg.Store.List(ctx, openimds.Range{Prefix: openimds.AlarmPrefix})
+	if err != nil {
+		return err
+	}
+	there := map[string]bool{}
+	for _, r := range page.Records {
+		there[nameOf(r.Key)] = true
+		if err := a.see(ctx, nameOf(r.Key)); err != nil {
+			return err
+		}
+	}
+	for name := range a.known {
+		if !there[name] {
+			delete(a.known, name)
+		}
+	}
+	a.readyOnce.Do(func() { close(a.ready) })
+	watch := a.cfg.Store.Watch(openimds.AlarmPrefix, page.Revision)
+	for {
+		events, err := watch.Next(ctx)
+		if err != nil {
+			return err
+		}
+		for _, e := range events {
+			if err := a.see(ctx, nameOf(e.Key)); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func nameOf(key string) string { return strings.TrimPrefix(key, openimds.AlarmPrefix) }
+
+// see looks at an alarm and tells if its state is another than before. One that was not known, or
+// is gone, has not changed. A record that cannot be read is none of this package's worries.
+func (a *Alarms) see(ctx context.Context, name string) error {
+	alarm, err := a.cfg.Service.Alarm(ctx, name)
+	switch openimds.KindOf(err) {
+	case openimds.NotFound:
+		delete(a.known, name)
+		return nil
+	case openimds.Unavailable:
+		return err
+	}
+	if err != nil {
+		a.cfg.Log.Error("an alarm cannot be read", "alarm", name, "error", err)
+		return nil
+	}
+	before, ok := a.known[name]
+	now := seen{uuid: alarm.UUID, state: alarm.State}
+	a.known[name] = now
+	if ok && before.uuid == now.uuid && before.state != now.state {
+		a.tell(alarm, before.state)
+	}
+	return nil
+}
+
+func (a *Alarms) tell(alarm *openimds.Alarm, before openimds.AlarmState) {
+	a.cfg.Log.Info("an alarm changed", "alarm", alarm.Name, "instance", alarm.Instance, "metric", alarm.Metric, "from", before, "to", alarm.State)
+	if a.webhook != nil && alarm.Notifies() {
+		a.webhook.post(Notice{
+			Alarm: alarm.Name, ARN: a.cfg.Service.ARN(openimds.TypeAlarm, alarm.UUID), Instance: alarm.Instance,
+			Metric: alarm.Metric, Comparison: alarm.Comparison, Threshold: alarm.Threshold,
+			Periods: alarm.Periods, Datapoints: alarm.Datapoints,
+			State: alarm.State, Before: before, ChangedAt: alarm.StateChangedAt,
+		})
+	}
+}
