@@ -22,6 +22,8 @@ type ServiceConfig struct {
 	// History and Callers tell what the guest side counted; nil: nothing was.
 	History MetricHistory
 	Callers CallerList
+	// Attachments carries attachments out; nil: this server cannot.
+	Attachments Attachments
 	// Audit is told of every change; nil: nobody is. It must not block for long.
 	Audit func(AuditEntry)
 	// Now is the clock; nil: time.Now.
@@ -33,6 +35,8 @@ type ServiceConfig struct {
 type Service struct {
 	store Store
 	cfg   ServiceConfig
+	// again has room for the one writer whose turn it is to try again after a conflict.
+	again chan struct{}
 }
 
 // NewService makes the service of one installation.
@@ -40,7 +44,7 @@ func NewService(store Store, cfg ServiceConfig) *Service {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Service{store: store, cfg: cfg}
+	return &Service{store: store, cfg: cfg, again: make(chan struct{}, 1)}
 }
 
 var (

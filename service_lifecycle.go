@@ -91,7 +91,7 @@ func (s *Service) DeleteKnownHostKeys(ctx context.Context, name string) ([]Opera
 	}))
 }
 
-// DeleteInstance deletes an instance in any state, with its alarms, and frees its static IP. The
+// DeleteInstance deletes an instance in any state, with its alarms and its attachment, and frees its static IP. The
 // key of its session tokens goes with it: a later instance of the same name has another one.
 func (s *Service) DeleteInstance(ctx context.Context, name string) ([]Operation, error) {
 	return operationsOf(s.commit(ctx, "DeleteInstance", func(d *draft) error {
@@ -112,6 +112,9 @@ func (s *Service) DeleteInstance(ctx context.Context, name string) ([]Operation,
 			d.pairOperations("DetachStaticIp", ip, in)
 		}
 		if err := s.removeAlarmsOf(ctx, d, in.Name); err != nil {
+			return err
+		}
+		if err := s.removeAttachment(ctx, d, in.Name); err != nil {
 			return err
 		}
 		d.remove(was)

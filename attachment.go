@@ -1,0 +1,209 @@
+package openimds
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// AttachmentPrefix leads the keys of attachments; they go on with the instance's name.
+const AttachmentPrefix = "attachment/"
+
+// Attachment says where on a host an instance's guest calls from: an interface, a network namespace or
+// a process. It decides who the caller is; nothing in a request does.
+type Attachment struct {
+	Instance string `json:"instance"`
+	// Interface is the host's end of the guest's link: a tap, a veth, a port of a bridge.
+	Interface string `json:"interface,omitempty"`
+	// Sources, with Interface, are the only addresses whose callers are the instance's. This is only
+	// for networks that stop spoofing.
+	Sources []netip.Prefix `json:"sources,omitempty"`
+	// Netns is a network namespace: a name as of ip-netns(8), or an absolute path.
+	Netns string `json:"netns,omitempty"`
+	// PID is a process whose network namespace it is. It must have been running at CreatedAt: a
+	// later process of that number is another guest.
+	PID       int       `json:"pid,omitempty"`
+	CreatedAt time.Time `json:"createdAt"`
+}
+
+// Attachments is what carries attachments out on this host.
+type Attachments interface {
+	// Status says how far the attachment of an instance is: "attached", "waiting", "failed" or
+	// "gone", and why if something is amiss.
+	Status(instance string) (state, reason string)
+}
+
+// Validate refuses an attachment that cannot be carried out, whatever the host.
+func (a *Attachment) Validate() error {
+	places := 0
+	for _, given := range []bool{a.Interface != "", a.Netns != "", a.PID != 0} {
+		if given {
+			places++
+		}
+	}
+	switch {
+	case places != 1:
+		return Errorf(InvalidInput, "", "An attachment names one of interface, networkNamespace and processId")
+	case len(a.Interface) > 15 || strings.ContainsAny(a.Interface, "/ \t\r\n\x00") || a.Interface == "." || a.Interface == "..":
+		return Errorf(InvalidInput, "", "%.40q cannot be the name of an interface", a.Interface)
+	case a.Interface == "lo":
+		return Errorf(InvalidInput, "", "The interface lo is the host's own; callers on the host come by --imds-listen")
+	case a.Netns != "" && !netnsForm(a.Netns):
+		return Errorf(InvalidInput, "", "%.80q is neither the name of a network namespace nor an absolute path", a.Netns)
+	case a.PID < 0 || a.PID > 1<<22: // the kernel's own limit (proc(5), pid_max)
+		return Errorf(InvalidInput, "", "%d cannot be the id of a process", a.PID)
+	case len(a.Sources) > 0 && a.Interface == "":
+		return Errorf(InvalidInput, "", "Sources tell the callers of an interface apart; a namespace has one caller")
+	case len(a.Sources) > 64:
+		return Errorf(InvalidInput, "", "An attachment has at most 64 sources")
+	}
+	for i, p := range a.Sources {
+		if !p.IsValid() || p.Addr().Is4In6() || p != p.Masked() {
+			return Errorf(InvalidInput, "", "The source %v is not an address or prefix of IPv4 or IPv6", p)
+		}
+		if slices.ContainsFunc(a.Sources[:i], p.Overlaps) {
+			return Errorf(InvalidInput, "", "The source %v overlaps another one", p)
+		}
+	}
+	return nil
+}
+
+func netnsForm(name string) bool {
+	if len(name) > 4096 || strings.ContainsAny(name, "\x00\n\r") {
+		return false
+	}
+	if strings.Contains(name, "/") {
+		return filepath.IsAbs(name) && filepath.Clean(name) == name
+	}
+	return name != "." && name != ".." && len(name) <= 255
+}
+
+// conflicts says whether one caller could be both.
+func (a *Attachment) conflicts(b *Attachment) bool {
+	if a.Interface != b.Interface || a.Netns != b.Netns || a.PID != b.PID {
+		return false
+	}
+	return len(a.Sources) == 0 || len(b.Sources) == 0 ||
+		slices.ContainsFunc(a.Sources, func(p netip.Prefix) bool { return slices.ContainsFunc(b.Sources, p.Overlaps) })
+}
+
+// DecodeAttachment reads an attachment's record.
+func DecodeAttachment(r Record) (*Attachment, error) {
+	a, err := decode[*Attachment](r)
+	if err != nil {
+		return nil, err
+	}
+	if a == nil || AttachmentPrefix+a.Instance != r.Key {
+		return nil, errors.New("record " + r.Key + " is damaged: it is not of that instance")
+	}
+	return a, a.Validate()
+}
+
+// AttachInstance attaches an instance to a place of this host. An instance has one attachment; a
+// place that another instance has is refused, unless sources tell the two apart.
+func (s *Service) AttachInstance(ctx context.Context, a Attachment) (Operation, error) {
+	if s.cfg.Attachments == nil {
+		return Operation{}, Errorf(OperationFailure, "", "This server cannot attach instances: it needs Linux and the capabilities CAP_NET_ADMIN, CAP_NET_RAW and CAP_SYS_ADMIN; start it as root")
+	}
+	if err := a.Validate(); err != nil {
+		return Operation{}, err
+	}
+	d, err := s.commit(ctx, "AttachInstance", func(d *draft) error {
+		in, instanceWas, err := s.instance(ctx, a.Instance)
+		if err != nil {
+			return err
+		}
+		page, err := s.store.List(ctx, Range{Prefix: AttachmentPrefix})
+		if err != nil {
+			return storeFailed(err)
+		}
+		was := Record{Key: AttachmentPrefix + a.Instance, Revision: IfAbsent}
+		for _, r := range page.Records {
+			other, err := DecodeAttachment(r)
+			switch {
+			case err != nil:
+				return &Error{Kind: Internal, Message: "Internal error", Err: err}
+			case other.Instance == a.Instance:
+				return Errorf(InvalidInput, "", "The instance %s is attached already; detach it first", a.Instance)
+			case other.conflicts(&a):
+				return Errorf(InvalidInput, "", "The instance %s is attached to that place; detach it first", other.Instance)
+			}
+		}
+		a.CreatedAt = d.now
+		d.changes = append(d.changes, Change{Verb: Check, Key: instanceWas.Key, If: instanceWas.Revision})
+		d.put(was, &a)
+		d.operation(instanceOperation("AttachInstance", in))
+		return nil
+	})
+	if err != nil {
+		return Operation{}, err
+	}
+	return d.operations[0], nil
+}
+
+// DetachInstance takes an instance's attachment away; its guest is answered no more.
+func (s *Service) DetachInstance(ctx context.Context, name string) (Operation, error) {
+	d, err := s.commit(ctx, "DetachInstance", func(d *draft) error {
+		in, _, err := s.instance(ctx, name)
+		if err != nil {
+			return err
+		}
+		was, err := s.store.Get(ctx, AttachmentPrefix+name)
+		if errors.Is(err, ErrNoRecord) {
+			return Errorf(InvalidInput, "", "The instance %s is not attached", name)
+		}
+		if err != nil {
+			return storeFailed(err)
+		}
+		d.remove(was)
+		d.operation(instanceOperation("DetachInstance", in))
+		return nil
+	})
+	if err != nil {
+		return Operation{}, err
+	}
+	return d.operations[0], nil
+}
+
+// Attachments lists the attachments, in the order of the instances' names. Those that cannot be read
+// are left out.
+func (s *Service) Attachments(ctx context.Context) ([]*Attachment, error) {
+	page, err := s.store.List(ctx, Range{Prefix: AttachmentPrefix})
+	if err != nil {
+		return nil, storeFailed(err)
+	}
+	all := make([]*Attachment, 0, len(page.Records))
+	for _, r := range page.Records {
+		if a, err := DecodeAttachment(r); err == nil {
+			all = append(all, a)
+		}
+	}
+	return all, nil
+}
+
+// AttachmentStatus says how far this host is with an instance's attachment.
+func (s *Service) AttachmentStatus(instance string) (state, reason string) {
+	if s.cfg.Attachments == nil {
+		return "failed", "this server cannot attach instances"
+	}
+	return s.cfg.Attachments.Status(instance)
+}
+
+// removeAttachment removes the attachment of an instance that is deleted in the same commit; an instance of
+// the same name, later, is not attached.
+func (s *Service) removeAttachment(ctx context.Context, d *draft, name string) error {
+	was, err := s.store.Get(ctx, AttachmentPrefix+name)
+	switch {
+	case errors.Is(err, ErrNoRecord):
+		d.changes = append(d.changes, Change{Verb: Check, Key: AttachmentPrefix + name, If: IfAbsent})
+	case err != nil:
+		return storeFailed(err)
+	default:
+		d.remove(was)
+	}
+	return nil
+}
