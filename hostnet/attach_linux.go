@@ -1,0 +1,228 @@
+package hostnet
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+
+	"github.com/google/nftables"
+)
+
+// attachment is an endpoint in force. It belongs to one interface or namespace, not to one name: when
+// that goes, so does the attachment.
+type attachment struct {
+	endpoint Endpoint
+	mark     uint32
+	where    place
+	ns       *namespace // nil: an interface
+	serving  map[*family]*serving
+	elements []element
+}
+
+// place is what makes two attachments the same.
+type place struct {
+	ifindex, bridge int // bridge: that the interface is a port of
+	ns              inode
+}
+
+// serving is a listener. What is given to Config.Serve is closed there.
+type serving struct {
+	listener *net.TCPListener
+	port     uint16
+	stop     func() // nil: it has not been given out
+}
+
+func (s *serving) end() {
+	if s.stop != nil {
+		s.stop()
+	}
+	_ = s.listener.Close() // Serve may have closed it already
+}
+
+// newMark takes a mark that no attachment has and the last ones did not have either, so that the
+// connections of an attachment that is gone do not find their mark again.
+func (h *Host) newMark() (uint32, error) {
+	for range indexMask {
+		h.lastMark = h.lastMark%indexMask + 1
+		mark := h.cfg.Mark | h.lastMark
+		if !h.marks[mark] {
+			h.marks[mark] = true
+			return mark, nil
+		}
+	}
+	return 0, errors.New("all packet marks are in use")
+}
+
+// open makes an attachment, which nothing reaches yet if it is of an interface. With an attachment
+// comes what could not be had of it.
+func (h *Host) open(s *seat, where place) (*attachment, error) {
+	mark, err := h.newMark()
+	if err != nil {
+		return nil, err
+	}
+	a := &attachment{endpoint: s.Endpoint, mark: mark, where: where, serving: map[*family]*serving{}}
+	if s.ns != nil {
+		a.ns, s.ns = s.ns, nil
+	}
+	err = h.serve(a)
+	if a.serving[v4] == nil {
+		h.shut(a, true)
+		return nil, cmp.Or(err, errors.New("no listener"))
+	}
+	return a, err
+}
+
+// serve opens and closes listeners so that the families wanted are served.
+func (h *Host) serve(a *attachment) error {
+	if a.ns != nil {
+		return h.serveInside(a)
+	}
+	var errs []error
+	for _, f := range families {
+		if !a.wants(f) || a.serving[f] != nil {
+			continue
+		}
+		device := cmp.Or(a.where.bridge, a.where.ifindex)
+		if f == v6 && ipv6Off(h.links.byIndex[device].name) {
+			errs = append(errs, fmt.Errorf("%v: IPv6 is off on %s", f.addr, h.links.byIndex[device].name))
+			continue
+		}
+		l, port, err := listen(f, a.mark, device)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%v: %w", f.addr, err))
+			continue
+		}
+		a.serving[f] = &serving{listener: l, port: port}
+	}
+	return errors.Join(errs...)
+}
+
+func (a *attachment) wants(f *family) bool { return f == v4 || a.endpoint.IPv6 }
+
+// trim ends the serving of families that are not wanted any more. Nothing leads to them by then.
+func (a *attachment) trim() {
+	for f, s := range a.serving {
+		if !a.wants(f) {
+			s.end()
+			delete(a.serving, f)
+		}
+	}
+}
+
+func ipv6Off(device string) bool {
+	off, err := os.ReadFile("/proc/sys/net/ipv6/conf/" + device + "/disable_ipv6")
+	return err != nil || strings.TrimSpace(string(off)) != "0"
+}
+
+func (h *Host) serveInside(a *attachment) error {
+	failed := map[*family]error{}
+	err := h.visitor.in(a.ns.file, func() error {
+		ports := map[*family]uint16{}
+		for _, f := range families {
+			if !a.wants(f) {
+				continue
+			}
+			if a.serving[f] == nil {
+				l, port, err := listen(f, a.mark, 0)
+				if err != nil {
+					failed[f] = err
+					continue
+				}
+				a.serving[f] = &serving{listener: l, port: port}
+			}
+			ports[f] = a.serving[f].port
+		}
+		_, more := occupy(a.mark, ports)
+		for f, err := range more {
+			failed[f] = err
+		}
+		return nil
+	})
+	errs := []error{err}
+	for _, f := range families {
+		if failed[f] == nil && err == nil {
+			continue
+		}
+		errs = append(errs, failed[f])
+		if s := a.serving[f]; s != nil {
+			s.end()
+			delete(a.serving, f)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// shut ends an attachment. vacant says that nobody has taken its namespace over.
+func (h *Host) shut(a *attachment, vacant bool) error {
+	for f, s := range a.serving {
+		s.end()
+		delete(a.serving, f)
+	}
+	delete(h.marks, a.mark)
+	if a.ns == nil {
+		return nil
+	}
+	var err error
+	if vacant {
+		if err = h.visitor.in(a.ns.file, vacate); err != nil {
+			err = fmt.Errorf("%s: %w", a.endpoint.place(), err)
+		}
+	}
+	a.ns.close()
+	return err
+}
+
+// want is the elements that lead packets to the attachment's listeners.
+func (a *attachment) want(ls *links) []element {
+	if a.ns != nil {
+		return nil
+	}
+	iif, mark := string(native(uint32(a.where.ifindex))), string(native(a.mark))
+	table := nftables.TableFamilyINet
+	if a.where.bridge != 0 {
+		table = nftables.TableFamilyBridge
+	}
+	out := []element{{family: table, set: interfaces, key: iif}}
+	if a.where.bridge == 0 {
+		out = append(out, element{family: nftables.TableFamilyARP, set: interfaces, key: iif})
+	} else {
+		out = append(out,
+			element{family: table, set: stations, key: iif, value: string(ls.station(a.where.bridge))},
+			element{family: table, set: pinned, key: mark},
+			element{family: table, set: exits, key: mark + iif})
+	}
+	for _, f := range families {
+		s := a.serving[f]
+		if s == nil || !a.wants(f) {
+			continue
+		}
+		out = append(out, element{family: table, set: listeners(f), key: mark, value: string(port(s.port))})
+		if len(a.endpoint.Sources) == 0 {
+			out = append(out, element{family: table, set: attached(f), key: iif, value: mark})
+		}
+		for _, p := range a.endpoint.Sources {
+			if familyOf(p.Addr()) == f {
+				p = p.Masked()
+				out = append(out, element{
+					family: table, set: sources(f), value: mark,
+					key: iif + string(p.Addr().AsSlice()), end: iif + string(last(p).AsSlice()),
+				})
+			}
+		}
+	}
+	return out
+}
+
+// last is the highest address of a prefix.
+func last(p netip.Prefix) netip.Addr {
+	b := p.Addr().AsSlice()
+	for i := p.Bits(); i < 8*len(b); i++ {
+		b[i/8] |= 0x80 >> (i % 8)
+	}
+	a, _ := netip.AddrFromSlice(b)
+	return a
+}

@@ -1,0 +1,331 @@
+package hostnet
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+// tableName is that of our tables in every family and namespace.
+const tableName = "openimds"
+
+// firewall is the Host's tables: inet for interfaces, bridge for ports of bridges, arp so that the
+// host answers for 169.254.169.254 on the links of guests only.
+type firewall struct {
+	mark   uint32
+	tables map[nftables.TableFamily]*table
+}
+
+type table struct {
+	*nftables.Table
+	sets  map[string]*nftables.Set
+	built bool
+}
+
+// element is one entry of a set or map. It is comparable, so that what is there and what should be
+// can be held against each other.
+type element struct {
+	family   nftables.TableFamily
+	set      string
+	key, end string
+	value    string
+}
+
+// slot is what only one element can occupy.
+func (e element) slot() element { e.value = ""; return e }
+
+func newFirewall(mark uint32) *firewall {
+	f := &firewall{mark: mark, tables: map[nftables.TableFamily]*table{}}
+	for _, family := range []nftables.TableFamily{nftables.TableFamilyINet, nftables.TableFamilyARP, nftables.TableFamilyBridge} {
+		f.tables[family] = &table{
+			Table: &nftables.Table{Name: tableName, Family: family},
+			sets:  map[string]*nftables.Set{},
+		}
+	}
+	return f
+}
+
+// dial opens a connection to the tables of the thread's namespace. A batch is one message to the
+// kernel, so the buffer bounds its size.
+func dial() (*nftables.Conn, error) {
+	return nftables.New(nftables.WithSockOptions(widen))
+}
+
+// widen takes the connection of whatever netlink package nftables is built on.
+func widen[C interface {
+	SetReadBuffer(int) error
+	SetWriteBuffer(int) error
+}](c C) error {
+	_ = c.SetReadBuffer(4 << 20) // an acknowledgement for each message of a batch
+	return c.SetWriteBuffer(4 << 20)
+}
+
+// build makes a table anew, without elements, in one step: whatever was in it is gone.
+func (f *firewall) build(family nftables.TableFamily) error {
+	conn, err := dial()
+	if err != nil {
+		return fmt.Errorf("nftables: %w", err)
+	}
+	t := f.tables[family]
+	replace(conn, t.Table)
+	switch family {
+	case nftables.TableFamilyINet:
+		err = f.inet(conn, t)
+	case nftables.TableFamilyARP:
+		err = f.arp(conn, t)
+	case nftables.TableFamilyBridge:
+		err = f.bridge(conn, t)
+	}
+	if err == nil {
+		err = conn.Flush()
+	}
+	if err != nil {
+		return fmt.Errorf("table %s of nftables: %w%s", tableName, err, hint(err))
+	}
+	t.built = true
+	return nil
+}
+
+// replace empties a table whether it exists or not.
+func replace(conn *nftables.Conn, t *nftables.Table) {
+	conn.AddTable(t)
+	conn.DelTable(t)
+	conn.AddTable(t)
+}
+
+func hint(err error) string {
+	switch {
+	case errors.Is(err, os.ErrPermission):
+		return " (CAP_NET_ADMIN is needed)"
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EPROTONOSUPPORT), errors.Is(err, unix.EAFNOSUPPORT):
+		return " (the kernel lacks a part of nf_tables)"
+	}
+	return ""
+}
+
+// remove takes a table away, if it is there.
+func remove(family nftables.TableFamily) error {
+	conn, err := dial()
+	if err != nil {
+		return err
+	}
+	t := &nftables.Table{Name: tableName, Family: family}
+	conn.AddTable(t)
+	conn.DelTable(t)
+	if err := conn.Flush(); err != nil && !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EAFNOSUPPORT) {
+		return fmt.Errorf("table %s of nftables: %w", tableName, err)
+	}
+	return nil
+}
+
+func (f *firewall) remove() error {
+	var errs []error
+	for family, t := range f.tables {
+		if t.built {
+			errs = append(errs, remove(family))
+			t.built = false
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// intact says whether all tables that were built are still there: `nft flush ruleset` takes them
+// with the rest.
+func (f *firewall) intact() (bool, error) {
+	conn, err := dial()
+	if err != nil {
+		return false, err
+	}
+	for family, t := range f.tables {
+		if !t.built {
+			continue
+		}
+		chains, err := conn.ListChainsOfTableFamily(family)
+		if err != nil {
+			return false, err
+		}
+		found := false
+		for _, c := range chains {
+			found = found || c.Table.Name == tableName
+		}
+		if !found {
+			t.built = false
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// batchSize bounds the elements of one transaction.
+const batchSize = 1000
+
+// apply makes changes in their order. A batch is made wholly or not at all.
+func (f *firewall) apply(changes []change) error {
+	for len(changes) > 0 {
+		n := min(len(changes), batchSize)
+		conn, err := dial()
+		if err != nil {
+			return err
+		}
+		for i := 0; i < n; {
+			i += f.send(conn, changes[i:n])
+		}
+		if err := conn.Flush(); err != nil {
+			return fmt.Errorf("elements of table %s of nftables: %w%s", tableName, err, hint(err))
+		}
+		changes = changes[n:]
+	}
+	return nil
+}
+
+// send adds as many changes as go into one message, which has one direction and one set. It returns
+// how many it took.
+func (f *firewall) send(conn *nftables.Conn, changes []change) int {
+	first := changes[0]
+	if first.del != nil && first.add != nil {
+		_ = conn.SetDeleteElements(f.set(*first.del), []nftables.SetElement{nftElement(*first.del)})
+		_ = conn.SetAddElements(f.set(*first.add), []nftables.SetElement{nftElement(*first.add)})
+		return 1
+	}
+	const perMessage = 500 // the attribute that holds them has 16 bits of length
+	var elements []nftables.SetElement
+	one := func(c change) *element {
+		if c.del != nil && c.add != nil || (c.del == nil) != (first.del == nil) {
+			return nil
+		}
+		if c.del != nil {
+			return c.del
+		}
+		return c.add
+	}
+	head := one(first)
+	for _, c := range changes {
+		e := one(c)
+		if e == nil || e.family != head.family || e.set != head.set || len(elements) == perMessage {
+			break
+		}
+		elements = append(elements, nftElement(*e))
+	}
+	if first.del != nil {
+		_ = conn.SetDeleteElements(f.set(*head), elements)
+	} else {
+		_ = conn.SetAddElements(f.set(*head), elements)
+	}
+	return len(elements)
+}
+
+func (f *firewall) set(e element) *nftables.Set { return f.tables[e.family].sets[e.set] }
+
+func nftElement(e element) nftables.SetElement {
+	out := nftables.SetElement{Key: []byte(e.key)}
+	if e.end != "" {
+		out.KeyEnd = []byte(e.end)
+	}
+	if e.value != "" {
+		out.Val = []byte(e.value)
+	}
+	return out
+}
+
+// addSet makes a set; with a value type, a map. Sets are made before the rules that name them.
+func (t *table) addSet(conn *nftables.Conn, name string, value *nftables.SetDatatype, keys ...nftables.SetDatatype) error {
+	s := &nftables.Set{Table: t.Table, Name: name, KeyType: keys[0], KeyByteOrder: binaryutil.NativeEndian}
+	if len(keys) > 1 {
+		concat, err := nftables.ConcatSetType(keys...)
+		if err != nil {
+			return err
+		}
+		s.KeyType, s.Concatenation = concat, true
+	}
+	if value != nil {
+		s.IsMap, s.DataType = true, *value
+	}
+	t.sets[name] = s
+	s.Interval = name == sources(v4) || name == sources(v6)
+	return conn.AddSet(s, nil)
+}
+
+// The names of the sets. An attachment has its elements in them; nothing else changes.
+const (
+	interfaces = "interfaces" // that are attached
+	stations   = "stations"   // port → the bridge's own MAC address
+	pinned     = "pinned"     // marks that must leave by one port
+	exits      = "exits"      // mark . port
+)
+
+func attached(f *family) string  { return "attached" + f.name }  // interface → mark
+func sources(f *family) string   { return "sources" + f.name }   // interface . source → mark
+func listeners(f *family) string { return "listeners" + f.name } // mark → port of the listener
+
+// guestSets are the sets that tell an attachment by where a packet arrives.
+func (t *table) guestSets(conn *nftables.Conn) error {
+	mark, service := nftables.TypeMark, nftables.TypeInetService
+	errs := []error{t.addSet(conn, interfaces, nil, nftables.TypeIFIndex)}
+	for _, f := range families {
+		errs = append(errs,
+			t.addSet(conn, attached(f), &mark, nftables.TypeIFIndex),
+			t.addSet(conn, sources(f), &mark, nftables.TypeIFIndex, f.addrType),
+			t.addSet(conn, listeners(f), &service, nftables.TypeMark))
+	}
+	return errors.Join(errs...)
+}
+
+// guestChain is the way of packets to a metadata address.
+func (f *firewall) guestChain(b *book, t *table, fam *family, deliver rule) {
+	b.open(chain{name: "guest" + fam.name})
+	b.add("a guest is known by its interface",
+		ourMark(f.mark, false),
+		rule{&expr.Meta{Key: expr.MetaKeyIIF, Register: acc}}, fetch(t.sets[attached(fam)], acc),
+		rule{&expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: acc}})
+	b.add("or by its interface and address",
+		ourMark(f.mark, false),
+		rule{&expr.Meta{Key: expr.MetaKeyIIF, Register: key1},
+			load(expr.PayloadBaseNetworkHeader, fam.src, uint32(fam.addr.BitLen()/8), key2)},
+		fetch(t.sets[sources(fam)], key1),
+		rule{&expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: acc}})
+	b.add("and is sent to its listener",
+		ourMark(f.mark, true), isTransport(unix.IPPROTO_TCP), transportIs(destinationPort, port(80)),
+		rule{&expr.Meta{Key: expr.MetaKeyMARK, Register: acc}}, fetch(t.sets[listeners(fam)], acc),
+		writePort(destinationPort), deliver, accept)
+	b.add("nothing else at this address is there for a guest", ourMark(f.mark, true), drop)
+	b.add("nor is any other host's metadata service", interfaceIn(expr.MetaKeyIIF, t.sets[interfaces]), drop)
+}
+
+func (f *firewall) inet(conn *nftables.Conn, t *table) error {
+	if err := t.guestSets(conn); err != nil {
+		return err
+	}
+	b := &book{conn: conn, table: t.Table}
+	for _, fam := range families {
+		f.guestChain(b, t, fam, nil)
+	}
+	// Before connection tracking, which so sees one pair of ports in both directions.
+	b.open(chain{name: "prerouting", hook: nftables.ChainHookPrerouting, priority: *nftables.ChainPriorityRaw})
+	b.add("ports of bridges: see the table of family bridge", ourMark(f.mark, true), leave)
+	b.add("who has the address?", neighbour(ndSolicitation),
+		interfaceIn(expr.MetaKeyIIF, t.sets[interfaces]), setMark(f.mark), accept)
+	for _, fam := range families {
+		b.add("guests", fam.to(), jump("guest"+fam.name))
+	}
+	b.open(chain{name: "postrouting", hook: nftables.ChainHookPostrouting, priority: *nftables.ChainPriorityMangle})
+	for _, fam := range families {
+		b.add("guests see port 80", ourMark(f.mark, true), fam.from(), isTransport(unix.IPPROTO_TCP),
+			rule{&expr.Immediate{Register: acc, Data: port(80)}}, writePort(sourcePort))
+	}
+	return nil
+}
+
+func (f *firewall) arp(conn *nftables.Conn, t *table) error {
+	if err := t.addSet(conn, interfaces, nil, nftables.TypeIFIndex); err != nil {
+		return err
+	}
+	b := &book{conn: conn, table: t.Table}
+	b.open(chain{name: "input", hook: nftables.ChainHookRef(0), priority: *nftables.ChainPriorityFilter}) // NF_ARP_IN
+	b.add("who has the address?", arpRequest(), interfaceIn(expr.MetaKeyIIF, t.sets[interfaces]), setMark(f.mark))
+	return nil
+}

@@ -1,0 +1,419 @@
+package hostnet_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/openimds/openimds/hostnet"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// The tests change a host's network, so the test binary starts itself again in a network namespace of
+// its own, which is the host of all tests, and in a mount namespace of its own for /run/netns.
+
+const insideVariable = "HOSTNET_TEST_INSIDE"
+
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "hold-host" {
+		holdHost()
+		return
+	}
+	if os.Getenv(insideVariable) != "" {
+		if err := prepareHost(); err != nil {
+			fmt.Fprintln(os.Stderr, "the host of the tests:", err)
+			os.Exit(1)
+		}
+		os.Exit(m.Run())
+	}
+	if os.Geteuid() != 0 {
+		os.Exit(m.Run()) // those that need a host skip
+	}
+	self, err := os.Executable()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	cmd := exec.Command(self, os.Args[1:]...)
+	cmd.Env = append(os.Environ(), insideVariable+"=1")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL,
+	}
+	runtime.LockOSThread() // Pdeathsig is of the thread
+	err = cmd.Run()
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		os.Exit(0)
+	case errors.As(err, &exit):
+		os.Exit(exit.ExitCode())
+	case errors.Is(err, unix.EPERM):
+		os.Exit(m.Run()) // root without the right to make namespaces: as if not root
+	}
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
+}
+
+func prepareHost() error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return err
+	}
+	if err := os.MkdirAll("/run/netns", 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount("tmpfs", "/run/netns", "tmpfs", 0, ""); err != nil {
+		return err
+	}
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	if err := netlink.LinkSetUp(lo); err != nil {
+		return err
+	}
+	return noDAD()
+}
+
+// noDAD makes link-local addresses of interfaces to come usable at once.
+func noDAD() error {
+	return os.WriteFile("/proc/sys/net/ipv6/conf/default/accept_dad", []byte("0"), 0o644)
+}
+
+func needHost(t testing.TB) {
+	t.Helper()
+	if os.Getenv(insideVariable) == "" {
+		t.Skip("needs root, to make network namespaces")
+	}
+}
+
+// guests is a server that answers every connection with the ID of the endpoint it came from.
+type guests struct {
+	t *testing.T
+	// hold keeps connections open after the answer.
+	hold     atomic.Bool
+	accepted atomic.Int64
+
+	mu      sync.Mutex
+	conns   map[net.Conn]bool
+	serving sync.WaitGroup
+	open    atomic.Int64 // listeners
+}
+
+func (g *guests) serve(id string, l *net.TCPListener) func() {
+	g.open.Add(1)
+	g.serving.Add(1)
+	mine := map[net.Conn]bool{}
+	go func() {
+		defer g.serving.Done()
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			g.accepted.Add(1)
+			_, _ = fmt.Fprintf(c, "%s %s\n", id, c.RemoteAddr())
+			if !g.hold.Load() {
+				_ = c.Close()
+				continue
+			}
+			g.mu.Lock()
+			g.conns[c], mine[c] = true, true
+			g.mu.Unlock()
+		}
+	}()
+	return func() {
+		g.open.Add(-1)
+		_ = l.Close()
+	}
+}
+
+// newHost makes a Host that is followed and closed with the test, and checks that Close leaves the
+// host as it was.
+func newHost(t *testing.T, change ...func(*hostnet.Config)) (*hostnet.Host, *guests) {
+	t.Helper()
+	needHost(t)
+	g := &guests{t: t, conns: map[net.Conn]bool{}}
+	cfg := hostnet.Config{Serve: g.serve}
+	for _, c := range change {
+		c(&cfg)
+	}
+	h, err := hostnet.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := h.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+		for c := range g.conns {
+			_ = c.Close()
+		}
+		g.serving.Wait()
+		if n := g.open.Load(); n != 0 {
+			t.Errorf("%d listeners were not closed", n)
+		}
+	})
+	return h, g
+}
+
+// run follows the host until the test ends.
+func run(t *testing.T, h *hostnet.Host) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- h.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+}
+
+// namespace is a machine of the test network.
+type namespace struct {
+	t    testing.TB
+	name string
+	file *os.File
+}
+
+// newNamespace makes a namespace with a name of ip-netns(8) that is gone after the test.
+func newNamespace(t testing.TB, name string) *namespace {
+	t.Helper()
+	path := filepath.Join("/run/netns", name)
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ns := &namespace{t: t, name: name}
+	err := onThread(func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return err
+		}
+		var err error
+		if ns.file, err = os.Open("/proc/thread-self/ns/net"); err != nil {
+			return err
+		}
+		return unix.Mount("/proc/thread-self/ns/net", path, "", unix.MS_BIND, "")
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(ns.remove)
+	ns.do(func() {
+		up(t, "lo")
+		must(t, noDAD())
+	})
+	return ns
+}
+
+// remove takes the name away, and with it the namespace unless somebody holds it.
+func (ns *namespace) remove() {
+	path := filepath.Join("/run/netns", ns.name)
+	if ns.file == nil {
+		return
+	}
+	_ = ns.file.Close()
+	ns.file = nil
+	if err := unix.Unmount(path, unix.MNT_DETACH); err != nil {
+		ns.t.Errorf("unmount %s: %v", path, err)
+	}
+	if err := os.Remove(path); err != nil {
+		ns.t.Error(err)
+	}
+}
+
+// do runs f inside.
+func (ns *namespace) do(f func()) {
+	ns.t.Helper()
+	err := onThread(func() error {
+		if err := unix.Setns(int(ns.file.Fd()), unix.CLONE_NEWNET); err != nil {
+			return err
+		}
+		f()
+		return nil
+	})
+	if err != nil {
+		ns.t.Fatal(err)
+	}
+}
+
+// onThread runs f on a thread that ends with it.
+func onThread(f func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		err := errors.New("the test ended inside a namespace")
+		defer func() { done <- err }()
+		err = f()
+	}()
+	return <-done
+}
+
+func link(t testing.TB, name string) netlink.Link {
+	t.Helper()
+	l, err := netlink.LinkByName(name)
+	if err != nil {
+		t.Fatalf("interface %s: %v", name, err)
+	}
+	return l
+}
+
+func up(t testing.TB, name string) {
+	t.Helper()
+	must(t, netlink.LinkSetUp(link(t, name)))
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// cable makes an interface of the host with its other end in a namespace. They are gone after the test.
+func (ns *namespace) cable(hostEnd, guestEnd string) {
+	ns.t.Helper()
+	must(ns.t, netlink.LinkAdd(&netlink.Veth{
+		LinkAttrs: netlink.LinkAttrs{Name: hostEnd, TxQLen: -1}, PeerName: guestEnd,
+		PeerNamespace: netlink.NsFd(int(ns.file.Fd())),
+	}))
+	ns.t.Cleanup(func() { unplug(hostEnd) })
+	up(ns.t, hostEnd)
+	ns.do(func() { up(ns.t, guestEnd) })
+}
+
+func unplug(name string) {
+	if l, err := netlink.LinkByName(name); err == nil {
+		_ = netlink.LinkDel(l)
+	}
+}
+
+// address gives an interface of the thread's namespace an address, without waiting for it.
+func address(t testing.TB, dev, prefix string) {
+	t.Helper()
+	addr, err := netlink.ParseAddr(prefix)
+	must(t, err)
+	if addr.IP.To4() == nil {
+		addr.Flags = unix.IFA_F_NODAD
+	}
+	must(t, netlink.AddrAdd(link(t, dev), addr))
+}
+
+// to routes a destination out of an interface, by a router or with none.
+func to(t testing.TB, destination, router, dev string) {
+	t.Helper()
+	dst, err := netlink.ParseIPNet(destination)
+	must(t, err)
+	r := &netlink.Route{Dst: dst, LinkIndex: link(t, dev).Attrs().Index}
+	if router != "" {
+		r.Gw = net.ParseIP(router)
+	}
+	must(t, netlink.RouteAdd(r))
+}
+
+const (
+	metadata4 = "169.254.169.254"
+	metadata6 = "fd00:ec2::254"
+)
+
+// machine is a guest with an address on its own link, on which the metadata addresses are too.
+func machine(t testing.TB, name, hostEnd, prefix string) *namespace {
+	t.Helper()
+	ns := newNamespace(t, name)
+	ns.cable(hostEnd, "eth0")
+	ns.do(func() {
+		address(t, "eth0", prefix)
+		to(t, metadata4+"/32", "", "eth0")
+		to(t, metadata6+"/128", "", "eth0")
+	})
+	return ns
+}
+
+// patience is for what must not happen; what must happen waits for longer than it can take.
+const (
+	patience = 300 * time.Millisecond
+	forever  = 10 * time.Second
+)
+
+// ask connects from the thread's namespace and returns what the connection is answered with.
+func ask(addr string, timeout time.Duration, from string) (string, error) {
+	d := net.Dialer{Timeout: timeout}
+	if from != "" {
+		d.LocalAddr = net.TCPAddrFromAddrPort(netip.MustParseAddrPort(from))
+		d.Control = func(_, _ string, c syscall.RawConn) error {
+			return c.Control(func(fd uintptr) {
+				_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+			})
+		}
+	}
+	c, err := d.Dial("tcp", net.JoinHostPort(addr, "80"))
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = c.Close() }()
+	_ = c.SetReadDeadline(time.Now().Add(timeout))
+	line, err := bufio.NewReader(c).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", err
+	}
+	var id, peer string
+	_, err = fmt.Sscan(line, &id, &peer)
+	return id, err
+}
+
+// hears checks that the guest is answered as the endpoint.
+func (ns *namespace) hears(addr, id string) {
+	ns.t.Helper()
+	var got string
+	var err error
+	ns.do(func() { got, err = ask(addr, forever, "") })
+	if err != nil || got != id {
+		ns.t.Errorf("%s asks %s: answered as %q, %v; want %q", ns.name, addr, got, err, id)
+	}
+}
+
+// hearsNothing checks that the guest gets no answer.
+func (ns *namespace) hearsNothing(addr string) {
+	ns.t.Helper()
+	var got string
+	var err error
+	ns.do(func() { got, err = ask(addr, patience, "") })
+	if err == nil {
+		ns.t.Errorf("%s asks %s: answered as %q, want no answer", ns.name, addr, got)
+	}
+}
+
+// becomes waits until an endpoint has a state.
+func becomes(t testing.TB, h *hostnet.Host, id string, want hostnet.State) hostnet.EndpointStatus {
+	t.Helper()
+	var last hostnet.EndpointStatus
+	for end := time.Now().Add(forever); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		for _, s := range h.Status() {
+			if s.ID == id {
+				last = s
+			}
+		}
+		if last.State == want {
+			return last
+		}
+	}
+	t.Fatalf("%s is %s (%s), want %s", id, last.State, last.Reason, want)
+	return last
+}
+
+func holdHost() {}

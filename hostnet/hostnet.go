@@ -1,0 +1,208 @@
+// Package hostnet makes a Linux host answer at 169.254.169.254 and fd00:ec2::254 for the virtual
+// machines and containers attached to it, and for nobody else.
+//
+// It knows endpoints, not instances: [Host.Set] takes all of them, makes the host so, and hands
+// out one listener for each endpoint and family. A connection of such a listener comes from that
+// endpoint, whatever the packets say of themselves.
+//
+// # How a packet finds its listener
+//
+// Each attachment has a packet mark of its own. A table of nftables gives it to the packets that come
+// for a metadata address, by the interface or port of a bridge they arrive at, and sends them on to
+// the attachment's listener. A routing rule for such marks delivers them to this host; nothing else
+// does, so the host keeps its own way to 169.254.169.254 (it may be a cloud instance itself). The
+// listener is bound to the interface and takes no packet with another mark, and neither do its
+// connections: those of an attachment that is gone are dead, even when the next one has the same
+// interface and address. The replies leave by the interface they came for.
+//
+// Listeners sit on free ports and the tables translate port 80, since a web server on port 80 of the
+// host, or in a container, must not keep the metadata service out or be kept out by it.
+//
+// A namespace gets the addresses on its own loopback interface and a listener inside.
+//
+// All that is put into the host carries the package's name, routing table or mark, so that a later
+// process finds and removes what one that was killed left ([Host.Sweep]).
+package hostnet
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// The addresses at which guests find the metadata service.
+var (
+	addr4 = netip.AddrFrom4([4]byte{169, 254, 169, 254})
+	addr6 = netip.MustParseAddr("fd00:ec2::254")
+)
+
+// Defaults of [Config].
+const (
+	DefaultMark     = 0x69000000
+	DefaultTable    = 1692
+	DefaultPriority = 169
+)
+
+// Config is what a [Host] works with. Serve is required.
+type Config struct {
+	// Serve is given the listener of an endpoint, once for each family and each time the endpoint is
+	// attached anew. It must not wait, nor call the Host. The function it returns ends the serving:
+	// it closes the listener and the connections that came from it, and is called once.
+	//
+	// The listener's own address has another port than guests see.
+	Serve func(id string, l *net.TCPListener) (stop func())
+	// Changed, when set, is told each new status of an endpoint, in order. It must not wait, nor
+	// call the Host.
+	Changed func(EndpointStatus)
+
+	// Mark is the first of the 2^24 packet marks that are the Host's; its low 24 bits are zero.
+	// Table and Priority are of its routing rule. They matter only where another program on the host
+	// uses the same. 0: the defaults.
+	Mark            uint32
+	Table, Priority int
+
+	Log *slog.Logger
+}
+
+// check fills in the defaults.
+func (c *Config) check() error {
+	if c.Serve == nil {
+		return errors.New("hostnet: Config.Serve is missing")
+	}
+	if c.Mark == 0 {
+		c.Mark = DefaultMark
+	}
+	if c.Mark&indexMask != 0 {
+		return fmt.Errorf("hostnet: mark %#x: the low 24 bits must be zero", c.Mark)
+	}
+	if c.Table == 0 {
+		c.Table = DefaultTable
+	}
+	if c.Priority == 0 {
+		c.Priority = DefaultPriority
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
+
+// A mark is the Host's own in its high byte, and tells the attachment in the rest.
+const indexMask = 0x00ffffff
+
+// Endpoint is a place that guests call from: an interface of the host, or a network namespace.
+type Endpoint struct {
+	// ID is the caller's name for it. It is unique among the endpoints of one Set.
+	ID string
+
+	// Interface is the host's end of the guest's link: a tap, a veth, a port of a Linux bridge, a
+	// bridge. It need not exist yet.
+	Interface string
+	// Sources, with Interface: only callers with these addresses. This tells callers apart by what
+	// they say of themselves, so it is for networks that stop spoofing.
+	Sources []netip.Prefix
+
+	// Netns is a network namespace: a name as of ip-netns(8), or a path. It need not exist yet.
+	Netns string
+	// PID is a process whose network namespace it is. It is looked up once, when the endpoint is new
+	// to the Host; a PID kept from before a restart may be another process's by now.
+	PID int
+
+	// IPv6 says whether fd00:ec2::254 answers too.
+	IPv6 bool
+	// Once ends the endpoint when its interface or namespace goes, instead of waiting for another of
+	// that name. With PID it is always so.
+	Once bool
+}
+
+// Validate says what is wrong with an endpoint on its own.
+func (e Endpoint) Validate() error {
+	fault := func(text string) error { return fmt.Errorf("endpoint %q: %s", e.ID, text) }
+	places := 0
+	for _, given := range []bool{e.Interface != "", e.Netns != "", e.PID != 0} {
+		if given {
+			places++
+		}
+	}
+	switch {
+	case e.ID == "":
+		return fault("it has no ID")
+	case places != 1:
+		return fault("give one of interface, namespace and process")
+	case e.PID < 0:
+		return fault(fmt.Sprintf("%d is not a process", e.PID))
+	case len(e.Interface) > 15 || strings.ContainsAny(e.Interface, "/ \t\n\x00"):
+		return fault(fmt.Sprintf("%q cannot be the name of an interface", e.Interface))
+	case e.Interface == "lo":
+		return fault("lo carries the host's own traffic; attach a namespace, or use --imds-listen for callers on the host")
+	case strings.ContainsRune(e.Netns, 0) || e.Netns == "." || e.Netns == "..":
+		return fault(fmt.Sprintf("%q cannot be the name of a namespace", e.Netns))
+	case len(e.Sources) > 0 && e.Interface == "":
+		return fault("source addresses tell the callers of an interface apart; a namespace has one caller")
+	}
+	for i, p := range e.Sources {
+		if !p.IsValid() || p.Addr().Is4In6() || p.Addr().Zone() != "" {
+			return fault(fmt.Sprintf("source %v is not an address or prefix of IPv4 or IPv6", p))
+		}
+		if slices.ContainsFunc(e.Sources[:i], p.Overlaps) {
+			return fault(fmt.Sprintf("source %v overlaps another one", p))
+		}
+	}
+	return nil
+}
+
+// place is where the endpoint is, for people.
+func (e Endpoint) place() string {
+	switch {
+	case e.Interface != "":
+		return "interface " + e.Interface
+	case e.Netns != "":
+		return "namespace " + e.Netns
+	default:
+		return fmt.Sprintf("process %d", e.PID)
+	}
+}
+
+// conflict says whether a connection could belong to both endpoints.
+func (e Endpoint) conflict(o Endpoint) bool {
+	if e.Interface != o.Interface || e.Netns != o.Netns || e.PID != o.PID {
+		return false
+	}
+	if len(e.Sources) == 0 || len(o.Sources) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(e.Sources, func(p netip.Prefix) bool { return slices.ContainsFunc(o.Sources, p.Overlaps) })
+}
+
+// State is how far an endpoint is.
+type State string
+
+// The states of an endpoint.
+const (
+	// Attached: its guests are answered, at least over IPv4; Reason says what is amiss if anything.
+	Attached State = "attached"
+	// Waiting: its interface or namespace does not exist.
+	Waiting State = "waiting"
+	// Failed: Reason says why. It is tried again.
+	Failed State = "failed"
+	// Gone: an endpoint that was to be attached once, and has been.
+	Gone State = "gone"
+)
+
+// EndpointStatus is what is true of an endpoint.
+type EndpointStatus struct {
+	Endpoint
+	State  State
+	Reason string
+	// IPv4 and IPv6Answers say which of the two addresses answers.
+	IPv4, IPv6Answers bool
+	// Bridge is the bridge that the interface is a port of, if it is.
+	Bridge string
+	// Since is when State, Reason or what answers last changed.
+	Since time.Time
+}

@@ -1,0 +1,257 @@
+package hostnet
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"github.com/google/nftables/userdata"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// A namespace is prepared from inside, on the visitor's thread. The order is such that whoever is
+// killed between two steps leaves nothing that the next one cannot tell from what was there before:
+// sockets, then the table that says whose the addresses are, then the addresses.
+
+// The comments of the rules say whose the address on the loopback interface is.
+const (
+	addressOurs   = "guests; the address is openimds's"
+	addressTheirs = "guests; the address was here before"
+)
+
+// occupied is what an attachment has in a namespace.
+type occupied struct {
+	ports map[*family]uint16 // of the listeners; a family without one is not served
+	owned map[*family]bool   // the address is ours
+}
+
+// occupy makes a namespace answer for the families that have a port. It returns what it can, with an
+// error for each family that cannot be served.
+func occupy(mark uint32, ports map[*family]uint16) (occupied, map[*family]error) {
+	o := occupied{ports: ports, owned: map[*family]bool{}}
+	failed := map[*family]error{}
+	all := func(err error) (occupied, map[*family]error) {
+		for f := range ports {
+			failed[f] = err
+		}
+		return o, failed
+	}
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return all(err)
+	}
+	defer h.Close()
+	lo, err := h.LinkByName("lo")
+	if err == nil && lo.Attrs().Flags&net.FlagUp == 0 {
+		err = h.LinkSetUp(lo)
+	}
+	if err != nil {
+		return all(fmt.Errorf("interface lo: %w", err))
+	}
+	ours, err := ownership()
+	if err != nil {
+		return all(err)
+	}
+	for _, f := range families {
+		there, err := hasAddress(h, lo, f)
+		if err != nil {
+			return all(err)
+		}
+		o.owned[f] = ours[f] || !there
+	}
+	if err := o.build(mark); err != nil {
+		return all(err)
+	}
+	for _, f := range families {
+		if err := o.address(h, lo, f); err != nil {
+			failed[f] = err
+		}
+	}
+	return o, failed
+}
+
+// address adds or removes the address, as the family is served or not.
+func (o occupied) address(h *netlink.Handle, lo netlink.Link, f *family) error {
+	_, serve := o.ports[f]
+	if !o.owned[f] {
+		return nil
+	}
+	if !serve {
+		return dropAddress(h, lo, f)
+	}
+	addr := loopbackAddress(f)
+	if f == v6 {
+		// Deprecated, so that it is nobody's source address for other destinations.
+		addr.Flags, addr.ValidLft = unix.IFA_F_NODAD, math.MaxUint32
+	}
+	err := h.AddrAdd(lo, addr)
+	switch {
+	case errors.Is(err, unix.EEXIST):
+		return nil
+	case f == v6 && (errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EOPNOTSUPP)):
+		return errors.New("IPv6 is off in this namespace")
+	case err != nil:
+		return fmt.Errorf("address %v on lo: %w", f.addr, err)
+	}
+	return nil
+}
+
+// vacate removes what occupy put there, by this process or an earlier one.
+func vacate() error {
+	ours, err := ownership()
+	if err != nil || len(ours) == 0 {
+		return err
+	}
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	lo, err := h.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, f := range families {
+		if ours[f] {
+			errs = append(errs, dropAddress(h, lo, f))
+		}
+	}
+	// The table goes last: it says whose the addresses are.
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return remove(nftables.TableFamilyINet)
+}
+
+func loopbackAddress(f *family) *netlink.Addr {
+	bits := f.addr.BitLen()
+	return &netlink.Addr{
+		IPNet: &net.IPNet{IP: f.addr.AsSlice(), Mask: net.CIDRMask(bits, bits)},
+		Scope: unix.RT_SCOPE_HOST,
+	}
+}
+
+func dropAddress(h *netlink.Handle, lo netlink.Link, f *family) error {
+	err := h.AddrDel(lo, loopbackAddress(f))
+	if err == nil || errors.Is(err, unix.EADDRNOTAVAIL) || errors.Is(err, unix.ENODEV) {
+		return nil
+	}
+	return fmt.Errorf("address %v on lo: %w", f.addr, err)
+}
+
+func hasAddress(h *netlink.Handle, lo netlink.Link, f *family) (bool, error) {
+	var addrs []netlink.Addr
+	err := again(func() (err error) { addrs, err = h.AddrList(lo, f.af); return err })
+	if errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("addresses of lo: %w", err)
+	}
+	for _, a := range addrs {
+		if a.IP.Equal(f.addr.AsSlice()) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// ownership reads from our table which addresses are ours; there is an entry for each family the
+// table speaks of, and none without a table.
+func ownership() (map[*family]bool, error) {
+	conn, err := dial()
+	if err != nil {
+		return nil, err
+	}
+	table := &nftables.Table{Name: tableName, Family: nftables.TableFamilyINet}
+	rules, err := conn.GetRules(table, &nftables.Chain{Name: "prerouting", Table: table})
+	if errors.Is(err, unix.ENOENT) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("nftables: %w%s", err, hint(err))
+	}
+	ours := map[*family]bool{}
+	for i, r := range rules {
+		if i < len(families) {
+			comment, _ := userdata.GetString(r.UserData, userdata.TypeComment)
+			ours[families[i]] = comment == addressOurs
+		}
+	}
+	return ours, nil
+}
+
+// build makes the table of a namespace, replacing any earlier one in one step.
+func (o occupied) build(mark uint32) error {
+	conn, err := dial()
+	if err != nil {
+		return err
+	}
+	t := &nftables.Table{Name: tableName, Family: nftables.TableFamilyINet}
+	replace(conn, t)
+	hops, err := hopsMap(conn, t)
+	if err != nil {
+		return err
+	}
+	b := &book{conn: conn, table: t}
+	b.open(chain{name: "prerouting", hook: nftables.ChainHookPrerouting, priority: *nftables.ChainPriorityRaw})
+	for _, f := range families { // ownership reads one rule for each family
+		comment := addressTheirs
+		if o.owned[f] {
+			comment = addressOurs
+		}
+		listener, serve := o.ports[f]
+		if !serve {
+			b.add(comment, f.to(), leave)
+			continue
+		}
+		b.add(comment, f.to(), isTransport(unix.IPPROTO_TCP), transportIs(destinationPort, port(80)), setMark(mark),
+			rule{&expr.Immediate{Register: acc, Data: port(listener)}}, writePort(destinationPort))
+	}
+	b.open(chain{name: "postrouting", hook: nftables.ChainHookPostrouting, priority: *nftables.ChainPriorityMangle})
+	for _, f := range families {
+		if _, serve := o.ports[f]; !serve {
+			continue
+		}
+		answer := does(f.from(), isTransport(unix.IPPROTO_TCP))
+		away := rule{&expr.Meta{Key: expr.MetaKeyOIF, Register: acc}, not(native(loopbackIndex))}
+		b.add("guests see port 80", answer, transportIs(sourcePort, port(o.ports[f])),
+			rule{&expr.Immediate{Register: acc, Data: port(80)}}, writePort(sourcePort))
+		// The namespace stands for a machine: what is behind it is a hop further away.
+		b.add("the last hop was this one", answer, away, networkIs(f.hops, []byte{1}), drop)
+		b.add("a hop less is left", answer, away,
+			rule{load(expr.PayloadBaseNetworkHeader, f.hops, 1, acc)}, fetch(hops, acc),
+			rule{&expr.Payload{
+				OperationType: expr.PayloadWrite, SourceRegister: acc, Base: expr.PayloadBaseNetworkHeader,
+				Offset: f.hops, Len: 1, CsumType: f.hopsCsum, CsumOffset: 10,
+			}})
+	}
+	if err := conn.Flush(); err != nil {
+		return fmt.Errorf("table %s of nftables: %w%s", tableName, err, hint(err))
+	}
+	return nil
+}
+
+// loopbackIndex is lo's in every namespace.
+const loopbackIndex = 1
+
+// hopsMap has for each number of hops that answers leave with the next lower one; nftables cannot
+// subtract.
+func hopsMap(conn *nftables.Conn, t *nftables.Table) (*nftables.Set, error) {
+	ttl := nftables.TypeInteger
+	ttl.Bytes = 1
+	m := &nftables.Set{Table: t, Name: "hops", IsMap: true, KeyType: ttl, DataType: ttl}
+	var lower []nftables.SetElement
+	for n := 2; n <= 64; n++ {
+		lower = append(lower, nftables.SetElement{Key: []byte{byte(n)}, Val: []byte{byte(n - 1)}})
+	}
+	for _, n := range []int{128, 255} { // usual values of net.ipv4.ip_default_ttl
+		lower = append(lower, nftables.SetElement{Key: []byte{byte(n)}, Val: []byte{byte(n - 1)}})
+	}
+	return m, conn.AddSet(m, lower)
+}

@@ -1,0 +1,111 @@
+package hostnet
+
+import (
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/vishvananda/netlink"
+)
+
+// link is what the Host needs to know of an interface.
+type link struct {
+	index  int
+	name   string
+	kind   string // "bridge", "veth", "tun", …
+	master int
+	mac    string // six bytes
+}
+
+// links is the interfaces of the host, as far as they have been told.
+type links struct {
+	byIndex map[int]link
+	byName  map[string]int
+}
+
+func newLinks() *links { return &links{byIndex: map[int]link{}, byName: map[string]int{}} }
+
+func toLink(l netlink.Link) link {
+	a := l.Attrs()
+	return link{index: a.Index, name: a.Name, kind: l.Type(), master: a.MasterIndex, mac: string(a.HardwareAddr)}
+}
+
+func (ls *links) put(l link) {
+	ls.drop(l.index)
+	ls.byIndex[l.index] = l
+	ls.byName[l.name] = l.index
+}
+
+func (ls *links) drop(index int) {
+	old, ok := ls.byIndex[index]
+	if !ok {
+		return
+	}
+	delete(ls.byIndex, index)
+	if ls.byName[old.name] == index {
+		delete(ls.byName, old.name)
+	}
+}
+
+// list asks for all interfaces.
+func (ls *links) list() error {
+	var all []netlink.Link
+	if err := again(func() (err error) { all, err = netlink.LinkList(); return err }); err != nil {
+		return fmt.Errorf("list of interfaces: %w", err)
+	}
+	*ls = *newLinks()
+	for _, l := range all {
+		ls.put(toLink(l))
+	}
+	return nil
+}
+
+// ask looks for one interface that has not been told of yet.
+func (ls *links) ask(name string) {
+	l, err := netlink.LinkByName(name)
+	if err != nil || l.Attrs().Name != name { // alternative names are not followed
+		return
+	}
+	ls.put(toLink(l))
+}
+
+func (ls *links) find(name string) (link, bool) {
+	index, ok := ls.byName[name]
+	return ls.byIndex[index], ok
+}
+
+// reach says how guests on an interface are reached: as a port of the bridge with this index, or, 0,
+// by the interface itself.
+func (ls *links) reach(l link) (bridge int, err error) {
+	if l.kind == "macvtap" || l.kind == "ipvtap" {
+		return 0, fmt.Errorf("%s is a %s, which passes the host by: use a tap on a bridge, or routed", l.name, l.kind)
+	}
+	if l.master == 0 {
+		return 0, nil
+	}
+	master, ok := ls.byIndex[l.master]
+	if !ok {
+		return 0, fmt.Errorf("the interface that %s is a part of is in another namespace", l.name)
+	}
+	switch master.kind {
+	case "bridge":
+		return master.index, nil
+	case "vrf":
+		return 0, nil
+	}
+	return 0, fmt.Errorf("%s is a part of %s, a %s: attach that, or a port of a Linux bridge", l.name, master.name, master.kind)
+}
+
+// station is the address frames for the host carry on the way in by this interface.
+func (ls *links) station(index int) net.HardwareAddr { return net.HardwareAddr(ls.byIndex[index].mac) }
+
+// again repeats what the kernel says was interrupted by a change.
+func again(do func() error) error {
+	var err error
+	for range 10 {
+		if err = do(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	return err
+}

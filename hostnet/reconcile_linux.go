@@ -1,0 +1,289 @@
+package hostnet
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+
+	"github.com/google/nftables"
+)
+
+// reconcile makes the host so as the seats want it. It adds before it deletes; orphans are attachments
+// that no seat has any more. It is called for every change, and when there was none.
+func (h *Host) reconcile(orphans []*attachment) error {
+	spots, orphans := h.resolve(orphans)
+	var errs []error
+	for _, id := range h.order {
+		s := h.seats[id]
+		where, ok := spots[s]
+		if !ok {
+			if s.status.State == Failed {
+				errs = append(errs, fmt.Errorf("%s: %s", s.ID, s.status.Reason))
+			}
+			continue
+		}
+		if s.at != nil && s.at.where != where {
+			orphans = append(orphans, s.at)
+			s.at = nil
+		}
+		err := h.seatAt(s, where)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", s.ID, err))
+			s.problem = err.Error()
+		}
+	}
+	if err := h.install(orphans); err != nil {
+		orphans = append(orphans, h.abandon(err)...)
+		errs = append(errs, err)
+	}
+	taken := map[inode]bool{}
+	for _, s := range h.seats {
+		if s.at != nil {
+			taken[s.at.where.ns] = true
+		}
+	}
+	for _, s := range h.seats {
+		if s.at != nil {
+			s.at.trim()
+		}
+	}
+	for _, a := range orphans {
+		errs = append(errs, h.shut(a, !taken[a.where.ns]))
+	}
+	h.publish()
+	return errors.Join(errs...)
+}
+
+// resolve finds where each seat belongs now. A seat without a spot is reported on, and its attachment
+// is an orphan.
+func (h *Host) resolve(orphans []*attachment) (map[*seat]place, []*attachment) {
+	spots := make(map[*seat]place, len(h.seats))
+	homes := make(map[place][]*seat, len(h.seats)) // of an interface or a namespace
+	leave := func(s *seat, state State, reason string) {
+		if s.at != nil {
+			orphans = append(orphans, s.at)
+			s.at = nil
+		}
+		if s.ns != nil {
+			s.ns.close()
+			s.ns = nil
+		}
+		delete(spots, s)
+		h.report(s, state, reason)
+	}
+	for _, id := range h.order {
+		s := h.seats[id]
+		s.problem = ""
+		where, err := h.locate(s)
+		switch {
+		case errors.Is(err, errGone):
+			leave(s, Gone, "its "+s.kind()+" has gone")
+		case errors.Is(err, errAbsent):
+			leave(s, Waiting, s.place()+" does not exist")
+		case err != nil:
+			leave(s, Failed, err.Error())
+		default:
+			spots[s] = where
+			home := place{ifindex: where.ifindex, ns: where.ns}
+			homes[home] = append(homes[home], s)
+		}
+	}
+	for _, rivals := range homes {
+		for i, s := range rivals {
+			for j, other := range rivals {
+				// Refuse both: to prefer one would be to give its data to the other's guest.
+				if i != j && (s.Interface == "" || s.conflict(other.Endpoint)) {
+					leave(s, Failed, fmt.Sprintf("endpoint %q claims the same callers: detach one", other.ID))
+					break
+				}
+			}
+		}
+	}
+	return spots, orphans
+}
+
+// errGone is of what was there and is not to be waited for.
+var errGone = errors.New("has gone")
+
+// locate finds the place of a seat. If that is a namespace not held by its attachment, the seat holds
+// it from now on.
+func (h *Host) locate(s *seat) (place, error) {
+	if s.fault != nil {
+		return place{}, s.fault
+	}
+	once := s.was && (s.Once || s.PID != 0)
+	if s.Interface != "" {
+		where, err := h.locateInterface(s)
+		// Another interface of that name is another interface.
+		if once && (errors.Is(err, errAbsent) || s.at == nil || s.at.where.ifindex != where.ifindex) {
+			return place{}, errGone
+		}
+		return where, err
+	}
+	if s.at != nil && s.at.ns.there() {
+		return s.at.where, nil
+	}
+	if once {
+		return place{}, errGone
+	}
+	ns, err := openNamespace(s.Endpoint)
+	if err == nil && ns.id == h.visitor.id {
+		ns.close()
+		err = errors.New("this is the host's own namespace")
+	}
+	if err != nil {
+		if s.PID != 0 {
+			s.fault = err // the next process with this PID is another one
+		}
+		return place{}, err
+	}
+	s.ns = ns
+	return place{ns: ns.id}, nil
+}
+
+func (h *Host) locateInterface(s *seat) (place, error) {
+	l, ok := h.links.find(s.Interface)
+	if !ok && h.following {
+		h.links.ask(s.Interface)
+		l, ok = h.links.find(s.Interface)
+	}
+	if !ok {
+		return place{}, errAbsent
+	}
+	bridge, err := h.links.reach(l)
+	return place{ifindex: l.index, bridge: bridge}, err
+}
+
+// seatAt attaches a seat, or brings its attachment up to date.
+func (h *Host) seatAt(s *seat, where place) error {
+	if s.at == nil {
+		a, err := h.open(s, where)
+		s.at = a
+		s.was = s.was || a != nil
+		return err
+	}
+	s.at.endpoint = s.Endpoint
+	_, has6 := s.at.serving[v6]
+	if has6 == s.IPv6 {
+		return nil
+	}
+	return h.serve(s.at) // what is not wanted is trimmed when nothing leads there
+}
+
+// install leads packets to the attachments of the seats, and none to those of the orphans.
+func (h *Host) install(orphans []*attachment) error {
+	ports, interfaces := false, false
+	for _, s := range h.seats {
+		a := s.at
+		if a == nil || a.ns != nil {
+			continue
+		}
+		interfaces = true
+		ports = ports || a.where.bridge != 0
+		if want := a.want(h.links); !slices.Equal(want, a.elements) {
+			h.ledger.change(a.elements, want)
+			a.elements = want
+		}
+	}
+	for _, a := range orphans {
+		h.ledger.change(a.elements, nil)
+		a.elements = nil
+	}
+	if !interfaces {
+		return h.uninstall()
+	}
+	err := h.bring(ports)
+	if err != nil {
+		// What is in the tables is not known any more: make them anew.
+		h.cfg.Log.Warn("tables of nftables are made anew", "err", err)
+		for _, t := range h.firewall.tables {
+			t.built = false
+		}
+		err = h.bring(ports)
+	}
+	return err
+}
+
+func (h *Host) bring(ports bool) error {
+	for _, family := range []nftables.TableFamily{nftables.TableFamilyINet, nftables.TableFamilyARP, nftables.TableFamilyBridge} {
+		if h.firewall.tables[family].built || family == nftables.TableFamilyBridge && !ports {
+			continue
+		}
+		if err := h.firewall.build(family); err != nil {
+			return err
+		}
+		h.ledger.forget(family)
+	}
+	changes := h.ledger.changes()
+	if err := h.firewall.apply(changes); err != nil {
+		return err
+	}
+	h.ledger.done(changes)
+	for _, f := range families {
+		if err := h.route(f); err != nil && f == v4 {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h *Host) uninstall() error {
+	errs := []error{h.firewall.remove()}
+	for _, f := range families {
+		if h.routes[f] {
+			errs = append(errs, h.unroute(f))
+		}
+	}
+	h.ledger = newLedger()
+	return errors.Join(errs...)
+}
+
+// abandon gives all interfaces up, since it is not known where their packets go.
+func (h *Host) abandon(err error) []*attachment {
+	var orphans []*attachment
+	for _, s := range h.seats {
+		if s.at != nil && s.at.ns == nil {
+			orphans = append(orphans, s.at)
+			s.at = nil
+			h.report(s, Failed, err.Error())
+		}
+	}
+	h.ledger = newLedger()
+	for _, t := range h.firewall.tables {
+		t.built = false
+	}
+	return orphans
+}
+
+// publish gives listeners out, says where the addresses are, and reports.
+func (h *Host) publish() {
+	stations := map[int]net.HardwareAddr{}
+	for _, id := range h.order {
+		s := h.seats[id]
+		if s.at == nil {
+			if s.problem != "" {
+				h.report(s, Failed, s.problem)
+			}
+			continue
+		}
+		for f, serving := range s.at.serving {
+			if serving.stop == nil {
+				serving.stop = h.cfg.Serve(s.ID, serving.listener)
+			}
+			if device := max(s.at.where.bridge, 0); f == v6 && s.at.ns == nil {
+				if device == 0 {
+					device = s.at.where.ifindex
+				}
+				stations[device] = h.links.station(device)
+			}
+		}
+		h.report(s, Attached, s.problem)
+	}
+	if h.neighbours == nil {
+		return
+	}
+	if err := h.neighbours.set(stations); err != nil {
+		h.cfg.Log.Warn("some links are not told where "+addr6.String()+" is", "err", err)
+	}
+}
