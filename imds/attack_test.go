@@ -187,3 +187,19 @@ func TestNoConnectionOutwards(t *testing.T) {
 		t.Error("the service connected to an address of a request")
 	}
 }
+
+// However an acceptable request is cut, its beginning is never taken for a broken one.
+func TestBeginningsAreWaitedFor(t *testing.T) {
+	for _, send := range append(seeds(t), get("/"+strings.Repeat("a", 8192-len("GET / HTTP/1.1"))), get("/"+strings.Repeat("a", 8191-len("GET / HTTP/1.1")))) {
+		end, err := headEnd([]byte(send))
+		if err != nil || end == 0 || new(request).parse([]byte(send)[:end]) != nil {
+			continue
+		}
+		for n := range end {
+			if got, err := headEnd([]byte(send)[:n]); got != 0 || err != nil {
+				t.Errorf("%d bytes of %.80q: %d, %v", n, send, got, err)
+				break
+			}
+		}
+	}
+}
