@@ -28,6 +28,9 @@ func everyOperation() []request {
 		request{"OpenIMDS_20261122.DescribeService", `{}`},
 		request{"OpenIMDS_20261122.DescribeInstance", `{"instanceName":"demo"}`},
 		request{"OpenIMDS_20261122.SetInstance", `{"instanceName":"demo","roleName":"app"}`},
+		request{"OpenIMDS_20261122.AttachInstance", `{"instanceName":"demo","interface":"tap0"}`},
+		request{"OpenIMDS_20261122.GetAttachments", `{}`},
+		request{"OpenIMDS_20261122.DetachInstance", `{"instanceName":"demo"}`},
 		request{"OpenIMDS_20261122.UpdateInstanceEvents", `{"instanceName":"demo","rebalance":{"noticeTime":1795478608}}`},
 		request{"OpenIMDS_20261122.GetMetricData", `{"instanceName":"demo","metricName":"MetadataNoTokenRejected","period":300,` + aTime + `,"statistics":["Sum"]}`},
 		request{"OpenIMDS_20261122.GetMetadataCounts", `{}`},
@@ -82,7 +85,7 @@ func lightsailRequests() []request {
 
 // TestEveryOperation sees that the list is whole and that each of its requests succeeds.
 func TestEveryOperation(t *testing.T) {
-	s := newServer(t)
+	s := newServer(t, withAttachments)
 	asked := []string{"Lightsail_20161128.GetOperation"}
 	for _, c := range everyOperation() {
 		s.must(c.target, c.body)

@@ -127,8 +127,11 @@ func lightsailActions() map[string]action {
 // openIMDSActions are the operations that Lightsail does not have.
 func openIMDSActions() map[string]action {
 	return map[string]action{
+		"AttachInstance":       changes((*api).attachInstance),
 		"DescribeInstance":     looks((*api).describeInstance),
 		"DescribeService":      looks((*api).describeService),
+		"DetachInstance":       changes((*api).detachInstance),
+		"GetAttachments":       looks((*api).getAttachments),
 		"GetCallers":           looks((*api).getCallers),
 		"GetMetadataCounts":    looks((*api).getMetadataCounts),
 		"GetMetricData":        looks((*api).getMetricData),

@@ -1,0 +1,82 @@
+package lightsail
+
+import (
+	"context"
+	"net/netip"
+
+	"github.com/openimds/openimds"
+)
+
+// attachInstanceRequest attaches an instance to one of an interface, a network namespace and a process
+// of the server's host.
+type attachInstanceRequest struct {
+	InstanceName     string   `json:"instanceName" check:"required"`
+	Interface        string   `json:"interface"`
+	Sources          []string `json:"sources"`
+	NetworkNamespace string   `json:"networkNamespace"`
+	ProcessID        int      `json:"processId"`
+}
+
+func (a *api) attachInstance(ctx context.Context, in *attachInstanceRequest) (operationResult, error) {
+	attachment := openimds.Attachment{
+		Instance: in.InstanceName, Interface: in.Interface, Netns: in.NetworkNamespace, PID: in.ProcessID,
+	}
+	for _, text := range in.Sources {
+		prefix, err := parseSource(text)
+		if err != nil {
+			return operationResult{}, openimds.Errorf(openimds.InvalidInput, "", "The source %.60q is not an address or prefix of IPv4 or IPv6", text)
+		}
+		attachment.Sources = append(attachment.Sources, prefix)
+	}
+	return a.one(a.service.AttachInstance(ctx, attachment))
+}
+
+// parseSource takes a prefix, or an address for the prefix of it alone.
+func parseSource(text string) (netip.Prefix, error) {
+	if addr, err := netip.ParseAddr(text); err == nil {
+		return addr.Prefix(addr.BitLen())
+	}
+	return netip.ParsePrefix(text)
+}
+
+type detachInstanceRequest struct {
+	InstanceName string `json:"instanceName" check:"required"`
+}
+
+func (a *api) detachInstance(ctx context.Context, in *detachInstanceRequest) (operationResult, error) {
+	return a.one(a.service.DetachInstance(ctx, in.InstanceName))
+}
+
+type getAttachmentsResult struct {
+	Attachments []attachment `json:"attachments"`
+}
+
+type attachment struct {
+	InstanceName     string   `json:"instanceName"`
+	Interface        string   `json:"interface,omitempty"`
+	Sources          []string `json:"sources,omitempty"`
+	NetworkNamespace string   `json:"networkNamespace,omitempty"`
+	ProcessID        int      `json:"processId,omitempty"`
+	CreatedAt        epoch    `json:"createdAt"`
+	// State is attached, waiting (for its interface or namespace), failed or gone; Reason says what
+	// is amiss.
+	State  string `json:"state"`
+	Reason string `json:"reason,omitempty"`
+}
+
+func (a *api) getAttachments(ctx context.Context, _ *nothing) (getAttachmentsResult, error) {
+	all, err := a.service.Attachments(ctx)
+	result := getAttachmentsResult{Attachments: make([]attachment, 0, len(all))}
+	for _, at := range all {
+		shown := attachment{
+			InstanceName: at.Instance, Interface: at.Interface, NetworkNamespace: at.Netns, ProcessID: at.PID,
+			CreatedAt: epoch{at.CreatedAt},
+		}
+		for _, p := range at.Sources {
+			shown.Sources = append(shown.Sources, p.String())
+		}
+		shown.State, shown.Reason = a.service.AttachmentStatus(at.Instance)
+		result.Attachments = append(result.Attachments, shown)
+	}
+	return result, err
+}

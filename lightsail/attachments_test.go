@@ -1,0 +1,58 @@
+package lightsail_test
+
+import (
+	"testing"
+
+	"github.com/openimds/openimds"
+)
+
+// attachable carries out every attachment.
+type attachable struct{}
+
+func (attachable) Status(string) (state, reason string) { return "waiting", "there is no tap0" }
+
+func withAttachments(cfg *openimds.ServiceConfig) { cfg.Attachments = attachable{} }
+
+func TestAttachments(t *testing.T) {
+	const attach, detach, list = "OpenIMDS_20261122.AttachInstance", "OpenIMDS_20261122.DetachInstance", "OpenIMDS_20261122.GetAttachments"
+	s := newServer(t, withAttachments)
+	s.must("CreateInstances", `{"instanceNames":["web-1","web-2","web-3"],"availabilityZone":"us-east-1a","blueprintId":"debian_12","bundleId":"nano_3_0"}`)
+	s.steps([]step{
+		{target: list, body: `{}`, want: `{"attachments":[]}`},
+		{target: attach, body: `{"instanceName":"web-1","interface":"tap0"}`,
+			want: `{"operation":{"operationType":"AttachInstance","resourceName":"web-1","status":"Succeeded"}}`},
+		{target: list, body: `{}`, want: `{"attachments":[{"instanceName":"web-1","interface":"tap0","createdAt":"#","state":"waiting","reason":"there is no tap0"}]}`},
+		{target: attach, body: `{"instanceName":"web-1","interface":"tap1"}`, exception: invalid, message: "The instance web-1 is attached already"},
+		{target: attach, body: `{"instanceName":"web-2","interface":"tap0"}`, exception: invalid, message: "The instance web-1 is attached to that place"},
+		{target: attach, body: `{"instanceName":"web-2","interface":"tap0","sources":["10.0.0.7"]}`, exception: invalid, message: "The instance web-1 is attached to that place"},
+		{target: attach, body: `{"instanceName":"web-2","interface":"br0","sources":["10.0.0.7","2001:db8::/64"]}`, want: `{"operation":{}}`},
+		{target: attach, body: `{"instanceName":"web-3","interface":"br0","sources":["10.0.0.0/24"]}`, exception: invalid, message: "The instance web-2 is attached to that place"},
+		{target: attach, body: `{"instanceName":"web-3","interface":"br0","sources":["10.0.0.8/32"]}`, want: `{"operation":{}}`},
+		{target: detach, body: `{"instanceName":"web-3"}`, want: `{"operation":{"operationType":"DetachInstance"}}`},
+		{target: detach, body: `{"instanceName":"web-3"}`, exception: invalid, message: "The instance web-3 is not attached"},
+		{target: attach, body: `{"instanceName":"web-3","networkNamespace":"web3"}`, want: `{"operation":{}}`},
+		{target: detach, body: `{"instanceName":"web-3"}`, want: `{"operation":{}}`},
+		{target: attach, body: `{"instanceName":"web-3","processId":4711}`, want: `{"operation":{}}`},
+		{target: detach, body: `{"instanceName":"web-3"}`, want: `{"operation":{}}`},
+		{target: attach, body: `{"instanceName":"web-3"}`, exception: invalid, message: "An attachment names one of"},
+		{target: attach, body: `{"instanceName":"web-3","interface":"tap9","processId":1}`, exception: invalid, message: "An attachment names one of"},
+		{target: attach, body: `{"instanceName":"web-3","interface":"lo"}`, exception: invalid, message: "The interface lo is the host's own"},
+		{target: attach, body: `{"instanceName":"web-3","interface":"a/b"}`, exception: invalid, message: `"a/b" cannot be the name of an interface`},
+		{target: attach, body: `{"instanceName":"web-3","networkNamespace":"../etc"}`, exception: invalid, message: `"../etc" is neither the name`},
+		{target: attach, body: `{"instanceName":"web-3","networkNamespace":"web3","sources":["10.0.0.1"]}`, exception: invalid, message: "Sources tell the callers of an interface apart"},
+		{target: attach, body: `{"instanceName":"web-3","interface":"tap9","sources":["10.0.0.1/24"]}`, exception: invalid, message: "The source 10.0.0.1/24 is not an address or prefix"},
+		{target: attach, body: `{"instanceName":"web-3","interface":"tap9","sources":["here"]}`, exception: invalid, message: `The source "here" is not an address or prefix`},
+		{target: attach, body: `{"instanceName":"absent","interface":"tap9"}`, exception: notFound, code: "DoesNotExist"},
+		{target: detach, body: `{"instanceName":"absent"}`, exception: notFound, code: "DoesNotExist"},
+		// An instance that is deleted takes its attachment along; another of its name is not attached.
+		{target: "DeleteInstance", body: `{"instanceName":"web-1"}`, want: `{"operations":[{}]}`},
+		{target: attach, body: `{"instanceName":"web-3","interface":"tap0"}`, want: `{"operation":{}}`},
+		{target: list, body: `{}`, want: `{"attachments":[{"instanceName":"web-2","sources":["10.0.0.7/32","2001:db8::/64"]},{"instanceName":"web-3","interface":"tap0"}]}`},
+	})
+}
+
+func TestAttachmentsNeedAHost(t *testing.T) {
+	s := newServer(t)
+	s.steps([]step{{target: "OpenIMDS_20261122.AttachInstance", body: `{"instanceName":"demo","interface":"tap0"}`,
+		exception: failure, message: "This server cannot attach instances"}})
+}
