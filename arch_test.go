@@ -36,6 +36,8 @@ var laws = map[string]law{
 		"where credentials come from is hidden from who serves them, and the other way round"},
 	"./usage": {[]string{".", "github.com/prometheus/client_golang"},
 		"counting is told what happened; it cannot ask for more and hold a request up"},
+	"./alarms": {[]string{"."},
+		"the rules of alarms are Service's; who has them evaluated, and tells of it, only calls them"},
 	"./imds": {[]string{".", "./metadata", "./session", "./usage", "golang.org/x/sys", "golang.org/x/time"},
 		"the guest side never waits for a store and knows nothing of the operator's side"},
 	"./accesskeys": {[]string{"github.com/rogpeppe/go-internal"},

@@ -102,6 +102,15 @@ func DecodeInstance(r Record) (*Instance, error) {
 // EncodeInstance makes the record that [DecodeInstance] reads.
 func EncodeInstance(in *Instance) ([]byte, error) { return encode(in) }
 
+// DecodeAlarm reads an alarm's record, for those who watch the alarms.
+func DecodeAlarm(r Record) (*Alarm, error) {
+	alarm, err := decode[*Alarm](r)
+	if err == nil && alarm == nil {
+		err = fmt.Errorf("record %s is damaged: it is empty", r.Key)
+	}
+	return alarm, err
+}
+
 // find reads one resource, and its record as the state to compare with.
 func find[T any](ctx context.Context, s Store, t ResourceType, name string) (T, Record, error) {
 	var none T

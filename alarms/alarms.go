@@ -9,7 +9,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"strings"
 	"sync"
 	"time"
 
@@ -34,11 +33,12 @@ type Config struct {
 type Alarms struct {
 	cfg     Config
 	webhook *webhook // nil: none
-	// known are the states that were seen last; only follow uses them, one at a time.
+	// known are the states that were seen last, by key; only follow uses them.
 	known map[string]seen
-	// ready is closed when the states before the first evaluation are known.
-	ready     chan struct{}
-	readyOnce sync.Once
+	// ready is closed when the states before the first evaluation are known; started says the same
+	// to follow.
+	ready   chan struct{}
+	started bool
 }
 
 // seen is an alarm's state; the UUID tells it from a later alarm of its name.
@@ -120,17 +120,18 @@ func (a *Alarms) follow(ctx context.Context) error {
 	}
 	there := map[string]bool{}
 	for _, r := range page.Records {
-		there[nameOf(r.Key)] = true
-		if err := a.see(ctx, nameOf(r.Key)); err != nil {
-			return err
+		there[r.Key] = true
+		a.see(openimds.Event(r))
+	}
+	for key := range a.known {
+		if !there[key] {
+			delete(a.known, key)
 		}
 	}
-	for name := range a.known {
-		if !there[name] {
-			delete(a.known, name)
-		}
+	if !a.started {
+		a.started = true
+		close(a.ready)
 	}
-	a.readyOnce.Do(func() { close(a.ready) })
 	watch := a.cfg.Store.Watch(openimds.AlarmPrefix, page.Revision)
 	for {
 		events, err := watch.Next(ctx)
@@ -138,37 +139,33 @@ func (a *Alarms) follow(ctx context.Context) error {
 			return err
 		}
 		for _, e := range events {
-			if err := a.see(ctx, nameOf(e.Key)); err != nil {
-				return err
-			}
+			a.see(e)
 		}
 	}
 }
 
-func nameOf(key string) string { return strings.TrimPrefix(key, openimds.AlarmPrefix) }
-
-// see looks at an alarm and tells if its state is another than before. One that was not known, or
-// is gone, has not changed. A record that cannot be read is none of this package's worries.
-func (a *Alarms) see(ctx context.Context, name string) error {
-	alarm, err := a.cfg.Service.Alarm(ctx, name)
-	switch openimds.KindOf(err) {
-	case openimds.NotFound:
-		delete(a.known, name)
-		return nil
-	case openimds.Unavailable:
-		return err
+// see looks at an alarm and tells if its state is another than before. What is found at the start
+// has not changed; a later alarm began with insufficient data.
+func (a *Alarms) see(e openimds.Event) {
+	if e.Value == nil {
+		delete(a.known, e.Key)
+		return
 	}
+	alarm, err := openimds.DecodeAlarm(openimds.Record(e))
 	if err != nil {
-		a.cfg.Log.Error("an alarm cannot be read", "alarm", name, "error", err)
-		return nil
+		a.cfg.Log.Error("an alarm cannot be read", "error", err)
+		return
 	}
-	before, ok := a.known[name]
-	now := seen{uuid: alarm.UUID, state: alarm.State}
-	a.known[name] = now
-	if ok && before.uuid == now.uuid && before.state != now.state {
-		a.tell(alarm, before.state)
+	before := openimds.AlarmInsufficient
+	if was, ok := a.known[e.Key]; ok && was.uuid == alarm.UUID {
+		before = was.state
+	} else if !a.started {
+		before = alarm.State
 	}
-	return nil
+	a.known[e.Key] = seen{uuid: alarm.UUID, state: alarm.State}
+	if before != alarm.State {
+		a.tell(alarm, before)
+	}
 }
 
 func (a *Alarms) tell(alarm *openimds.Alarm, before openimds.AlarmState) {

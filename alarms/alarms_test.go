@@ -197,6 +197,9 @@ func TestAChangeIsTold(t *testing.T) {
 	if len(got) > 0 {
 		t.Errorf("told besides: %s", <-got)
 	}
+	if n := strings.Count(w.log.String(), "an alarm changed"); n != 5 {
+		t.Errorf("%d changes are logged:\n%s", n, w.log)
+	}
 }
 
 // What was so before the start is no change.
