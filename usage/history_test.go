@@ -190,6 +190,29 @@ func TestPruneManyPages(t *testing.T) {
 	}
 }
 
+// A process that does not live for an hour prunes all the same.
+func TestRunPrunesAtOnce(t *testing.T) {
+	c := newClock()
+	store := storetest.NewMemory()
+	r := newRecorder(store, c)
+	countSeries(r, c, 1)
+	flush(t, r)
+	c.forward(70 * 24 * time.Hour)
+	page, err := store.List(context.Background(), openimds.Range{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithTimeout(context.Background(), 20*time.Second)
+	defer stop()
+	ended := make(chan struct{})
+	go func() { newRecorder(store, c).Run(ctx); close(ended) }()
+	if _, err := store.Watch("usage/3600/", page.Revision).Next(ctx); err != nil {
+		t.Errorf("no hours are made: %v", err)
+	}
+	stop()
+	<-ended
+}
+
 var errAway = errors.New("the store is away")
 
 // shaky is a store whose commits fail at times, some after they were carried out.

@@ -142,21 +142,34 @@ func (r *Recorder) guest(instanceID string) *Guest {
 
 // Run carries counts to the store, and prunes it, until the context ends. Call [Recorder.Close] after it.
 func (r *Recorder) Run(ctx context.Context) {
-	flush := time.NewTicker(flushEvery)
-	defer flush.Stop()
-	prune := time.NewTicker(pruneEvery)
-	defer prune.Stop()
+	var pruning sync.WaitGroup
+	defer pruning.Wait()
+	pruning.Go(func() { r.keepPruned(ctx) }) // beside the flushes, which it must not delay
+	tick := time.NewTicker(flushEvery)
+	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-flush.C:
+		case <-tick.C:
 			r.flushAndTell(ctx)
 			r.release()
-		case <-prune.C:
-			if err := r.Prune(ctx); err != nil && ctx.Err() == nil {
-				r.cfg.Log.Warn("old metrics could not be pruned; trying again in an hour", "error", err)
-			}
+		}
+	}
+}
+
+// keepPruned prunes at once, for a process may not live for an hour, and every hour from then on.
+func (r *Recorder) keepPruned(ctx context.Context) {
+	tick := time.NewTicker(pruneEvery)
+	defer tick.Stop()
+	for {
+		if err := r.Prune(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, openimds.ErrStoreClosed) {
+			r.cfg.Log.Warn("old metrics could not be pruned; trying again in an hour", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
 		}
 	}
 }
