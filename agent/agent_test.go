@@ -35,6 +35,10 @@ func TestChangesArriveInOrder(t *testing.T) {
 	var web seat
 	h.seat("web", &web)
 	h.run()
+	eventually(t, "the watch", func() bool {
+		contact, _ := h.agent.Health()
+		return !contact.IsZero()
+	})
 	want := []int{1}
 	for n := range 200 {
 		want = append(want, 2+n%60)

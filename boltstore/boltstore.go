@@ -31,8 +31,8 @@ type Store struct {
 	db      *bbolt.DB
 	log     *openimds.Changelog
 	commits chan *commit
-	stop    chan struct{}  // closed: the writer ends
-	writer  sync.WaitGroup // the writer goroutine
+	stop    chan struct{} // closed: the writer is to end
+	ended   chan struct{} // closed: it has
 	closing sync.Once
 }
 
@@ -144,7 +144,7 @@ func (s *Store) Close() (err error) {
 	err = errors.New("the store was closed before")
 	s.closing.Do(func() {
 		close(s.stop)
-		s.writer.Wait()
+		<-s.ended
 		s.log.Close()
 		err = s.db.Close()
 	})

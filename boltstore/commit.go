@@ -48,13 +48,22 @@ func (s *Store) Commit(ctx context.Context, changes ...openimds.Change) (int64, 
 	select {
 	case <-c.done:
 		return c.revision, c.err
+	case <-s.ended:
 	case <-ctx.Done():
 		return 0, ctx.Err()
+	}
+	// The writer has ended: it has taken this commit up, or it never will.
+	select {
+	case <-c.done:
+		return c.revision, c.err
+	default:
+		return 0, openimds.ErrStoreClosed
 	}
 }
 
 // write is the only goroutine that changes the file.
 func (s *Store) write() {
+	defer close(s.ended)
 	var broken error
 	for {
 		var group []*commit

@@ -51,8 +51,9 @@ func Open(path string) (*Store, error) {
 		log:     openimds.NewChangelog(revision, history),
 		commits: make(chan *commit, groupSize),
 		stop:    make(chan struct{}),
+		ended:   make(chan struct{}),
 	}
-	s.writer.Go(s.write)
+	go s.write()
 	return s, nil
 }
 
