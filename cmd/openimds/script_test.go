@@ -43,6 +43,7 @@ const patience = 30 * time.Second
 func TestStories(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                filepath.Join("testdata", "script"),
+		WorkdirRoot:        t.TempDir(),
 		RequireUniqueNames: true,
 		Deadline:           time.Now().Add(4 * patience), // for a program that should fail but runs
 		Setup: func(env *testscript.Env) error {
