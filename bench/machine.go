@@ -10,7 +10,11 @@ import (
 
 // describeMachine returns what the figures depend on, one fact a line.
 func describeMachine() []string {
-	facts := []string{fmt.Sprintf("%s, %d cores, %.0f GiB of memory", firstLine("/proc/cpuinfo", "model name"), runtime.NumCPU(), float64(totalMemory())/(1<<30))}
+	facts := []string{}
+	if commit, err := exec.Command("git", "describe", "--tags", "--always", "--dirty").Output(); err == nil {
+		facts = append(facts, "openimds "+strings.TrimSpace(string(commit)))
+	}
+	facts = append(facts, fmt.Sprintf("%s, %d cores, %.0f GiB of memory", firstLine("/proc/cpuinfo", "model name"), runtime.NumCPU(), float64(totalMemory())/(1<<30)))
 	if kernel, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
 		facts = append(facts, "Linux "+strings.TrimSpace(string(kernel)))
 	}
