@@ -208,6 +208,16 @@ func TestShutdown(t *testing.T) {
 		if n := w.guest.active.Load(); n != 0 {
 			t.Errorf("%d connections are left", n)
 		}
+		// One that was accepted just before the listener closed, and that Shutdown could not find yet.
+		near, far := net.Pipe()
+		_ = far.SetDeadline(time.Now().Add(patienceOfTests))
+		w.server.serving.Add(1)
+		w.guest.enter()
+		go w.server.converse(near, w.guest, 0, newWorkspace())
+		if got := readAll(t, far); got != "" {
+			t.Errorf("%q", got)
+		}
+		w.idle(t)
 		if _, err := net.Dial("tcp", w.addr); err == nil {
 			t.Error("the listener is still open")
 		}
