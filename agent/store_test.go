@@ -166,13 +166,13 @@ func TestStoreAway(t *testing.T) {
 	eventually(t, "all is applied", func() bool { return web.now().Options.State == openimds.OptionsApplied })
 
 	for round := range 2 {
-		sets := web.sets() + db.sets() + deleted.sets()
 		told := strings.Count(h.log.String(), "serving the last known options")
 		set(errors.New("connection refused"))
 		eventually(t, "the outage is told, and told again", func() bool {
 			return strings.Count(h.log.String(), "serving the last known options") >= told+2
 		})
 		// Another host changes the store, which this one cannot see.
+		sets := web.sets() + db.sets() + deleted.sets()
 		op := h.hops("db", 10+round)
 		if round == 0 {
 			if _, err := h.service.DeleteInstance(t.Context(), "gone"); err != nil {
@@ -300,6 +300,9 @@ func TestAppliedMeansObeyed(t *testing.T) {
 	for id := range ids {
 		eventually(t, "every operation ends", func() bool { return h.status(id) == openimds.OperationSucceeded })
 	}
+	// An operation is seen to end before the look at the commit that ended it is over.
+	mu.Lock()
+	defer mu.Unlock()
 	if in := h.instance("web"); in.Options.State != openimds.OptionsApplied || !web.obeys(in) || applied == 0 {
 		t.Errorf("at the end the record has %+v, the seat %+v, after %d times applied", in.Options, web.now().Options, applied)
 	}
