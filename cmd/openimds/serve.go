@@ -20,6 +20,7 @@ import (
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/accesskeys"
 	"github.com/openimds/openimds/agent"
+	"github.com/openimds/openimds/alarms"
 	"github.com/openimds/openimds/boltstore"
 	"github.com/openimds/openimds/credentials"
 	"github.com/openimds/openimds/identity"
@@ -77,6 +78,7 @@ type server struct {
 	signer   *identity.Signer
 	sources  *credentials.Sources
 	usage    *usage.Recorder
+	alarms   *alarms.Alarms
 	auditLog *os.File
 	audit    func(openimds.AuditEntry)
 	service  *openimds.Service
@@ -118,6 +120,10 @@ func (s *server) open(ctx context.Context) error {
 	cfg := s.cfg.service()
 	cfg.Audit, cfg.History, cfg.Callers = s.audit, s.usage, s.usage
 	s.service = openimds.NewService(s.store, cfg)
+	s.alarms, err = alarms.New(alarms.Config{Service: s.service, Store: s.store, Webhook: s.cfg.alarmWebhook, Log: s.log})
+	if err != nil {
+		return usagef("--alarm-webhook: %w", err)
+	}
 	if s.instance, err = s.service.EnsureInstance(ctx, s.cfg.defaultInstance); err != nil {
 		if openimds.KindOf(err) == openimds.NotFound {
 			return fmt.Errorf("--default-instance: %w", err)
@@ -206,6 +212,7 @@ func (s *server) serve(ctx context.Context) error {
 	running.Go(func() { s.agent.Run(agentCtx) })
 	running.Go(func() { s.useIdentityKeys(agentCtx) })
 	running.Go(func() { s.usage.Run(agentCtx) })
+	running.Go(func() { s.alarms.Run(agentCtx) })
 	if err := s.writeReadyFile(); err != nil {
 		cancel(err)
 	}
