@@ -11,6 +11,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"regexp"
@@ -35,8 +36,8 @@ type Key struct {
 // String names the key by its id and profile.
 func (k Key) String() string { return k.ID + " (" + k.Profile + ")" }
 
-// GoString is String, so that no verb of fmt prints the secret.
-func (k Key) GoString() string { return k.String() }
+// Format is String whatever the verb: %d would print the secret past String and GoString.
+func (k Key) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.String()) }
 
 // File is a credentials file. It is safe for use by many goroutines, and beside other processes.
 type File struct {
