@@ -14,6 +14,7 @@ import (
 
 	"github.com/openimds/openimds"
 	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 // history is how many events a watcher may fall behind before it has to list again.
@@ -84,7 +85,7 @@ func (s *Store) view(ctx context.Context, read func(*bbolt.Tx) error) (err error
 		revision = revisionOf(tx)
 		return read(tx)
 	})
-	if errors.Is(err, bbolt.ErrDatabaseNotOpen) {
+	if errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
 		return openimds.ErrStoreClosed
 	}
 	if err != nil {

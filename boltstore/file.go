@@ -12,6 +12,7 @@ import (
 
 	"github.com/openimds/openimds"
 	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 // fileVersion is the layout of the file that this program writes.
@@ -94,7 +95,7 @@ func checkSize(path string) error {
 // explain says what to do about a file that bbolt does not open.
 func explain(path string, err error) error {
 	switch {
-	case errors.Is(err, bbolt.ErrTimeout):
+	case errors.Is(err, bolterrors.ErrTimeout):
 		return fmt.Errorf("the store %s is in use by another process; stop that one or choose another --data-dir", path)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("cannot open the store %s: this user may not; check its owner and mode", path)
