@@ -416,4 +416,36 @@ func becomes(t testing.TB, h *hostnet.Host, id string, want hostnet.State) hostn
 	return last
 }
 
+// answerAs serves port 80 of both metadata addresses inside a namespace, as a cloud would.
+func answerAs(t *testing.T, ns *namespace, id string) (stop func()) {
+	t.Helper()
+	var open []net.Listener
+	ns.do(func() {
+		for _, addr := range []string{metadata4, metadata6} {
+			l, err := net.Listen("tcp", net.JoinHostPort(addr, "80"))
+			must(t, err)
+			open = append(open, l)
+		}
+	})
+	var serving sync.WaitGroup
+	for _, l := range open {
+		serving.Go(func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				_, _ = fmt.Fprintf(c, "%s %s\n", id, c.RemoteAddr())
+				_ = c.Close()
+			}
+		})
+	}
+	return func() {
+		for _, l := range open {
+			_ = l.Close()
+		}
+		serving.Wait()
+	}
+}
+
 func holdHost() {}

@@ -44,6 +44,10 @@ type seat struct {
 	ns     *namespace  // that was looked up and not yet attached
 	// problem is what could not be had of the attachment, or why there is none.
 	problem string
+	// spot is where it belongs; attaching there failed, and is not to be tried before retry.
+	spot    place
+	failure error
+	retry   time.Time
 }
 
 // New takes the host's network over. It changes nothing yet.
@@ -128,7 +132,6 @@ func (h *Host) Set(endpoints []Endpoint) error {
 		}
 	}
 	seats := make(map[string]*seat, len(endpoints))
-	var orphans []*attachment
 	h.order = h.order[:0]
 	for _, e := range endpoints {
 		e.Sources = slices.Clone(e.Sources)
@@ -139,7 +142,8 @@ func (h *Host) Set(endpoints []Endpoint) error {
 		h.order = append(h.order, e.ID)
 		s := &seat{Endpoint: e, fault: e.Validate()}
 		if old := h.seats[e.ID]; old != nil && old.samePlace(e) {
-			s.status, s.at, s.was, old.at = old.status, old.at, old.was, nil
+			s.status, s.was = old.status, old.was
+			s.at, s.ns, old.at, old.ns = old.at, old.ns, nil, nil
 			s.status.Endpoint = e
 			if e.PID != 0 {
 				s.fault = old.fault
@@ -147,13 +151,23 @@ func (h *Host) Set(endpoints []Endpoint) error {
 		}
 		seats[e.ID] = s
 	}
-	for _, old := range h.seats {
-		if old.at != nil {
-			orphans = append(orphans, old.at)
-		}
-	}
+	orphans := h.unseat()
 	h.seats = seats
 	return h.reconcile(orphans)
+}
+
+// unseat takes the attachments of all seats.
+func (h *Host) unseat() (orphans []*attachment) {
+	for _, s := range h.seats {
+		if s.at != nil {
+			orphans = append(orphans, s.at)
+		}
+		if s.ns != nil {
+			s.ns.close()
+		}
+	}
+	h.seats = nil
+	return orphans
 }
 
 // samePlace says whether an attachment of the one is one of the other.
@@ -210,14 +224,9 @@ func (h *Host) Close() error {
 	if h.closed {
 		return nil
 	}
-	var all []*attachment
-	for _, s := range h.seats {
-		if s.at != nil {
-			all = append(all, s.at)
-		}
-	}
-	h.seats, h.order = map[string]*seat{}, nil
-	err := h.reconcile(all)
+	orphans := h.unseat()
+	h.order = nil
+	err := h.reconcile(orphans)
 	h.closed = true
 	if h.neighbours != nil {
 		h.neighbours.close()

@@ -168,17 +168,6 @@ func (e Endpoint) place() string {
 	}
 }
 
-// conflict says whether a connection could belong to both endpoints.
-func (e Endpoint) conflict(o Endpoint) bool {
-	if e.Interface != o.Interface || e.Netns != o.Netns || e.PID != o.PID {
-		return false
-	}
-	if len(e.Sources) == 0 || len(o.Sources) == 0 {
-		return true
-	}
-	return slices.ContainsFunc(e.Sources, func(p netip.Prefix) bool { return slices.ContainsFunc(o.Sources, p.Overlaps) })
-}
-
 // State is how far an endpoint is.
 type State string
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"time"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -86,7 +87,7 @@ func (o occupied) address(h *netlink.Handle, lo netlink.Link, f *family) error {
 	addr := loopbackAddress(f)
 	if f == v6 {
 		// Deprecated, so that it is nobody's source address for other destinations.
-		addr.Flags, addr.ValidLft = unix.IFA_F_NODAD, math.MaxUint32
+		addr.Flags, addr.ValidLft = unix.IFA_F_NODAD|unix.IFA_F_NOPREFIXROUTE, math.MaxUint32
 	}
 	err := h.AddrAdd(lo, addr)
 	switch {
@@ -97,7 +98,19 @@ func (o occupied) address(h *netlink.Handle, lo netlink.Link, f *family) error {
 	case err != nil:
 		return fmt.Errorf("address %v on lo: %w", f.addr, err)
 	}
-	return nil
+	return settled(h, f)
+}
+
+// settled waits until the kernel delivers to a new address: for IPv6 it does so in its own time.
+func settled(h *netlink.Handle, f *family) error {
+	for range 1000 {
+		routes, err := h.RouteGet(f.addr.AsSlice())
+		if err == nil && len(routes) == 1 && routes[0].Type == unix.RTN_LOCAL {
+			return nil
+		}
+		time.Sleep(100 * time.Microsecond)
+	}
+	return fmt.Errorf("address %v on lo: the kernel does not use it", f.addr)
 }
 
 // vacate removes what occupy put there, by this process or an earlier one.

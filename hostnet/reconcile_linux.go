@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/google/nftables"
 )
@@ -26,6 +28,9 @@ func (h *Host) reconcile(orphans []*attachment) error {
 		if s.at != nil && s.at.where != where {
 			orphans = append(orphans, s.at)
 			s.at = nil
+		}
+		if s.spot != where {
+			s.spot, s.failure = where, nil
 		}
 		err := h.seatAt(s, where)
 		if err != nil {
@@ -89,18 +94,51 @@ func (h *Host) resolve(orphans []*attachment) (map[*seat]place, []*attachment) {
 			homes[home] = append(homes[home], s)
 		}
 	}
-	for _, rivals := range homes {
-		for i, s := range rivals {
-			for j, other := range rivals {
-				// Refuse both: to prefer one would be to give its data to the other's guest.
-				if i != j && (s.Interface == "" || s.conflict(other.Endpoint)) {
-					leave(s, Failed, fmt.Sprintf("endpoint %q claims the same callers: detach one", other.ID))
-					break
-				}
-			}
+	for _, sharers := range homes {
+		// Refuse all: to prefer one would be to give its data to another's guest.
+		for s, other := range rivals(sharers) {
+			leave(s, Failed, fmt.Sprintf("endpoint %q claims the same callers: detach one", other.ID))
 		}
 	}
 	return spots, orphans
+}
+
+// rivals are those among the seats of one place that claim callers which another one claims too.
+func rivals(seats []*seat) map[*seat]*seat {
+	if len(seats) < 2 {
+		return nil
+	}
+	out := map[*seat]*seat{}
+	type claim struct {
+		netip.Prefix
+		*seat
+	}
+	var claims []claim
+	for i, s := range seats {
+		if len(s.Sources) == 0 { // it claims all
+			for j, other := range seats {
+				if i != j {
+					out[s], out[other] = other, s
+				}
+			}
+		}
+		for _, p := range s.Sources {
+			claims = append(claims, claim{p.Masked(), s})
+		}
+	}
+	// In this order a prefix comes after those that contain it, with nothing foreign between.
+	slices.SortFunc(claims, func(a, b claim) int { return a.Prefix.Compare(b.Prefix) })
+	for i := 1; i < len(claims); i++ {
+		outer := claims[i-1]
+		if !outer.Overlaps(claims[i].Prefix) {
+			continue
+		}
+		if outer.seat != claims[i].seat {
+			out[outer.seat], out[claims[i].seat] = claims[i].seat, outer.seat
+		}
+		claims[i] = outer
+	}
+	return out
 }
 
 // errGone is of what was there and is not to be waited for.
@@ -126,6 +164,13 @@ func (h *Host) locate(s *seat) (place, error) {
 	}
 	if once {
 		return place{}, errGone
+	}
+	if s.ns != nil && s.ns.there() {
+		return place{ns: s.ns.id}, nil
+	}
+	if s.ns != nil {
+		s.ns.close()
+		s.ns = nil
 	}
 	ns, err := openNamespace(s.Endpoint)
 	if err == nil && ns.id == h.visitor.id {
@@ -155,15 +200,28 @@ func (h *Host) locateInterface(s *seat) (place, error) {
 	return place{ifindex: l.index, bridge: bridge}, err
 }
 
+// retry is how long what failed is left alone. A Set does not wait.
+const retry = 5 * time.Second
+
 // seatAt attaches a seat, or brings its attachment up to date.
-func (h *Host) seatAt(s *seat, where place) error {
+func (h *Host) seatAt(s *seat, where place) (err error) {
+	if s.at != nil {
+		s.at.endpoint = s.Endpoint
+	}
+	if s.failure != nil && time.Now().Before(s.retry) {
+		return s.failure
+	}
+	defer func() {
+		s.failure, s.retry = err, time.Now().Add(retry)
+	}()
 	if s.at == nil {
-		a, err := h.open(s, where)
-		s.at = a
-		s.was = s.was || a != nil
+		s.at, err = h.open(s, where)
+		s.was = s.was || s.at != nil
+		if s.at == nil && s.PID != 0 {
+			s.fault = err // the next process with this PID is another one
+		}
 		return err
 	}
-	s.at.endpoint = s.Endpoint
 	_, has6 := s.at.serving[v6]
 	if has6 == s.IPv6 {
 		return nil
