@@ -20,14 +20,14 @@ type hooked struct {
 	read   func(key string)                  // after a Get or List, before its answer is given out
 	commit func([]openimds.Change) error     // before a Commit; its error is Commit's
 	after  func([]openimds.Change, error)    // after a Commit
-	away   func() (err error, c <-chan bool) // an error for each call, and what interrupts a Next
+	away   func() (c <-chan bool, err error) // an error for each call, and what interrupts a Next
 }
 
 func (h *hooked) fault() error {
 	if h.away == nil {
 		return nil
 	}
-	err, _ := h.away()
+	_, err := h.away()
 	return err
 }
 
@@ -79,7 +79,7 @@ func (w *hookedWatcher) Next(ctx context.Context) ([]openimds.Event, error) {
 	if w.h.away == nil {
 		return w.Watcher.Next(ctx)
 	}
-	err, interrupt := w.h.away()
+	interrupt, err := w.h.away()
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +93,7 @@ func (w *hookedWatcher) Next(ctx context.Context) ([]openimds.Event, error) {
 		}
 	}()
 	events, err := w.Watcher.Next(ctx)
-	if gone, _ := w.h.away(); gone != nil {
+	if _, gone := w.h.away(); gone != nil {
 		return nil, gone
 	}
 	return events, err
@@ -138,10 +138,10 @@ func TestStoreAway(t *testing.T) {
 	var gone error
 	interrupt := make(chan bool)
 	h := newHost(t, func(s openimds.Store) openimds.Store {
-		return &hooked{Store: s, away: func() (error, <-chan bool) {
+		return &hooked{Store: s, away: func() (<-chan bool, error) {
 			mu.Lock()
 			defer mu.Unlock()
-			return gone, interrupt
+			return interrupt, gone
 		}}
 	})
 	set := func(err error) {

@@ -110,7 +110,7 @@ func TestRefreshedAhead(t *testing.T) {
 				for range 24 * 60 {
 					time.Sleep(time.Minute)
 					c := s.Credentials(in, openimds.RoleForV2, time.Now())
-					left := c.Expiration.Sub(time.Now())
+					left := time.Until(c.Expiration)
 					if c.Code != openimds.CredentialsSuccess || left < min(5*time.Minute, 4*time.Minute+life/20) && life >= time.Hour || left <= 0 {
 						t.Fatalf("%s with %v left", c.Code, left)
 					}

@@ -311,7 +311,8 @@ func (s *Server) acceptWaiting(l net.Listener, g *Guest) error {
 // descriptors or memory, or a peer was gone before it was accepted.
 func passing(err error) bool {
 	ne, ok := errors.AsType[net.Error](err)
-	return ok && ne.Temporary() //nolint:staticcheck // there is no other word for it
+	//lint:ignore SA1019 there is no other word for it
+	return ok && ne.Temporary()
 }
 
 // pauseAccepting waits a little longer at each failure in a row, up to a tenth of a second.

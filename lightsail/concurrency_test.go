@@ -3,7 +3,6 @@ package lightsail_test
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
@@ -230,7 +229,7 @@ func watchApplied(ctx context.Context, t *testing.T, store openimds.Store, guest
 				continue
 			}
 			if obeyed, ok := guest.obeyed(pending); !ok || obeyed != optionsIn(in) {
-				t.Error(fmt.Sprintf("%+v is called applied; the guest side obeys %+v (%v)", optionsIn(in), obeyed, ok))
+				t.Errorf("%+v is called applied; the guest side obeys %+v (%v)", optionsIn(in), obeyed, ok)
 			}
 		}
 	}

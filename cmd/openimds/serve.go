@@ -155,9 +155,7 @@ func (s *server) listen(ctx context.Context) error {
 		if err != nil {
 			return cannotListen("--imds-listen", addr, err)
 		}
-		for _, l := range open {
-			s.imdsL = append(s.imdsL, l)
-		}
+		s.imdsL = append(s.imdsL, open...)
 	}
 	l, err := net.Listen("tcp", s.cfg.apiListen)
 	if err != nil {

@@ -38,7 +38,7 @@ timeline:
 	if time.Duration(first.At) != 30*time.Second || first.Spot == nil || first.Rebalance == nil || first.Instances[0] != "demo" {
 		t.Errorf("the first step is %+v", first)
 	}
-	left := time.UnixMilli(int64(first.request().Spot.Time * 1000)).Sub(time.Now())
+	left := time.Until(time.UnixMilli(int64(first.request().Spot.Time * 1000)))
 	if left < 80*time.Second || left > 90*time.Second {
 		t.Errorf("the interruption is %v ahead, want 90s", left)
 	}
