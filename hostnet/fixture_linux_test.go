@@ -314,6 +314,21 @@ func address(t testing.TB, dev, prefix string) {
 	must(t, netlink.AddrAdd(link(t, dev), addr))
 }
 
+// linkLocal waits until an interface that just came up has its link-local address.
+func linkLocal(t testing.TB, dev string) {
+	t.Helper()
+	for end := time.Now().Add(forever); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		addrs, err := netlink.AddrList(link(t, dev), unix.AF_INET6)
+		must(t, err)
+		for _, a := range addrs {
+			if a.IP.IsLinkLocalUnicast() && a.Flags&unix.IFA_F_TENTATIVE == 0 {
+				return
+			}
+		}
+	}
+	t.Fatalf("%s has no link-local address", dev)
+}
+
 // to routes a destination out of an interface, by a router or with none.
 func to(t testing.TB, destination, router, dev string) {
 	t.Helper()
@@ -338,6 +353,7 @@ func machine(t testing.TB, name, hostEnd, prefix string) *namespace {
 	ns.cable(hostEnd, "eth0")
 	ns.do(func() {
 		address(t, "eth0", prefix)
+		linkLocal(t, "eth0")
 		to(t, metadata4+"/32", "", "eth0")
 		to(t, metadata6+"/128", "", "eth0")
 	})
