@@ -463,5 +463,3 @@ func answerAs(t *testing.T, ns *namespace, id string) (stop func()) {
 		serving.Wait()
 	}
 }
-
-func holdHost() {}
