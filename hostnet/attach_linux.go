@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync"
 
 	"github.com/google/nftables"
 )
@@ -70,8 +71,7 @@ func (h *Host) open(s *seat, where place) (*attachment, error) {
 	}
 	err = h.serve(a)
 	if a.serving[v4] == nil {
-		h.shut(a, true)
-		return nil, cmp.Or(err, errors.New("no listener"))
+		return nil, errors.Join(cmp.Or(err, errors.New("no listener")), h.shut([]*attachment{a}, nil))
 	}
 	return a, err
 }
@@ -156,24 +156,33 @@ func (h *Host) serveInside(a *attachment) error {
 	return errors.Join(errs...)
 }
 
-// shut ends an attachment. vacant says that nobody has taken its namespace over.
-func (h *Host) shut(a *attachment, vacant bool) error {
-	for f, s := range a.serving {
-		s.end()
-		delete(a.serving, f)
-	}
-	delete(h.marks, a.mark)
-	if a.ns == nil {
-		return nil
-	}
-	var err error
-	if vacant {
-		if err = h.visitor.in(a.ns.file, vacate); err != nil {
-			err = fmt.Errorf("%s: %w", a.endpoint.place(), err)
+// shut ends attachments. It leaves namespaces alone that others have taken over. Emptying one waits
+// for the kernel, so that is done for several at once.
+func (h *Host) shut(attachments []*attachment, taken map[inode]bool) error {
+	var vacating sync.WaitGroup
+	errs := make([]error, len(attachments))
+	for i, a := range attachments {
+		for f, s := range a.serving {
+			s.end()
+			delete(a.serving, f)
 		}
+		delete(h.marks, a.mark)
+		if a.ns == nil {
+			continue
+		}
+		if taken[a.where.ns] {
+			a.ns.close()
+			continue
+		}
+		vacating.Go(func() {
+			defer a.ns.close()
+			if err := h.visitor.in(a.ns.file, vacate); err != nil {
+				errs[i] = fmt.Errorf("%s: %w", a.endpoint.place(), err)
+			}
+		})
 	}
-	a.ns.close()
-	return err
+	vacating.Wait()
+	return errors.Join(errs...)
 }
 
 // want is the elements that lead packets to the attachment's listeners.

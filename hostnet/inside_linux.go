@@ -64,7 +64,7 @@ func occupy(mark uint32, ports map[*family]uint16) (occupied, map[*family]error)
 		}
 		o.owned[f] = ours[f] || !there
 	}
-	if err := o.build(mark); err != nil {
+	if err := o.build(mark, len(ours) > 0); err != nil {
 		return all(err)
 	}
 	for _, f := range families {
@@ -199,14 +199,18 @@ func ownership() (map[*family]bool, error) {
 	return ours, nil
 }
 
-// build makes the table of a namespace, replacing any earlier one in one step.
-func (o occupied) build(mark uint32) error {
+// build makes the table of a namespace, replacing an earlier one in one step.
+func (o occupied) build(mark uint32, earlier bool) error {
 	conn, err := dial()
 	if err != nil {
 		return err
 	}
 	t := &nftables.Table{Name: tableName, Family: nftables.TableFamilyINet}
-	replace(conn, t)
+	if earlier {
+		replace(conn, t)
+	} else {
+		conn.AddTable(t)
+	}
 	hops, err := hopsMap(conn, t)
 	if err != nil {
 		return err

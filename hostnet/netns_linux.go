@@ -11,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// visitor runs functions inside network namespaces, on a thread that runs nothing else. Were it to
-// fail to come home it would be thrown away: a goroutine that ends without unlocking its thread
-// takes the thread along.
+// visitor runs functions inside network namespaces, on threads that run nothing else. One that failed
+// to come home would be thrown away: a goroutine that ends without unlocking its thread takes the
+// thread along.
 type visitor struct {
 	home *os.File
 	id   inode // of home
@@ -26,13 +26,18 @@ type visit struct {
 	done chan error
 }
 
+// visitors is the number of threads: visits mostly wait for the kernel.
+const visitors = 8
+
 func newVisitor() (*visitor, error) {
 	home, err := openPath("/proc/thread-self/ns/net")
 	if err != nil {
 		return nil, fmt.Errorf("the host's own namespace: %w", err)
 	}
 	v := &visitor{home: home.file, id: home.id, work: make(chan visit)}
-	go v.run()
+	for range visitors {
+		go v.run()
+	}
 	return v, nil
 }
 

@@ -53,9 +53,7 @@ func (h *Host) reconcile(orphans []*attachment) error {
 			s.at.trim()
 		}
 	}
-	for _, a := range orphans {
-		errs = append(errs, h.shut(a, !taken[a.where.ns]))
-	}
+	errs = append(errs, h.shut(orphans, taken))
 	h.publish()
 	return errors.Join(errs...)
 }
