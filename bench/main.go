@@ -9,6 +9,7 @@ import (
 	"flag"
 	"fmt"
 	"log"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -60,6 +61,15 @@ func run(ctx context.Context, s settings) error {
 	if runtime.NumCPU() < 2 {
 		return errors.New("two cores are needed, one for the server and one for wrk")
 	}
+	// Two runs at once would measure each other. The name lives in the kernel and goes with the run.
+	alone, err := net.Listen("unix", "@openimds-bench")
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return errors.New("another run is under way on this machine: wait for its end")
+	}
+	if err != nil {
+		return err
+	}
+	defer alone.Close()
 	dir, err := os.MkdirTemp("", "openimds-bench-")
 	if err != nil {
 		return err
