@@ -23,6 +23,7 @@ import (
 	"github.com/openimds/openimds/alarms"
 	"github.com/openimds/openimds/boltstore"
 	"github.com/openimds/openimds/credentials"
+	"github.com/openimds/openimds/hostnet"
 	"github.com/openimds/openimds/identity"
 	"github.com/openimds/openimds/imds"
 	"github.com/openimds/openimds/usage"
@@ -71,24 +72,29 @@ the environment beats the file.`,
 
 // server is one running installation.
 type server struct {
-	cfg      serveConfig
-	log      *slog.Logger
-	store    openimds.Store
-	keys     *accesskeys.File
-	signer   *identity.Signer
-	sources  *credentials.Sources
-	usage    *usage.Recorder
-	alarms   *alarms.Alarms
-	auditLog *os.File
-	audit    func(openimds.AuditEntry)
-	service  *openimds.Service
-	instance *openimds.Instance
-	agent    *agent.Agent
-	guests   *imds.Server
-	guest    *imds.Guest
-	imdsL    []net.Listener
-	apiL     net.Listener
-	api      *http.Server
+	cfg     serveConfig
+	log     *slog.Logger
+	store   openimds.Store
+	keys    *accesskeys.File
+	signer  *identity.Signer
+	sources *credentials.Sources
+	usage   *usage.Recorder
+	alarms  *alarms.Alarms
+
+	// Of the host's network; nil where this process may not change it.
+	host        *hostnet.Host
+	attachments *agent.Attachments
+	attached    *attachedGuests
+	auditLog    *os.File
+	audit       func(openimds.AuditEntry)
+	service     *openimds.Service
+	instance    *openimds.Instance
+	agent       *agent.Agent
+	guests      *imds.Server
+	guest       *imds.Guest
+	imdsL       []net.Listener
+	apiL        net.Listener
+	api         *http.Server
 }
 
 // open brings up everything that can fail, so that a start that cannot succeed changes nothing.
@@ -119,6 +125,10 @@ func (s *server) open(ctx context.Context) error {
 	s.usage = usage.NewRecorder(usage.Config{Store: s.store, Log: s.log})
 	cfg := s.cfg.service()
 	cfg.Audit, cfg.History, cfg.Callers = s.audit, s.usage, s.usage
+	s.openHost()
+	if s.host != nil {
+		cfg.Attachments = attachmentStatus{s}
+	}
 	s.service = openimds.NewService(s.store, cfg)
 	s.alarms, err = alarms.New(alarms.Config{Service: s.service, Store: s.store, Webhook: s.cfg.alarmWebhook, Log: s.log})
 	if err != nil {
@@ -143,6 +153,9 @@ func (s *server) open(ctx context.Context) error {
 	})
 	s.agent = agent.New(agent.Config{Store: s.store, Marker: s.service, Log: s.log})
 	s.guest = s.guests.NewGuest()
+	s.attachments = agent.NewAttachments(agent.AttachConfig{
+		Store: s.store, Agent: s.agent, Host: s.host, NewSeat: s.attached.newSeat, Log: s.log,
+	})
 	if err := s.agent.Seat(ctx, s.instance.Name, &seat{guest: s.guest, credentials: s.sources, signer: s.signer}); err != nil {
 		return err
 	}
@@ -211,6 +224,7 @@ func (s *server) serve(ctx context.Context) error {
 	running.Go(func() { s.useIdentityKeys(agentCtx) })
 	running.Go(func() { s.usage.Run(agentCtx) })
 	running.Go(func() { s.alarms.Run(agentCtx) })
+	s.runHost(agentCtx, &running)
 	if err := s.writeReadyFile(); err != nil {
 		cancel(err)
 	}
@@ -296,6 +310,11 @@ func (s *server) close() {
 	}
 	if s.apiL != nil {
 		_ = s.apiL.Close()
+	}
+	if s.host != nil {
+		if err := s.host.Close(); err != nil {
+			s.log.Warn("the host's network could not be left as it was", "error", err)
+		}
 	}
 	if s.sources != nil {
 		s.sources.Close()

@@ -1,0 +1,217 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/hostnet"
+)
+
+// Host makes the host's network serve a set of endpoints; [hostnet.Host] is one.
+type Host interface {
+	Set(endpoints []hostnet.Endpoint) error
+	Status() []hostnet.EndpointStatus
+}
+
+// AttachConfig is what [Attachments] work with.
+type AttachConfig struct {
+	Store openimds.Store
+	Agent *Agent
+	Host  Host
+	// NewSeat makes the seat of an instance that is attached here; nil: it has one already.
+	NewSeat func(instance string) Seat
+	Log     *slog.Logger
+}
+
+// Attachments keep the host's network in step with the attachments in the store. It implements
+// [openimds.Attachments].
+type Attachments struct {
+	cfg AttachConfig
+
+	mu sync.Mutex
+	// wanted are the attachments by instance; seated those instances that were given a seat for one.
+	wanted map[string]*openimds.Attachment
+	seated map[string]bool
+}
+
+// NewAttachments makes attachments of none yet.
+func NewAttachments(cfg AttachConfig) *Attachments {
+	return &Attachments{cfg: cfg, wanted: map[string]*openimds.Attachment{}, seated: map[string]bool{}}
+}
+
+// EndpointID names the endpoint of an attachment. It holds the time of the attachment, so that the
+// next one of the same instance is another endpoint.
+func EndpointID(a *openimds.Attachment) string {
+	return a.Instance + "#" + strconv.FormatInt(a.CreatedAt.UnixNano(), 36)
+}
+
+// InstanceOf is the name in an endpoint's ID.
+func InstanceOf(endpointID string) string {
+	name, _, _ := strings.Cut(endpointID, "#")
+	return name
+}
+
+// Run follows the store until the context ends. What is attached stays attached while it is away.
+func (a *Attachments) Run(ctx context.Context) {
+	for backoff := 50 * time.Millisecond; ctx.Err() == nil; backoff = min(2*backoff, 5*time.Second) {
+		err := a.follow(ctx)
+		if ctx.Err() != nil || errors.Is(err, openimds.ErrStoreClosed) {
+			return
+		}
+		if errors.Is(err, openimds.ErrCompacted) {
+			backoff = 50 * time.Millisecond
+			continue
+		}
+		a.cfg.Log.Warn("the attachments cannot be followed; keeping the last known ones", "error", err, "retry", backoff)
+		select {
+		case <-ctx.Done():
+		case <-time.After(backoff):
+		}
+	}
+}
+
+func (a *Attachments) follow(ctx context.Context) error {
+	page, err := a.cfg.Store.List(ctx, openimds.Range{Prefix: openimds.AttachmentPrefix})
+	if err != nil {
+		return err
+	}
+	there := map[string]bool{}
+	for _, r := range page.Records {
+		there[strings.TrimPrefix(r.Key, openimds.AttachmentPrefix)] = true
+		a.see(openimds.Event(r))
+	}
+	a.mu.Lock()
+	for name := range a.wanted {
+		if !there[name] {
+			delete(a.wanted, name)
+		}
+	}
+	a.mu.Unlock()
+	if err := a.settle(ctx); err != nil {
+		return err
+	}
+	watch := a.cfg.Store.Watch(openimds.AttachmentPrefix, page.Revision)
+	for {
+		events, err := watch.Next(ctx)
+		if err != nil {
+			return err
+		}
+		for _, e := range events {
+			a.see(e)
+		}
+		if err := a.settle(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// see takes note of one attachment. One that cannot be read attaches nobody.
+func (a *Attachments) see(e openimds.Event) {
+	name := strings.TrimPrefix(e.Key, openimds.AttachmentPrefix)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if e.Value == nil {
+		delete(a.wanted, name)
+		return
+	}
+	attachment, err := openimds.DecodeAttachment(openimds.Record(e))
+	if err != nil {
+		a.cfg.Log.Error("an attachment cannot be read; the instance is not attached", "instance", name, "error", err)
+		delete(a.wanted, name)
+		return
+	}
+	if was := a.wanted[name]; was == nil && attachment.PID != 0 && startedAfter(attachment.PID, attachment.CreatedAt) {
+		a.cfg.Log.Warn("the process of an attachment has ended; the instance is not attached", "instance", name, "pid", attachment.PID)
+		return
+	}
+	a.wanted[name] = attachment
+}
+
+// settle seats the instances that are attached now, makes the host so, and empties the other seats:
+// in this order, so that no listener is without its instance.
+func (a *Attachments) settle(ctx context.Context) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var endpoints []hostnet.Endpoint
+	for name, at := range a.wanted {
+		if !a.seated[name] {
+			if seat := a.cfg.NewSeat(name); seat != nil {
+				if err := a.cfg.Agent.Seat(ctx, name, seat); err != nil {
+					return fmt.Errorf("seat %s: %w", name, err)
+				}
+				a.seated[name] = true
+			}
+		}
+		endpoints = append(endpoints, hostnet.Endpoint{
+			// Whether fd00:ec2::254 answers is the instance's option, which its guest obeys.
+			ID: EndpointID(at), Interface: at.Interface, Netns: at.Netns, PID: at.PID, Sources: at.Sources, IPv6: true,
+		})
+	}
+	if err := a.cfg.Host.Set(endpoints); err != nil {
+		a.cfg.Log.Error("the host's network is not all as it should be", "error", err)
+	}
+	for name := range a.seated {
+		if a.wanted[name] != nil {
+			continue
+		}
+		delete(a.seated, name)
+		if err := a.cfg.Agent.Unseat(name); err != nil {
+			a.cfg.Log.Error("an instance that was detached could not be closed", "instance", name, "error", err)
+		}
+	}
+	return nil
+}
+
+// Status implements [openimds.Attachments].
+func (a *Attachments) Status(instance string) (state, reason string) {
+	a.mu.Lock()
+	at := a.wanted[instance]
+	a.mu.Unlock()
+	if at == nil {
+		return string(hostnet.Gone), "its process has ended, or it is not known here yet"
+	}
+	id := EndpointID(at)
+	for _, s := range a.cfg.Host.Status() {
+		if s.ID == id {
+			return string(s.State), s.Reason
+		}
+	}
+	return string(hostnet.Waiting), "it is being attached"
+}
+
+// startedAfter says whether the process of that number began after t, or is not there: then it is not
+// the one that was meant then (proc(5): field 22 of stat counts hundredths of a second since boot).
+func startedAfter(pid int, t time.Time) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return true
+	}
+	uptime, err := os.ReadFile("/proc/uptime")
+	if err != nil {
+		return true
+	}
+	// The name, field 2, may hold blanks and parentheses.
+	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+	if len(fields) < 20 {
+		return true
+	}
+	ticks, err := strconv.ParseInt(fields[19], 10, 64)
+	if err != nil {
+		return true
+	}
+	var up float64
+	if _, err := fmt.Sscan(string(uptime), &up); err != nil {
+		return true
+	}
+	age := time.Duration(up*float64(time.Second)) - time.Duration(ticks)*10*time.Millisecond
+	// A second of grace for the rounding of both clocks: a number is not given out again so soon.
+	return time.Now().Add(-age).After(t.Add(time.Second))
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// wireAttachment is what the commands show of an attachment.
+type wireAttachment struct {
+	Instance  string   `json:"instanceName"`
+	Interface string   `json:"interface"`
+	Sources   []string `json:"sources"`
+	Netns     string   `json:"networkNamespace"`
+	PID       int      `json:"processId"`
+	State     string   `json:"state"`
+	Reason    string   `json:"reason"`
+}
+
+// place is where an attachment is, for people.
+func (a *wireAttachment) place() string {
+	switch {
+	case a.Netns != "":
+		return "namespace " + a.Netns
+	case a.PID != 0:
+		return fmt.Sprint("process ", a.PID)
+	case len(a.Sources) > 0:
+		return "interface " + a.Interface + " from " + strings.Join(a.Sources, " ")
+	}
+	return "interface " + a.Interface
+}
+
+func newAttach() *cobra.Command {
+	var c clientConfig
+	request := struct {
+		nameOnly
+		Interface string   `json:"interface,omitempty"`
+		Sources   []string `json:"sources,omitempty"`
+		Netns     string   `json:"networkNamespace,omitempty"`
+		PID       int      `json:"processId,omitempty"`
+	}{}
+	cmd := &cobra.Command{
+		Use:   "attach [NAME]",
+		Short: "Attach an instance to an interface or a namespace of the host, or list what is attached",
+		Long: `Attach an instance: whoever calls 169.254.169.254 from that place of the server's host is the
+instance's guest. Without a name: list what is attached.
+
+  openimds attach web-1 --interface tap0      a VM behind a tap or veth, routed or a port of a bridge
+  openimds attach web-2 --netns web2          a network namespace, by name or path
+  openimds attach web-2 --pid 4711            the network namespace of a process
+  openimds attach web-3 --interface br0 --source 10.0.0.7     only where the network stops spoofing
+
+An interface or namespace that does not exist yet is attached when it appears.`,
+		Args: names(0, 1, "at most one name"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			places := 0
+			for _, flag := range []string{"interface", "netns", "pid"} {
+				if cmd.Flags().Changed(flag) {
+					places++
+				}
+			}
+			switch {
+			case len(args) == 0 && (places > 0 || len(request.Sources) > 0):
+				return usagef("say which instance to attach; see '%s --help'", cmd.CommandPath())
+			case len(args) == 1 && places != 1:
+				return usagef("say where: one of --interface, --netns and --pid")
+			}
+			client, err := c.open(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if len(args) == 0 {
+				return c.showAttachments(cmd, client)
+			}
+			request.Name = args[0]
+			return c.operations(cmd, client, targetOpenIMDS+"AttachInstance", request)
+		},
+	}
+	c.addFlags(cmd)
+	f := cmd.Flags()
+	f.StringVar(&request.Interface, "interface", "", "the host's end of the guest's link: a `name`")
+	f.StringSliceVar(&request.Sources, "source", nil, "only callers from this `address` or prefix; repeatable")
+	f.StringVar(&request.Netns, "netns", "", "a network namespace: a `name` or path")
+	f.IntVar(&request.PID, "pid", 0, "a process: its network namespace")
+	return cmd
+}
+
+func (c *clientConfig) showAttachments(cmd *cobra.Command, client *client) error {
+	var answer struct {
+		Attachments []json.RawMessage `json:"attachments"`
+	}
+	if err := client.call(cmd.Context(), targetOpenIMDS+"GetAttachments", struct{}{}, &answer); err != nil {
+		return err
+	}
+	all := make([]wireAttachment, len(answer.Attachments))
+	for i, raw := range answer.Attachments {
+		if err := json.Unmarshal(raw, &all[i]); err != nil {
+			return err
+		}
+	}
+	return c.show(cmd.OutOrStdout(), answer.Attachments, func(row func(...any)) {
+		row("INSTANCE", "STATE", "PLACE", "REASON")
+		for _, a := range all {
+			row(a.Instance, a.State, a.place(), a.Reason)
+		}
+	})
+}
+
+func newDetach() *cobra.Command {
+	var c clientConfig
+	cmd := &cobra.Command{
+		Use:   "detach NAME...",
+		Short: "Detach instances: their guests are answered no more",
+		Args:  names(1, 0, "at least one name"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, err := c.open(cmd.Context())
+			if err != nil {
+				return err
+			}
+			for _, name := range args {
+				if err := c.operations(cmd, client, targetOpenIMDS+"DetachInstance", nameOnly{name}); err != nil {
+					return fmt.Errorf("%s: %w", name, err)
+				}
+			}
+			return nil
+		},
+	}
+	c.addFlags(cmd)
+	return cmd
+}

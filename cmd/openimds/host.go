@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"net"
+	"sync"
+
+	"github.com/openimds/openimds/agent"
+	"github.com/openimds/openimds/hostnet"
+	"github.com/openimds/openimds/imds"
+)
+
+// attachedGuests are the guests of instances that are attached to this host.
+type attachedGuests struct {
+	server *server
+	mu     sync.Mutex
+	guests map[string]*imds.Guest
+}
+
+// of returns the guest of an instance; the default instance has its own from the start.
+func (g *attachedGuests) of(name string) *imds.Guest {
+	if name == g.server.instance.Name {
+		return g.server.guest
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.guests[name] == nil {
+		g.guests[name] = g.server.guests.NewGuest()
+	}
+	return g.guests[name]
+}
+
+// newSeat is how [agent.Attachments] seat an instance.
+func (g *attachedGuests) newSeat(name string) agent.Seat {
+	if name == g.server.instance.Name {
+		return nil
+	}
+	return &seat{guest: g.of(name), credentials: g.server.sources, signer: g.server.signer}
+}
+
+// serve is how the host hands out the listener of an endpoint.
+func (g *attachedGuests) serve(id string, l *net.TCPListener) (stop func()) {
+	guest := g.of(agent.InstanceOf(id))
+	deferred, err := imds.Defer(l)
+	if err != nil {
+		g.server.log.Error("an attached instance cannot be served", "instance", agent.InstanceOf(id), "error", err)
+		return func() { _ = l.Close() }
+	}
+	go func() {
+		_ = g.server.guests.Serve(deferred, guest) // it ends when the host closes the listener
+	}()
+	return func() { _ = l.Close() }
+}
+
+// openHost takes over the network of the host, if this process may. Without it the server serves the
+// callers on this machine, and refuses attachments.
+func (s *server) openHost() {
+	s.attached = &attachedGuests{server: s, guests: map[string]*imds.Guest{}}
+	host, err := hostnet.New(hostnet.Config{Serve: s.attached.serve, Log: s.log})
+	if err != nil {
+		s.log.Debug("no instance can be attached to this host", "reason", err)
+		return
+	}
+	if missing := host.Missing(); len(missing) > 0 {
+		s.log.Debug("not everything can be attached to this host", "missing", missing)
+	}
+	s.host = host
+	if err := host.Sweep(); err != nil {
+		s.log.Warn("what an earlier process left in the host's network could not be removed", "error", err)
+	}
+}
+
+// attachmentStatus tells the service how far the attachments of this host are.
+type attachmentStatus struct{ server *server }
+
+// Status implements [openimds.Attachments].
+func (a attachmentStatus) Status(instance string) (state, reason string) {
+	return a.server.attachments.Status(instance)
+}
+
+// runHost keeps the host attached until the context ends.
+func (s *server) runHost(ctx context.Context, running *sync.WaitGroup) {
+	if s.host == nil {
+		return
+	}
+	running.Go(func() {
+		if err := s.host.Run(ctx); err != nil && ctx.Err() == nil {
+			s.log.Error("the host's network cannot be followed any more", "error", err)
+		}
+	})
+	running.Go(func() { s.attachments.Run(ctx) })
+}
