@@ -140,6 +140,14 @@ func (s *server) open(ctx context.Context) error {
 		}
 		return err
 	}
+	if err := s.openGuests(ctx); err != nil {
+		return err
+	}
+	return s.listen(ctx)
+}
+
+// openGuests makes the guest side and seats the default instance.
+func (s *server) openGuests(ctx context.Context) error {
 	s.sources = credentials.NewSources(s.cfg.sources, s.log)
 	s.guests = imds.NewServer(imds.Config{
 		Rate:        s.cfg.rate,
@@ -156,10 +164,7 @@ func (s *server) open(ctx context.Context) error {
 	s.attachments = agent.NewAttachments(agent.AttachConfig{
 		Store: s.store, Agent: s.agent, Host: s.host, NewSeat: s.attached.newSeat, Log: s.log,
 	})
-	if err := s.agent.Seat(ctx, s.instance.Name, &seat{guest: s.guest, credentials: s.sources, signer: s.signer}); err != nil {
-		return err
-	}
-	return s.listen(ctx)
+	return s.agent.Seat(ctx, s.instance.Name, &seat{guest: s.guest, credentials: s.sources, signer: s.signer})
 }
 
 func (s *server) listen(ctx context.Context) error {
