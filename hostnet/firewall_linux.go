@@ -292,8 +292,7 @@ func (f *firewall) guestChain(b *book, t *table, fam *family, deliver rule) {
 		ourMark(f.mark, true), isTransport(unix.IPPROTO_TCP), transportIs(destinationPort, port(80)),
 		rule{&expr.Meta{Key: expr.MetaKeyMARK, Register: acc}}, fetch(t.sets[listeners(fam)], acc),
 		writePort(destinationPort), deliver, accept)
-	b.add("nothing else at this address is there for a guest", ourMark(f.mark, true), drop)
-	b.add("nor is any other host's metadata service", interfaceIn(expr.MetaKeyIIF, t.sets[interfaces]), drop)
+	b.add("nothing else is there for it, not even another host's metadata service", interfaceIn(expr.MetaKeyIIF, t.sets[interfaces]), drop)
 }
 
 func (f *firewall) inet(conn *nftables.Conn, t *table) error {

@@ -80,7 +80,8 @@ func prepare(fd int, f *family, mark uint32, ifindex int) error {
 }
 
 // filterMark drops every packet for the socket that has not exactly this mark. Connections inherit
-// it, so one that outlives its attachment hears nothing from whoever comes next.
+// it, so one that outlives its attachment hears nothing from whoever comes next. It is a second lock:
+// packets with another mark are sent to another port to begin with.
 func filterMark(fd int, mark uint32) error { return filter(fd, ^uint32(0), mark) }
 
 func filter(fd int, mask, mark uint32) error {
