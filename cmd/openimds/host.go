@@ -65,9 +65,6 @@ func (s *server) openHost() {
 		s.log.Debug("not everything can be attached to this host", "missing", missing)
 	}
 	s.host = host
-	if err := host.Sweep(); err != nil {
-		s.log.Warn("what an earlier process left in the host's network could not be removed", "error", err)
-	}
 }
 
 // attachmentStatus tells the service how far the attachments of this host are.
@@ -88,5 +85,11 @@ func (s *server) runHost(ctx context.Context, running *sync.WaitGroup) {
 			s.log.Error("the host's network cannot be followed any more", "error", err)
 		}
 	})
-	running.Go(func() { s.attachments.Run(ctx) })
+	running.Go(func() {
+		// Not at the start: the callers on this machine need not wait for it.
+		if err := s.host.Sweep(); err != nil {
+			s.log.Warn("what an earlier process left in the host's network could not be removed", "error", err)
+		}
+		s.attachments.Run(ctx)
+	})
 }
