@@ -86,10 +86,19 @@ func (s *server) runHost(ctx context.Context, running *sync.WaitGroup) {
 		}
 	})
 	running.Go(func() {
-		// Not at the start: the callers on this machine need not wait for it.
-		if err := s.host.Sweep(); err != nil {
-			s.log.Warn("what an earlier process left in the host's network could not be removed", "error", err)
-		}
+		s.sweepHost(ctx)
 		s.attachments.Run(ctx)
 	})
+}
+
+// sweepHost removes what an earlier process left in the host's network, if this installation has
+// attachments at all: a server without any does not reach into namespaces where another one, in a
+// network namespace of its own, may be at work. The callers on this machine do not wait for it.
+func (s *server) sweepHost(ctx context.Context) {
+	if all, err := s.service.Attachments(ctx); err == nil && len(all) == 0 {
+		return
+	}
+	if err := s.host.Sweep(); err != nil {
+		s.log.Warn("what an earlier process left in the host's network could not be removed", "error", err)
+	}
 }
