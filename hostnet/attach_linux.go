@@ -71,7 +71,8 @@ func (h *Host) open(s *seat, where place) (*attachment, error) {
 	}
 	err = h.serve(a)
 	if a.serving[v4] == nil {
-		return nil, errors.Join(cmp.Or(err, errors.New("no listener")), h.shut([]*attachment{a}, nil))
+		_ = h.shut([]*attachment{a}, nil) // what keeps it from being left kept it from being entered
+		return nil, cmp.Or(err, errors.New("no listener"))
 	}
 	return a, err
 }

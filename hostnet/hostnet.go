@@ -20,6 +20,12 @@
 //
 // A namespace gets the addresses on its own loopback interface and a listener inside.
 //
+// # What the host has to bring
+//
+// Replies over IPv4 need no route; over IPv6, and to what is behind a guest, the host needs one by the
+// guest's interface. Where sources are checked (net.ipv4.conf.*.rp_filter), the host hears those guests
+// to whose address it has a route by their interface, or by their bridge.
+//
 // All that is put into the host carries the package's name, routing table or mark, so that a later
 // process finds and removes what one that was killed left ([Host.Sweep]).
 package hostnet

@@ -46,7 +46,7 @@ func BenchmarkAttach(b *testing.B) {
 	}
 }
 
-func manyInterfaces(b *testing.B, endpoints []hostnet.Endpoint) {
+func manyInterfaces(b testing.TB, endpoints []hostnet.Endpoint) {
 	for _, e := range endpoints {
 		must(b, netlink.LinkAdd(&netlink.Tuntap{
 			LinkAttrs: netlink.LinkAttrs{Name: e.Interface}, Mode: unix.IFF_TAP, Flags: netlink.TUNTAP_NO_PI,

@@ -45,6 +45,9 @@ func (v *visitor) run() {
 	runtime.LockOSThread()
 	for w := range v.work {
 		if err := unix.Setns(int(w.to.Fd()), unix.CLONE_NEWNET); err != nil {
+			if errors.Is(err, unix.EPERM) {
+				err = fmt.Errorf("%w (CAP_SYS_ADMIN is needed)", err)
+			}
 			w.done <- fmt.Errorf("setns: %w", err)
 			continue
 		}

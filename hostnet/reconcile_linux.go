@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/nftables"
@@ -35,7 +36,7 @@ func (h *Host) reconcile(orphans []*attachment) error {
 		err := h.seatAt(s, where)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", s.ID, err))
-			s.problem = err.Error()
+			s.problem = strings.ReplaceAll(err.Error(), "\n", "; ")
 		}
 	}
 	if err := h.install(orphans); err != nil {
