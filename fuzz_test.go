@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"github.com/openimds/openimds"
-	"github.com/openimds/openimds/storetest"
+	"github.com/openimds/openimds/memstore"
 )
 
 // FuzzDecodeInstance reads what may stand in a damaged store. What it accepts can be carried out, and
@@ -70,7 +70,7 @@ func FuzzImportKeyPair(f *testing.F) {
 	f.Add(`command="x" ` + ed25519Key)
 	f.Fuzz(func(t *testing.T, text string) {
 		kept := func(text string) *openimds.KeyPair {
-			s := openimds.NewService(storetest.NewMemory(), openimds.ServiceConfig{Region: "us-east-1", AccountID: "123456789012"})
+			s := openimds.NewService(memstore.New(), openimds.ServiceConfig{Region: "us-east-1", AccountID: "123456789012"})
 			if _, err := s.ImportKeyPair(t.Context(), "key", text); err != nil {
 				e, ok := errors.AsType[*openimds.Error](err)
 				if !ok || e.Kind != openimds.InvalidInput || strings.ContainsAny(e.Message, "\r\n\x00") || len(e.Message) > 200 {

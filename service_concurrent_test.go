@@ -16,7 +16,7 @@ import (
 	"github.com/anishathalye/porcupine"
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/boltstore"
-	"github.com/openimds/openimds/storetest"
+	"github.com/openimds/openimds/memstore"
 )
 
 // stores are those that concurrent writers are tested on: the quick one, and the one whose commits
@@ -32,7 +32,7 @@ func stores(t *testing.T) map[string]openimds.Store {
 			t.Error(err)
 		}
 	})
-	return map[string]openimds.Store{"memory": storetest.NewMemory(), "bolt": bolt}
+	return map[string]openimds.Store{"memory": memstore.New(), "bolt": bolt}
 }
 
 // twoServices share a store, as two processes do.

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
-	"github.com/openimds/openimds/storetest"
+	"github.com/openimds/openimds/memstore"
 )
 
 // patience bounds every wait; no test waits for it unless it fails.
@@ -32,7 +32,7 @@ type fixture struct {
 // newFixture makes a service in us-east-1 on an empty store in memory. change may alter its
 // configuration and the store before the service is made.
 func newFixture(t *testing.T, change func(*openimds.ServiceConfig, *openimds.Store)) *fixture {
-	f := &fixture{t: t, now: start, store: storetest.NewMemory()}
+	f := &fixture{t: t, now: start, store: memstore.New()}
 	cfg := openimds.ServiceConfig{
 		Region: "us-east-1", AccountID: "123456789012",
 		Now: f.clock,
@@ -78,7 +78,7 @@ func launch(names ...string) openimds.InstancesLaunch {
 
 // defaultPair is a record of the default key pair: making one takes longer than most tests.
 var defaultPair = sync.OnceValues(func() (openimds.Record, error) {
-	store := storetest.NewMemory()
+	store := memstore.New()
 	s := openimds.NewService(store, openimds.ServiceConfig{Region: "us-east-1", AccountID: "123456789012"})
 	if _, err := s.DefaultKeyPair(context.Background()); err != nil {
 		return openimds.Record{}, err

@@ -10,7 +10,7 @@ import (
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/agent"
-	"github.com/openimds/openimds/storetest"
+	"github.com/openimds/openimds/memstore"
 	"go.uber.org/goleak"
 )
 
@@ -79,7 +79,7 @@ type host struct {
 // and the store; nil: nothing.
 func newHost(t *testing.T, wrap func(openimds.Store) openimds.Store) *host {
 	t.Helper()
-	var store openimds.Store = storetest.NewMemory()
+	var store openimds.Store = memstore.New()
 	h := &host{t: t, store: store, log: &logText{}}
 	h.service = openimds.NewService(store, openimds.ServiceConfig{Region: "us-east-1", AccountID: "123456789012", AllowIMDSIPv6: true})
 	if wrap != nil {

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
-	"github.com/openimds/openimds/storetest"
+	"github.com/openimds/openimds/memstore"
 	"go.uber.org/goleak"
 )
 
@@ -66,7 +66,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{store: storetest.NewMemory(), history: &history{calls: 7}, log: &lockedBuffer{}}
+	w := &world{store: memstore.New(), history: &history{calls: 7}, log: &lockedBuffer{}}
 	w.service = openimds.NewService(w.store, openimds.ServiceConfig{Region: "us-east-1", AccountID: "123456789012", History: w.history})
 	if _, err := w.service.EnsureInstance(context.Background(), "web-1"); err != nil {
 		t.Fatal(err)

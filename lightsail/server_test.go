@@ -23,9 +23,9 @@ import (
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/accesskeys"
 	"github.com/openimds/openimds/lightsail"
+	"github.com/openimds/openimds/memstore"
 	"github.com/openimds/openimds/metadata"
 	"github.com/openimds/openimds/sigv4"
-	"github.com/openimds/openimds/storetest"
 )
 
 // server is the API on a store in memory, with a running instance "demo".
@@ -59,7 +59,7 @@ func (l *lines) String() string {
 
 func newServer(t testing.TB, adapt ...func(*openimds.ServiceConfig)) *server {
 	t.Helper()
-	return newServerOn(t, storetest.NewMemory(), adapt...)
+	return newServerOn(t, memstore.New(), adapt...)
 }
 
 func newServerOn(t testing.TB, store openimds.Store, adapt ...func(*openimds.ServiceConfig)) *server {

@@ -1,3 +1,2 @@
-// Package storetest has the contract of [openimds.Store] as a test suite, and a store in memory that
-// fulfils it.
+// Package storetest has the contract of [openimds.Store] as a test suite.
 package storetest

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
-	"github.com/openimds/openimds/storetest"
+	"github.com/openimds/openimds/memstore"
 	"github.com/openimds/openimds/usage"
 )
 
@@ -29,7 +29,7 @@ func countSeries(r *usage.Recorder, c *clock, calls ...int) {
 
 func TestPoints(t *testing.T) {
 	c := newClock()
-	r := newRecorder(storetest.NewMemory(), c)
+	r := newRecorder(memstore.New(), c)
 	// 12:00 to 13:05; none at 12:15 and 12:20.
 	countSeries(r, c, 1, 2, 3, -1, -1, 0, 7, 1, 1, 1, 1, 1, 5)
 	type p struct {
@@ -110,7 +110,7 @@ func keys(t *testing.T, s openimds.Store, prefix string) []string {
 // TestPrune follows one day of two hosts through its ages.
 func TestPrune(t *testing.T) {
 	c := newClock()
-	store := storetest.NewMemory()
+	store := memstore.New()
 	for _, host := range []string{"a", "b"} {
 		c.nanos.Store(noon.UnixNano())
 		r := usage.NewRecorder(usage.Config{Store: store, Host: host, Now: c.now})
@@ -165,7 +165,7 @@ func TestPrune(t *testing.T) {
 
 func TestPruneManyPages(t *testing.T) {
 	c := newClock()
-	store := storetest.NewMemory()
+	store := memstore.New()
 	r := newRecorder(store, c)
 	for n := range 250 {
 		r.Guest(fmt.Sprintf("i-%03d", n), "web").Running(true)
@@ -193,7 +193,7 @@ func TestPruneManyPages(t *testing.T) {
 // A process that does not live for an hour prunes all the same.
 func TestRunPrunesAtOnce(t *testing.T) {
 	c := newClock()
-	store := storetest.NewMemory()
+	store := memstore.New()
 	r := newRecorder(store, c)
 	countSeries(r, c, 1)
 	flush(t, r)
@@ -252,7 +252,7 @@ func TestUnknownOutcomes(t *testing.T) {
 			fates[i] = []string{"", "lost", "unknown", "late"}[rest%4]
 		}
 		c := newClock()
-		inner := storetest.NewMemory()
+		inner := memstore.New()
 		store := &shaky{Store: inner, fate: func(n int) string {
 			if n <= len(fates) {
 				return fates[n-1]
@@ -285,7 +285,7 @@ func TestUnknownOutcomes(t *testing.T) {
 func TestDamagedRecords(t *testing.T) {
 	for _, damaged := range []string{"", "\x01\xff", "\x01\x00\x00\x01\x01\x01\x01\x01", "\x02", "\x01\xa0\x02\x01\x01\x01\x01\x01\x01"} {
 		c := newClock()
-		store := storetest.NewMemory()
+		store := memstore.New()
 		key := "usage/300/2026-03-01/" + id + "/local"
 		if _, err := store.Commit(context.Background(), openimds.Change{Key: key, Value: []byte(damaged)},
 			openimds.Change{Key: "usage/callers/" + id + "/local", Value: []byte(`{"schema":2}`)}); err != nil {

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
-	"github.com/openimds/openimds/storetest"
+	"github.com/openimds/openimds/memstore"
 	"github.com/openimds/openimds/usage"
 )
 
@@ -89,7 +89,7 @@ func wantSamples(t *testing.T, r *usage.Recorder, metric string, want map[time.D
 // of samples and of the day, while others flush and read.
 func TestNothingIsLost(t *testing.T) {
 	c := newClock()
-	store := storetest.NewMemory()
+	store := memstore.New()
 	r := newRecorder(store, c)
 	g := r.Guest(id, "web-1")
 	g.Running(true)
@@ -159,7 +159,7 @@ func TestNothingIsLost(t *testing.T) {
 
 func TestOnlySuccessCounts(t *testing.T) {
 	c := newClock()
-	r := newRecorder(storetest.NewMemory(), c)
+	r := newRecorder(memstore.New(), c)
 	g := r.Guest(id, "web-1")
 	for n, kind := range []usage.Call{
 		usage.NoToken, usage.NoTokenRejected, usage.TokenIssued, usage.WithToken,
@@ -176,7 +176,7 @@ func TestOnlySuccessCounts(t *testing.T) {
 
 func TestARunningInstanceHasSamples(t *testing.T) {
 	c := newClock()
-	r := newRecorder(storetest.NewMemory(), c)
+	r := newRecorder(memstore.New(), c)
 	g := r.Guest(id, "web-1")
 	flush(t, r) // not running: none
 	c.forward(5 * time.Minute)
@@ -191,13 +191,13 @@ func TestARunningInstanceHasSamples(t *testing.T) {
 	want := map[time.Duration]float64{5 * time.Minute: 0, 10 * time.Minute: 0, 15 * time.Minute: 0}
 	for _, metric := range openimds.Metrics() {
 		wantSamples(t, r, metric, want)
-		wantSamples(t, newRecorder(storetest.NewMemory(), c), metric, map[time.Duration]float64{})
+		wantSamples(t, newRecorder(memstore.New(), c), metric, map[time.Duration]float64{})
 	}
 }
 
 func TestNothingChangedIsNotWritten(t *testing.T) {
 	c := newClock()
-	store := storetest.NewMemory()
+	store := memstore.New()
 	r := newRecorder(store, c)
 	g := r.Guest(id, "web-1")
 	g.Running(true)
@@ -225,7 +225,7 @@ func revision(t *testing.T, s openimds.Store) int64 {
 // TestCrash leaves recorders behind without closing them.
 func TestCrash(t *testing.T) {
 	c := newClock()
-	store := storetest.NewMemory()
+	store := memstore.New()
 	want := 0
 	for life := range 4 {
 		r := newRecorder(store, c)
@@ -252,7 +252,7 @@ func TestCrash(t *testing.T) {
 
 func TestClose(t *testing.T) {
 	c := newClock()
-	store := storetest.NewMemory()
+	store := memstore.New()
 	r := newRecorder(store, c)
 	g := r.Guest(id, "web-1")
 	for n := range 3 {
@@ -268,7 +268,7 @@ func TestClose(t *testing.T) {
 
 func TestHosts(t *testing.T) {
 	c := newClock()
-	store := storetest.NewMemory()
+	store := memstore.New()
 	var guests []*usage.Guest
 	var recorders []*usage.Recorder
 	for _, host := range []string{"host-a", "host-b/../c"} {
@@ -290,7 +290,7 @@ func TestHosts(t *testing.T) {
 
 func TestForget(t *testing.T) {
 	c := newClock()
-	store := storetest.NewMemory()
+	store := memstore.New()
 	r := newRecorder(store, c)
 	g := r.Guest(id, "web-1")
 	g.Running(true)
@@ -319,7 +319,7 @@ func TestNilGuestCountsNothing(t *testing.T) {
 
 func TestNoAllocation(t *testing.T) {
 	c := newClock()
-	g := newRecorder(storetest.NewMemory(), c).Guest(id, "web-1")
+	g := newRecorder(memstore.New(), c).Guest(id, "web-1")
 	now := c.now()
 	for _, kind := range []usage.Call{usage.TokenIssued, usage.WithToken, usage.NoToken, usage.NoTokenMissed, usage.Throttled} {
 		count := func() {
@@ -348,7 +348,7 @@ func TestNoAllocation(t *testing.T) {
 
 func BenchmarkCount(b *testing.B) {
 	c := newClock()
-	g := newRecorder(storetest.NewMemory(), c).Guest(id, "web-1")
+	g := newRecorder(memstore.New(), c).Guest(id, "web-1")
 	now := c.now()
 	b.ReportAllocs()
 	for b.Loop() {

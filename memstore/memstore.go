@@ -1,4 +1,5 @@
-package storetest
+// Package memstore is the Store in memory, for what may end with its process.
+package memstore
 
 import (
 	"bytes"
@@ -11,11 +12,11 @@ import (
 	"github.com/openimds/openimds"
 )
 
-// history is how many events a watcher of a memory store may fall behind.
+// history is how many events a watcher of a store may fall behind.
 const history = 10_000
 
-// Memory is a store in memory, for tests and for what may end with its process.
-type Memory struct {
+// Store implements [openimds.Store]. It keeps nothing beyond its process.
+type Store struct {
 	mu       sync.Mutex
 	records  map[string]openimds.Record
 	revision int64
@@ -23,13 +24,13 @@ type Memory struct {
 	log      *openimds.Changelog
 }
 
-// NewMemory makes an empty store.
-func NewMemory() *Memory {
-	return &Memory{records: make(map[string]openimds.Record), log: openimds.NewChangelog(0, history)}
+// New makes an empty store.
+func New() *Store {
+	return &Store{records: make(map[string]openimds.Record), log: openimds.NewChangelog(0, history)}
 }
 
 // Get implements [openimds.Store].
-func (m *Memory) Get(ctx context.Context, key string) (openimds.Record, error) {
+func (m *Store) Get(ctx context.Context, key string) (openimds.Record, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.usable(ctx); err != nil {
@@ -44,7 +45,7 @@ func (m *Memory) Get(ctx context.Context, key string) (openimds.Record, error) {
 }
 
 // List implements [openimds.Store].
-func (m *Memory) List(ctx context.Context, r openimds.Range) (openimds.Page, error) {
+func (m *Store) List(ctx context.Context, r openimds.Range) (openimds.Page, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.usable(ctx); err != nil {
@@ -74,7 +75,7 @@ func (m *Memory) List(ctx context.Context, r openimds.Range) (openimds.Page, err
 }
 
 // Commit implements [openimds.Store].
-func (m *Memory) Commit(ctx context.Context, changes ...openimds.Change) (int64, error) {
+func (m *Store) Commit(ctx context.Context, changes ...openimds.Change) (int64, error) {
 	if err := openimds.CheckChanges(changes); err != nil {
 		return 0, err
 	}
@@ -106,7 +107,7 @@ func (m *Memory) Commit(ctx context.Context, changes ...openimds.Change) (int64,
 	return m.revision, nil
 }
 
-func (m *Memory) usable(ctx context.Context) error {
+func (m *Store) usable(ctx context.Context) error {
 	if m.closed {
 		return openimds.ErrStoreClosed
 	}
@@ -114,12 +115,12 @@ func (m *Memory) usable(ctx context.Context) error {
 }
 
 // Watch implements [openimds.Store].
-func (m *Memory) Watch(prefix string, after int64) openimds.Watcher {
+func (m *Store) Watch(prefix string, after int64) openimds.Watcher {
 	return m.log.Watch(prefix, after)
 }
 
 // Close implements [openimds.Store].
-func (m *Memory) Close() error {
+func (m *Store) Close() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {
