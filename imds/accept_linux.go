@@ -81,14 +81,17 @@ func (a *acceptor) next() (fd int, err error) {
 
 // source is where the latest connection comes from. The listener says who is asking; this only says
 // from where.
-func (a *acceptor) source() netip.Addr {
+func (a *acceptor) source() netip.AddrPort {
+	// The port stands at the same place in both, in network order.
+	port := (*[2]byte)(unsafe.Pointer(&a.peer.Port))
+	number := uint16(port[0])<<8 | uint16(port[1])
 	switch a.peer.Family {
 	case unix.AF_INET:
-		return netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(&a.peer)).Addr)
+		return netip.AddrPortFrom(netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(&a.peer)).Addr), number)
 	case unix.AF_INET6:
-		return netip.AddrFrom16(a.peer.Addr).Unmap()
+		return netip.AddrPortFrom(netip.AddrFrom16(a.peer.Addr).Unmap(), number)
 	}
-	return netip.Addr{}
+	return netip.AddrPort{}
 }
 
 // passingErrno says whether an accept error can end by itself; accept(2) lists them.

@@ -14,7 +14,7 @@ func (g *Guest) count(st *state, resp *response, started time.Time, w *workspace
 	if st.usage == nil {
 		return // not even the clock is asked
 	}
-	st.usage.Count(resp.call, w.source, w.path, w.request.userAgent, started)
+	st.usage.Count(resp.call, w.source.Addr(), w.path, w.request.userAgent, started)
 	st.usage.Answered(resp.call, resp.status, g.server.cfg.Now().Sub(started))
 }
 
@@ -39,10 +39,11 @@ func (g *Guest) counters(in *openimds.Instance) *usage.Guest {
 	return counters
 }
 
-// sourceOf returns where a connection comes from; the zero address if that is no matter of IP.
-func sourceOf(c net.Conn) netip.Addr {
+// sourceOf returns where a connection comes from; the zero value if that is no matter of IP.
+func sourceOf(c net.Conn) netip.AddrPort {
 	if tcp, ok := c.RemoteAddr().(*net.TCPAddr); ok {
-		return tcp.AddrPort().Addr().Unmap().WithZone("")
+		from := tcp.AddrPort()
+		return netip.AddrPortFrom(from.Addr().Unmap().WithZone(""), from.Port())
 	}
-	return netip.Addr{}
+	return netip.AddrPort{}
 }

@@ -50,6 +50,9 @@ type Config struct {
 	Signatures  metadata.Signatures
 	// Usage counts who calls how; nil: nobody does.
 	Usage *usage.Recorder
+	// Observe is told of every request before its answer leaves, and the request waits for it; nil:
+	// nobody is. Calls may be concurrent.
+	Observe func(Observation)
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 	Log *slog.Logger
@@ -150,7 +153,7 @@ type workspace struct {
 	scratch session.Scratch
 	request request
 	// source is where the connection comes from. It is counted, and decides nothing.
-	source netip.Addr
+	source netip.AddrPort
 }
 
 var workspaces = sync.Pool{New: func() any { return newWorkspace() }}
@@ -197,6 +200,7 @@ func (g *Guest) respond(buf []byte, overIPv6 bool, w *workspace) (x exchange, co
 		x.hopLimit = st.instance.Options.HopLimit
 	}
 	g.count(st, &resp, started, w)
+	g.observe(st, &resp, w)
 	return x, true
 }
 

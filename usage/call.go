@@ -71,8 +71,8 @@ func (c Call) metric() int {
 // hasCaller says whether a call is worth remembering its caller.
 func (c Call) hasCaller() bool { return c != Other && c < Throttled }
 
-// version is the protocol that a call speaks, as metrics name it.
-func (c Call) version() string {
+// Version is the protocol that a call speaks: "v1", "v2", or "none" of what tells nothing of it.
+func (c Call) Version() string {
 	switch c {
 	case TokenIssued, TokenRefused, WithToken, WithTokenRejected, WithTokenMissed:
 		return "v2"

@@ -136,7 +136,7 @@ func (r *Recorder) answered() (sum *answers, callers []*Guest, running int, fail
 func (a *answers) byVersion() map[string]*[len(statuses)]uint64 {
 	versions := map[string]*[len(statuses)]uint64{}
 	for call := range callCount {
-		version := call.version()
+		version := call.Version()
 		if versions[version] == nil {
 			versions[version] = &[len(statuses)]uint64{}
 		}
