@@ -60,6 +60,8 @@ var laws = map[string]law{
 		"the host's network is a desired state of endpoints, to be tested without instances"},
 	"./agent": {[]string{".", "./hostnet"},
 		"the agent carries records to whoever serves them, and is told who that is"},
+	"./guestside": {[]string{".", "./agent", "./imds", "./metadata"},
+		"it wires store and guests; where credentials and keys come from is for who starts it"},
 }
 
 // The command wires everything together, but for what notWired lists.

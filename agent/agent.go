@@ -45,6 +45,8 @@ type Agent struct {
 	// wake says that there are some.
 	unmarked map[string]obeyed
 	wake     chan struct{}
+	// moved is closed at the next change of any seat; nil while nobody waits for one.
+	moved chan struct{}
 	// Contact and revision of the last word from the store.
 	contact  time.Time
 	revision int64
@@ -73,6 +75,7 @@ func (a *Agent) Seat(ctx context.Context, name string, seat Seat) error {
 	s := &served{seat: seat}
 	a.mu.Lock()
 	a.seats[name] = s
+	a.tellMoved()
 	a.mu.Unlock()
 	return a.fill(ctx, name, s)
 }
@@ -82,11 +85,43 @@ func (a *Agent) Unseat(name string) error {
 	a.mu.Lock()
 	s := a.seats[name]
 	delete(a.seats, name)
+	a.tellMoved()
 	a.mu.Unlock()
 	if s == nil {
 		return nil
 	}
 	return s.seat.Set(nil)
+}
+
+// Await waits until the named instance's seat obeys the record of that revision, or a later one, or
+// the context ends. Without a seat there is nothing to wait for.
+func (a *Agent) Await(ctx context.Context, name string, revision int64) error {
+	for {
+		a.mu.Lock()
+		s := a.seats[name]
+		if s == nil || s.revision >= revision {
+			a.mu.Unlock()
+			return nil
+		}
+		if a.moved == nil {
+			a.moved = make(chan struct{})
+		}
+		moved := a.moved
+		a.mu.Unlock()
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-moved:
+		}
+	}
+}
+
+// tellMoved wakes those who wait for a seat. The caller has the lock.
+func (a *Agent) tellMoved() {
+	if a.moved != nil {
+		close(a.moved)
+		a.moved = nil
+	}
 }
 
 // Health tells when the store was last heard of, and the revision then.
@@ -244,6 +279,7 @@ func (a *Agent) seatAs(s *served, name string, in *openimds.Instance, revision i
 		return err
 	}
 	s.revision = revision
+	a.tellMoved()
 	return nil
 }
 

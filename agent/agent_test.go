@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -262,5 +263,38 @@ func TestMarkingFails(t *testing.T) {
 	}
 	if !strings.Contains(h.log.String(), "no space left") {
 		t.Error("the failure was not told")
+	}
+}
+
+// TestAwait: who waits goes on when the seat obeys, is given away, or the context ends.
+func TestAwait(t *testing.T) {
+	h := newHost(t, nil)
+	h.create("web")
+	if err := h.agent.Await(t.Context(), "web", 1<<40); err != nil {
+		t.Errorf("without a seat: %v", err)
+	}
+	var web seat
+	h.seat("web", &web)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := h.agent.Await(ended, "web", 1<<40); !errors.Is(err, context.Canceled) {
+		t.Errorf("with a context that has ended: %v", err)
+	}
+	h.hops("web", 9)
+	record, err := h.store.Get(t.Context(), openimds.InstancePrefix+"web")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.run()
+	if err := h.agent.Await(t.Context(), "web", record.Revision); err != nil || web.now().Options.HopLimit != 9 {
+		t.Errorf("Await: %v, and the seat has %+v", err, web.now().Options)
+	}
+	waited := make(chan error)
+	go func() { waited <- h.agent.Await(t.Context(), "web", 1<<40) }()
+	if err := h.agent.Unseat("web"); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-waited; err != nil {
+		t.Errorf("unseated: %v", err)
 	}
 }

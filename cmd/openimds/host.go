@@ -10,44 +10,24 @@ import (
 	"github.com/openimds/openimds/imds"
 )
 
-// attachedGuests are the guests of instances that are attached to this host.
-type attachedGuests struct {
-	server *server
-	mu     sync.Mutex
-	guests map[string]*imds.Guest
-}
-
-// of returns the guest of an instance; the default instance has its own from the start.
-func (g *attachedGuests) of(name string) *imds.Guest {
-	if name == g.server.instance.Name {
-		return g.server.guest
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.guests[name] == nil {
-		g.guests[name] = g.server.guests.NewGuest()
-	}
-	return g.guests[name]
-}
-
-// newSeat is how [agent.Attachments] seat an instance.
-func (g *attachedGuests) newSeat(name string) agent.Seat {
-	if name == g.server.instance.Name {
+// newSeat is how [agent.Attachments] seat an instance; the default one has its seat from the start.
+func (s *server) newSeat(name string) agent.Seat {
+	if name == s.instance.Name {
 		return nil
 	}
-	return &seat{guest: g.of(name), credentials: g.server.sources, signer: g.server.signer}
+	return s.guests.NewSeat(name)
 }
 
-// serve is how the host hands out the listener of an endpoint.
-func (g *attachedGuests) serve(id string, l *net.TCPListener) (stop func()) {
-	guest := g.of(agent.InstanceOf(id))
+// serveEndpoint is how the host hands out the listener of an endpoint.
+func (s *server) serveEndpoint(id string, l *net.TCPListener) (stop func()) {
+	name := agent.InstanceOf(id)
 	deferred, err := imds.Defer(l)
 	if err != nil {
-		g.server.log.Error("an attached instance cannot be served", "instance", agent.InstanceOf(id), "error", err)
+		s.log.Error("an attached instance cannot be served", "instance", name, "error", err)
 		return func() { _ = l.Close() }
 	}
 	go func() {
-		_ = g.server.guests.Serve(deferred, guest) // it ends when the host closes the listener
+		_ = s.guests.Serve(deferred, name) // it ends when the host closes the listener
 	}()
 	return func() { _ = l.Close() }
 }
@@ -55,8 +35,7 @@ func (g *attachedGuests) serve(id string, l *net.TCPListener) (stop func()) {
 // openHost takes over the network of the host, if this process may. Without it the server serves the
 // callers on this machine, and refuses attachments.
 func (s *server) openHost() {
-	s.attached = &attachedGuests{server: s, guests: map[string]*imds.Guest{}}
-	host, err := hostnet.New(hostnet.Config{Serve: s.attached.serve, Log: s.log})
+	host, err := hostnet.New(hostnet.Config{Serve: s.serveEndpoint, Log: s.log})
 	if err != nil {
 		s.log.Debug("no instance can be attached to this host", "reason", err)
 		return

@@ -23,6 +23,7 @@ import (
 	"github.com/openimds/openimds/alarms"
 	"github.com/openimds/openimds/boltstore"
 	"github.com/openimds/openimds/credentials"
+	"github.com/openimds/openimds/guestside"
 	"github.com/openimds/openimds/hostnet"
 	"github.com/openimds/openimds/identity"
 	"github.com/openimds/openimds/imds"
@@ -84,14 +85,11 @@ type server struct {
 	// Of the host's network; nil where this process may not change it.
 	host        *hostnet.Host
 	attachments *agent.Attachments
-	attached    *attachedGuests
 	auditLog    *os.File
 	audit       func(openimds.AuditEntry)
 	service     *openimds.Service
 	instance    *openimds.Instance
-	agent       *agent.Agent
-	guests      *imds.Server
-	guest       *imds.Guest
+	guests      *guestside.Server
 	imdsL       []net.Listener
 	apiL        net.Listener
 	api         *http.Server
@@ -149,22 +147,24 @@ func (s *server) open(ctx context.Context) error {
 // openGuests makes the guest side and seats the default instance.
 func (s *server) openGuests(ctx context.Context) error {
 	s.sources = credentials.NewSources(s.cfg.sources, s.log)
-	s.guests = imds.NewServer(imds.Config{
-		Rate:        s.cfg.rate,
-		Burst:       s.cfg.burst,
-		Connections: s.cfg.connections,
-		AllowHosts:  s.cfg.allowHosts,
+	s.guests = guestside.New(guestside.Config{
+		Store:       s.store,
+		Marker:      s.service,
 		Credentials: s.sources,
-		Signatures:  s.signer,
-		Usage:       s.usage,
-		Log:         s.log,
+		Signer:      s.signer,
+		IMDS: imds.Config{
+			Rate:        s.cfg.rate,
+			Burst:       s.cfg.burst,
+			Connections: s.cfg.connections,
+			AllowHosts:  s.cfg.allowHosts,
+			Usage:       s.usage,
+		},
+		Log: s.log,
 	})
-	s.agent = agent.New(agent.Config{Store: s.store, Marker: s.service, Log: s.log})
-	s.guest = s.guests.NewGuest()
 	s.attachments = agent.NewAttachments(agent.AttachConfig{
-		Store: s.store, Agent: s.agent, Host: s.host, NewSeat: s.attached.newSeat, Log: s.log,
+		Store: s.store, Agent: s.guests.Agent(), Host: s.host, NewSeat: s.newSeat, Log: s.log,
 	})
-	return s.agent.Seat(ctx, s.instance.Name, &seat{guest: s.guest, credentials: s.sources, signer: s.signer})
+	return s.guests.Seat(ctx, s.instance.Name)
 }
 
 func (s *server) listen(ctx context.Context) error {
@@ -212,7 +212,7 @@ func (s *server) serve(ctx context.Context) error {
 	defer running.Wait()
 	for _, l := range s.imdsL {
 		running.Go(func() {
-			if err := s.guests.Serve(l, s.guest); !errors.Is(err, imds.ErrServerClosed) {
+			if err := s.guests.Serve(l, s.instance.Name); !errors.Is(err, imds.ErrServerClosed) {
 				cancel(fmt.Errorf("the guest side on %s failed: %w", l.Addr(), err))
 			}
 		})
@@ -225,7 +225,7 @@ func (s *server) serve(ctx context.Context) error {
 	})
 	agentCtx, stopAgent := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopAgent()
-	running.Go(func() { s.agent.Run(agentCtx) })
+	running.Go(func() { s.guests.Run(agentCtx) })
 	running.Go(func() { s.useIdentityKeys(agentCtx) })
 	running.Go(func() { s.usage.Run(agentCtx) })
 	running.Go(func() { s.alarms.Run(agentCtx) })

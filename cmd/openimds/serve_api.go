@@ -80,9 +80,9 @@ func (s *server) storeAnswers(ctx context.Context) bool {
 // metrics serves what Prometheus reads: to whoever signs, unless the operator has opened it to all.
 func (s *server) metrics(verifier *sigv4.Verifier) http.Handler {
 	exported := s.usage.Handler(usage.Gauges{
-		Connections: s.guest.Connections,
+		Connections: func() int { return s.guests.Connections(s.instance.Name) },
 		StoreUp:     func() bool { return s.storeAnswers(context.Background()) },
-		Contact:     s.agent.Health,
+		Contact:     s.guests.Agent().Health,
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !s.cfg.openMetrics {

@@ -1,20 +1,18 @@
-package main
+package guestside
 
 import (
 	"sync"
 
 	"github.com/openimds/openimds"
-	"github.com/openimds/openimds/credentials"
-	"github.com/openimds/openimds/identity"
 	"github.com/openimds/openimds/imds"
 )
 
-// seat is where one instance is served on this host: its guest, and what has to be made ready for it
-// before the guest asks.
+// seat is where one instance is served: its guest, and what has to be made ready for it before the
+// guest asks.
 type seat struct {
 	guest       *imds.Guest
-	credentials *credentials.Sources
-	signer      *identity.Signer
+	credentials Credentials
+	signer      Signer
 
 	mu sync.Mutex
 	id string // of the instance that sits here; empty: none
@@ -24,7 +22,7 @@ type seat struct {
 func (s *seat) Set(in *openimds.Instance) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if in != nil {
+	if in != nil && s.credentials != nil {
 		s.credentials.Keep(in) // first: the guest may ask at once
 	}
 	if err := s.guest.Set(in); err != nil {
@@ -35,9 +33,18 @@ func (s *seat) Set(in *openimds.Instance) error {
 		id = in.ID
 	}
 	if s.id != "" && s.id != id {
-		s.credentials.Drop(s.id)
-		s.signer.Forget(s.id)
+		s.drop(s.id)
 	}
 	s.id = id
 	return nil
+}
+
+// drop gives up what was kept ready for an instance.
+func (s *seat) drop(id string) {
+	if s.credentials != nil {
+		s.credentials.Drop(id)
+	}
+	if s.signer != nil {
+		s.signer.Forget(id)
+	}
 }

@@ -1,0 +1,153 @@
+// Package guestside wires what stands between a store and the guests of this process: the agent that
+// carries changes, the places where instances are served, and what must be ready before a guest asks.
+// It starts no goroutine of its own and knows no operator, so that it serves a host as well as one
+// command or one test:
+//
+//	side := guestside.New(guestside.Config{Store: store, Marker: service, Log: log})
+//	err := side.Seat(ctx, "web")       // before anybody can ask
+//	go side.Run(ctx)                   // follows the changes that service makes
+//	go side.Serve(listener, "web")     // until Shutdown
+package guestside
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"sync"
+
+	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/agent"
+	"github.com/openimds/openimds/imds"
+	"github.com/openimds/openimds/metadata"
+)
+
+// Credentials is where role credentials come from. It is told which instances are served here, so
+// that it can have theirs ready.
+type Credentials interface {
+	openimds.CredentialSource
+	// Keep is called before an instance is served, and at each change of it.
+	Keep(in *openimds.Instance)
+	// Drop is called when an instance is served no more.
+	Drop(instanceID string)
+}
+
+// Signer signs identity documents, and keeps what it has signed until an instance is served no more.
+type Signer interface {
+	metadata.Signatures
+	Forget(instanceID string)
+}
+
+// Config is what a [Server] works with.
+type Config struct {
+	Store openimds.Store
+	// Marker is told which options are obeyed by now; the store's [openimds.Service] is one.
+	Marker agent.Marker
+	// Credentials and Signer; nil: there is no iam/, and identity documents have no signatures.
+	Credentials Credentials
+	Signer      Signer
+	// IMDS says how guests are served; its Credentials, Signatures and Log are those of this Config.
+	IMDS imds.Config
+	// Log; nil: nothing is logged.
+	Log *slog.Logger
+}
+
+// Server serves instances of a store.
+type Server struct {
+	cfg    Config
+	agent  *agent.Agent
+	server *imds.Server
+
+	mu     sync.Mutex
+	guests map[string]*imds.Guest // by the instance's name
+}
+
+// New makes a server that serves nobody yet.
+func New(cfg Config) *Server {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	cfg.IMDS.Log = cfg.Log
+	if cfg.Credentials != nil {
+		cfg.IMDS.Credentials = cfg.Credentials
+	}
+	if cfg.Signer != nil {
+		cfg.IMDS.Signatures = cfg.Signer
+	}
+	return &Server{
+		cfg:    cfg,
+		agent:  agent.New(agent.Config{Store: cfg.Store, Marker: cfg.Marker, Log: cfg.Log}),
+		server: imds.NewServer(cfg.IMDS),
+		guests: map[string]*imds.Guest{},
+	}
+}
+
+// Agent is what keeps the seats in step with the store.
+func (s *Server) Agent() *agent.Agent { return s.agent }
+
+// Seat gives an instance its place in this process and fills it before it returns. The changes that
+// follow arrive while [Server.Run] runs.
+func (s *Server) Seat(ctx context.Context, name string) error {
+	return s.agent.Seat(ctx, name, s.NewSeat(name))
+}
+
+// NewSeat makes the seat of an instance, for who tells the agent itself.
+func (s *Server) NewSeat(name string) agent.Seat {
+	return &seat{guest: s.guest(name), credentials: s.cfg.Credentials, signer: s.cfg.Signer}
+}
+
+// Run carries changes from the store to the seats until the context ends.
+func (s *Server) Run(ctx context.Context) { s.agent.Run(ctx) }
+
+// Serve answers the connections of l as those of the named instance; see [imds.Server.Serve].
+func (s *Server) Serve(l net.Listener, name string) error { return s.server.Serve(l, s.guest(name)) }
+
+// Connections is how many connections the instance's guest has open.
+func (s *Server) Connections(name string) int { return s.guest(name).Connections() }
+
+// Shutdown ends serving; see [imds.Server.Shutdown].
+func (s *Server) Shutdown(ctx context.Context) error { return s.server.Shutdown(ctx) }
+
+// guest returns the guest of an instance: one for each name, whatever becomes of the instance.
+func (s *Server) guest(name string) *imds.Guest {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.guests[name] == nil {
+		s.guests[name] = s.server.NewGuest()
+	}
+	return s.guests[name]
+}
+
+// Settle waits until the guest of a seated instance obeys what the store says now, and its options
+// are applied, or the context ends. An instance that is not in the store is not waited for.
+func (s *Server) Settle(ctx context.Context, name string) error {
+	key := openimds.InstancePrefix + name
+	page, err := s.cfg.Store.List(ctx, openimds.Range{Prefix: key, Limit: 1})
+	if err != nil {
+		return err
+	}
+	if len(page.Records) == 0 || page.Records[0].Key != key {
+		return nil
+	}
+	now, watch := page.Records[0], s.cfg.Store.Watch(key, page.Revision)
+	for {
+		in, err := openimds.DecodeInstance(now)
+		if err != nil {
+			return err
+		}
+		if in.Options.State == openimds.OptionsApplied {
+			return s.agent.Await(ctx, name, now.Revision)
+		}
+		events, err := watch.Next(ctx)
+		if err != nil {
+			return err
+		}
+		for _, e := range events {
+			if e.Key == key {
+				now = openimds.Record(e)
+			}
+		}
+		if now.Value == nil {
+			return nil // deleted meanwhile
+		}
+	}
+}
