@@ -89,6 +89,8 @@ type Instance struct {
 	// Role is the instance profile; nil: iam/ does not exist.
 	Role   *Role  `json:"role,omitempty"`
 	Events Events `json:"events,omitzero"`
+	// Faults are what the guest meets on purpose; nil: nothing.
+	Faults *Faults `json:"faults,omitempty"`
 	// Overlay lies over the table of categories: a path below the version ("meta-data/ami-id",
 	// "user-data", "dynamic/x") mapped to its value, or to nil for "does not exist".
 	Overlay map[string]*string `json:"overlay,omitempty"`

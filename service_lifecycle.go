@@ -50,6 +50,9 @@ func (s *Service) StartInstance(ctx context.Context, name string) ([]Operation, 
 			in.State = StateRunning
 			in.LaunchedAt = d.now.Truncate(time.Second)
 			in.TokenKey = NewTokenKey()
+			if in.Faults != nil {
+				in.Faults.lifeBegins(d.now)
+			}
 			if in.StaticIPName == "" && in.AddressType != AddressIPv6 {
 				in.setPublicIPv4(NewPublicIPv4())
 			}
@@ -63,15 +66,19 @@ func (s *Service) StartInstance(ctx context.Context, name string) ([]Operation, 
 }
 
 // RebootInstance reboots a running instance. Addresses, ids and session tokens stay what they are,
-// so that nothing is left to change here.
+// so that nothing is left to change here but a fault that is for the first moments of a life.
 func (s *Service) RebootInstance(ctx context.Context, name string) ([]Operation, error) {
 	return operationsOf(s.commit(ctx, "RebootInstance", func(d *draft) error {
-		in, _, err := s.instance(ctx, name)
+		in, was, err := s.instance(ctx, name)
 		if err != nil {
 			return err
 		}
 		if in.State != StateRunning {
 			return wrongState(in, "rebooted", StateRunning)
+		}
+		if in.Faults != nil && in.Faults.AbsentSeconds > 0 {
+			in.Faults.lifeBegins(d.now)
+			d.put(was, in) // and no modification of anything that the guest reads
 		}
 		d.operation(instanceOperation("RebootInstance", in))
 		return nil

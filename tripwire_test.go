@@ -22,6 +22,19 @@ var enforced = map[string][]string{
 	"State":    {".", "agent"},
 }
 
+// suffered says, for each fault on purpose, which packages carry it out.
+var suffered = map[string][]string{
+	"On":                 {"imds"},
+	"LatencyMillis":      {"."},
+	"JitterMillis":       {"."},
+	"Status":             {"imds"},
+	"StatusShare":        {"imds"},
+	"RefuseShare":        {"imds"},
+	"ExpiredCredentials": {"imds"},
+	"AbsentSeconds":      {"."},
+	"AbsentUntil":        {"imds"},
+}
+
 // shown says, for each field of an instance, which packages make use of it: what the guest reads in
 // metadata, what the operator reads in lightsail, what the rules turn on in the root.
 var shown = map[string][]string{
@@ -66,6 +79,7 @@ var shown = map[string][]string{
 	"TagsInMetadata":     {".", "metadata"},
 	"Role":               {".", "metadata"},
 	"Events":             {"metadata"},
+	"Faults":             {".", "imds", "lightsail"},
 	"Overlay":            {".", "metadata"},
 	"AddressType":        {".", "lightsail"},
 	"StaticIPName":       {".", "lightsail"},
@@ -83,6 +97,7 @@ func TestTripwire(t *testing.T) {
 		uses map[string][]string
 	}{
 		{reflect.TypeFor[openimds.MetadataOptions](), enforced},
+		{reflect.TypeFor[openimds.Faults](), suffered},
 		{reflect.TypeFor[openimds.Instance](), shown},
 	} {
 		for field := range tt.of.Fields() {

@@ -125,6 +125,13 @@ func (s *Server) serveNow(fd int, g *Guest, overIPv6 bool, w *workspace) *worksp
 		s.hand(fd, g, func(c net.Conn) { s.converse(c, g, n, w) })
 		return newWorkspace()
 	}
+	if x.reset {
+		_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+	}
+	if x.delay > 0 {
+		s.hand(fd, g, func(c net.Conn) { s.finish(c, g, x, w) })
+		return newWorkspace()
+	}
 	sent := 0
 	if len(x.out) > 0 && (x.hopLimit == 0 || setHopLimitFD(fd, overIPv6, x.hopLimit) == nil) {
 		sent, err = unix.Write(fd, x.out)

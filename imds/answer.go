@@ -25,6 +25,7 @@ type state struct {
 	signatures  metadata.Signatures
 	allowHosts  map[string]bool
 	usage       *usage.Guest
+	faults      *faults // nil: none
 }
 
 // answer decides the answer to a request whose head could be read. It touches nothing but its

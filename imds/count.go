@@ -36,6 +36,7 @@ func (g *Guest) counters(in *openimds.Instance) *usage.Guest {
 	g.counted = in.ID
 	counters := recorder.Guest(in.ID, in.Name)
 	counters.Running(in.State == openimds.StateRunning)
+	counters.Faulty(in.Faults != nil)
 	return counters
 }
 

@@ -47,18 +47,30 @@ func (g *Guest) Set(in *openimds.Instance) error {
 	if err := in.Options.Validate(); err != nil {
 		return err
 	}
+	if in.Faults != nil {
+		if err := in.Faults.Validate(); err != nil {
+			return err
+		}
+	}
 	sealer, err := session.NewSealer(in.TokenKey, in.ID)
 	if err != nil {
 		return err
 	}
+	var before *faults
+	if was := g.state.Load(); was != nil {
+		before = was.faults
+	}
+	met := newFaults(in.Faults, before)
 	old := g.state.Swap(&state{
 		instance:    in,
 		sealer:      sealer,
-		credentials: g.server.cfg.Credentials,
+		faults:      met,
+		credentials: credentialsFor(in, g.server.cfg.Credentials),
 		signatures:  g.server.cfg.Signatures,
 		allowHosts:  g.server.allowHosts,
 		usage:       g.counters(in),
 	})
+	g.tellFaults(in, before, met)
 	// Connections opened by an earlier instance at this place must not read this one's data.
 	if old != nil && old.instance.ID != in.ID {
 		g.closeConns()

@@ -65,6 +65,7 @@ type Server struct {
 	patience   patience
 	date       atomic.Pointer[dateText]
 	closing    atomic.Bool
+	stopping   chan struct{} // closed when closing is set
 
 	mu        sync.Mutex
 	listeners map[net.Listener]*Guest
@@ -82,6 +83,7 @@ func NewServer(cfg Config) *Server {
 	s := &Server{
 		cfg:        cfg,
 		listeners:  map[net.Listener]*Guest{},
+		stopping:   make(chan struct{}),
 		patience:   patience{head: 5 * time.Second, write: 5 * time.Second, linger: time.Second},
 		allowHosts: map[string]bool{"instance-data.ec2.internal": true},
 	}
@@ -120,7 +122,9 @@ func (s *Server) Serve(l net.Listener, g *Guest) error {
 // answers under way until the context ends.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
-	s.closing.Store(true)
+	if !s.closing.Swap(true) {
+		close(s.stopping)
+	}
 	guests := map[*Guest]bool{}
 	for l, g := range s.listeners {
 		_ = l.Close() // its Serve returns
@@ -170,6 +174,9 @@ type exchange struct {
 	hopLimit int
 	// linger says that the peer may still be sending.
 	linger bool
+	// delay is how long the answer is held back; reset ends the connection without one.
+	delay time.Duration
+	reset bool
 }
 
 // respond answers the request at the start of buf. complete is false while its head is not all there.
@@ -192,7 +199,15 @@ func (g *Guest) respond(buf []byte, overIPv6 bool, w *workspace) (x exchange, co
 	} else {
 		*r = request{minor: 1}
 	}
-	resp := g.decide(st, r, err, started, w)
+	var met fate
+	if st.faults != nil {
+		if met = st.faults.next(r.method, started); met.refused {
+			st.usage.Refused()
+			return exchange{reset: true}, true
+		}
+		x.delay = met.delay
+	}
+	resp := g.decide(st, r, err, met.status, started, w)
 	x.out = resp.append(w.out[:0], r.minor, r.method == methodHead, s.dateText(started))
 	w.out = x.out
 	x.linger = err != nil || r.hasBody || end < len(buf) || len(buf) == len(w.in)
@@ -204,9 +219,9 @@ func (g *Guest) respond(buf []byte, overIPv6 bool, w *workspace) (x exchange, co
 	return x, true
 }
 
-// decide answers a request that could be read, or refuses one that could not. A fault in the
-// service costs the one request.
-func (g *Guest) decide(st *state, r *request, broken error, now time.Time, w *workspace) (resp response) {
+// decide answers a request that could be read, or refuses one that could not. With fails it is
+// answered with that status on purpose. A fault in the service costs the one request.
+func (g *Guest) decide(st *state, r *request, broken error, fails int, now time.Time, w *workspace) (resp response) {
 	defer func() {
 		if fault := recover(); fault != nil {
 			g.server.cfg.Log.Error("a metadata request failed", "instance", st.instance.Name, "fault", faultText(fault), "stack", string(debug.Stack()))
@@ -220,6 +235,9 @@ func (g *Guest) decide(st *state, r *request, broken error, now time.Time, w *wo
 	}
 	if status, ok := errors.AsType[statusError](broken); ok {
 		return empty(int(status))
+	}
+	if fails != 0 {
+		return failed(fails)
 	}
 	return st.answer(r, now, w)
 }
@@ -267,7 +285,10 @@ func (s *Server) converse(c net.Conn, g *Guest, read int, w *workspace) {
 // send sends an answer over a connection that may block, and ends the connection so that the peer
 // can read all of it.
 func (s *Server) send(c net.Conn, x exchange) {
-	if len(x.out) == 0 {
+	if x.reset {
+		reset(c)
+	}
+	if len(x.out) == 0 || x.delay > 0 && !s.hold(c, x.delay) {
 		return
 	}
 	if x.hopLimit > 0 && setHopLimit(c, x.hopLimit) != nil {

@@ -27,6 +27,9 @@ type instance struct {
 	Username         string          `json:"username,omitempty"`
 	SSHKeyName       string          `json:"sshKeyName,omitempty"`
 	MetadataOptions  metadataOptions `json:"metadataOptions"`
+	// Faults is not Lightsail's: it is there while the guest meets faults on purpose, so that nobody
+	// can overlook them.
+	Faults *openimds.Faults `json:"faults,omitempty"`
 }
 
 type hardware struct {
@@ -71,7 +74,7 @@ func (a *api) instance(in *openimds.Instance) instance {
 		IsStaticIP: in.StaticIPName != "", IPv6Addresses: []string{}, IPAddressType: in.AddressType,
 		Hardware:   hardware{CPUCount: bundle.CPUs, Disks: []disk{}, RAMSizeInGB: double(bundle.RAM)},
 		Networking: networking{MonthlyTransfer: monthlyTransfer{bundle.TransferGB}, Ports: []portInfo{}},
-		State:      stateOf(in), Username: in.Username, SSHKeyName: in.KeyPairName, MetadataOptions: optionsOf(in),
+		State:      stateOf(in), Username: in.Username, SSHKeyName: in.KeyPairName, MetadataOptions: optionsOf(in), Faults: in.Faults,
 	}
 	if public, ok := in.PublicIPv4(); ok {
 		shown.PublicIPAddress = public.String()

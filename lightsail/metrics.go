@@ -182,7 +182,10 @@ type getCallersRequest struct {
 }
 
 type getCallersResult struct {
-	Callers       []metadataCaller `json:"callers"`
+	Callers []metadataCaller `json:"callers"`
+	// Faults are those on purpose of the instances that were asked for: what their callers did may
+	// be due to them.
+	Faults        []instanceFaults `json:"faults,omitempty"`
 	NextPageToken string           `json:"nextPageToken,omitempty"`
 }
 
@@ -209,6 +212,9 @@ func (a *api) getCallers(ctx context.Context, in *getCallersRequest) (getCallers
 	}
 	result.NextPageToken = next
 	for _, one := range instances {
+		if one.Faults != nil {
+			result.Faults = append(result.Faults, instanceFaults{one.Name, one.Faults})
+		}
 		callers, err := a.service.CallersOf(ctx, one.Name, since)
 		if err != nil && !gone(in.InstanceName, err) {
 			return result, err

@@ -137,5 +137,6 @@ func openIMDSActions() map[string]action {
 		"GetMetricData":        looks((*api).getMetricData),
 		"SetInstance":          changes((*api).setInstance),
 		"UpdateInstanceEvents": changes((*api).updateInstanceEvents),
+		"UpdateInstanceFaults": changes((*api).updateInstanceFaults),
 	}
 }

@@ -49,6 +49,8 @@ type answers struct {
 	calls [callCount][len(statuses)]atomic.Uint64
 	took  [len(durations) + 1]atomic.Uint64
 	total atomic.Int64 // nanoseconds
+	// refused are the connections that were reset on purpose: no answers, but a number of the same kind.
+	refused atomic.Uint64
 }
 
 // Answered counts an answer and the time from the complete request to the answer's bytes.
@@ -66,6 +68,13 @@ func (g *Guest) Answered(call Call, status int, took time.Duration) {
 	a.total.Add(int64(took))
 }
 
+// Refused counts a request whose connection was reset on purpose.
+func (g *Guest) Refused() {
+	if g != nil {
+		g.answers.refused.Add(1)
+	}
+}
+
 // addTo adds these to the sum of several.
 func (a *answers) addTo(sum *answers) {
 	for call := range a.calls {
@@ -79,6 +88,7 @@ func (a *answers) addTo(sum *answers) {
 		sum.took[bucket].Add(a.took[bucket].Load())
 	}
 	sum.total.Add(a.total.Load())
+	sum.refused.Add(a.refused.Load())
 }
 
 // of is how often a call was answered, whatever the status.

@@ -24,6 +24,8 @@ const (
 	NoTokenMissed
 	// Throttled calls came above the instance's rate and were not looked at.
 	Throttled
+	// Faulted calls were answered with a status that they met on purpose, and not looked at.
+	Faulted
 	callCount
 )
 

@@ -55,6 +55,7 @@ type Guest struct {
 	// new caller known; nobody who holds it waits for the store.
 	mu      sync.Mutex
 	running bool
+	faulty  bool
 	marked  int64 // the latest sample that is known to exist
 	days    []*day
 	callers callers
@@ -84,6 +85,16 @@ func (g *Guest) Running(running bool) {
 		g.mark(n)
 	}
 	g.running = running
+}
+
+// Faulty says whether the instance's guest meets faults on purpose.
+func (g *Guest) Faulty(faulty bool) {
+	if g == nil {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.faulty = faulty
 }
 
 // mark makes sure that there is a sample of that number. g.mu is held.

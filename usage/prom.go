@@ -44,7 +44,11 @@ var (
 		"Time from a guest's complete request to the bytes of its answer.", nil, nil)
 	tokensDesc    = prometheus.NewDesc("openimds_imds_tokens_issued_total", "Session tokens given to guests.", nil, nil)
 	throttledDesc = prometheus.NewDesc("openimds_imds_throttled_total", "Requests of guests that were refused as too many.", nil, nil)
-	noTokenDesc   = prometheus.NewDesc("openimds_metadata_no_token_total",
+	faultedDesc   = prometheus.NewDesc("openimds_imds_faulted_total",
+		"Requests of guests that failed on purpose, with a status or with their connection.", []string{"by"}, nil)
+	faultsDesc = prometheus.NewDesc("openimds_imds_faults",
+		"Instances whose guests meet faults on purpose: 1 while that is so.", []string{"instance_id", "instance"}, nil)
+	noTokenDesc = prometheus.NewDesc("openimds_metadata_no_token_total",
 		"Requests that succeeded without a session token, of the instances that made any.", []string{"instance_id", "instance"}, nil)
 	instancesDesc = prometheus.NewDesc("openimds_imds_instances", "Instances that this process serves and that run.", nil, nil)
 	failuresDesc  = prometheus.NewDesc("openimds_usage_flush_failures_total",
@@ -59,7 +63,7 @@ var (
 // Describe implements [prometheus.Collector].
 func (c *collector) Describe(descs chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		requestsDesc, durationDesc, tokensDesc, throttledDesc, noTokenDesc, instancesDesc, failuresDesc,
+		requestsDesc, durationDesc, tokensDesc, throttledDesc, faultedDesc, faultsDesc, noTokenDesc, instancesDesc, failuresDesc,
 		connectionsDesc, storeUpDesc, contactDesc, revisionDesc,
 	} {
 		descs <- d
@@ -71,7 +75,10 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 	send := func(d *prometheus.Desc, t prometheus.ValueType, value float64, labels ...string) {
 		metrics <- prometheus.MustNewConstMetric(d, t, value, labels...)
 	}
-	sum, callers, running, failures := c.recorder.answered()
+	sum, callers, faulty, running, failures := c.recorder.answered()
+	for _, g := range faulty {
+		send(faultsDesc, prometheus.GaugeValue, 1, g.id, g.name)
+	}
 	for _, g := range callers {
 		send(noTokenDesc, prometheus.CounterValue, float64(g.answers.of(NoToken)), g.id, g.name)
 	}
@@ -85,6 +92,8 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 	metrics <- sum.histogram()
 	send(tokensDesc, prometheus.CounterValue, float64(sum.of(TokenIssued)))
 	send(throttledDesc, prometheus.CounterValue, float64(sum.of(Throttled)))
+	send(faultedDesc, prometheus.CounterValue, float64(sum.of(Faulted)), "status")
+	send(faultedDesc, prometheus.CounterValue, float64(sum.refused.Load()), "connection")
 	send(instancesDesc, prometheus.GaugeValue, float64(running))
 	send(failuresDesc, prometheus.CounterValue, float64(failures))
 	if c.gauges.Connections != nil {
@@ -112,8 +121,9 @@ func unixSeconds(t time.Time) float64 {
 	return float64(t.UnixMilli()) / 1000
 }
 
-// answered returns what was answered in all, the guests that called without a token, and how many run.
-func (r *Recorder) answered() (sum *answers, callers []*Guest, running int, failures int64) {
+// answered returns what was answered in all, the guests that called without a token, those that meet
+// faults on purpose, and how many run.
+func (r *Recorder) answered() (sum *answers, callers, faulty []*Guest, running int, failures int64) {
 	// Held to the end: a guest that departs is counted once, as itself or among the departed.
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -128,9 +138,12 @@ func (r *Recorder) answered() (sum *answers, callers []*Guest, running int, fail
 		if g.running {
 			running++
 		}
+		if g.faulty && g.leaving == 0 {
+			faulty = append(faulty, g)
+		}
 		g.mu.Unlock()
 	}
-	return sum, callers, running, r.failures
+	return sum, callers, faulty, running, r.failures
 }
 
 func (a *answers) byVersion() map[string]*[len(statuses)]uint64 {

@@ -33,6 +33,15 @@ func TestMetrics(t *testing.T) {
 	web.Answered(usage.Other, 418, 0)
 	quiet.Answered(usage.WithToken, 200, 0)
 	quiet.Answered(usage.Throttled, 503, 0)
+	quiet.Faulty(true)
+	quiet.Answered(usage.Faulted, 500, 0)
+	quiet.Refused()
+	quiet.Refused()
+	recovered, gone := r.Guest("i-recovered", "web-3"), r.Guest("i-gone", "web-4")
+	recovered.Faulty(true)
+	recovered.Faulty(false)
+	gone.Faulty(true)
+	r.Forget("i-gone")
 	families, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -43,30 +52,38 @@ func TestMetrics(t *testing.T) {
 	const want = `# HELP openimds_imds_connections Open connections of guests.
 # TYPE openimds_imds_connections gauge
 openimds_imds_connections 3
+# HELP openimds_imds_faulted_total Requests of guests that failed on purpose, with a status or with their connection.
+# TYPE openimds_imds_faulted_total counter
+openimds_imds_faulted_total{by="connection"} 2
+openimds_imds_faulted_total{by="status"} 1
+# HELP openimds_imds_faults Instances whose guests meet faults on purpose: 1 while that is so.
+# TYPE openimds_imds_faults gauge
+openimds_imds_faults{instance="web-2",instance_id="i-quiet"} 1
 # HELP openimds_imds_instances Instances that this process serves and that run.
 # TYPE openimds_imds_instances gauge
 openimds_imds_instances 1
 # HELP openimds_imds_request_duration_seconds Time from a guest's complete request to the bytes of its answer.
 # TYPE openimds_imds_request_duration_seconds histogram
-openimds_imds_request_duration_seconds_bucket{le="2.5e-06"} 6
-openimds_imds_request_duration_seconds_bucket{le="5e-06"} 6
-openimds_imds_request_duration_seconds_bucket{le="1e-05"} 7
-openimds_imds_request_duration_seconds_bucket{le="2.5e-05"} 8
-openimds_imds_request_duration_seconds_bucket{le="5e-05"} 8
-openimds_imds_request_duration_seconds_bucket{le="0.0001"} 8
-openimds_imds_request_duration_seconds_bucket{le="0.00025"} 8
-openimds_imds_request_duration_seconds_bucket{le="0.001"} 8
-openimds_imds_request_duration_seconds_bucket{le="0.01"} 8
-openimds_imds_request_duration_seconds_bucket{le="0.1"} 8
-openimds_imds_request_duration_seconds_bucket{le="1"} 8
-openimds_imds_request_duration_seconds_bucket{le="+Inf"} 9
+openimds_imds_request_duration_seconds_bucket{le="2.5e-06"} 7
+openimds_imds_request_duration_seconds_bucket{le="5e-06"} 7
+openimds_imds_request_duration_seconds_bucket{le="1e-05"} 8
+openimds_imds_request_duration_seconds_bucket{le="2.5e-05"} 9
+openimds_imds_request_duration_seconds_bucket{le="5e-05"} 9
+openimds_imds_request_duration_seconds_bucket{le="0.0001"} 9
+openimds_imds_request_duration_seconds_bucket{le="0.00025"} 9
+openimds_imds_request_duration_seconds_bucket{le="0.001"} 9
+openimds_imds_request_duration_seconds_bucket{le="0.01"} 9
+openimds_imds_request_duration_seconds_bucket{le="0.1"} 9
+openimds_imds_request_duration_seconds_bucket{le="1"} 9
+openimds_imds_request_duration_seconds_bucket{le="+Inf"} 10
 openimds_imds_request_duration_seconds_sum 60.000022
-openimds_imds_request_duration_seconds_count 9
+openimds_imds_request_duration_seconds_count 10
 # HELP openimds_imds_requests_total Requests of guests that were answered, by protocol (none: neither tells) and status.
 # TYPE openimds_imds_requests_total counter
 openimds_imds_requests_total{status="200",version="v1"} 4
 openimds_imds_requests_total{status="200",version="v2"} 2
 openimds_imds_requests_total{status="401",version="v1"} 1
+openimds_imds_requests_total{status="500",version="none"} 1
 openimds_imds_requests_total{status="503",version="none"} 1
 openimds_imds_requests_total{status="other",version="none"} 1
 # HELP openimds_imds_throttled_total Requests of guests that were refused as too many.

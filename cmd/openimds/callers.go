@@ -67,9 +67,16 @@ func (c *clientConfig) showCallers(ctx context.Context, cmd *cobra.Command, clie
 	}
 	var answer struct {
 		Callers []json.RawMessage `json:"callers"`
+		Faults  []struct {
+			Instance string          `json:"instanceName"`
+			Faults   openimds.Faults `json:"faults"`
+		} `json:"faults"`
 	}
 	if err := client.call(ctx, targetOpenIMDS+"GetCallers", request, &answer); err != nil {
 		return err
+	}
+	for _, f := range answer.Faults { // not among the callers, which scripts read
+		cmd.PrintErrf("openimds: %s meets faults on purpose: %s\n", oneLine(f.Instance), &f.Faults)
 	}
 	shown := []json.RawMessage{}
 	var callers []wireCaller

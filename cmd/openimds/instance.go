@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/openimds/openimds"
 	"github.com/spf13/cobra"
 )
 
@@ -21,6 +22,8 @@ type wireInstance struct {
 	IPv6Addresses   []string     `json:"ipv6Addresses"`
 	State           wireState    `json:"state"`
 	MetadataOptions *wireOptions `json:"metadataOptions"`
+	// Faults on purpose; nil: none, or a service that knows of none.
+	Faults *openimds.Faults `json:"faults"`
 }
 
 type wireState struct {
@@ -156,7 +159,7 @@ func newInstanceList(c *clientConfig) *cobra.Command {
 				return err
 			}
 			return c.show(cmd.OutOrStdout(), all, func(row func(...any)) {
-				row("NAME", "STATE", "TOKENS", "ENDPOINT", "HOP LIMIT", "IPV6", "PRIVATE", "PUBLIC", "BLUEPRINT")
+				row("NAME", "STATE", "TOKENS", "ENDPOINT", "HOP LIMIT", "IPV6", "PRIVATE", "PUBLIC", "BLUEPRINT", "FAULTS")
 				for _, raw := range all {
 					in, err := readInstance(raw)
 					if err != nil {
@@ -164,7 +167,7 @@ func newInstanceList(c *clientConfig) *cobra.Command {
 						continue
 					}
 					o := in.MetadataOptions
-					row(in.Name, in.State.Name, o.Tokens, o.Endpoint, o.HopLimit, o.IPv6, dash(in.PrivateIP), dash(in.PublicIP), in.BlueprintID)
+					row(in.Name, in.State.Name, o.Tokens, o.Endpoint, o.HopLimit, o.IPv6, dash(in.PrivateIP), dash(in.PublicIP), in.BlueprintID, in.Faults)
 				}
 			})
 		},
@@ -239,6 +242,7 @@ func newInstanceShow(c *clientConfig) *cobra.Command {
 				row("public address", dash(in.PublicIP))
 				row("IPv6 addresses", dash(strings.Join(in.IPv6Addresses, " ")))
 				in.MetadataOptions.rows(row)
+				row("faults", in.Faults)
 			})
 		},
 	}

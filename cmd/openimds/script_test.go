@@ -36,7 +36,7 @@ const patience = 30 * time.Second
 //	mode BITS FILE           the file's permissions are those
 //	terminate                send SIGTERM to the program in the background; "terminate again" goes
 //	                         on until it has ended
-//	hang ADDR                open a connection and leave it in the middle of a request
+//	hang ADDR [whole]        open a connection and leave it in the middle of a request, or behind a whole one
 //	cut FILE SIZE            cut a file off
 //	storeversion DIR N       make a store say that it has another version
 //	quickstart FILE          write the commands of the README's quick start into a shell script
@@ -203,7 +203,11 @@ func hang(ts *testscript.TestScript, neg bool, args []string) {
 	c, err := net.DialTimeout("tcp", args[0], patience)
 	ts.Check(err)
 	ts.Defer(func() { _ = c.Close() })
-	_, err = io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n")
+	request := "GET / HTTP/1.1\r\nHost: x\r\n"
+	if len(args) > 1 {
+		request += "\r\n"
+	}
+	_, err = io.WriteString(c, request)
 	ts.Check(err)
 }
 

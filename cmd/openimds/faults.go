@@ -1,0 +1,149 @@
+package main
+
+import (
+	"math"
+	"time"
+
+	"github.com/openimds/openimds"
+	"github.com/spf13/cobra"
+)
+
+// faultsRequest is the request of the operation UpdateInstanceFaults; nil keeps what there is.
+type faultsRequest struct {
+	nameOnly
+	Clear              bool     `json:"clear,omitempty"`
+	On                 *string  `json:"on,omitempty"`
+	LatencyMillis      *int64   `json:"latencyMillis,omitempty"`
+	JitterMillis       *int64   `json:"jitterMillis,omitempty"`
+	Status             *int     `json:"status,omitempty"`
+	StatusShare        *float64 `json:"statusShare,omitempty"`
+	RefuseShare        *float64 `json:"refuseShare,omitempty"`
+	ExpiredCredentials *bool    `json:"expiredCredentials,omitempty"`
+	AbsentSeconds      *int64   `json:"absentSeconds,omitempty"`
+}
+
+// faultsFlags are the flags as they were given.
+type faultsFlags struct {
+	clear, expired          bool
+	on                      string
+	latency, jitter, absent time.Duration
+	status                  int
+	share, refuse           float64
+}
+
+func newFaults() *cobra.Command {
+	var c clientConfig
+	var flags faultsFlags
+	cmd := &cobra.Command{
+		Use:   "faults NAME",
+		Short: "Show or change what an instance's guest meets on purpose: latency, failures, refusals",
+		Long: `Show what an instance's guest meets on purpose, or change what a flag names, from the guest's next
+request on. What no flag names stays as it is; zero ends a fault, --clear all of them. They stay over
+restarts of the service and of the instance, until they are cleared or the instance is deleted.
+
+  openimds faults demo --status 503 --share 0.25
+  openimds faults demo --latency 200ms --jitter 50ms --on token
+  openimds faults demo --clear
+
+Which requests meet a share is no accident: the same row of requests after the same change meets the
+same. A refused connection is reset, since the kernel has accepted it by then.`,
+		Args: names(1, 1, "one name"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			request, changes, err := flags.request(cmd, args[0])
+			if err != nil {
+				return err
+			}
+			client, err := c.open(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if changes {
+				return c.operations(cmd, client, targetOpenIMDS+"UpdateInstanceFaults", request)
+			}
+			return c.showFaults(cmd, client, args[0])
+		},
+	}
+	c.addFlags(cmd)
+	f := cmd.Flags()
+	f.DurationVar(&flags.latency, "latency", 0, "how long answers are held back")
+	f.DurationVar(&flags.jitter, "jitter", 0, "how much the latency differs, either way")
+	f.IntVar(&flags.status, "status", 0, "what a share of the requests is answered with, 400 to 599")
+	f.Float64Var(&flags.share, "share", 1, "the share of requests that --status is for, 0 to 1")
+	f.Float64Var(&flags.refuse, "refuse", 0, "the `share` of requests whose connection is reset, 0 to 1")
+	f.StringVar(&flags.on, "on", "all", "the requests that all of these are for: token (PUT), data or all")
+	f.BoolVar(&flags.expired, "expired-credentials", false, "show credentials whose time is over")
+	f.DurationVar(&flags.absent, "absent-for", 0, "how long every connection is reset after each start and reboot")
+	f.BoolVar(&flags.clear, "clear", false, "end all faults, before others are set")
+	return cmd
+}
+
+// request is what the flags ask for, and whether that is any change at all.
+func (f *faultsFlags) request(cmd *cobra.Command, name string) (request faultsRequest, changes bool, err error) {
+	request = faultsRequest{nameOnly: nameOnly{name}, Clear: f.clear}
+	changes = f.clear
+	given := func(flag string) bool {
+		changed := cmd.Flags().Changed(flag)
+		changes = changes || changed
+		return changed
+	}
+	for _, d := range []struct {
+		flag  string
+		value time.Duration
+		unit  time.Duration
+		to    **int64
+	}{
+		{"latency", f.latency, time.Millisecond, &request.LatencyMillis},
+		{"jitter", f.jitter, time.Millisecond, &request.JitterMillis},
+		{"absent-for", f.absent, time.Second, &request.AbsentSeconds},
+	} {
+		if given(d.flag) {
+			*d.to = new(int64(d.value / d.unit))
+			if d.value%d.unit != 0 || d.value < 0 || d.value/d.unit > math.MaxInt32 {
+				return request, true, usagef("--%s %v is not a number of whole times %v", d.flag, d.value, d.unit)
+			}
+		}
+	}
+	for _, s := range []struct {
+		flag  string
+		value *float64
+		to    **float64
+	}{{"share", &f.share, &request.StatusShare}, {"refuse", &f.refuse, &request.RefuseShare}} {
+		if given(s.flag) {
+			*s.to = s.value
+			if !(*s.value >= 0 && *s.value <= 1) { // a NaN has no form in JSON
+				return request, true, usagef("--%s must be 0 to 1, not %v", s.flag, *s.value)
+			}
+		}
+	}
+	if given("status") {
+		request.Status = &f.status
+	}
+	if given("on") {
+		request.On = &f.on
+	}
+	if given("expired-credentials") {
+		request.ExpiredCredentials = &f.expired
+	}
+	return request, changes, nil
+}
+
+func (c *clientConfig) showFaults(cmd *cobra.Command, client *client, name string) error {
+	var answer struct {
+		Instance struct {
+			Faults *openimds.Faults `json:"faults"`
+		} `json:"instance"`
+	}
+	if err := client.call(cmd.Context(), targetOpenIMDS+"DescribeInstance", nameOnly{name}, &answer); err != nil {
+		return err
+	}
+	on := answer.Instance.Faults
+	if on == nil {
+		on = &openimds.Faults{On: openimds.FaultsOnAll}
+	}
+	return c.show(cmd.OutOrStdout(), on, func(row func(...any)) {
+		row("faults", answer.Instance.Faults)
+		if until := on.AbsentUntil; until.After(time.Now()) {
+			row("absent until", until.Format(time.DateTime))
+		}
+	})
+}
