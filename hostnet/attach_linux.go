@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 
@@ -137,7 +138,7 @@ func (h *Host) serveInside(a *attachment) error {
 			}
 			ports[f] = a.serving[f].port
 		}
-		_, more := occupy(a.mark, ports)
+		_, more := occupy(h.owner(), a.mark, ports)
 		for f, err := range more {
 			failed[f] = err
 		}
@@ -148,7 +149,9 @@ func (h *Host) serveInside(a *attachment) error {
 		if failed[f] == nil && err == nil {
 			continue
 		}
-		errs = append(errs, failed[f])
+		if !slices.Contains(errs, failed[f]) { // one reason for both families is said once
+			errs = append(errs, failed[f])
+		}
 		if s := a.serving[f]; s != nil {
 			s.end()
 			delete(a.serving, f)
@@ -177,7 +180,8 @@ func (h *Host) shut(attachments []*attachment, taken map[inode]bool) error {
 		}
 		vacating.Go(func() {
 			defer a.ns.close()
-			if err := h.visitor.in(a.ns.file, vacate); err != nil {
+			own := func(c *claim) bool { return c.owner == h.owner() }
+			if err := h.visitor.in(a.ns.file, func() error { return vacate(own) }); err != nil {
 				errs[i] = fmt.Errorf("%s: %w", a.endpoint.place(), err)
 			}
 		})

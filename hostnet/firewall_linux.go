@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tableName is that of our tables in every family and namespace.
+// tableName is that of the Host's tables in every family.
 const tableName = "openimds"
 
 // firewall is the Host's tables: inet for interfaces, bridge for ports of bridges, arp so that the
@@ -109,25 +109,24 @@ func hint(err error) string {
 }
 
 // remove takes a table away, if it is there.
-func remove(family nftables.TableFamily) error {
+func remove(t *nftables.Table) error {
 	conn, err := dial()
 	if err != nil {
 		return err
 	}
-	t := &nftables.Table{Name: tableName, Family: family}
 	conn.AddTable(t)
 	conn.DelTable(t)
 	if err := conn.Flush(); err != nil && !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EAFNOSUPPORT) {
-		return fmt.Errorf("table %s of nftables: %w", tableName, err)
+		return fmt.Errorf("table %s of nftables: %w", t.Name, err)
 	}
 	return nil
 }
 
 func (f *firewall) remove() error {
 	var errs []error
-	for family, t := range f.tables {
+	for _, t := range f.tables {
 		if t.built {
-			errs = append(errs, remove(family))
+			errs = append(errs, remove(t.Table))
 			t.built = false
 		}
 	}

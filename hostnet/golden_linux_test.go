@@ -102,7 +102,7 @@ func TestNamespaceState(t *testing.T) {
 // withoutHops leaves out the map from each number of hops to the next lower one.
 func withoutHops(lines []string) (out []string) {
 	for _, l := range lines {
-		if !strings.HasPrefix(l, "nft inet openimds hops ") {
+		if !strings.HasPrefix(l, "nft inet openimds-guest hops ") {
 			out = append(out, l)
 		}
 	}

@@ -236,7 +236,8 @@ func (h *Host) Close() error {
 }
 
 // Sweep removes what an earlier process left that did not come to Close, from the host and from the
-// namespaces that can be found: by name, and those of processes. What this Host has attached stays.
+// namespaces that can be found: by name, and those of processes. What this Host has attached stays, and
+// so does what a living process in another network namespace has.
 func (h *Host) Sweep() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -251,7 +252,7 @@ func (h *Host) Sweep() error {
 	}
 	if !onInterfaces {
 		for _, t := range h.firewall.tables {
-			errs = append(errs, remove(t.Family))
+			errs = append(errs, remove(t.Table))
 			t.built = false
 		}
 		for _, f := range families {
@@ -259,6 +260,7 @@ func (h *Host) Sweep() error {
 		}
 	}
 	busy[h.visitor.id] = true
+	free := func(c *claim) bool { return c.free(h.owner()) }
 	for _, path := range namespacePaths() {
 		ns, err := openPath(path)
 		if err != nil {
@@ -266,7 +268,7 @@ func (h *Host) Sweep() error {
 		}
 		if !busy[ns.id] {
 			busy[ns.id] = true
-			if err := h.visitor.in(ns.file, vacate); err != nil && !errors.Is(err, os.ErrPermission) {
+			if err := h.visitor.in(ns.file, func() error { return vacate(free) }); err != nil && !errors.Is(err, os.ErrPermission) {
 				errs = append(errs, fmt.Errorf("namespace %s: %w", path, err))
 			}
 		}

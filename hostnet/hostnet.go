@@ -27,7 +27,8 @@
 // to whose address it has a route by their interface, or by their bridge.
 //
 // All that is put into the host carries the package's name, routing table or mark, so that a later
-// process finds and removes what one that was killed left ([Host.Sweep]).
+// process finds and removes what one that was killed left ([Host.Sweep]). In a namespace it says whose it
+// is too, and what a living process of another network namespace has there is left alone.
 package hostnet
 
 import (

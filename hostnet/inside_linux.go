@@ -9,7 +9,6 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
-	"github.com/google/nftables/userdata"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -18,22 +17,17 @@ import (
 // killed between two steps leaves nothing that the next one cannot tell from what was there before:
 // sockets, then the table that says whose the addresses are, then the addresses.
 
-// The comments of the rules say whose the address on the loopback interface is.
-const (
-	addressOurs   = "guests; the address is openimds's"
-	addressTheirs = "guests; the address was here before"
-)
-
 // occupied is what an attachment has in a namespace.
 type occupied struct {
+	owner string
 	ports map[*family]uint16 // of the listeners; a family without one is not served
 	owned map[*family]bool   // the address is ours
 }
 
 // occupy makes a namespace answer for the families that have a port. It returns what it can, with an
 // error for each family that cannot be served.
-func occupy(mark uint32, ports map[*family]uint16) (occupied, map[*family]error) {
-	o := occupied{ports: ports, owned: map[*family]bool{}}
+func occupy(owner string, mark uint32, ports map[*family]uint16) (occupied, map[*family]error) {
+	o := occupied{owner: owner, ports: ports, owned: map[*family]bool{}}
 	failed := map[*family]error{}
 	all := func(err error) (occupied, map[*family]error) {
 		for f := range ports {
@@ -53,7 +47,10 @@ func occupy(mark uint32, ports map[*family]uint16) (occupied, map[*family]error)
 	if err != nil {
 		return all(fmt.Errorf("interface lo: %w", err))
 	}
-	ours, err := ownership()
+	earlier, err := readClaim()
+	if err == nil && earlier != nil && !earlier.free(owner) {
+		err = fmt.Errorf("another openimds process, in %s, answers here: detach it there", earlier.owner)
+	}
 	if err != nil {
 		return all(err)
 	}
@@ -62,9 +59,9 @@ func occupy(mark uint32, ports map[*family]uint16) (occupied, map[*family]error)
 		if err != nil {
 			return all(err)
 		}
-		o.owned[f] = ours[f] || !there
+		o.owned[f] = !there || earlier != nil && earlier.address[f]
 	}
-	if err := o.build(mark, len(ours) > 0); err != nil {
+	if err := o.build(mark, earlier != nil); err != nil {
 		return all(err)
 	}
 	for _, f := range families {
@@ -113,10 +110,10 @@ func settled(h *netlink.Handle, f *family) error {
 	return fmt.Errorf("address %v on lo: the kernel does not use it", f.addr)
 }
 
-// vacate removes what occupy put there, by this process or an earlier one.
-func vacate() error {
-	ours, err := ownership()
-	if err != nil || len(ours) == 0 {
+// vacate removes what occupy put there, by this process or an earlier one, if may says so.
+func vacate(may func(*claim) bool) error {
+	there, err := readClaim()
+	if err != nil || there == nil || !may(there) {
 		return err
 	}
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
@@ -130,7 +127,7 @@ func vacate() error {
 	}
 	var errs []error
 	for _, f := range families {
-		if ours[f] {
+		if there.address[f] {
 			errs = append(errs, dropAddress(h, lo, f))
 		}
 	}
@@ -138,7 +135,7 @@ func vacate() error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	return remove(nftables.TableFamilyINet)
+	return remove(guestTable())
 }
 
 func loopbackAddress(f *family) *netlink.Addr {
@@ -174,38 +171,13 @@ func hasAddress(h *netlink.Handle, lo netlink.Link, f *family) (bool, error) {
 	return false, nil
 }
 
-// ownership reads from our table which addresses are ours; there is an entry for each family the
-// table speaks of, and none without a table.
-func ownership() (map[*family]bool, error) {
-	conn, err := dial()
-	if err != nil {
-		return nil, err
-	}
-	table := &nftables.Table{Name: tableName, Family: nftables.TableFamilyINet}
-	rules, err := conn.GetRules(table, &nftables.Chain{Name: "prerouting", Table: table})
-	if errors.Is(err, unix.ENOENT) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("nftables: %w%s", err, hint(err))
-	}
-	ours := map[*family]bool{}
-	for i, r := range rules {
-		if i < len(families) {
-			comment, _ := userdata.GetString(r.UserData, userdata.TypeComment)
-			ours[families[i]] = comment == addressOurs
-		}
-	}
-	return ours, nil
-}
-
 // build makes the table of a namespace, replacing an earlier one in one step.
 func (o occupied) build(mark uint32, earlier bool) error {
 	conn, err := dial()
 	if err != nil {
 		return err
 	}
-	t := &nftables.Table{Name: tableName, Family: nftables.TableFamilyINet}
+	t := guestTable()
 	if earlier {
 		replace(conn, t)
 	} else {
@@ -216,12 +188,10 @@ func (o occupied) build(mark uint32, earlier bool) error {
 		return err
 	}
 	b := &book{conn: conn, table: t}
-	b.open(chain{name: "prerouting", hook: nftables.ChainHookPrerouting, priority: *nftables.ChainPriorityRaw})
-	for _, f := range families { // ownership reads one rule for each family
-		comment := addressTheirs
-		if o.owned[f] {
-			comment = addressOurs
-		}
+	// After the table of a Host in here, whose guests are not this one's.
+	b.open(chain{name: "prerouting", hook: nftables.ChainHookPrerouting, priority: *nftables.ChainPriorityRaw + 10})
+	for _, f := range families { // readClaim reads one rule for each family
+		comment := claimText(o.owner, o.owned[f])
 		listener, serve := o.ports[f]
 		if !serve {
 			b.add(comment, f.to(), leave)
@@ -235,10 +205,8 @@ func (o occupied) build(mark uint32, earlier bool) error {
 		if _, serve := o.ports[f]; !serve {
 			continue
 		}
-		answer := does(f.from(), isTransport(unix.IPPROTO_TCP))
+		answer := does(f.from(), isTransport(unix.IPPROTO_TCP), transportIs(sourcePort, port(o.ports[f])))
 		away := rule{&expr.Meta{Key: expr.MetaKeyOIF, Register: acc}, not(native(loopbackIndex))}
-		b.add("guests see port 80", answer, transportIs(sourcePort, port(o.ports[f])),
-			rule{&expr.Immediate{Register: acc, Data: port(80)}}, writePort(sourcePort))
 		// The namespace stands for a machine: what is behind it is a hop further away.
 		b.add("the last hop was this one", answer, away, networkIs(f.hops, []byte{1}), drop)
 		b.add("a hop less is left", answer, away,
@@ -247,9 +215,10 @@ func (o occupied) build(mark uint32, earlier bool) error {
 				OperationType: expr.PayloadWrite, SourceRegister: acc, Base: expr.PayloadBaseNetworkHeader,
 				Offset: f.hops, Len: 1, CsumType: f.hopsCsum, CsumOffset: 10,
 			}})
+		b.add("guests see port 80", answer, rule{&expr.Immediate{Register: acc, Data: port(80)}}, writePort(sourcePort))
 	}
 	if err := conn.Flush(); err != nil {
-		return fmt.Errorf("table %s of nftables: %w%s", tableName, err, hint(err))
+		return fmt.Errorf("table %s of nftables: %w%s", t.Name, err, hint(err))
 	}
 	return nil
 }

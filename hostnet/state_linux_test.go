@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -66,6 +67,8 @@ func state(t testing.TB) []string {
 	return lines
 }
 
+var anyNamespace = regexp.MustCompile(`net:\[\d+\]`)
+
 func nftState(t testing.TB, names map[int]string) (lines []string) {
 	t.Helper()
 	conn, err := nftables.New()
@@ -81,6 +84,7 @@ func nftState(t testing.TB, names map[int]string) (lines []string) {
 			must(t, err)
 			for i, r := range rules {
 				comment, _ := userdata.GetString(r.UserData, userdata.TypeComment)
+				comment = anyNamespace.ReplaceAllString(comment, "net:[N]")
 				lines = append(lines, fmt.Sprintf("nft %s %s chain %s rule %d: %s", name, c.Table.Name, c.Name, i+1, comment))
 			}
 			if seen[c.Table.Name] {

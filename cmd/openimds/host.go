@@ -65,18 +65,14 @@ func (s *server) runHost(ctx context.Context, running *sync.WaitGroup) {
 		}
 	})
 	running.Go(func() {
-		s.sweepHost(ctx)
+		s.sweepHost()
 		s.attachments.Run(ctx)
 	})
 }
 
-// sweepHost removes what an earlier process left in the host's network, if this installation has
-// attachments at all: a server without any does not reach into namespaces where another one, in a
-// network namespace of its own, may be at work. The callers on this machine do not wait for it.
-func (s *server) sweepHost(ctx context.Context) {
-	if all, err := s.service.Attachments(ctx); err == nil && len(all) == 0 {
-		return
-	}
+// sweepHost removes what an earlier process left in the host's network. The callers on this machine do
+// not wait for it.
+func (s *server) sweepHost() {
 	if err := s.host.Sweep(); err != nil {
 		s.log.Warn("what an earlier process left in the host's network could not be removed", "error", err)
 	}
