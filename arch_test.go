@@ -62,6 +62,8 @@ var laws = map[string]law{
 		"the agent carries records to whoever serves them, and is told who that is"},
 	"./guestside": {[]string{".", "./agent", "./imds", "./metadata"},
 		"it wires store and guests; where credentials and keys come from is for who starts it"},
+	"./imdstest": {[]string{".", "./credentials", "./guestside", "./identity", "./imds", "./memstore", "./metadata"},
+		"others' tests import it: it needs nothing of the operator's side, and no file"},
 }
 
 // The command wires everything together, but for what notWired lists.
@@ -69,6 +71,7 @@ const command = "./cmd/openimds"
 
 var notWired = map[string]string{
 	"./storetest":                       "a test suite is for tests",
+	"./imdstest":                        "it is for tests, of other programs",
 	"github.com/anishathalye/porcupine": "it is for tests",
 	"github.com/rogpeppe/go-internal":   "it is for tests, and for the locked file of accesskeys",
 	"go.uber.org/goleak":                "it is for tests",

@@ -37,6 +37,8 @@ type Launch struct {
 	AddressType   string // default "dualstack"
 	Username      string // default: the blueprint's
 	KeyPairName   string
+	OwnerID       string  // default: LightsailOwnerID
+	RoleName      *string // default: Lightsail's; empty: no role
 }
 
 // complete sets what was left out.
@@ -84,7 +86,7 @@ func NewInstance(l Launch, now time.Time) *Instance {
 		Region:        l.Region,
 		Zone:          l.Zone,
 		ZoneID:        zoneID(l.Region, l.Zone),
-		OwnerID:       LightsailOwnerID,
+		OwnerID:       cmp.Or(l.OwnerID, LightsailOwnerID),
 		BlueprintID:   l.BlueprintID,
 		BundleID:      l.BundleID,
 		ImageID:       l.ImageID,
@@ -110,7 +112,9 @@ func NewInstance(l Launch, now time.Time) *Instance {
 	if l.RootDevice == "/dev/xvda" {
 		in.BlockDevices[0].Device = "xvda"
 	}
-	in.Role = newRole("AmazonLightsailInstanceRole", in)
+	role := "AmazonLightsailInstanceRole"
+	set(&role, l.RoleName)
+	in.Role = newRole(role, in)
 	in.NICs = []NIC{newNIC(in, l.AddressType)}
 	return in
 }

@@ -31,6 +31,19 @@ func (k *Keys) Signing(form Form, now time.Time) (Key, bool) {
 // All returns the keys of a form, the oldest first.
 func (k *Keys) All(form Form) []Key { return k.forms[form] }
 
+// NewKeys makes a key for each form that signs from then on, for an installation that keeps no files.
+func NewKeys(from time.Time) (*Keys, error) {
+	keys := new(Keys)
+	for _, form := range Forms() {
+		key, err := NewKey(form, from)
+		if err != nil {
+			return nil, fmt.Errorf("cannot make a key: %w", err)
+		}
+		keys.forms[form] = []Key{key}
+	}
+	return keys, nil
+}
+
 func path(dir string, form Form) string { return filepath.Join(dir, form.String()+".pem") }
 
 // Ensure loads the keys in dir and makes those of forms that have none yet.

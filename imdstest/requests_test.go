@@ -1,0 +1,83 @@
+package imdstest_test
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/openimds/openimds/imdstest"
+)
+
+func request(t *testing.T, method, url string, header ...string) {
+	t.Helper()
+	r, err := http.NewRequest(method, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("User-Agent", "probe/1")
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+}
+
+func TestRequests(t *testing.T) {
+	t.Parallel()
+	srv := imdstest.Start(t, imdstest.Instance{})
+	before := time.Now()
+	request(t, "GET", srv.URL+"/latest/meta-data/ami-id?x=1")
+	request(t, "HEAD", srv.URL+"/latest/none")
+	request(t, "PUT", srv.URL+"/latest/api/token")
+	request(t, "PUT", srv.URL+"/latest/api/token", "X-aws-ec2-metadata-token-ttl-seconds", "60")
+	request(t, "GET", srv.URL+"/latest/meta-data/", "X-aws-ec2-metadata-token", "wrong")
+	request(t, "OPTIONS", srv.URL+"/latest/")
+	request(t, "POST", srv.URL+"/latest/")
+	srv.SetOptions(imdstest.Options{Tokens: "required"})
+	request(t, "GET", srv.URL+"/latest/user-data")
+	var got []string
+	for _, r := range srv.Requests() {
+		got = append(got, r.String())
+		if r.Time.Before(before.Add(-time.Second)) || r.Time.After(time.Now().Add(time.Second)) {
+			t.Errorf("%s was at %s", r, r.Time)
+		}
+	}
+	want := []string{
+		`GET /latest/meta-data/ami-id?x=1 200 v1 "probe/1"`,
+		`HEAD /latest/none 404 v1 "probe/1"`,
+		`PUT /latest/api/token 400 v2 "probe/1"`,
+		`PUT /latest/api/token 200 v2 "probe/1"`,
+		`GET /latest/meta-data/ 401 v2 "probe/1"`,
+		`OPTIONS /latest/ 200 none "probe/1"`,
+		` /latest/ 405 none "probe/1"`,
+		`GET /latest/user-data 401 v1 "probe/1"`,
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the requests are\n%s\nnot\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	srv.ResetRequests()
+	if got := srv.Requests(); len(got) != 0 {
+		t.Errorf("after ResetRequests there are %v", got)
+	}
+}
+
+func TestRequireNoV1(t *testing.T) {
+	t.Parallel()
+	srv := imdstest.Start(t, imdstest.Instance{})
+	request(t, "PUT", srv.URL+"/latest/api/token", "X-aws-ec2-metadata-token-ttl-seconds", "60")
+	if said := failure(&recorder{}, srv.RequireNoV1); said != "" {
+		t.Errorf("with no request of version 1: %s", said)
+	}
+	request(t, "GET", srv.URL+"/latest/meta-data/ami-id")
+	request(t, "GET", srv.URL+"/latest/user-data")
+	want := "imdstest: 2 requests without a session token (IMDSv1):\n" +
+		"\tGET /latest/meta-data/ami-id 200 v1 \"probe/1\"\n\tGET /latest/user-data 404 v1 \"probe/1\""
+	if said := failure(&recorder{}, srv.RequireNoV1); said != want {
+		t.Errorf("it says\n%s\nnot\n%s", said, want)
+	}
+}
