@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
+	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/imdstest"
 )
 
@@ -108,6 +109,21 @@ func ExampleServer_InterruptSpot() {
 	// Output:
 	// 404 Not Found
 	// 200 OK
+}
+
+// A client that tries again, and a service that fails nine times out of ten.
+func ExampleServer_SetFaults() {
+	t, end := testingT() // in your test: the *testing.T that it is given
+	defer end()
+
+	srv := imdstest.Start(t, imdstest.Instance{UserData: "mode=worker"})
+	srv.SetFaults(openimds.Faults{Status: 503, StatusShare: 0.9})
+	tries := 1
+	for status(srv.URL+"/latest/user-data") != "200 OK" {
+		tries++
+	}
+	fmt.Println(tries == len(srv.Requests()))
+	// Output: true
 }
 
 // status asks for a URL as old software does.

@@ -73,6 +73,7 @@ func New(t TB, in Instance) *Server {
 func setenv(t TB, name, value string) {
 	t.Helper()
 	defer func() {
+		t.Helper()
 		if reason := recover(); reason != nil {
 			t.Fatalf("imdstest.New sets the environment, which a parallel test has in common with others; call imdstest.Start and give your client its URL (%v)", reason)
 		}

@@ -66,6 +66,6 @@ func (s *Server) RequireNoV1(t TB) {
 		}
 	}
 	if len(without) > 0 {
-		t.Fatalf("imdstest: %d requests without a session token (IMDSv1):%s", len(without), strings.Join(without, ""))
+		t.Fatalf("imdstest: requests without a session token (IMDSv1): %d%s", len(without), strings.Join(without, ""))
 	}
 }

@@ -75,7 +75,7 @@ func TestRequireNoV1(t *testing.T) {
 	}
 	request(t, "GET", srv.URL+"/latest/meta-data/ami-id")
 	request(t, "GET", srv.URL+"/latest/user-data")
-	want := "imdstest: 2 requests without a session token (IMDSv1):\n" +
+	want := "imdstest: requests without a session token (IMDSv1): 2\n" +
 		"\tGET /latest/meta-data/ami-id 200 v1 \"probe/1\"\n\tGET /latest/user-data 404 v1 \"probe/1\""
 	if said := failure(&recorder{}, srv.RequireNoV1); said != want {
 		t.Errorf("it says\n%s\nnot\n%s", said, want)
