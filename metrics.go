@@ -17,11 +17,15 @@ const (
 	MetricTokenRequests = "MetadataTokenRequests"
 	// MetricWithToken counts requests that succeeded with a session token: IMDSv2.
 	MetricWithToken = "MetadataWithToken"
+	// MetricTokenUndelivered counts session tokens given out whose answer the caller's side did not
+	// acknowledge, mostly because the hop limit ended it on the way. Such a caller falls back to IMDSv1
+	// and looks as if it knew no better.
+	MetricTokenUndelivered = "MetadataTokenUndelivered"
 )
 
 // Metrics returns the names of all counted metrics.
 func Metrics() []string {
-	return []string{MetricNoToken, MetricNoTokenRejected, MetricTokenRequests, MetricWithToken}
+	return []string{MetricNoToken, MetricNoTokenRejected, MetricTokenRequests, MetricWithToken, MetricTokenUndelivered}
 }
 
 // MetricPeriod is the length of one sample of a metric. Samples are aligned to the Unix epoch.
@@ -61,6 +65,18 @@ type Caller struct {
 	// Counts since FirstSeen, by metric name ([Metrics]); a missing name is zero.
 	Counts              map[string]int64
 	FirstSeen, LastSeen time.Time
+	// Undelivered is the latest answer with a token that did not arrive; nil: none.
+	Undelivered *UndeliveredToken
+}
+
+// UndeliveredToken is an answer with a session token that the caller's side did not acknowledge.
+type UndeliveredToken struct {
+	Time time.Time
+	// HopLimit is what the answer left with.
+	HopLimit int
+	// NeededHopLimit is the least that reaches the caller, told from the hops that its own packets had
+	// made; 0: not known.
+	NeededHopLimit int
 }
 
 // CallerList reads who called.

@@ -24,6 +24,7 @@ func FindMetric(name string) (Metric, bool) {
 		{Name: MetricNoTokenRejected, Unit: "Count", Statistic: "Sum", Counted: true},
 		{Name: MetricTokenRequests, Unit: "Count", Statistic: "Sum", Counted: true},
 		{Name: MetricWithToken, Unit: "Count", Statistic: "Sum", Counted: true},
+		{Name: MetricTokenUndelivered, Unit: "Count", Statistic: "Sum", Counted: true},
 		{Name: "CPUUtilization", Unit: "Percent", Statistic: "Average", Alarms: true},
 		{Name: "NetworkIn", Unit: "Bytes", Statistic: "Sum", Alarms: true},
 		{Name: "NetworkOut", Unit: "Bytes", Statistic: "Sum", Alarms: true},

@@ -35,15 +35,17 @@ const (
 	noTokenRejected
 	tokenRequests
 	withToken
+	tokenUndelivered
 	metricCount
 	noMetric = -1
 )
 
 var metricNames = [metricCount]string{
-	noToken:         openimds.MetricNoToken,
-	noTokenRejected: openimds.MetricNoTokenRejected,
-	tokenRequests:   openimds.MetricTokenRequests,
-	withToken:       openimds.MetricWithToken,
+	noToken:          openimds.MetricNoToken,
+	noTokenRejected:  openimds.MetricNoTokenRejected,
+	tokenRequests:    openimds.MetricTokenRequests,
+	withToken:        openimds.MetricWithToken,
+	tokenUndelivered: openimds.MetricTokenUndelivered,
 }
 
 func metricOf(name string) int {

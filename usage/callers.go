@@ -23,7 +23,8 @@ type caller struct {
 	first     int64 // Unix nanoseconds; under the guest's mu
 	last      atomic.Int64
 	counts    [metricCount]atomic.Uint64
-	_         [2*cacheLine - 24 - 16 - 8 - 8 - 8 - 8*metricCount]byte
+	lost      atomic.Pointer[undelivered] // the latest; nil: none
+	_         [2*cacheLine - 24 - 16 - 8 - 8 - 8 - 8*metricCount - 8]byte
 }
 
 func (c *caller) count(metric int, now time.Time) {
@@ -166,6 +167,7 @@ func (g *Guest) expire(since time.Time) {
 		for m := range c.others.counts {
 			c.others.counts[m].Store(0)
 		}
+		c.others.lost.Store(nil)
 	}
 	c.full.Store(false) // until the next one finds it so
 	c.added = c.added || c.count != before

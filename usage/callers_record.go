@@ -20,7 +20,8 @@ import (
 const Others = "others"
 
 // callersSchema is the version of the records of callers; a later one is refused, never half-read.
-const callersSchema = 1
+// The first had no undelivered tokens, and is read as such.
+const callersSchema = 2
 
 type callersRecord struct {
 	Schema  int            `json:"schema"`
@@ -31,8 +32,9 @@ type callerRecord struct {
 	callerKey
 	Counts map[string]uint64 `json:"counts,omitempty"`
 	// First and last time seen, in Unix nanoseconds.
-	First int64 `json:"first"`
-	Last  int64 `json:"last"`
+	First int64        `json:"first"`
+	Last  int64        `json:"last"`
+	Lost  *undelivered `json:"undelivered,omitempty"`
 }
 
 // callerKey is what tells callers apart.
@@ -45,7 +47,7 @@ type callerKey struct {
 }
 
 func (c *caller) record() callerRecord {
-	r := callerRecord{callerKey: callerKey{Source: c.source, Group: groupNames[c.group]}, First: c.first, Last: c.last.Load()}
+	r := callerRecord{callerKey: callerKey{Source: c.source, Group: groupNames[c.group]}, First: c.first, Last: c.last.Load(), Lost: c.lost.Load()}
 	if c.userAgent != "" {
 		r.Agent = strconv.QuoteToASCII(c.userAgent)
 	}
@@ -81,7 +83,7 @@ func decodeCallers(r openimds.Record) ([]callerRecord, error) {
 	if err := json.Unmarshal(r.Value, &stored); err != nil {
 		return nil, fmt.Errorf("record %s is damaged: %w", r.Key, err)
 	}
-	if stored.Schema != callersSchema {
+	if stored.Schema < 1 || stored.Schema > callersSchema {
 		return nil, fmt.Errorf("record %s has schema %d, this program knows %d: run the newer openimds", r.Key, stored.Schema, callersSchema)
 	}
 	return stored.Callers, nil
@@ -124,6 +126,9 @@ func (c *callers) learn(s callerRecord) {
 	}
 	for m, name := range metricNames {
 		known.counts[m].Add(s.Counts[name])
+	}
+	if s.Lost != nil {
+		known.lost.CompareAndSwap(nil, s.Lost) // else one was lost since
 	}
 }
 
@@ -199,7 +204,7 @@ func (c callerRecord) with(d callerRecord) callerRecord {
 	for _, name := range metricNames {
 		counts[name] = c.Counts[name] + d.Counts[name]
 	}
-	c.Counts = counts
+	c.Counts, c.Lost = counts, latest(c.Lost, d.Lost)
 	return c
 }
 
@@ -210,6 +215,11 @@ func (c callerRecord) caller() openimds.Caller {
 		Counts:    map[string]int64{},
 		FirstSeen: time.Unix(0, c.First).UTC(),
 		LastSeen:  time.Unix(0, c.Last).UTC(),
+	}
+	if c.Lost != nil {
+		shown.Undelivered = &openimds.UndeliveredToken{
+			Time: time.Unix(0, c.Lost.At).UTC(), HopLimit: c.Lost.HopLimit, NeededHopLimit: c.Lost.Needed,
+		}
 	}
 	for name, n := range c.Counts {
 		if n > 0 {

@@ -71,7 +71,10 @@ func hours(cells []cell) []cell {
 }
 
 // cellsFormat leads an encoded record. A later format may mean more, so it is refused, never half-read.
-const cellsFormat = 1
+const cellsFormat = 2
+
+// formatMetrics is how many metrics a format has, the first of metricNames.
+var formatMetrics = [cellsFormat + 1]int{1: 4, 2: metricCount}
 
 // encodeCells writes cells as runs of equal neighbours, each with the distance from the run before:
 // an idle day of a running instance takes about ten bytes.
@@ -129,10 +132,13 @@ func decodeCells(b []byte, parts int64) ([]cell, error) {
 	if len(b) == 0 {
 		return nil, errDamaged
 	}
-	if b[0] != cellsFormat {
+	if b[0] > cellsFormat {
 		return nil, fmt.Errorf("it has format %d, this program knows %d: run the newer openimds", b[0], cellsFormat)
 	}
-	d := decoder{b: b[1:]}
+	d := decoder{b: b[1:], metrics: formatMetrics[b[0]]}
+	if d.metrics == 0 {
+		return nil, errDamaged
+	}
 	var cells []cell
 	for next := uint64(0); len(d.b) > 0; {
 		at, n := next+d.uvarint(), d.uvarint()
@@ -155,8 +161,9 @@ func decodeCells(b []byte, parts int64) ([]cell, error) {
 }
 
 type decoder struct {
-	b      []byte
-	broken bool
+	b       []byte
+	broken  bool
+	metrics int
 }
 
 func (d *decoder) uvarint() uint64 {
@@ -170,7 +177,7 @@ func (d *decoder) uvarint() uint64 {
 }
 
 func (d *decoder) counts() (c counts) {
-	for m := range c {
+	for m := range d.metrics {
 		c[m] = d.uvarint()
 	}
 	return c

@@ -15,7 +15,7 @@ func randomCells(random *rand.Rand, parts int) []cell {
 		case 0:
 			at += random.IntN(20)
 		case 1:
-			c = counts{random.Uint64N(300), 0, random.Uint64() >> random.IntN(64), 1}
+			c = counts{random.Uint64N(300), 0, random.Uint64() >> random.IntN(64), 1, random.Uint64N(3)}
 		case 2:
 			c = counts{}
 		}

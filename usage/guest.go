@@ -60,6 +60,8 @@ type Guest struct {
 	days    []*day
 	callers callers
 
+	undelivered atomic.Uint64 // tokens, since the start of the process
+
 	_       [cacheLine]byte
 	answers answers
 	_       [cacheLine]byte
@@ -113,16 +115,7 @@ func (g *Guest) Count(call Call, source netip.Addr, path, userAgent []byte, now 
 	}
 	metric := call.metric()
 	if metric != noMetric {
-		s := g.sample.Load()
-		if n := sampleNumber(now); s.number != n {
-			s = g.turn(n)
-		}
-		s.counts[metric].Add(1)
-		if s.sealed.Load() {
-			g.mu.Lock()
-			g.gather(s)
-			g.mu.Unlock()
-		}
+		g.add(metric, now)
 	}
 	if !call.hasCaller() {
 		return
@@ -132,6 +125,20 @@ func (g *Guest) Count(call Call, source netip.Addr, path, userAgent []byte, now 
 		part = groupOf(path)
 	}
 	g.caller(source, part, userAgent, now).count(metric, now)
+}
+
+// add counts in the sample of now.
+func (g *Guest) add(metric int, now time.Time) {
+	s := g.sample.Load()
+	if n := sampleNumber(now); s.number != n {
+		s = g.turn(n)
+	}
+	s.counts[metric].Add(1)
+	if s.sealed.Load() {
+		g.mu.Lock()
+		g.gather(s)
+		g.mu.Unlock()
+	}
 }
 
 // turn makes the sample of that number the one that counts.

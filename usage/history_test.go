@@ -283,12 +283,12 @@ func TestUnknownOutcomes(t *testing.T) {
 
 // A record that cannot be read is not overwritten, and hinders no other.
 func TestDamagedRecords(t *testing.T) {
-	for _, damaged := range []string{"", "\x01\xff", "\x01\x00\x00\x01\x01\x01\x01\x01", "\x02", "\x01\xa0\x02\x01\x01\x01\x01\x01\x01"} {
+	for _, damaged := range []string{"", "\x01\xff", "\x01\x00\x00\x01\x01\x01\x01\x01", "\x00", "\x03", "\x01\xa0\x02\x01\x01\x01\x01\x01\x01"} {
 		c := newClock()
 		store := memstore.New()
 		key := "usage/300/2026-03-01/" + id + "/local"
 		if _, err := store.Commit(context.Background(), openimds.Change{Key: key, Value: []byte(damaged)},
-			openimds.Change{Key: "usage/callers/" + id + "/local", Value: []byte(`{"schema":2}`)}); err != nil {
+			openimds.Change{Key: "usage/callers/" + id + "/local", Value: []byte(`{"schema":3}`)}); err != nil {
 			t.Fatal(err)
 		}
 		r := newRecorder(store, c)

@@ -50,6 +50,8 @@ var (
 		"Instances whose guests meet faults on purpose: 1 while that is so.", []string{"instance_id", "instance"}, nil)
 	noTokenDesc = prometheus.NewDesc("openimds_metadata_no_token_total",
 		"Requests that succeeded without a session token, of the instances that made any.", []string{"instance_id", "instance"}, nil)
+	undeliveredDesc = prometheus.NewDesc("openimds_metadata_token_undelivered_total",
+		"Session tokens whose answer the caller did not acknowledge, of the instances that have any.", []string{"instance_id", "instance"}, nil)
 	instancesDesc = prometheus.NewDesc("openimds_imds_instances", "Instances that this process serves and that run.", nil, nil)
 	failuresDesc  = prometheus.NewDesc("openimds_usage_flush_failures_total",
 		"Attempts to store the counts that failed; the counts stay in memory for the next.", nil, nil)
@@ -63,7 +65,8 @@ var (
 // Describe implements [prometheus.Collector].
 func (c *collector) Describe(descs chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		requestsDesc, durationDesc, tokensDesc, throttledDesc, faultedDesc, faultsDesc, noTokenDesc, instancesDesc, failuresDesc,
+		requestsDesc, durationDesc, tokensDesc, throttledDesc, faultedDesc, faultsDesc, noTokenDesc, undeliveredDesc,
+		instancesDesc, failuresDesc,
 		connectionsDesc, storeUpDesc, contactDesc, revisionDesc,
 	} {
 		descs <- d
@@ -80,7 +83,12 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 		send(faultsDesc, prometheus.GaugeValue, 1, g.id, g.name)
 	}
 	for _, g := range callers {
-		send(noTokenDesc, prometheus.CounterValue, float64(g.answers.of(NoToken)), g.id, g.name)
+		if n := g.answers.of(NoToken); n > 0 {
+			send(noTokenDesc, prometheus.CounterValue, float64(n), g.id, g.name)
+		}
+		if n := g.undelivered.Load(); n > 0 {
+			send(undeliveredDesc, prometheus.CounterValue, float64(n), g.id, g.name)
+		}
 	}
 	for version, byStatus := range sum.byVersion() {
 		for status, n := range byStatus {
@@ -121,8 +129,8 @@ func unixSeconds(t time.Time) float64 {
 	return float64(t.UnixMilli()) / 1000
 }
 
-// answered returns what was answered in all, the guests that called without a token, those that meet
-// faults on purpose, and how many run.
+// answered returns what was answered in all, the guests that called without a token or were not reached
+// by one, those that meet faults on purpose, and how many run.
 func (r *Recorder) answered() (sum *answers, callers, faulty []*Guest, running int, failures int64) {
 	// Held to the end: a guest that departs is counted once, as itself or among the departed.
 	r.mu.RLock()
@@ -131,7 +139,7 @@ func (r *Recorder) answered() (sum *answers, callers, faulty []*Guest, running i
 	r.departed.addTo(sum)
 	for _, g := range r.guests {
 		g.answers.addTo(sum)
-		if g.answers.of(NoToken) > 0 {
+		if g.answers.of(NoToken) > 0 || g.undelivered.Load() > 0 {
 			callers = append(callers, g)
 		}
 		g.mu.Lock()
