@@ -136,13 +136,16 @@ func (s *Server) serveNow(fd int, g *Guest, overIPv6 bool, w *workspace) *worksp
 	if len(x.out) > 0 && (x.hopLimit == 0 || setHopLimitFD(fd, overIPv6, x.hopLimit) == nil) {
 		sent, err = unix.Write(fd, x.out)
 		if sent < len(x.out) && (err == nil || errors.Is(err, unix.EAGAIN)) || x.linger {
-			x.out, x.hopLimit = x.out[max(sent, 0):], 0
-			s.hand(fd, g, func(c net.Conn) { s.finish(c, g, x, w) })
+			rest := x
+			rest.out = x.out[max(sent, 0):]
+			s.hand(fd, g, func(c net.Conn) { s.finish(c, g, rest, w) })
 			return newWorkspace()
 		}
 	}
 	g.leave()
-	_ = unix.Close(fd)
+	if x.counters == nil || sent < len(x.out) || !g.await(fd, overIPv6, x, w) {
+		_ = unix.Close(fd)
+	}
 	return w
 }
 
@@ -168,9 +171,10 @@ func (s *Server) finish(c net.Conn, g *Guest, x exchange, w *workspace) {
 	defer workspaces.Put(w)
 	if len(x.out) == 0 {
 		s.linger(c)
+	} else if !s.send(c, x) {
 		return
 	}
-	s.send(c, x)
+	g.awaitConn(c, x, w)
 }
 
 // connOf takes a descriptor over.

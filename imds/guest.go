@@ -22,6 +22,8 @@ type Guest struct {
 	mu      sync.Mutex
 	conns   map[net.Conn]struct{} // those that did not come and go in one step
 	counted string                // id of the instance whose requests are counted; empty: none
+
+	arrivals arrivals
 }
 
 // NewGuest makes a guest that answers nobody until [Guest.Set] gives it an instance.
@@ -109,6 +111,7 @@ func (g *Guest) untrack(c net.Conn) {
 }
 
 func (g *Guest) closeConns() {
+	g.dropArrivals()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for c := range g.conns {

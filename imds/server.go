@@ -35,6 +35,9 @@ type patience struct {
 	// linger and lingerBytes bound how much of an unread body is thrown away, so that closing does
 	// not reset the connection under an answer that is still on its way.
 	linger time.Duration
+	// arrival is when an answer that was not acknowledged is taken for lost. By then it was sent again
+	// at least once, even if TCP did not know how long the way takes and assumed a second.
+	arrival time.Duration
 }
 
 const lingerBytes = 256 << 10
@@ -84,7 +87,7 @@ func NewServer(cfg Config) *Server {
 		cfg:        cfg,
 		listeners:  map[net.Listener]*Guest{},
 		stopping:   make(chan struct{}),
-		patience:   patience{head: 5 * time.Second, write: 5 * time.Second, linger: time.Second},
+		patience:   patience{head: 5 * time.Second, write: 5 * time.Second, linger: time.Second, arrival: 2 * time.Second},
 		allowHosts: map[string]bool{"instance-data.ec2.internal": true},
 	}
 	for _, name := range cfg.AllowHosts {
@@ -109,6 +112,7 @@ func (s *Server) Serve(l net.Listener, g *Guest) error {
 	s.mu.Unlock()
 	defer s.serving.Done()
 	err := s.accept(l, g)
+	g.dropArrivals() // whoever closed l wants nothing of its connections to be left
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.listeners, l)
@@ -177,6 +181,8 @@ type exchange struct {
 	// delay is how long the answer is held back; reset ends the connection without one.
 	delay time.Duration
 	reset bool
+	// counters: of an answer with a token, who counts it if it does not arrive; else nil.
+	counters *usage.Guest
 }
 
 // respond answers the request at the start of buf. complete is false while its head is not all there.
@@ -213,6 +219,9 @@ func (g *Guest) respond(buf []byte, overIPv6 bool, w *workspace) (x exchange, co
 	x.linger = err != nil || r.hasBody || end < len(buf) || len(buf) == len(w.in)
 	if r.method == methodPut {
 		x.hopLimit = st.instance.Options.HopLimit
+	}
+	if resp.call == usage.TokenIssued {
+		x.counters = st.usage
 	}
 	g.count(st, &resp, started, w)
 	g.observe(st, &resp, w)
@@ -268,7 +277,9 @@ func (s *Server) converse(c net.Conn, g *Guest, read int, w *workspace) {
 	for {
 		x, complete := g.respond(w.in[:read], overIPv6, w)
 		if complete {
-			s.send(c, x)
+			if s.send(c, x) {
+				g.awaitConn(c, x, w)
+			}
 			return
 		}
 		if read == len(w.in) {
@@ -283,22 +294,25 @@ func (s *Server) converse(c net.Conn, g *Guest, read int, w *workspace) {
 }
 
 // send sends an answer over a connection that may block, and ends the connection so that the peer
-// can read all of it.
-func (s *Server) send(c net.Conn, x exchange) {
+// can read all of it. It says whether the answer is under way.
+func (s *Server) send(c net.Conn, x exchange) bool {
 	if x.reset {
 		reset(c)
 	}
 	if len(x.out) == 0 || x.delay > 0 && !s.hold(c, x.delay) {
-		return
+		return false
 	}
 	if x.hopLimit > 0 && setHopLimit(c, x.hopLimit) != nil {
-		return // the limit is a promise: no answer rather than one that travels too far
+		return false // the limit is a promise: no answer rather than one that travels too far
 	}
 	_ = c.SetWriteDeadline(time.Now().Add(s.patience.write))
-	if _, err := c.Write(x.out); err != nil || !x.linger {
-		return
+	if _, err := c.Write(x.out); err != nil {
+		return false
 	}
-	s.linger(c)
+	if x.linger {
+		s.linger(c)
+	}
+	return true
 }
 
 // linger closes for writing and throws away what the peer still sends.

@@ -7,13 +7,12 @@ import (
 	"time"
 )
 
-const (
-	// maxCallers is how many callers of an instance are told apart. A guest that changes its
-	// User-Agent all the time fills the table once, and then counts among the others.
-	maxCallers = 256
-	// maxUserAgent is how many bytes of a User-Agent tell callers apart.
-	maxUserAgent = 128
-)
+// maxCallers is how many callers of an instance are told apart. A guest that changes its User-Agent
+// all the time fills the table once, and then counts among the others.
+const maxCallers = 256
+
+// MaxUserAgent is how many bytes of a User-Agent tell callers apart.
+const MaxUserAgent = 128
 
 // caller is who used a guest, told apart by three things. It is found without a lock.
 type caller struct {
@@ -65,7 +64,7 @@ func (c *callers) init(key string, seed maphash.Seed) {
 
 // hash is keyed, so that nobody can choose User-Agents that collide.
 func (c *callers) hash(source netip.Addr, part group, userAgent []byte) uint64 {
-	var b [16 + 1 + maxUserAgent]byte
+	var b [16 + 1 + MaxUserAgent]byte
 	address := source.As16()
 	n := copy(b[:], address[:])
 	b[n] = byte(part)
@@ -104,7 +103,7 @@ func (t callerTable) all(yield func(*caller) bool) {
 
 // caller returns who makes a request; a new one is remembered if there is room.
 func (g *Guest) caller(source netip.Addr, part group, userAgent []byte, now time.Time) *caller {
-	userAgent = userAgent[:min(len(userAgent), maxUserAgent)]
+	userAgent = userAgent[:min(len(userAgent), MaxUserAgent)]
 	hash := g.callers.hash(source, part, userAgent)
 	full := g.callers.full.Load() // before the table: see there
 	if c := g.callers.table.Load().find(hash, source, part, userAgent); c != nil {
