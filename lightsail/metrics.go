@@ -198,6 +198,17 @@ type metadataCaller struct {
 	Counts       map[string]int64 `json:"counts"`
 	FirstSeen    epoch            `json:"firstSeen"`
 	LastSeen     epoch            `json:"lastSeen"`
+	// TokenUndelivered is the latest answer with a token that did not arrive; absent: none.
+	TokenUndelivered *undeliveredToken `json:"tokenUndelivered,omitempty"`
+}
+
+type undeliveredToken struct {
+	Time epoch `json:"time"`
+	// HopLimit is what the answer left with, NeededHopLimit the least that reaches the caller (absent:
+	// not known), CurrentHopLimit that of the instance now.
+	HopLimit        int `json:"hopLimit"`
+	NeededHopLimit  int `json:"neededHopLimit,omitempty"`
+	CurrentHopLimit int `json:"currentHopLimit"`
 }
 
 func (a *api) getCallers(ctx context.Context, in *getCallersRequest) (getCallersResult, error) {
@@ -220,9 +231,13 @@ func (a *api) getCallers(ctx context.Context, in *getCallersRequest) (getCallers
 			return result, err
 		}
 		for _, c := range callers {
-			result.Callers = append(result.Callers, metadataCaller{
-				one.Name, c.Source, c.UserAgent, c.PathGroup, c.Counts, epoch{c.FirstSeen}, epoch{c.LastSeen},
-			})
+			shown := metadataCaller{
+				one.Name, c.Source, c.UserAgent, c.PathGroup, c.Counts, epoch{c.FirstSeen}, epoch{c.LastSeen}, nil,
+			}
+			if u := c.Undelivered; u != nil {
+				shown.TokenUndelivered = &undeliveredToken{epoch{u.Time}, u.HopLimit, u.NeededHopLimit, one.Options.HopLimit}
+			}
+			result.Callers = append(result.Callers, shown)
 		}
 	}
 	return result, nil

@@ -73,7 +73,7 @@ func TestMetricData(t *testing.T) {
 		{target: "OpenIMDS_20261122.GetMetricData", body: ask(`"metricName":"CPUUtilization","period":3600,"statistics":["Sum"]`), exception: invalid},
 
 		{target: "OpenIMDS_20261122.GetMetadataCounts", body: ask(`"ignored":1`), want: fmt.Sprintf(`{"startTime":%d,"endTime":%d,"nextPageToken":"!","counts":[{"instanceName":"demo","instanceId":"*",
-			"counts":{"MetadataNoToken":66,"MetadataNoTokenRejected":660,"MetadataTokenRequests":0,"MetadataWithToken":0}}]}`, start, end)},
+			"counts":{"MetadataNoToken":66,"MetadataNoTokenRejected":660,"MetadataTokenRequests":0,"MetadataWithToken":0,"MetadataTokenUndelivered":0}}]}`, start, end)},
 		{target: "OpenIMDS_20261122.GetMetadataCounts", body: fmt.Sprintf(`{"startTime":%d,"endTime":%d}`, start+299, start+301), want: fmt.Sprintf(`{"startTime":%d,"endTime":%d,"counts":[{"counts":{"MetadataNoToken":1}}]}`, start, start+600)},
 		{target: "OpenIMDS_20261122.GetMetadataCounts", body: fmt.Sprintf(`{"startTime":%d,"endTime":%d}`, start-400*86400, end), want: `{"counts":[{"counts":{"MetadataNoToken":66}}]}`},
 		{target: "OpenIMDS_20261122.GetMetadataCounts", body: `{"instanceName":"absent"}`, exception: notFound, code: "DoesNotExist"},
@@ -98,12 +98,13 @@ func TestCallers(t *testing.T) {
 	s := newServer(t, func(c *openimds.ServiceConfig) {
 		c.Callers = callerList{
 			{Source: "127.0.0.1", UserAgent: "curl/8 <old>", PathGroup: "meta-data/iam", Counts: map[string]int64{"MetadataNoToken": 3}, FirstSeen: noon, LastSeen: noon.Add(90 * time.Second)},
-			{Source: "10.0.0.9", LastSeen: noon.Add(time.Second)},
+			{Source: "10.0.0.9", LastSeen: noon.Add(time.Second), Undelivered: &openimds.UndeliveredToken{Time: noon, HopLimit: 3, NeededHopLimit: 4}},
 		}
 	})
 	s.steps([]step{
 		{target: "OpenIMDS_20261122.GetCallers", body: `{}`, want: fmt.Sprintf(`{"callers":[{"instanceName":"demo","source":"127.0.0.1","userAgent":"curl/8 <old>","pathGroup":"meta-data/iam",
-			"counts":{"MetadataNoToken":3},"firstSeen":%d,"lastSeen":%d},{"source":"10.0.0.9"}],"nextPageToken":"!"}`, noon.Unix(), noon.Unix()+90)},
+			"counts":{"MetadataNoToken":3},"firstSeen":%d,"lastSeen":%d},{"source":"10.0.0.9",
+			"tokenUndelivered":{"time":%d,"hopLimit":3,"neededHopLimit":4,"currentHopLimit":1}}],"nextPageToken":"!"}`, noon.Unix(), noon.Unix()+90, noon.Unix())},
 		{target: "OpenIMDS_20261122.GetCallers", body: fmt.Sprintf(`{"instanceName":"demo","since":%d}`, noon.Unix()+60), want: `{"callers":[{"source":"127.0.0.1"}]}`},
 		{target: "OpenIMDS_20261122.GetCallers", body: fmt.Sprintf(`{"since":%d}`, noon.Unix()), exception: "ServiceException", message: "The list of callers cannot be read; try again"},
 		{target: "OpenIMDS_20261122.GetCallers", body: `{"instanceName":"absent"}`, exception: notFound, code: "DoesNotExist"},

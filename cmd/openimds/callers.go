@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/openimds/openimds"
@@ -17,6 +19,33 @@ type wireCaller struct {
 	PathGroup string           `json:"pathGroup"`
 	Counts    map[string]int64 `json:"counts"`
 	LastSeen  epoch            `json:"lastSeen"`
+	// Undelivered is the latest answer with a token that did not arrive.
+	Undelivered *struct {
+		Time    epoch `json:"time"`
+		Limit   int   `json:"hopLimit"`
+		Needed  int   `json:"neededHopLimit"` // 0: not known
+		Current int   `json:"currentHopLimit"`
+	} `json:"tokenUndelivered"`
+}
+
+// hint says in a line that tokens did not reach a caller, who then looks like one of version 1 and is
+// none. It is empty if the last one was lost before since, or if the hop limit was raised far enough.
+func (c *wireCaller) hint(since epoch) string {
+	u := c.Undelivered
+	if u == nil || u.Time < since {
+		return ""
+	}
+	what := fmt.Sprintf("token answer was not acknowledged, but hop limit %d is enough for this caller", u.Limit)
+	switch {
+	case u.Needed == 0 && u.Current > u.Limit, u.Needed > u.Limit && u.Current >= u.Needed:
+		return ""
+	case u.Needed == 0:
+		what = fmt.Sprintf("token answer did not arrive: hop limit %d may be too small for this caller", u.Limit)
+	case u.Needed > u.Limit:
+		what = fmt.Sprintf("token answer did not arrive: hop limit %d is too small for this caller, which needs at least %d", u.Limit, u.Needed)
+	}
+	who := strings.TrimSpace(c.Source + " " + c.UserAgent)
+	return oneLine(fmt.Sprintf("%s, %s: %s (%d in all, the last at %v)", c.Instance, who, what, c.Counts[openimds.MetricTokenUndelivered], u.Time))
 }
 
 func newCallers() *cobra.Command {
@@ -49,7 +78,7 @@ func newCallers() *cobra.Command {
 	c.addFlags(cmd)
 	f := cmd.Flags()
 	f.DurationVar(&since, "since", 0, "only callers seen in the last `duration` (1h30m); 0: all that are remembered")
-	f.BoolVar(&v1, "v1", false, "only callers that came without a token")
+	f.BoolVar(&v1, "v1", false, "only callers that came without a token, or whom the token that they asked for did not reach")
 	f.BoolVar(&every, "watch", false, "show again every 2 seconds, until Ctrl-C")
 	return cmd
 }
@@ -85,16 +114,22 @@ func (c *clientConfig) showCallers(ctx context.Context, cmd *cobra.Command, clie
 		if err := json.Unmarshal(raw, &caller); err != nil {
 			return err
 		}
-		if v1 && caller.Counts[openimds.MetricNoToken]+caller.Counts[openimds.MetricNoTokenRejected] == 0 {
+		if v1 && caller.Counts[openimds.MetricNoToken]+caller.Counts[openimds.MetricNoTokenRejected] == 0 && caller.Undelivered == nil {
 			continue
 		}
 		shown, callers = append(shown, raw), append(callers, caller)
 	}
-	return c.show(cmd.OutOrStdout(), shown, func(row func(...any)) {
+	err := c.show(cmd.OutOrStdout(), shown, func(row func(...any)) {
 		row("INSTANCE", "SOURCE", "WITHOUT TOKEN", "REFUSED", "WITH TOKEN", "LAST SEEN", "PATHS", "USER AGENT")
 		for _, caller := range callers {
 			row(caller.Instance, caller.Source, caller.Counts[openimds.MetricNoToken], caller.Counts[openimds.MetricNoTokenRejected],
 				caller.Counts[openimds.MetricWithToken], caller.LastSeen, caller.PathGroup, dash(caller.UserAgent))
 		}
 	})
+	for _, caller := range callers {
+		if hint := caller.hint(epoch(request.Since)); hint != "" && err == nil && c.output != "json" {
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), hint)
+		}
+	}
+	return err
 }
