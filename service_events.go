@@ -73,6 +73,9 @@ func (s *Service) UpdateEvents(ctx context.Context, name string, u EventsUpdate)
 	return d.operations[0], nil
 }
 
+// Validate refuses a change that no instance could take, at that time.
+func (u *EventsUpdate) Validate(now time.Time) error { return u.apply(&Events{}, now) }
+
 func (u *EventsUpdate) apply(e *Events, now time.Time) error {
 	for _, kind := range u.Clear {
 		switch kind {
@@ -117,6 +120,9 @@ func (e *Events) schedule(m MaintenanceEvent, now time.Time) error {
 	at := slices.IndexFunc(e.Maintenance, func(old MaintenanceEvent) bool { return old.ID == m.ID })
 	if at >= 0 {
 		m = m.over(e.Maintenance[at])
+	}
+	if at < 0 && m.ID != "" && m.Code == "" {
+		return Errorf(InvalidInput, "", "There is no scheduled event %.60s to change, and a new one needs a code", m.ID)
 	}
 	if m.State == "" {
 		m.State = "active"

@@ -36,7 +36,8 @@ func (s *Service) StopInstance(ctx context.Context, name string) ([]Operation, e
 }
 
 // StartInstance starts a stopped instance on a new life: a new token key, so that no session token
-// of the former life is good any more, and a new public IPv4 address unless it has a static one.
+// of the former life is good any more, and a new public IPv4 address unless it has a static one. The
+// interruption that was announced to the former life is over.
 // A running instance stays as it is.
 func (s *Service) StartInstance(ctx context.Context, name string) ([]Operation, error) {
 	return operationsOf(s.commit(ctx, "StartInstance", func(d *draft) error {
@@ -50,6 +51,7 @@ func (s *Service) StartInstance(ctx context.Context, name string) ([]Operation, 
 			in.State = StateRunning
 			in.LaunchedAt = d.now.Truncate(time.Second)
 			in.TokenKey = NewTokenKey()
+			in.Events.Spot, in.Events.RebalanceAt = nil, time.Time{}
 			if in.Faults != nil {
 				in.Faults.lifeBegins(d.now)
 			}

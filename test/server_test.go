@@ -265,6 +265,18 @@ func (s *server) try(t testing.TB, name string, args ...string) (string, error) 
 	return out.String(), nil
 }
 
+// command runs one of the server's own commands, as its operator.
+func (s *server) command(t testing.TB, args ...string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "openimds", append(args, "--endpoint", "http://"+s.API, "--data-dir", s.DataDir)...)
+	cmd.Env = without(os.Environ(), "AWS_", "OPENIMDS_")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("openimds %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
 // need skips the test if the machine lacks a program.
 func need(t testing.TB, name string) {
 	t.Helper()

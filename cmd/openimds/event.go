@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -38,7 +39,43 @@ type maintenanceEvent struct {
 }
 
 // at is the time that lies d ahead, on the wire.
-func at(d time.Duration) epoch { return epoch(float64(time.Now().Add(d).UnixMilli()) / 1000) }
+func at(d time.Duration) epoch { return epochOf(time.Now().Add(d)) }
+
+func epochOf(t time.Time) epoch { return epoch(float64(t.UnixMilli()) / 1000) }
+
+func (e epoch) time() time.Time { return time.UnixMilli(int64(math.Round(float64(e) * 1000))) }
+
+// spot, maintenance and clear are parts of the request as the service takes them.
+
+func (r *eventRequest) spot() *openimds.SpotInterruption {
+	if r.Spot == nil {
+		return nil
+	}
+	return &openimds.SpotInterruption{Action: r.Spot.Action, Time: r.Spot.Time.time()}
+}
+
+func (r *eventRequest) maintenance() *openimds.MaintenanceEvent {
+	m := r.Maintenance
+	if m == nil {
+		return nil
+	}
+	e := &openimds.MaintenanceEvent{ID: m.EventID, Code: m.Code, Description: m.Description, State: m.State}
+	if m.NotBefore != nil {
+		e.NotBefore = m.NotBefore.time()
+	}
+	if m.NotAfter != nil {
+		e.NotAfter = m.NotAfter.time()
+	}
+	return e
+}
+
+func (r *eventRequest) clear() []openimds.EventKind {
+	var kinds []openimds.EventKind
+	for _, kind := range r.Clear {
+		kinds = append(kinds, openimds.EventKind(kind))
+	}
+	return kinds
+}
 
 func newEvent() *cobra.Command {
 	var c clientConfig

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -31,6 +32,7 @@ const patience = 30 * time.Second
 //
 //	waitready FILE           wait for the ready file; $IMDS and $API are then the addresses
 //	http METHOD URL HEADER…  send a request, byte for byte, and print all that comes back
+//	until PATTERN METHOD URL HEADER…  send it again until the answer matches; "no answer" is one too
 //	body VAR                 put the body of the last answer into a variable
 //	fails CODE ARG…          openimds ARG… ends with CODE and one line on standard error
 //	mode BITS FILE           the file's permissions are those
@@ -63,6 +65,7 @@ func TestStories(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"waitready":    waitReady,
 			"http":         httpRaw,
+			"until":        until,
 			"body":         body,
 			"fails":        fails,
 			"mode":         mode,
@@ -104,10 +107,8 @@ func waitReady(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-func httpRaw(ts *testscript.TestScript, neg bool, args []string) {
-	if len(args) < 2 {
-		ts.Fatalf("wrong use of http; see TestStories")
-	}
+// send sends a request, given as METHOD URL HEADER….
+func send(args []string) (answer []byte, err error) {
 	addr, path, _ := strings.Cut(args[1], "/")
 	var request bytes.Buffer
 	fmt.Fprintf(&request, "%s /%s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n", args[0], path, addr)
@@ -115,14 +116,43 @@ func httpRaw(ts *testscript.TestScript, neg bool, args []string) {
 		fmt.Fprintf(&request, "%s\r\n", header)
 	}
 	request.WriteString("\r\n")
-	answer, err := exchange(addr, request.Bytes())
+	answer, err = exchange(addr, request.Bytes())
+	return bytes.ReplaceAll(answer, []byte("\r\n"), []byte("\n")), err
+}
+
+// until is for what a change brings: the guest side carries it out a moment after it was stored.
+func until(ts *testscript.TestScript, neg bool, args []string) {
+	arguments(ts, neg, args, 3)
+	pattern, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		answer, err := send(args[1:])
+		if err != nil {
+			answer = []byte("no answer")
+		}
+		if pattern.Match(answer) {
+			_, err := ts.Stdout().Write(answer)
+			ts.Check(err)
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("after %v the answer still is\n%s", patience, answer)
+		}
+	}
+}
+
+func httpRaw(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) < 2 {
+		ts.Fatalf("wrong use of http; see TestStories")
+	}
+	answer, err := send(args)
 	if neg && err == nil {
 		ts.Fatalf("there is an answer:\n%s", answer)
 	}
 	if !neg {
 		ts.Check(err)
 	}
-	_, err = ts.Stdout().Write(bytes.ReplaceAll(answer, []byte("\r\n"), []byte("\n")))
+	_, err = ts.Stdout().Write(answer)
 	ts.Check(err)
 }
 

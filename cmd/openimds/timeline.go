@@ -1,13 +1,18 @@
 package main
 
 import (
+	"bytes"
+	"cmp"
+	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/spf13/cobra"
+	"github.com/openimds/openimds"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -27,6 +32,7 @@ type moment struct {
 	Lifecycle *string      `yaml:"lifecycle"`
 	Clear     []string     `yaml:"clear"`
 	line      int
+	lines     map[string]int // of the keys
 }
 
 type spotStep struct {
@@ -57,40 +63,93 @@ func (d *duration) UnmarshalYAML(node *yaml.Node) error {
 // UnmarshalYAML remembers the line of a step for later errors.
 func (m *moment) UnmarshalYAML(node *yaml.Node) error {
 	type plain moment
-	if err := knownKeys(node, "at", "instances", "spot", "rebalance", "maintenance", "lifecycle", "clear"); err != nil {
+	err := members(node, map[string]shape{
+		"at": aText, "instances": aList, "spot": aMapping, "rebalance": nothing, "maintenance": aMapping, "lifecycle": aText, "clear": aList,
+	})
+	if err != nil {
 		return err
 	}
 	if err := node.Decode((*plain)(m)); err != nil {
 		return err
 	}
+	m.line, m.lines = node.Line, map[string]int{}
 	for i := 0; i+1 < len(node.Content); i += 2 {
-		var err error
-		switch node.Content[i].Value {
-		case "rebalance": // alone, it decodes as nothing
+		key := node.Content[i]
+		m.lines[key.Value] = key.Line
+		if key.Value == "rebalance" { // alone, it decodes as nothing
 			m.Rebalance = &struct{}{}
-		case "spot":
-			err = knownKeys(node.Content[i+1], "action", "in")
-		case "maintenance":
-			err = knownKeys(node.Content[i+1], "code", "description", "in", "duration")
-		}
-		if err != nil {
-			return err
 		}
 	}
-	m.line = node.Line
 	return nil
 }
 
-func knownKeys(node *yaml.Node, keys ...string) error {
+// UnmarshalYAML refuses what the type has no room for.
+func (s *spotStep) UnmarshalYAML(node *yaml.Node) error {
+	type plain spotStep
+	if err := members(node, map[string]shape{"action": aText, "in": aText}); err != nil {
+		return err
+	}
+	return node.Decode((*plain)(s))
+}
+
+// UnmarshalYAML refuses what the type has no room for.
+func (m *maintenance) UnmarshalYAML(node *yaml.Node) error {
+	type plain maintenance
+	if err := members(node, map[string]shape{"code": aText, "description": aText, "in": aText, "duration": aText}); err != nil {
+		return err
+	}
+	return node.Decode((*plain)(m))
+}
+
+// shape is what may stand behind a key, in the words of an error.
+type shape string
+
+const (
+	aText    shape = "a text"
+	aList    shape = "a list of texts such as [a, b]"
+	aMapping shape = "a mapping such as {key: value}"
+	aSteps   shape = "a list of steps"
+	nothing  shape = "nothing"
+)
+
+// members refuses a mapping with keys that are not known, that occur twice, or with something behind
+// them that cannot be meant. YAML's own errors would name types of this program.
+func members(node *yaml.Node, keys map[string]shape) error {
 	if node.Kind != yaml.MappingNode {
 		return fmt.Errorf("line %d: expected lines of the form \"key: value\"", node.Line)
 	}
+	seen := map[string]bool{}
 	for i := 0; i+1 < len(node.Content); i += 2 {
-		if key := node.Content[i]; !slices.Contains(keys, key.Value) {
-			return fmt.Errorf("line %d: %q is not known here; the keys are %s", key.Line, key.Value, strings.Join(keys, ", "))
+		key, value := node.Content[i], node.Content[i+1]
+		want, known := keys[key.Value]
+		switch {
+		case !known:
+			return fmt.Errorf("line %d: %q is not known here; the keys are %s", key.Line, key.Value, strings.Join(slices.Sorted(maps.Keys(keys)), ", "))
+		case seen[key.Value]:
+			return fmt.Errorf("line %d: %q occurs twice", key.Line, key.Value)
+		case !want.fits(value):
+			return fmt.Errorf("line %d: behind %q stands %s", key.Line, key.Value, want)
 		}
+		seen[key.Value] = true
 	}
 	return nil
+}
+
+func (s shape) fits(node *yaml.Node) bool {
+	if node.Kind == yaml.AliasNode {
+		node = node.Alias
+	}
+	switch s {
+	case aText:
+		return node.Kind == yaml.ScalarNode && node.Tag != "!!null"
+	case aList:
+		return node.Kind == yaml.SequenceNode && !slices.ContainsFunc(node.Content, func(n *yaml.Node) bool { return !aText.fits(n) })
+	case aSteps:
+		return node.Kind == yaml.SequenceNode
+	case aMapping:
+		return node.Kind == yaml.MappingNode
+	}
+	return node.Kind == yaml.ScalarNode && node.Tag == "!!null"
 }
 
 // readTimeline reads a scenario and refuses one that could not be played to its end.
@@ -99,15 +158,11 @@ func readTimeline(file string, instances []string) (*timeline, error) {
 	if err != nil {
 		return nil, usageError{err}
 	}
-	var doc yaml.Node
 	var t timeline
-	if err = yaml.Unmarshal(text, &doc); err == nil && len(doc.Content) > 0 {
-		if err = knownKeys(doc.Content[0], "instances", "timeline"); err == nil {
-			err = doc.Decode(&t)
-		}
-	}
-	if err != nil {
-		return nil, usagef("%s: %s", file, strings.TrimPrefix(err.Error(), "yaml: "))
+	if err := t.decode(text); err != nil {
+		// The library's own errors have a heading and a line each.
+		message := strings.TrimSpace(strings.TrimPrefix(strings.TrimPrefix(err.Error(), "yaml: "), "unmarshal errors:"))
+		return nil, usagef("%s: %s", file, message)
 	}
 	if len(instances) > 0 {
 		t.Instances = instances
@@ -116,38 +171,69 @@ func readTimeline(file string, instances []string) (*timeline, error) {
 		return nil, usagef("%s: there is nothing under \"timeline\"", file)
 	}
 	for i := range t.Timeline {
-		if err := t.Timeline[i].check(&t); err != nil {
-			return nil, usagef("%s: line %d: %w", file, t.Timeline[i].line, err)
+		if err := t.Timeline[i].check(&t, time.Now()); err != nil {
+			return nil, usagef("%s: %w", file, err)
 		}
 	}
-	slices.SortStableFunc(t.Timeline, func(a, b moment) int { return int(a.At - b.At) })
+	slices.SortStableFunc(t.Timeline, func(a, b moment) int { return cmp.Compare(a.At, b.At) })
 	return &t, nil
 }
 
-func (m *moment) check(t *timeline) error {
+func (t *timeline) decode(text []byte) error {
+	documents := yaml.NewDecoder(bytes.NewReader(text))
+	var doc, more yaml.Node
+	if err := documents.Decode(&doc); errors.Is(err, io.EOF) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	if err := documents.Decode(&more); err == nil {
+		return fmt.Errorf("line %d: there is a second document; a file has one timeline", more.Line)
+	} else if !errors.Is(err, io.EOF) {
+		return err
+	}
+	if len(doc.Content) == 0 || doc.Content[0].Tag == "!!null" {
+		return nil
+	}
+	if err := members(doc.Content[0], map[string]shape{"instances": aList, "timeline": aSteps}); err != nil {
+		return err
+	}
+	return doc.Decode(t)
+}
+
+// check refuses what the service would refuse when the step is due. Its errors name line and key.
+func (m *moment) check(t *timeline, now time.Time) error {
 	if len(m.Instances) == 0 {
 		m.Instances = t.Instances
 	}
-	switch {
+	switch _, timed := m.lines["at"]; {
+	case !timed:
+		return fmt.Errorf("line %d: \"at\" is missing: when this happens, from the start on", m.line)
 	case len(m.Instances) == 0:
-		return fmt.Errorf("no instance is named, neither here nor above nor on the command line")
+		return fmt.Errorf("line %d: no instance is named, neither here nor above nor on the command line", m.line)
 	case m.Spot == nil && m.Rebalance == nil && m.Maint == nil && m.Lifecycle == nil && len(m.Clear) == 0:
-		return fmt.Errorf("nothing happens at this step")
-	case m.Spot != nil && !slices.Contains([]string{"terminate", "stop", "hibernate"}, m.Spot.Action):
-		return fmt.Errorf("the action of spot is terminate, stop or hibernate, not %q", m.Spot.Action)
-	case m.Maint != nil && m.Maint.Code == "":
-		return fmt.Errorf("maintenance needs a code, such as system-reboot")
+		return fmt.Errorf("line %d: nothing happens at this step", m.line)
 	}
-	for _, kind := range m.Clear {
-		if !slices.Contains(eventKinds(), kind) {
-			return fmt.Errorf("clear knows %s, not %q", strings.Join(eventKinds(), ", "), kind)
+	all := m.request(now)
+	for _, part := range []struct {
+		key    string
+		update openimds.EventsUpdate
+	}{
+		{"spot", openimds.EventsUpdate{Spot: all.spot()}},
+		{"maintenance", openimds.EventsUpdate{Maintenance: all.maintenance()}},
+		{"lifecycle", openimds.EventsUpdate{LifecycleState: all.LifecycleState}},
+		{"clear", openimds.EventsUpdate{Clear: all.clear()}},
+	} {
+		if err := part.update.Validate(now); err != nil {
+			return fmt.Errorf("line %d: %s: %w", m.lines[part.key], part.key, err)
 		}
 	}
 	return nil
 }
 
 // request is what a step announces, with times as seen from now.
-func (m *moment) request() eventRequest {
+func (m *moment) request(now time.Time) eventRequest {
+	at := func(d time.Duration) epoch { return epochOf(now.Add(d)) }
 	r := eventRequest{Clear: m.Clear, LifecycleState: m.Lifecycle}
 	if m.Spot != nil {
 		in := time.Duration(m.Spot.In)
@@ -171,42 +257,4 @@ func (m *moment) request() eventRequest {
 		}
 	}
 	return r
-}
-
-func newEventPlay(c *clientConfig) *cobra.Command {
-	return &cobra.Command{
-		Use:   "play FILE [NAME...]",
-		Short: "Play a timeline of events from a YAML file",
-		Long: `Play a timeline of events from a YAML file, on the instances that it names or that the command
-line names in their place. Times count from the start of the command.
-
-  instances: [demo]
-  timeline:
-    - at: 10s
-      rebalance:
-    - at: 30s
-      spot: {action: terminate, in: 2m}
-    - at: 150s
-      clear: [spot, rebalance]`,
-		Args: names(1, 0, "a file"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			t, err := readTimeline(args[0], args[1:])
-			if err != nil {
-				return err
-			}
-			start := time.Now()
-			for i := range t.Timeline {
-				m := &t.Timeline[i]
-				select {
-				case <-cmd.Context().Done():
-					return cmd.Context().Err()
-				case <-time.After(time.Until(start.Add(time.Duration(m.At)))):
-				}
-				if err := c.announce(cmd, m.Instances, m.request()); err != nil {
-					return err
-				}
-			}
-			return nil
-		},
-	}
 }
