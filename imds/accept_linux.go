@@ -15,10 +15,10 @@ import (
 // accept serves most connections in one step, without a goroutine or a timer: the listener defers
 // them until their request is there (see [Listen]), so that accept, read, write and close are all
 // that a request costs. Whatever cannot be done at once is left to [Server.converse].
-func (s *Server) accept(l net.Listener, g *Guest) error {
+func (s *Server) accept(l net.Listener, g *Guest, observe func(Observation)) error {
 	deferred, ok := l.(*deferredListener)
 	if !ok {
-		return s.acceptWaiting(l, g)
+		return s.acceptWaiting(l, g, observe)
 	}
 	overIPv6 := isIPv6(l.Addr())
 	w := newWorkspace()
@@ -40,7 +40,7 @@ func (s *Server) accept(l net.Listener, g *Guest) error {
 			_ = unix.Close(fd)
 			continue
 		}
-		w.source = from.source()
+		w.source, w.observe = from.source(), observe
 		w = s.serveNow(fd, g, overIPv6, w)
 	}
 }

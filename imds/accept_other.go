@@ -4,4 +4,6 @@ package imds
 
 import "net"
 
-func (s *Server) accept(l net.Listener, g *Guest) error { return s.acceptWaiting(l, g) }
+func (s *Server) accept(l net.Listener, g *Guest, observe func(Observation)) error {
+	return s.acceptWaiting(l, g, observe)
+}

@@ -1,6 +1,7 @@
 package imds
 
 import (
+	"net"
 	"net/netip"
 
 	"github.com/openimds/openimds/usage"
@@ -25,15 +26,31 @@ type Observation struct {
 
 var methodNames = [...]string{methodGet: "GET", methodHead: "HEAD", methodPut: "PUT", methodOptions: "OPTIONS"}
 
-// observe tells of a request whose answer is about to be sent.
-func (g *Guest) observe(st *state, resp *response, w *workspace) {
-	tell := g.server.cfg.Observe
-	if tell == nil {
+// observed is a listener whose requests are told of.
+type observed struct {
+	net.Listener
+	observe func(Observation)
+}
+
+// Observed makes a listener of whose requests [Server.Serve] tells: of each one that was read, before
+// its answer leaves; the request waits for it. Calls may be concurrent.
+func Observed(l net.Listener, observe func(Observation)) net.Listener { return &observed{l, observe} }
+
+func unwrap(l net.Listener) (net.Listener, func(Observation)) {
+	if o, ok := l.(*observed); ok {
+		return o.Listener, o.observe
+	}
+	return l, nil
+}
+
+// tell tells of the request in the workspace.
+func (w *workspace) tell(instance string, resp *response) {
+	if w.observe == nil {
 		return
 	}
 	r := &w.request
-	tell(Observation{
-		Instance: st.instance.Name, Source: w.source, Method: methodNames[r.method], Target: string(r.target),
+	w.observe(Observation{
+		Instance: instance, Source: w.source, Method: methodNames[r.method], Target: string(r.target),
 		UserAgent: string(r.userAgent), Call: resp.call, Status: resp.status,
 	})
 }

@@ -11,11 +11,11 @@ import (
 func TestObserve(t *testing.T) {
 	var mu sync.Mutex
 	seen := map[netip.AddrPort]Observation{}
-	server := NewServer(Config{Observe: func(o Observation) {
+	see := func(o Observation) {
 		mu.Lock()
 		defer mu.Unlock()
 		seen[o.Source] = o
-	}})
+	}
 	listeners, err := Listen(t.Context(), "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -25,7 +25,7 @@ func TestObserve(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, l := range []net.Listener{listeners[0], plain} {
-		w := serveWire(t, server, fixedInstance(), l)
+		w := serveWire(t, NewServer(Config{}), fixedInstance(), Observed(l, see))
 		for send, want := range map[string]Observation{
 			get(amiPath+"?a=b", "User-Agent: me/1"):      {Method: "GET", Target: amiPath + "?a=b", UserAgent: "me/1", Status: 200},
 			put(tokenPath, ttlIs+"60"):                   {Method: "PUT", Target: tokenPath, Status: 200},

@@ -53,9 +53,6 @@ type Config struct {
 	Signatures  metadata.Signatures
 	// Usage counts who calls how; nil: nobody does.
 	Usage *usage.Recorder
-	// Observe is told of every request before its answer leaves, and the request waits for it; nil:
-	// nobody is. Calls may be concurrent.
-	Observe func(Observation)
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 	Log *slog.Logger
@@ -111,7 +108,9 @@ func (s *Server) Serve(l net.Listener, g *Guest) error {
 	s.serving.Add(1) // so that a connection accepted during a shutdown is waited for
 	s.mu.Unlock()
 	defer s.serving.Done()
-	err := s.accept(l, g)
+	// Not before it is registered: Shutdown closes what Serve was given.
+	accepted, observe := unwrap(l)
+	err := s.accept(accepted, g, observe)
 	g.dropArrivals() // whoever closed l wants nothing of its connections to be left
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -162,6 +161,8 @@ type workspace struct {
 	request request
 	// source is where the connection comes from. It is counted, and decides nothing.
 	source netip.AddrPort
+	// observe is told of the request; nil: nobody is.
+	observe func(Observation)
 }
 
 var workspaces = sync.Pool{New: func() any { return newWorkspace() }}
@@ -224,7 +225,7 @@ func (g *Guest) respond(buf []byte, overIPv6 bool, w *workspace) (x exchange, co
 		x.counters = st.usage
 	}
 	g.count(st, &resp, started, w)
-	g.observe(st, &resp, w)
+	w.tell(st.instance.Name, &resp)
 	return x, true
 }
 
@@ -326,7 +327,7 @@ func (s *Server) linger(c net.Conn) {
 
 // acceptWaiting accepts connections one by one, each with a goroutine of its own. It serves where
 // there is no faster way.
-func (s *Server) acceptWaiting(l net.Listener, g *Guest) error {
+func (s *Server) acceptWaiting(l net.Listener, g *Guest, observe func(Observation)) error {
 	for pause := time.Duration(0); ; {
 		c, err := l.Accept()
 		if err != nil {
@@ -342,7 +343,9 @@ func (s *Server) acceptWaiting(l net.Listener, g *Guest) error {
 			continue
 		}
 		s.serving.Add(1)
-		go s.converse(c, g, 0, workspaces.Get().(*workspace))
+		w := workspaces.Get().(*workspace)
+		w.observe = observe
+		go s.converse(c, g, 0, w)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/guestside"
+	"github.com/openimds/openimds/identity"
 	"github.com/openimds/openimds/imds"
 	"github.com/openimds/openimds/memstore"
 	"github.com/openimds/openimds/metadata"
@@ -36,7 +37,7 @@ type Server struct {
 	service     *openimds.Service
 	side        *guestside.Server
 	credentials roleCredentials
-	signer      *signer
+	signer      *identity.LateSigner
 	stop        func()
 
 	mu       sync.Mutex
@@ -109,7 +110,6 @@ func (s *Server) start(in Instance) error {
 	})
 	s.side = guestside.New(guestside.Config{
 		Store: store, Marker: s.service, Credentials: &s.credentials, Signer: s.signer,
-		IMDS: imds.Config{Observe: s.observe},
 	})
 	ctx := context.Background()
 	if _, err := s.service.AddInstance(ctx, record); err != nil {
@@ -131,7 +131,7 @@ func (s *Server) run(store openimds.Store, l net.Listener) {
 	s.URL = "http://" + l.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
-	running.Go(func() { _ = s.side.Serve(l, s.name) }) // it ends at Shutdown
+	running.Go(func() { _ = s.side.Serve(imds.Observed(l, s.observe), s.name) }) // it ends at Shutdown
 	running.Go(func() { s.side.Run(ctx) })
 	s.stop = sync.OnceFunc(func() {
 		deadline, done := context.WithTimeout(context.Background(), patience)
