@@ -90,6 +90,8 @@ func auditShow(members map[string]json.RawMessage) map[string]any {
 			shown[name] = redacted
 		case "userData":
 			shown[name] = fmt.Sprintf("[%d bytes, base64]", len(value)-len(`""`))
+		case "recording":
+			shown[name] = fmt.Sprintf("[%d bytes]", len(value))
 		case "overlay":
 			var overlay map[string]json.RawMessage
 			if json.Unmarshal(value, &overlay) == nil {

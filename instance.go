@@ -94,6 +94,9 @@ type Instance struct {
 	// Overlay lies over the table of categories: a path below the version ("meta-data/ami-id",
 	// "user-data", "dynamic/x") mapped to its value, or to nil for "does not exist".
 	Overlay map[string]*string `json:"overlay,omitempty"`
+	// Recording is what the guest is answered in place of the table; nil: nothing is. What is announced,
+	// the user data and the overlay lie over it.
+	Recording *Recording `json:"recording,omitempty"`
 
 	// What only the control side shows.
 	AddressType  string `json:"addressType,omitempty"` // "dualstack", "ipv4", "ipv6"

@@ -19,6 +19,8 @@ type ServiceConfig struct {
 	// ValidateOverlay refuses what cannot lie over the table of categories; the table's owner knows.
 	// Nil: no overlay is accepted.
 	ValidateOverlay func(map[string]*string) error
+	// ValidateRecording refuses what cannot stand in place of the table. Nil: no recording is accepted.
+	ValidateRecording func(*Recording) error
 	// History and Callers tell what the guest side counted; nil: nothing was.
 	History MetricHistory
 	Callers CallerList

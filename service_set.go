@@ -43,6 +43,9 @@ type InstanceUpdate struct {
 	// theirs. OverlayRemove uncovers the table again.
 	Overlay       map[string]*string
 	OverlayRemove []string
+
+	// Recording is answered in place of the table; an empty one is taken away.
+	Recording *Recording
 }
 
 // maxOverlay bounds what lies over an instance's table: paths and values together, in bytes.
@@ -56,6 +59,12 @@ func (s *Service) SetInstance(ctx context.Context, name string, u InstanceUpdate
 	d, err := s.commit(ctx, "SetInstance", func(d *draft) error {
 		in, was, err := s.instance(ctx, name)
 		if err != nil {
+			return err
+		}
+		if err := s.record(in, u.Recording); err != nil {
+			return err
+		}
+		if err := u.checkRecorded(in); err != nil {
 			return err
 		}
 		if err := u.apply(in); err != nil {

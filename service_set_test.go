@@ -43,7 +43,13 @@ func TestSetInstance(t *testing.T) {
 		"Hostname":           {update{Hostname: new("a.b")}, func(in *instance) { in.NICs[0].LocalHostname = "a.b" }},
 		"PublicHostname":     {update{PublicHostname: new("")}, func(in *instance) { in.NICs[0].PublicHostname = "" }},
 		"Overlay":            {update{Overlay: map[string]*string{"meta-data/x": new("1"), "user-data": nil}}, func(in *instance) { in.Overlay = map[string]*string{"meta-data/x": new("1"), "user-data": nil} }},
-		"OverlayRemove":      {update{OverlayRemove: []string{"meta-data/none"}}, func(*instance) {}},
+		"Recording": {update{Recording: aRecording("deploy")}, func(in *instance) {
+			in.Recording = aRecording("deploy")
+			in.Role.Name = "deploy"
+			in.Role.ProfileARN = strings.Replace(in.Role.ProfileARN, "/AmazonLightsailInstanceRole", "/deploy", 1)
+			in.Role.ProfileID = ""
+		}},
+		"OverlayRemove": {update{OverlayRemove: []string{"meta-data/none"}}, func(*instance) {}},
 	}
 	for field := range reflect.TypeFor[update]().Fields() {
 		tt, ok := table[field.Name]
@@ -53,6 +59,7 @@ func TestSetInstance(t *testing.T) {
 		}
 		f := newFixture(t, func(c *openimds.ServiceConfig, _ *openimds.Store) {
 			c.ValidateOverlay = func(map[string]*string) error { return nil }
+			c.ValidateRecording = func(*openimds.Recording) error { return nil }
 		})
 		f.create("web")
 		want := f.get("web")
@@ -61,6 +68,9 @@ func TestSetInstance(t *testing.T) {
 		done(t, []openimds.Operation{op}, err, "SetInstance web")
 		tt.want(want)
 		got := f.get("web")
+		if got.Recording != nil {
+			got.Role.ProfileID = "" // drawn from the name
+		}
 		want.ModifiedAt = start.Add(time.Minute).Truncate(time.Second)
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: the instance is\n%+v, want\n%+v", field.Name, got, want)
@@ -107,6 +117,7 @@ func TestSetRefused(t *testing.T) {
 		"ancestorAmiIds and productCodes cannot":         {AncestorAMIIDs: &[]string{"ok", ""}},
 		"ancestorAmiIds and productCodes canno":          {ProductCodes: &[]string{"a\nb"}},
 		"The availability zone eu-west-1a is no":         {Zone: new("eu-west-1a")},
+		"Recordings are not available in this":           {Recording: aRecording("")},
 		"Overlays are not available in this":             {Overlay: map[string]*string{"meta-data/x": nil}},
 		"The overlay of an instance is limited":          {Overlay: map[string]*string{"x": new(strings.Repeat("a", 64<<10))}},
 	} {

@@ -81,6 +81,7 @@ var shown = map[string][]string{
 	"Events":             {"metadata"},
 	"Faults":             {".", "imds", "lightsail"},
 	"Overlay":            {".", "metadata"},
+	"Recording":          {".", "metadata"},
 	"AddressType":        {".", "lightsail"},
 	"StaticIPName":       {".", "lightsail"},
 	"KeyPairName":        {"lightsail"},

@@ -23,6 +23,7 @@ type state struct {
 	sealer      *session.Sealer
 	credentials openimds.CredentialSource
 	signatures  metadata.Signatures
+	recorded    *metadata.Recorded
 	allowHosts  map[string]bool
 	usage       *usage.Guest
 	faults      *faults // nil: none
@@ -155,7 +156,7 @@ func (s *state) get(r *request, raw []byte, now time.Time, w *workspace) respons
 		resp.call = rejected(r)
 		return resp
 	}
-	view := metadata.View{Instance: s.instance, Now: now, V2: left > 0, Credentials: s.credentials, Identity: s.signatures}
+	view := metadata.View{Instance: s.instance, Now: now, V2: left > 0, Credentials: s.credentials, Identity: s.signatures, Recorded: s.recorded}
 	item, found := metadata.Get(&view, string(path))
 	resp := page(404)
 	if found {

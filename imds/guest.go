@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/metadata"
 	"github.com/openimds/openimds/session"
 	"golang.org/x/time/rate"
 )
@@ -69,6 +70,7 @@ func (g *Guest) Set(in *openimds.Instance) error {
 		faults:      met,
 		credentials: credentialsFor(in, g.server.cfg.Credentials),
 		signatures:  g.server.cfg.Signatures,
+		recorded:    metadata.NewRecorded(in),
 		allowHosts:  g.server.allowHosts,
 		usage:       g.counters(in),
 	})

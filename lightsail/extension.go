@@ -52,6 +52,8 @@ type wholeInstance struct {
 	// UserDataSize is in bytes, whether or not the user data is shown.
 	UserDataSize int                `json:"userDataSize"`
 	Overlay      map[string]*string `json:"overlay,omitempty"`
+	// Recording tells of the recording that the guest is answered, without its items.
+	Recording *recordingSummary `json:"recording,omitempty"`
 	// Hidden names what there is and was not asked for: "userData", or paths of the overlay.
 	Hidden []string `json:"hidden"`
 }
@@ -65,6 +67,7 @@ func (a *api) describeInstance(ctx context.Context, in *describeInstanceRequest)
 		Instance: found, ARN: a.service.ARN(openimds.TypeInstance, found.UUID),
 		UserData: found.UserData, UserDataSize: len(found.UserData), Overlay: found.Overlay, Hidden: []string{},
 	}
+	whole.Recording = summaryOf(found.Recording)
 	if !in.IncludeUserData {
 		whole.hideUserData()
 	}
@@ -117,6 +120,8 @@ type setInstanceRequest struct {
 	// not exist"; OverlayRemove uncovers paths again.
 	Overlay       map[string]*string `json:"overlay"`
 	OverlayRemove []string           `json:"overlayRemove"`
+	// Recording is answered in place of the table; one without items is taken away.
+	Recording *recording `json:"recording"`
 }
 
 func (a *api) setInstance(ctx context.Context, in *setInstanceRequest) (operationResult, error) {
@@ -128,5 +133,6 @@ func (a *api) setInstance(ctx context.Context, in *setInstanceRequest) (operatio
 		PlacementGroup: in.PlacementGroup, PartitionNumber: in.PartitionNumber, HostID: in.HostID,
 		DetailedMonitoring: in.DetailedMonitoring, Hibernation: in.Hibernation, Zone: in.AvailabilityZone,
 		Hostname: in.Hostname, PublicHostname: in.PublicHostname, Overlay: in.Overlay, OverlayRemove: in.OverlayRemove,
+		Recording: in.Recording.words(),
 	}))
 }

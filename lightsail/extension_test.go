@@ -61,6 +61,7 @@ func TestSetInstanceReachesEverything(t *testing.T) {
 		"AncestorAMIIDs": `"ancestorAmiIds":["a"]`, "ProductCodes": `"productCodes":["p"]`, "PlacementGroup": `"placementGroup":"g"`, "PartitionNumber": `"partitionNumber":1`,
 		"HostID": `"hostId":"h"`, "DetailedMonitoring": `"detailedMonitoring":true`, "Hibernation": `"hibernation":true`, "Zone": `"availabilityZone":"us-east-1f"`,
 		"Hostname": `"hostname":"h"`, "PublicHostname": `"publicHostname":"p"`, "Overlay": `"overlay":{"user-data":"x"}`, "OverlayRemove": `"overlayRemove":["user-data"]`,
+		"Recording": `"recording":` + smallRecording,
 	}
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[openimds.InstanceUpdate]()) {
 		value, known := values[f.Name]

@@ -70,7 +70,7 @@ func newServerOn(t testing.TB, store openimds.Store, adapt ...func(*openimds.Ser
 	audit := lightsail.NewAudit(s.audit, log)
 	cfg := openimds.ServiceConfig{
 		Region: "us-east-1", AccountID: "123456789012", AllowIMDSIPv6: true, Audit: audit,
-		ValidateOverlay: metadata.ValidateOverlay,
+		ValidateOverlay: metadata.ValidateOverlay, ValidateRecording: metadata.ValidateRecording,
 	}
 	for _, f := range adapt {
 		f(&cfg)

@@ -26,6 +26,8 @@ type View struct {
 	Credentials openimds.CredentialSource
 	// Identity signs the identity document; nil: it stands there without signatures.
 	Identity Signatures
+	// Recorded is the instance's recording, made ready; nil: the table answers.
+	Recorded *Recorded
 }
 
 // Signatures signs identity documents. Each method returns the text that is served, or false when
@@ -91,6 +93,9 @@ func Categories() []Category {
 //
 // A directory that would list nothing does not exist. Get is safe for use by many goroutines.
 func Get(v *View, path string) (Item, bool) {
+	if v.Recorded != nil {
+		return v.Recorded.get(v, path)
+	}
 	if path == "" {
 		return v.finish(Item{Body: []byte(versionList), ContentType: textPlain, Modified: v.Instance.LaunchedAt}), true
 	}

@@ -77,17 +77,26 @@ func noSubcommand(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
+// createRequest is the request of the operation CreateInstances.
+type createRequest struct {
+	Names       []string `json:"instanceNames"`
+	Zone        string   `json:"availabilityZone"`
+	Blueprint   string   `json:"blueprintId"`
+	Bundle      string   `json:"bundleId"`
+	UserData    string   `json:"userData,omitempty"`
+	KeyPair     string   `json:"keyPairName,omitempty"`
+	AddressType string   `json:"ipAddressType,omitempty"`
+	Tags        []tag    `json:"tags,omitempty"`
+}
+
+// What an instance is made of unless something else is asked for.
+const (
+	defaultBlueprint = "amazon_linux_2023"
+	defaultBundle    = "nano_3_0"
+)
+
 func newInstanceCreate(c *clientConfig) *cobra.Command {
-	request := struct {
-		Names       []string `json:"instanceNames"`
-		Zone        string   `json:"availabilityZone"`
-		Blueprint   string   `json:"blueprintId"`
-		Bundle      string   `json:"bundleId"`
-		UserData    string   `json:"userData,omitempty"`
-		KeyPair     string   `json:"keyPairName,omitempty"`
-		AddressType string   `json:"ipAddressType,omitempty"`
-		Tags        []tag    `json:"tags,omitempty"`
-	}{}
+	var request createRequest
 	var userDataFile string
 	var tags []string
 	cmd := &cobra.Command{
@@ -118,8 +127,8 @@ func newInstanceCreate(c *clientConfig) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&request.Zone, "zone", "", "availability zone (default: the region's first)")
-	f.StringVar(&request.Blueprint, "blueprint", "amazon_linux_2023", "blueprint id")
-	f.StringVar(&request.Bundle, "bundle", "nano_3_0", "bundle id")
+	f.StringVar(&request.Blueprint, "blueprint", defaultBlueprint, "blueprint id")
+	f.StringVar(&request.Bundle, "bundle", defaultBundle, "bundle id")
 	f.StringVar(&userDataFile, "user-data", "", "`file` with the user data")
 	f.StringVar(&request.KeyPair, "key-pair", "", "name of the key pair")
 	f.StringVar(&request.AddressType, "ip-address-type", "", "dualstack, ipv4 or ipv6")

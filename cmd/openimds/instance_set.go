@@ -22,6 +22,8 @@ type setRequest struct {
 	PublicHostname *string            `json:"publicHostname,omitempty"`
 	Overlay        map[string]*string `json:"overlay,omitempty"`
 	OverlayRemove  []string           `json:"overlayRemove,omitempty"`
+	// Recording without items takes away the one that is there; nil keeps it.
+	Recording *wireRecording `json:"recording,omitempty"`
 }
 
 func newInstanceSet(c *clientConfig) *cobra.Command {
@@ -64,6 +66,7 @@ type setFlags struct {
 	hostname, publicName string
 	set, setFile         []string
 	absent, unset        []string
+	noRecording          bool
 }
 
 func (s *setFlags) add(cmd *cobra.Command) {
@@ -82,6 +85,7 @@ func (s *setFlags) add(cmd *cobra.Command) {
 	f.StringArrayVar(&s.setFile, "set-file", nil, "lay a file's content over a path: `path=file`; repeatable")
 	f.StringArrayVar(&s.absent, "absent", nil, "make a `path` and all below it not exist; repeatable")
 	f.StringArrayVar(&s.unset, "unset", nil, "take away what was laid over a `path`; repeatable")
+	f.BoolVar(&s.noRecording, "no-recording", false, "answer from the table of categories again, not from a recording")
 }
 
 // request makes the request of what the command line names.
@@ -111,6 +115,9 @@ func (s *setFlags) request(cmd *cobra.Command, name string) (*setRequest, error)
 			return nil, usagef("--user-data: %w", err)
 		}
 		r.UserData = &content
+	}
+	if s.noRecording {
+		r.Recording = &wireRecording{}
 	}
 	if err := s.overlay(r.Overlay); err != nil {
 		return nil, err

@@ -49,6 +49,13 @@ the environment beats the file.`,
 			if err := c.settle(cmd.Flags()); err != nil {
 				return err
 			}
+			var replayed *openimds.Recording
+			if c.replay != "" {
+				var err error
+				if replayed, err = readRecording(cmd, c.replay); err != nil {
+					return err
+				}
+			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
 			context.AfterFunc(ctx, stop) // a second Ctrl-C ends the program at once
@@ -56,7 +63,7 @@ the environment beats the file.`,
 			if err != nil {
 				return err
 			}
-			s := &server{cfg: c, log: log}
+			s := &server{cfg: c, log: log, replayed: replayed}
 			defer s.close()
 			if err := s.open(ctx); err != nil {
 				return err
@@ -73,14 +80,16 @@ the environment beats the file.`,
 
 // server is one running installation.
 type server struct {
-	cfg     serveConfig
-	log     *slog.Logger
-	store   openimds.Store
-	keys    *accesskeys.File
-	signer  *identity.Signer
-	sources *credentials.Sources
-	usage   *usage.Recorder
-	alarms  *alarms.Alarms
+	cfg serveConfig
+	// replayed is what the default instance is to answer; nil: it stays as it is.
+	replayed *openimds.Recording
+	log      *slog.Logger
+	store    openimds.Store
+	keys     *accesskeys.File
+	signer   *identity.Signer
+	sources  *credentials.Sources
+	usage    *usage.Recorder
+	alarms   *alarms.Alarms
 
 	// Of the host's network; nil where this process may not change it.
 	host        *hostnet.Host
@@ -138,10 +147,28 @@ func (s *server) open(ctx context.Context) error {
 		}
 		return err
 	}
+	if err := s.replay(ctx); err != nil {
+		return err
+	}
 	if err := s.openGuests(ctx); err != nil {
 		return err
 	}
 	return s.listen(ctx)
+}
+
+// replay gives the default instance the recording of --replay. It stays with the instance, as all that
+// an operator sets does.
+func (s *server) replay(ctx context.Context) error {
+	if s.replayed == nil {
+		return nil
+	}
+	name := s.instance.Name
+	if _, err := s.service.SetInstance(ctx, name, openimds.InstanceUpdate{Recording: s.replayed}); err != nil {
+		return fmt.Errorf("--replay %s: %w", s.cfg.replay, err)
+	}
+	var err error
+	s.instance, err = s.service.Instance(ctx, name)
+	return err
 }
 
 // openGuests makes the guest side and seats the default instance.
@@ -196,12 +223,16 @@ func cannotListen(flag, addr string, err error) error {
 // welcome is what a person reads after the start.
 func (s *server) welcome() string {
 	first := s.imdsL[0].Addr()
+	replays := ""
+	if r := s.instance.Recording; r != nil {
+		replays = fmt.Sprintf("  replays      what %s answered at %s\n", oneLine(r.Source), r.RecordedAt.UTC().Format(time.RFC3339))
+	}
 	return fmt.Sprintf(`openimds %s serves the instance %q (%s)
   guest side   http://%s/latest/meta-data/
   control API  http://%s/
   data         %s
-  stop         Ctrl-C
-`, version, s.instance.Name, s.instance.ID, first, s.apiL.Addr(), s.cfg.dataDir)
+%s  stop         Ctrl-C
+`, version, s.instance.Name, s.instance.ID, first, s.apiL.Addr(), s.cfg.dataDir, replays)
 }
 
 // serve answers both sides until the context ends or one of them fails.

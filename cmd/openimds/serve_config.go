@@ -39,6 +39,7 @@ type serveConfig struct {
 	logFormat       string
 	logLevel        string
 	roleCredentials []string
+	replay          string
 
 	sources map[string]*credentials.Source // of roleCredentials
 }
@@ -59,6 +60,7 @@ func (c *serveConfig) addFlags(f *pflag.FlagSet) {
 	f.BoolVar(&c.openMetrics, "api-anonymous-metrics", false, "let /metrics be read without a signature")
 	f.StringVar(&c.readyFile, "ready-file", "", "`file` to write the addresses to, once both sides answer")
 	f.StringArrayVar(&c.roleCredentials, "role-credentials", nil, "where the credentials of a role come from: `role=source`, * for all other roles;\ngenerated, static:FILE, profile:NAME, process:COMMAND or assume-role:ARN; repeatable")
+	f.StringVar(&c.replay, "replay", "", "`file` that 'openimds record' made, which the default instance answers from now on")
 	f.StringVar(&c.logFormat, "log-format", "text", "form of the log on standard error: text or json")
 	f.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.String("config", "", "YAML `file` with settings, named as the flags are")
@@ -133,10 +135,11 @@ func (c *serveConfig) checkAddresses() error {
 
 func (c *serveConfig) service() openimds.ServiceConfig {
 	return openimds.ServiceConfig{
-		Region:          c.region,
-		AccountID:       c.accountID,
-		AllowIMDSIPv6:   c.allowIPv6,
-		ValidateOverlay: metadata.ValidateOverlay,
+		Region:            c.region,
+		AccountID:         c.accountID,
+		AllowIMDSIPv6:     c.allowIPv6,
+		ValidateOverlay:   metadata.ValidateOverlay,
+		ValidateRecording: metadata.ValidateRecording,
 	}
 }
 

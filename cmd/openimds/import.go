@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/openimds/openimds"
+	"github.com/spf13/cobra"
+)
+
+func newImport() *cobra.Command {
+	var c clientConfig
+	cmd := &cobra.Command{
+		Use:   "import",
+		Short: "Make an instance of what another metadata service or mock answers",
+		Args:  noSubcommand,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	c.addFlags(cmd)
+	cmd.AddCommand(newImportDump(&c))
+	return cmd
+}
+
+func newImportDump(c *clientConfig) *cobra.Command {
+	var crawl crawlFlags
+	cmd := &cobra.Command{
+		Use:   "dump FILE|URL NAME",
+		Short: "Let an instance answer what was recorded, or what a running service answers",
+		Long: `Let the instance NAME answer what 'openimds record' has recorded in FILE (- is standard input), or
+what the metadata service at URL answers now. The instance is made if there is none of that name.
+
+What is announced, user data and values laid over paths go before the recording, so it can be changed
+live:
+
+  openimds import dump tree.json web
+  openimds instance set web --set meta-data/instance-type=m7g.large
+  openimds event spot web
+  openimds instance set web --no-recording`,
+		Args: names(2, 2, "a file or URL, and a name"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := openimds.ValidateName(args[1]); err != nil {
+				return usageError{err}
+			}
+			var r *openimds.Recording
+			var err error
+			if strings.HasPrefix(args[0], "http://") || strings.HasPrefix(args[0], "https://") {
+				r, err = crawl.run(cmd, args[0])
+			} else {
+				r, err = readRecording(cmd, args[0])
+			}
+			if err != nil {
+				return err
+			}
+			client, err := c.open(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return c.onto(cmd, client, args[1], func() error {
+				return c.operations(cmd, client, targetOpenIMDS+"SetInstance", setRequest{nameOnly: nameOnly{args[1]}, Recording: wireRecordingOf(r)})
+			})
+		},
+	}
+	crawl.add(cmd)
+	return cmd
+}
+
+// onto calls change once there is an instance of that name. One that it makes for this is deleted
+// again if the change fails: an import happens whole or not at all.
+func (c *clientConfig) onto(cmd *cobra.Command, client *client, name string, change func() error) error {
+	ctx := cmd.Context()
+	err := client.call(ctx, targetLightsail+"GetInstance", nameOnly{name}, nil)
+	failed, isAPI := errors.AsType[*apiError](err)
+	if err != nil && (!isAPI || !strings.HasSuffix(failed.Type, "NotFoundException")) {
+		return err
+	}
+	if err == nil {
+		return change()
+	}
+	err = client.call(ctx, targetLightsail+"CreateInstances", createRequest{
+		Names: []string{name}, Zone: client.region + "a", Blueprint: defaultBlueprint, Bundle: defaultBundle,
+	}, nil)
+	if err != nil {
+		return err
+	}
+	if err := change(); err != nil {
+		undo, done := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		defer done()
+		if undone := client.call(undo, targetLightsail+"DeleteInstance", nameOnly{name}, nil); undone != nil {
+			return fmt.Errorf("%w; and the instance %s, made for this, could not be deleted: %w", err, name, undone)
+		}
+		return err
+	}
+	return nil
+}
+
+// wireRecording is a recording on the wire.
+type wireRecording struct {
+	Source     string             `json:"source"`
+	RecordedAt epoch              `json:"recordedAt"`
+	Items      []wireRecordedItem `json:"items"`
+}
+
+type wireRecordedItem struct {
+	Path        string `json:"path"`
+	Listing     bool   `json:"listing,omitempty"`
+	ContentType string `json:"contentType,omitempty"`
+	Modified    *epoch `json:"modified,omitempty"`
+	Body        []byte `json:"body,omitempty"`
+	State       string `json:"state,omitempty"`
+}
+
+func wireRecordingOf(r *openimds.Recording) *wireRecording {
+	w := &wireRecording{Source: r.Source, RecordedAt: epoch(r.RecordedAt.Unix()), Items: []wireRecordedItem{}}
+	for _, it := range r.Items {
+		item := wireRecordedItem{Path: it.Path, Listing: it.Listing, ContentType: it.ContentType, Body: it.Body, State: string(it.State)}
+		if !it.Modified.IsZero() {
+			modified := epoch(it.Modified.Unix())
+			item.Modified = &modified
+		}
+		w.Items = append(w.Items, item)
+	}
+	return w
+}
