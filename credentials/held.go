@@ -17,6 +17,8 @@ const (
 	fetchTime     = 30 * time.Second // one attempt
 	firstRetry    = 2 * time.Second
 	lastRetry     = 2 * time.Minute
+	// lookAtClock is how long a wait goes on without a look whether the clock was set.
+	lookAtClock = time.Minute
 )
 
 // held is one set that is kept fresh.
@@ -24,6 +26,7 @@ type held struct {
 	key   key
 	users int // instances; under the lock of Sources
 	stop  context.CancelFunc
+	now   func() time.Time
 
 	current atomic.Pointer[openimds.RoleCredentials]
 	failed  atomic.Pointer[time.Time] // of the latest attempt, if it failed
@@ -38,7 +41,7 @@ func (h *held) run(ctx context.Context, in *openimds.Instance, log *slog.Logger)
 		case ctx.Err() != nil:
 			return
 		case err != nil:
-			now := time.Now()
+			now := h.now()
 			h.failed.Store(&now)
 			log.Warn("role credentials cannot be fetched", "source", h.key.source.name, "instance", in.Name, "error", err, "retry", retry)
 			wait, retry = jitter(retry), min(2*retry, lastRetry)
@@ -46,11 +49,22 @@ func (h *held) run(ctx context.Context, in *openimds.Instance, log *slog.Logger)
 			h.failed.Store(nil)
 			retry = firstRetry
 		}
+		h.wait(ctx, wait)
+	}
+}
+
+// wait waits for as long as that, or until the clock on the wall says so: a clock that is set forward
+// ends a set before its time, and the next one is due then.
+func (h *held) wait(ctx context.Context, d time.Duration) {
+	due := h.now().Round(0).Add(d) // without the reading that no setting of the clock moves
+	for d > 0 && h.now().Round(0).Before(due) {
+		step := min(d, lookAtClock)
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(wait):
+		case <-time.After(step):
 		}
+		d -= step
 	}
 }
 
@@ -62,7 +76,7 @@ func (h *held) fetch(ctx context.Context, in *openimds.Instance) (next time.Dura
 	if err != nil {
 		return 0, err
 	}
-	now := time.Now().UTC().Truncate(time.Second)
+	now := h.now().UTC().Truncate(time.Second)
 	c := &openimds.RoleCredentials{
 		Code:            openimds.CredentialsSuccess,
 		Type:            "AWS-HMAC",

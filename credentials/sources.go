@@ -18,6 +18,7 @@ const AnyRole = "*"
 // background; a request only reads what is there.
 type Sources struct {
 	log    *slog.Logger
+	now    func() time.Time
 	byRole map[string]*Source
 	ctx    context.Context
 	stop   context.CancelFunc
@@ -38,7 +39,7 @@ type key struct {
 // NewSources makes the sources of roles, by role name; [AnyRole] stands for the others.
 func NewSources(byRole map[string]*Source, log *slog.Logger) *Sources {
 	ctx, stop := context.WithCancel(context.Background())
-	return &Sources{log: log, byRole: byRole, ctx: ctx, stop: stop, kept: make(map[string][]*held)}
+	return &Sources{log: log, now: time.Now, byRole: byRole, ctx: ctx, stop: stop, kept: make(map[string][]*held)}
 }
 
 // source finds the source of an instance's role; nil is Generated.
@@ -85,7 +86,7 @@ func (s *Sources) hold(k key, in *openimds.Instance) *held {
 		return h
 	}
 	ctx, stop := context.WithCancel(s.ctx)
-	h := &held{key: k, users: 1, stop: stop}
+	h := &held{key: k, users: 1, stop: stop, now: s.now}
 	s.held.Store(k, h)
 	s.fetchs.Go(func() { h.run(ctx, in, s.log) })
 	return h

@@ -96,7 +96,65 @@ func TestStormFetchesOnce(t *testing.T) {
 		if n := f.fetches.Load(); n != 1 {
 			t.Errorf("%d fetches, want 1", n)
 		}
+		// While the next set is on its way, guests read the one that there is, and do not wait.
+		for f.fetches.Load() == 1 {
+			time.Sleep(time.Second)
+		}
+		before = time.Now()
+		for _, in := range guests {
+			if c := s.Credentials(in, openimds.RoleForV2, time.Now()); c.AccessKeyID != "ASIA1" {
+				t.Fatalf("during the second fetch: %+v", c)
+			}
+		}
+		if waited := time.Since(before); waited > 0 {
+			t.Errorf("guests waited %v", waited)
+		}
+		time.Sleep(4 * time.Second)
+		if c := s.Credentials(guests[999], openimds.RoleForV2, time.Now()); c.AccessKeyID != "ASIA2" || f.fetches.Load() != 2 {
+			t.Errorf("after %d fetches: %+v", f.fetches.Load(), c)
+		}
 	})
+}
+
+// A clock that is set, by an hour either way and at any moment, costs guests a minute without
+// credentials at most: when it is set forward past the end of what they had.
+func TestClockIsSet(t *testing.T) {
+	for _, step := range []time.Duration{time.Hour, -time.Hour} {
+		for _, life := range []time.Duration{15 * time.Minute, time.Hour, 6 * time.Hour} {
+			for _, after := range []time.Duration{time.Second, 7 * time.Minute, 31 * time.Minute, 55 * time.Minute, 3 * time.Hour} {
+				synctest.Test(t, func(t *testing.T) {
+					var off atomic.Int64
+					now := func() time.Time { return time.Now().Add(time.Duration(off.Load())) }
+					f := &fake{}
+					source := f.source(true)
+					source.fetch = func(ctx context.Context, in *openimds.Instance, set openimds.CredentialSet) (aws.Credentials, error) {
+						n := f.fetches.Add(1) // what brings them goes by the same clock
+						return aws.Credentials{AccessKeyID: fmt.Sprint("ASIA", n), SecretAccessKey: "s", SessionToken: "t", CanExpire: true, Expires: now().Add(life)}, nil
+					}
+					s := newSources(t, nil, map[string]*Source{AnyRole: source})
+					s.now = now
+					in := withRole("web-1", "app")
+					s.Keep(in)
+					time.Sleep(after)
+					off.Store(int64(step))
+					without := time.Duration(0)
+					for at := time.Duration(0); at < 26*time.Hour; at += 10 * time.Second {
+						c := s.Credentials(in, openimds.RoleForV2, now())
+						if c.Code != openimds.CredentialsSuccess || !c.Expiration.After(now()) {
+							without += 10 * time.Second
+						}
+						time.Sleep(10 * time.Second)
+					}
+					if allowed := lookAtClock + 10*time.Second; without > allowed || without > 0 && step < 0 {
+						t.Errorf("set by %v after %v, sets that live for %v: %v without credentials", step, after, life, without)
+					}
+					if n := f.fetches.Load(); n < 48 || n > 500 {
+						t.Errorf("set by %v after %v, sets that live for %v: %d fetches", step, after, life, n)
+					}
+				})
+			}
+		}
+	}
 }
 
 func TestRefreshedAhead(t *testing.T) {
@@ -274,7 +332,7 @@ func TestAssumeRole(t *testing.T) {
 	form := <-asked
 	for name, want := range map[string]string{
 		"Action": "AssumeRole", "RoleArn": arn, "RoleSessionName": in.ID, "ExternalId": "partner", "DurationSeconds": "7200",
-		"Tags.member.1.Key": "instance-id", "Tags.member.1.Value": in.ID, "Tags.member.2.Value": "web-1",
+		"Tags.member.1.Key": "instance-id", "Tags.member.1.Value": in.ID, "Tags.member.2.Key": "instance-name", "Tags.member.2.Value": "web-1",
 	} {
 		if got := form.Get(name); got != want {
 			t.Errorf("%s = %q, want %q", name, got, want)
