@@ -2,16 +2,9 @@ package identity
 
 import (
 	"bytes"
-	//lint:ignore SA1019 AWS signs the pkcs7 form with DSA, and verifiers expect it
-	"crypto/dsa"
-	"crypto/sha1"
-	"crypto/x509"
-	"encoding/asn1"
-	"encoding/base64"
 	"encoding/pem"
 	"fmt"
 	"log/slog"
-	"math/big"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,7 +14,6 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
-	"github.com/smallstep/pkcs7"
 )
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -82,124 +74,6 @@ func TestRecordedShape(t *testing.T) {
 	} {
 		if !strings.HasPrefix(all[form], start[:len(start)-2]) {
 			t.Errorf("%v begins with %.76s, want %s", form, all[form], start)
-		}
-	}
-}
-
-func TestVerifiedByLibrary(t *testing.T) {
-	s, keys := newSigner(t)
-	instances := 1000
-	if testing.Short() {
-		instances = 50
-	}
-	for i := range instances {
-		in := instance(i)
-		all := texts(t, s, in)
-		for _, form := range []Form{PKCS7, RSA2048} {
-			raw, err := base64.StdEncoding.DecodeString(strings.ReplaceAll(all[form], "\n", ""))
-			if err != nil {
-				t.Fatal(err)
-			}
-			// As HashiCorp Vault and SPIRE do: parse, put AWS's certificate in, verify, compare.
-			message, err := pkcs7.Parse(raw)
-			if err != nil {
-				t.Fatalf("%v: %v", form, err)
-			}
-			if len(message.Certificates) != 0 {
-				t.Fatalf("%v carries %d certificates, AWS's none", form, len(message.Certificates))
-			}
-			certificate := keys.All(form)[0].Certificate
-			message.Certificates = []*x509.Certificate{certificate}
-			if form == PKCS7 {
-				verifyDSA(t, message, certificate)
-			} else if err := message.Verify(); err != nil {
-				t.Fatalf("%v: %v", form, err)
-			}
-			if !bytes.Equal(message.Content, document(in)) {
-				t.Fatalf("%v holds %q", form, message.Content)
-			}
-		}
-		raw, _ := base64.StdEncoding.DecodeString(strings.ReplaceAll(all[Signature], "\n", ""))
-		if err := keys.All(Signature)[0].Certificate.CheckSignature(x509.SHA256WithRSA, document(in), raw); err != nil {
-			t.Fatal(err)
-		}
-		if i%10 == 0 { // a changed document does not verify
-			other := append(document(in), '\n')
-			if keys.All(Signature)[0].Certificate.CheckSignature(x509.SHA256WithRSA, other, raw) == nil {
-				t.Fatal("another document verifies")
-			}
-		}
-	}
-}
-
-// verifyDSA does what Vault's fork of the library does and crypto/x509 no longer does: it checks a DSA
-// signature, over the DER of the signed attributes, and the digest among them.
-func verifyDSA(t *testing.T, message *pkcs7.PKCS7, certificate *x509.Certificate) {
-	t.Helper()
-	signer := message.Signers[0]
-	if signer.IssuerAndSerialNumber.SerialNumber.Cmp(certificate.SerialNumber) != 0 ||
-		!bytes.Equal(signer.IssuerAndSerialNumber.IssuerName.FullBytes, certificate.RawIssuer) {
-		t.Fatal("the message names another certificate")
-	}
-	signed, err := asn1.MarshalWithParams(signer.AuthenticatedAttributes, "set")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var digest []byte
-	if err := message.UnmarshalSignedAttribute(pkcs7.OIDAttributeMessageDigest, &digest); err != nil {
-		t.Fatal(err)
-	}
-	content, attributes := sha1.Sum(message.Content), sha1.Sum(signed)
-	var pair struct{ R, S *big.Int }
-	if _, err := asn1.Unmarshal(signer.EncryptedDigest, &pair); err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(digest, content[:]) || !dsa.Verify(certificate.PublicKey.(*dsa.PublicKey), attributes[:], pair.R, pair.S) {
-		t.Fatal("the DSA signature does not verify")
-	}
-}
-
-// TestVerifiedByOpenSSL runs the commands of AWS's guide.
-func TestVerifiedByOpenSSL(t *testing.T) {
-	if _, err := exec.LookPath("openssl"); err != nil {
-		t.Skip("skipped: there is no openssl on this machine")
-	}
-	s, keys := newSigner(t)
-	in := instance(1)
-	all := texts(t, s, in)
-	dir := t.TempDir()
-	write := func(name string, text []byte) string {
-		t.Helper()
-		p := filepath.Join(dir, name)
-		if err := os.WriteFile(p, text, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return p
-	}
-	run := func(args ...string) []byte {
-		t.Helper()
-		var stderr bytes.Buffer
-		cmd := exec.Command("openssl", args...)
-		cmd.Stderr = &stderr
-		out, err := cmd.Output()
-		if err != nil {
-			t.Fatalf("openssl %s: %v\n%s", strings.Join(args, " "), err, stderr.String())
-		}
-		return out
-	}
-	doc := write("document", document(in))
-	raw, _ := base64.StdEncoding.DecodeString(strings.ReplaceAll(all[Signature], "\n", ""))
-	sig := write("signature", raw)
-	public := write("key", run("x509", "-pubkey", "-noout", "-in", write("certificate", keys.All(Signature)[0].CertificatePEM())))
-	run("dgst", "-sha256", "-verify", public, "-signature", sig, doc)
-	for _, form := range []Form{PKCS7, RSA2048} {
-		file := write(form.String(), []byte("-----BEGIN PKCS7-----\n"+all[form]+"\n-----END PKCS7-----\n"))
-		cert := write(form.String()+".crt", keys.All(form)[0].CertificatePEM())
-		if got := run("smime", "-verify", "-in", file, "-inform", "PEM", "-certfile", cert, "-noverify"); !bytes.Equal(got, document(in)) {
-			t.Errorf("%v: openssl found %q inside", form, got)
-		}
-		if form == PKCS7 { // made by hand: it must stand behind itself
-			run("verify", "-CAfile", cert, "-check_ss_sig", "-partial_chain", cert)
 		}
 	}
 }
