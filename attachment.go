@@ -117,25 +117,19 @@ func (s *Service) AttachInstance(ctx context.Context, a Attachment) (Operation, 
 		if err != nil {
 			return err
 		}
-		page, err := s.store.List(ctx, Range{Prefix: AttachmentPrefix})
-		if err != nil {
+		key := AttachmentPrefix + a.Instance
+		switch _, err := s.store.Get(ctx, key); {
+		case err == nil:
+			return Errorf(InvalidInput, "", "The instance %s is attached already; detach it first", a.Instance)
+		case !errors.Is(err, ErrNoRecord):
 			return storeFailed(err)
-		}
-		was := Record{Key: AttachmentPrefix + a.Instance, Revision: IfAbsent}
-		for _, r := range page.Records {
-			other, err := DecodeAttachment(r)
-			switch {
-			case err != nil:
-				return &Error{Kind: Internal, Message: "Internal error", Err: err}
-			case other.Instance == a.Instance:
-				return Errorf(InvalidInput, "", "The instance %s is attached already; detach it first", a.Instance)
-			case other.conflicts(&a):
-				return Errorf(InvalidInput, "", "The instance %s is attached to that place; detach it first", other.Instance)
-			}
 		}
 		a.CreatedAt = d.now
 		d.changes = append(d.changes, Change{Verb: Check, Key: instanceWas.Key, If: instanceWas.Revision})
-		d.put(was, &a)
+		if err := s.take(ctx, d, &a); err != nil {
+			return err
+		}
+		d.put(Record{Key: key, Revision: IfAbsent}, &a)
 		d.operation(instanceOperation("AttachInstance", in))
 		return nil
 	})
@@ -159,7 +153,9 @@ func (s *Service) DetachInstance(ctx context.Context, name string) (Operation, e
 		if err != nil {
 			return storeFailed(err)
 		}
-		d.remove(was)
+		if err := s.leave(ctx, d, was); err != nil {
+			return err
+		}
 		d.operation(instanceOperation("DetachInstance", in))
 		return nil
 	})
@@ -203,7 +199,7 @@ func (s *Service) removeAttachment(ctx context.Context, d *draft, name string) e
 	case err != nil:
 		return storeFailed(err)
 	default:
-		d.remove(was)
+		return s.leave(ctx, d, was)
 	}
 	return nil
 }

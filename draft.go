@@ -31,13 +31,21 @@ func (d *draft) create(t ResourceType, name string, v any) {
 
 // put writes a record, on the condition that it still is what was read; it is new if nothing was.
 func (d *draft) put(was Record, v any) {
+	if value := d.note(was, v); value != nil {
+		d.audit(was, value)
+	}
+}
+
+// note is put for what only follows from another change: the audit log has no word of it. It returns
+// the record's value; nil if there is none.
+func (d *draft) note(was Record, v any) []byte {
 	value, err := encode(v)
 	if err != nil {
 		d.err = errors.Join(d.err, err)
-		return
+		return nil
 	}
 	d.changes = append(d.changes, Change{Verb: Put, Key: was.Key, Value: value, If: was.Revision})
-	d.audit(was, value)
+	return value
 }
 
 // remove deletes a record, on the condition that it still is what was read.

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,7 +20,6 @@ import (
 // Host makes the host's network serve a set of endpoints; [hostnet.Host] is one.
 type Host interface {
 	Set(endpoints []hostnet.Endpoint) error
-	Status() []hostnet.EndpointStatus
 }
 
 // AttachConfig is what [Attachments] work with.
@@ -35,16 +36,22 @@ type AttachConfig struct {
 // [openimds.Attachments].
 type Attachments struct {
 	cfg AttachConfig
-
-	mu sync.Mutex
-	// wanted are the attachments by instance; seated those instances that were given a seat for one.
-	wanted map[string]*openimds.Attachment
+	// seated are the instances that were given a seat for an attachment; only Run has to do with them.
 	seated map[string]bool
+
+	// mu is never held while the host's network is changed: to ask how far that is must not wait for it.
+	mu sync.Mutex
+	// wanted are the endpoints of the attachments, by instance; status is what the host told of them.
+	wanted map[string]hostnet.Endpoint
+	status map[string]hostnet.EndpointStatus
 }
 
 // NewAttachments makes attachments of none yet.
 func NewAttachments(cfg AttachConfig) *Attachments {
-	return &Attachments{cfg: cfg, wanted: map[string]*openimds.Attachment{}, seated: map[string]bool{}}
+	return &Attachments{
+		cfg: cfg, seated: map[string]bool{},
+		wanted: map[string]hostnet.Endpoint{}, status: map[string]hostnet.EndpointStatus{},
+	}
 }
 
 // EndpointID names the endpoint of an attachment. It holds the time of the attachment, so that the
@@ -91,7 +98,7 @@ func (a *Attachments) follow(ctx context.Context) error {
 	a.mu.Lock()
 	for name := range a.wanted {
 		if !there[name] {
-			delete(a.wanted, name)
+			a.forget(name)
 		}
 	}
 	a.mu.Unlock()
@@ -119,47 +126,53 @@ func (a *Attachments) see(e openimds.Event) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if e.Value == nil {
-		delete(a.wanted, name)
+		a.forget(name)
 		return
 	}
 	attachment, err := openimds.DecodeAttachment(openimds.Record(e))
 	if err != nil {
 		a.cfg.Log.Error("an attachment cannot be read; the instance is not attached", "instance", name, "error", err)
-		delete(a.wanted, name)
+		a.forget(name)
 		return
 	}
-	if was := a.wanted[name]; was == nil && attachment.PID != 0 && startedAfter(attachment.PID, attachment.CreatedAt) {
+	if _, known := a.wanted[name]; !known && attachment.PID != 0 && startedAfter(attachment.PID, attachment.CreatedAt) {
 		a.cfg.Log.Warn("the process of an attachment has ended; the instance is not attached", "instance", name, "pid", attachment.PID)
 		return
 	}
-	a.wanted[name] = attachment
+	a.wanted[name] = hostnet.Endpoint{
+		ID: EndpointID(attachment), Interface: attachment.Interface, Netns: attachment.Netns, PID: attachment.PID, Sources: attachment.Sources,
+		IPv6: true, // whether fd00:ec2::254 answers is the instance's option, which its guest obeys
+	}
+}
+
+// forget takes an instance from those that are attached. a.mu is held.
+func (a *Attachments) forget(name string) {
+	delete(a.wanted, name)
+	delete(a.status, name)
 }
 
 // settle seats the instances that are attached now, makes the host so, and empties the other seats:
 // in this order, so that no listener is without its instance.
 func (a *Attachments) settle(ctx context.Context) error {
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	var endpoints []hostnet.Endpoint
-	for name, at := range a.wanted {
-		if !a.seated[name] {
-			if seat := a.cfg.NewSeat(name); seat != nil {
-				if err := a.cfg.Agent.Seat(ctx, name, seat); err != nil {
-					return fmt.Errorf("seat %s: %w", name, err)
-				}
-				a.seated[name] = true
-			}
+	wanted := maps.Clone(a.wanted)
+	a.mu.Unlock()
+	for name := range wanted {
+		if a.seated[name] {
+			continue
 		}
-		endpoints = append(endpoints, hostnet.Endpoint{
-			// Whether fd00:ec2::254 answers is the instance's option, which its guest obeys.
-			ID: EndpointID(at), Interface: at.Interface, Netns: at.Netns, PID: at.PID, Sources: at.Sources, IPv6: true,
-		})
+		if seat := a.cfg.NewSeat(name); seat != nil {
+			if err := a.cfg.Agent.Seat(ctx, name, seat); err != nil {
+				return fmt.Errorf("seat %s: %w", name, err)
+			}
+			a.seated[name] = true
+		}
 	}
-	if err := a.cfg.Host.Set(endpoints); err != nil {
+	if err := a.cfg.Host.Set(slices.Collect(maps.Values(wanted))); err != nil {
 		a.cfg.Log.Error("the host's network is not all as it should be", "error", err)
 	}
 	for name := range a.seated {
-		if a.wanted[name] != nil {
+		if _, stays := wanted[name]; stays {
 			continue
 		}
 		delete(a.seated, name)
@@ -170,19 +183,26 @@ func (a *Attachments) settle(ctx context.Context) error {
 	return nil
 }
 
+// Changed is told by the host what has become of an endpoint ([hostnet.Config]).
+func (a *Attachments) Changed(s hostnet.EndpointStatus) {
+	name := InstanceOf(s.ID)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.wanted[name].ID == s.ID { // else it is of an earlier attachment
+		a.status[name] = s
+	}
+}
+
 // Status implements [openimds.Attachments].
 func (a *Attachments) Status(instance string) (state, reason string) {
 	a.mu.Lock()
-	at := a.wanted[instance]
-	a.mu.Unlock()
-	if at == nil {
+	defer a.mu.Unlock()
+	wanted, known := a.wanted[instance]
+	if !known {
 		return string(hostnet.Gone), "its process has ended, or it is not known here yet"
 	}
-	id := EndpointID(at)
-	for _, s := range a.cfg.Host.Status() {
-		if s.ID == id {
-			return string(s.State), s.Reason
-		}
+	if s := a.status[instance]; s.ID == wanted.ID {
+		return string(s.State), s.Reason
 	}
 	return string(hostnet.Waiting), "it is being attached"
 }

@@ -23,6 +23,24 @@ type attachment struct {
 	ns       *namespace // nil: an interface
 	serving  map[*family]*serving
 	elements []element
+	led      led // elements are made of it
+}
+
+// led is all that may change in what leads packets to an attachment. The elements of thousands are
+// looked at for every change of one, so they are made anew only when this is another.
+type led struct {
+	to      [2]uint16 // ports of the listeners, by family; 0: none
+	station string    // of the bridge
+}
+
+func (a *attachment) ledTo(ls *links) led {
+	l := led{station: ls.byIndex[a.where.bridge].mac}
+	for i, f := range families {
+		if s := a.serving[f]; s != nil && a.wants(f) {
+			l.to[i] = s.port
+		}
+	}
+	return l
 }
 
 // place is what makes two attachments the same.

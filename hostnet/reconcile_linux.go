@@ -238,14 +238,15 @@ func (h *Host) install(orphans []*attachment) error {
 		}
 		interfaces = true
 		ports = ports || a.where.bridge != 0
-		if want := a.want(h.links); !slices.Equal(want, a.elements) {
+		if now := a.ledTo(h.links); now != a.led {
+			want := a.want(h.links)
 			h.ledger.change(a.elements, want)
-			a.elements = want
+			a.elements, a.led = want, now
 		}
 	}
 	for _, a := range orphans {
 		h.ledger.change(a.elements, nil)
-		a.elements = nil
+		a.elements, a.led = nil, led{}
 	}
 	if !interfaces {
 		return h.uninstall()

@@ -35,7 +35,11 @@ func (s *server) serveEndpoint(id string, l *net.TCPListener) (stop func()) {
 // openHost takes over the network of the host, if this process may. Without it the server serves the
 // callers on this machine, and refuses attachments.
 func (s *server) openHost() {
-	host, err := hostnet.New(hostnet.Config{Serve: s.serveEndpoint, Log: s.log})
+	host, err := hostnet.New(hostnet.Config{
+		Serve:   s.serveEndpoint,
+		Changed: func(status hostnet.EndpointStatus) { s.attachments.Changed(status) }, // who is made before anything is attached
+		Log:     s.log,
+	})
 	if err != nil {
 		s.log.Debug("no instance can be attached to this host", "reason", err)
 		return
