@@ -29,7 +29,7 @@ type Guest struct {
 
 // NewGuest makes a guest that answers nobody until [Guest.Set] gives it an instance.
 func (s *Server) NewGuest() *Guest {
-	g := &Guest{server: s, conns: map[net.Conn]struct{}{}}
+	g := &Guest{server: s}
 	if s.cfg.Rate > 0 {
 		g.limit = rate.NewLimiter(rate.Limit(s.cfg.Rate), s.cfg.Burst)
 	}
@@ -65,7 +65,7 @@ func (g *Guest) Set(in *openimds.Instance) error {
 	}
 	met := newFaults(in.Faults, before)
 	old := g.state.Swap(&state{
-		instance:    in,
+		instance:    g.server.compactor.copy(in),
 		sealer:      sealer,
 		faults:      met,
 		credentials: credentialsFor(in, g.server.cfg.Credentials),
@@ -103,6 +103,9 @@ func (g *Guest) admit(now time.Time) bool { return g.limit == nil || g.limit.All
 func (g *Guest) track(c net.Conn) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.conns == nil { // most guests never have one
+		g.conns = map[net.Conn]struct{}{}
+	}
 	g.conns[c] = struct{}{}
 }
 

@@ -62,6 +62,7 @@ type Config struct {
 type Server struct {
 	cfg        Config
 	allowHosts map[string]bool
+	compactor  *compactor
 	patience   patience
 	date       atomic.Pointer[dateText]
 	closing    atomic.Bool
@@ -83,6 +84,7 @@ func NewServer(cfg Config) *Server {
 	s := &Server{
 		cfg:        cfg,
 		listeners:  map[net.Listener]*Guest{},
+		compactor:  newCompactor(),
 		stopping:   make(chan struct{}),
 		patience:   patience{head: 5 * time.Second, write: 5 * time.Second, linger: time.Second, arrival: 2 * time.Second},
 		allowHosts: map[string]bool{"instance-data.ec2.internal": true},

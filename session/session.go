@@ -12,6 +12,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
+	"sync/atomic"
 	"time"
 )
 
@@ -53,25 +54,35 @@ var encoding = base64.URLEncoding.Strict()
 // pause. Beyond that a repeated nonce would let the guest, who alone has the tokens, lengthen its
 // own sessions; it would gain nothing else.
 type Sealer struct {
-	aead cipher.AEAD
+	key []byte
+	// sealing is made of the key at the first use: most instances on a host do not ask for long.
+	sealing atomic.Pointer[cipher.AEAD]
 	// bound is authenticated with each token: the prefix and the instance's id.
 	bound []byte
 }
 
-// NewSealer makes the sealer of the instance whose key has [KeySize] bytes.
+// NewSealer makes the sealer of the instance whose key has [KeySize] bytes. It keeps the key.
 func NewSealer(key []byte, instanceID string) (*Sealer, error) {
 	if len(key) != KeySize {
 		return nil, errors.New("a session key has 32 bytes")
 	}
-	block, err := aes.NewCipher(key)
+	return &Sealer{key: key, bound: []byte(prefix + instanceID)}, nil
+}
+
+func (s *Sealer) aead() cipher.AEAD {
+	if made := s.sealing.Load(); made != nil {
+		return *made
+	}
+	block, err := aes.NewCipher(s.key)
 	if err != nil {
-		return nil, err
+		panic("session: " + err.Error()) // the key's size is right
 	}
 	aead, err := cipher.NewGCM(block)
 	if err != nil {
-		return nil, err
+		panic("session: " + err.Error()) // so is AES's block size
 	}
-	return &Sealer{aead: aead, bound: []byte(prefix + instanceID)}, nil
+	s.sealing.Store(&aead)
+	return aead
 }
 
 // Scratch is working space for sealing and opening, so that neither allocates.
@@ -87,7 +98,7 @@ func (s *Sealer) Append(dst []byte, ttl int, now time.Time, w *Scratch) []byte {
 	nonce := w.raw[prefixSize : prefixSize+nonceSize]
 	_, _ = rand.Read(nonce) // never fails: the runtime ends the program instead
 	binary.BigEndian.PutUint64(w.plain[:], uint64(now.Unix()+int64(ttl)))
-	raw = s.aead.Seal(raw[:prefixSize+nonceSize], nonce, w.plain[:], s.bound)
+	raw = s.aead().Seal(raw[:prefixSize+nonceSize], nonce, w.plain[:], s.bound)
 	return encoding.AppendEncode(dst, raw)
 }
 
@@ -103,7 +114,7 @@ func (s *Sealer) Open(token []byte, now time.Time, w *Scratch) (remaining int, e
 		return 0, ErrInvalid
 	}
 	nonce := w.raw[prefixSize : prefixSize+nonceSize]
-	plain, err := s.aead.Open(w.plain[:0], nonce, w.raw[prefixSize+nonceSize:rawSize], s.bound)
+	plain, err := s.aead().Open(w.plain[:0], nonce, w.raw[prefixSize+nonceSize:rawSize], s.bound)
 	if err != nil {
 		return 0, ErrInvalid
 	}

@@ -1,0 +1,68 @@
+package imds
+
+import (
+	"fmt"
+	"net/netip"
+	"reflect"
+	"slices"
+	"testing"
+	"unsafe"
+
+	"github.com/openimds/openimds"
+)
+
+// A copy says the same as its original, whatever was copied before, and leaves it alone.
+func TestCompactCopiesAreEqual(t *testing.T) {
+	c := newCompactor()
+	var originals, copies []*openimds.Instance
+	for i := range 10_000 { // more than are remembered
+		in := decoded(t, func(in *openimds.Instance) {
+			in.Name = fmt.Sprintf("web-%d", i)
+			in.Tags = []openimds.Tag{{Key: "Name", Value: in.Name}, {Key: "Stage", Value: "test"}}
+			in.NICs[0].PrivateIPv4 = []netip.Addr{netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})}
+			in.UserData = slices.Repeat([]byte{byte(i)}, i%64)
+		})
+		originals, copies = append(originals, in), append(copies, c.copy(in))
+	}
+	for i := range copies {
+		if !reflect.DeepEqual(copies[i], originals[i]) {
+			t.Fatalf("copy %d is\n%+v, want\n%+v", i, copies[i], originals[i])
+		}
+	}
+}
+
+// What two instances have in common is there once; what is an instance's own is not shared.
+func TestCompactCopiesShare(t *testing.T) {
+	c := newCompactor()
+	one := c.copy(decoded(t, func(in *openimds.Instance) { in.UserData = []byte("mine") }))
+	two := c.copy(decoded(t, func(in *openimds.Instance) { in.UserData = []byte("mine") }))
+	if unsafe.StringData(one.Region) != unsafe.StringData(two.Region) {
+		t.Error("equal texts are not shared")
+	}
+	if &one.BlockDevices[0] != &two.BlockDevices[0] {
+		t.Error("equal lists are not shared")
+	}
+	if &one.UserData[0] == &two.UserData[0] || &one.NICs[0] == &two.NICs[0] {
+		t.Error("user data or interfaces are shared")
+	}
+	if cap(one.UserData) > len(one.UserData) || cap(one.Tags) > len(one.Tags) {
+		t.Error("a list has room to grow")
+	}
+}
+
+// decoded is an instance as a record's decoder makes it.
+func decoded(t *testing.T, change func(*openimds.Instance)) *openimds.Instance {
+	t.Helper()
+	in := *fixedInstance()
+	in.NICs = slices.Clone(in.NICs)
+	change(&in)
+	value, err := openimds.EncodeInstance(&in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := openimds.DecodeInstance(openimds.Record{Key: openimds.InstancePrefix + in.Name, Value: value})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
