@@ -28,6 +28,9 @@ type held struct {
 	stop  context.CancelFunc
 	now   func() time.Time
 
+	tried    chan struct{} // closed after the first attempt
+	firstErr error         // of that one
+
 	current atomic.Pointer[openimds.RoleCredentials]
 	failed  atomic.Pointer[time.Time] // of the latest attempt, if it failed
 }
@@ -35,8 +38,12 @@ type held struct {
 // run fetches the set again and again. What was fetched stands until it ends, whatever fails later.
 func (h *held) run(ctx context.Context, in *openimds.Instance, log *slog.Logger) {
 	retry := firstRetry
-	for ctx.Err() == nil {
+	for first := true; ctx.Err() == nil; first = false {
 		wait, err := h.fetch(ctx, in)
+		if first {
+			h.firstErr = err
+			close(h.tried)
+		}
 		switch {
 		case ctx.Err() != nil:
 			return

@@ -70,6 +70,25 @@ func (s *Sources) Keep(in *openimds.Instance) {
 	s.release(was)
 }
 
+// Ready waits until the first attempt to fetch what a kept instance will ask for has ended, and says how
+// it went. It is for who would rather not begin than begin without credentials.
+func (s *Sources) Ready(ctx context.Context, in *openimds.Instance) error {
+	s.mu.Lock()
+	kept := s.kept[in.ID]
+	s.mu.Unlock()
+	for _, h := range kept {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-h.tried:
+			if h.firstErr != nil {
+				return h.firstErr
+			}
+		}
+	}
+	return nil
+}
+
 // Drop ends the fetching for an instance that has left this host.
 func (s *Sources) Drop(instanceID string) {
 	s.mu.Lock()
@@ -86,7 +105,7 @@ func (s *Sources) hold(k key, in *openimds.Instance) *held {
 		return h
 	}
 	ctx, stop := context.WithCancel(s.ctx)
-	h := &held{key: k, users: 1, stop: stop, now: s.now}
+	h := &held{key: k, users: 1, stop: stop, now: s.now, tried: make(chan struct{})}
 	s.held.Store(k, h)
 	s.fetchs.Go(func() { h.run(ctx, in, s.log) })
 	return h

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // setRequest is the part of the operation SetInstance that the command line has flags for.
@@ -41,7 +42,10 @@ else keeps its value, and the guest's next request sees it.
   openimds instance set demo --unset meta-data/spot/termination-time`,
 		Args: names(1, 1, "one name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			request, err := f.request(cmd, args[0])
+			if cmd.Flags().NFlag() == 0 {
+				return usagef("nothing to change; see '%s --help'", cmd.CommandPath())
+			}
+			request, err := f.request(cmd.Flags(), args[0])
 			if err != nil {
 				return err
 			}
@@ -52,27 +56,29 @@ else keeps its value, and the guest's next request sees it.
 			return c.operations(cmd, client, targetOpenIMDS+"SetInstance", request)
 		},
 	}
-	f.add(cmd)
+	f.add(cmd.Flags())
+	cmd.Flags().BoolVar(&f.noUserData, "no-user-data", false, "take the user data away")
+	cmd.Flags().BoolVar(&f.noRecording, "no-recording", false, "answer from the table of categories again, not from a recording")
+	cmd.Flags().StringArrayVar(&f.unset, "unset", nil, "take away what was laid over a `path`; repeatable")
 	return cmd
 }
 
-// setFlags are the flags of "openimds instance set".
+// setFlags are the flags of what the guest sees. The last three only change an instance that is there.
 type setFlags struct {
 	userDataFile         string
-	noUserData           bool
 	tagsInMetadata       bool
 	role, image, kind    string
 	owner, zone          string
 	hostname, publicName string
 	set, setFile         []string
-	absent, unset        []string
+	absent               []string
+	noUserData           bool
+	unset                []string
 	noRecording          bool
 }
 
-func (s *setFlags) add(cmd *cobra.Command) {
-	f := cmd.Flags()
+func (s *setFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&s.userDataFile, "user-data", "", "`file` with the user data")
-	f.BoolVar(&s.noUserData, "no-user-data", false, "take the user data away")
 	f.BoolVar(&s.tagsInMetadata, "tags-in-metadata", false, "whether the guest sees the instance's tags")
 	f.StringVar(&s.role, "role", "", "`name` of the role whose credentials the guest gets; empty: none")
 	f.StringVar(&s.image, "image-id", "", "ami-id")
@@ -84,24 +90,21 @@ func (s *setFlags) add(cmd *cobra.Command) {
 	f.StringArrayVar(&s.set, "set", nil, "lay a value over a path: `path=value`; repeatable")
 	f.StringArrayVar(&s.setFile, "set-file", nil, "lay a file's content over a path: `path=file`; repeatable")
 	f.StringArrayVar(&s.absent, "absent", nil, "make a `path` and all below it not exist; repeatable")
-	f.StringArrayVar(&s.unset, "unset", nil, "take away what was laid over a `path`; repeatable")
-	f.BoolVar(&s.noRecording, "no-recording", false, "answer from the table of categories again, not from a recording")
 }
 
 // request makes the request of what the command line names.
-func (s *setFlags) request(cmd *cobra.Command, name string) (*setRequest, error) {
+func (s *setFlags) request(f *pflag.FlagSet, name string) (*setRequest, error) {
 	r := &setRequest{nameOnly: nameOnly{name}, Overlay: map[string]*string{}, OverlayRemove: s.unset}
-	changed := cmd.Flags().Changed
 	for flag, to := range map[string]**string{
 		"role": &r.RoleName, "image-id": &r.ImageID, "instance-type": &r.InstanceType, "owner-id": &r.OwnerID,
 		"zone": &r.Zone, "hostname": &r.Hostname, "public-hostname": &r.PublicHostname,
 	} {
-		if changed(flag) {
-			value := cmd.Flag(flag).Value.String()
+		if f.Changed(flag) {
+			value := f.Lookup(flag).Value.String()
 			*to = &value
 		}
 	}
-	if changed("tags-in-metadata") {
+	if f.Changed("tags-in-metadata") {
 		r.TagsInMetadata = &s.tagsInMetadata
 	}
 	switch {
@@ -121,9 +124,6 @@ func (s *setFlags) request(cmd *cobra.Command, name string) (*setRequest, error)
 	}
 	if err := s.overlay(r.Overlay); err != nil {
 		return nil, err
-	}
-	if cmd.Flags().NFlag() == 0 {
-		return nil, usagef("nothing to change; see '%s --help'", cmd.CommandPath())
 	}
 	return r, nil
 }

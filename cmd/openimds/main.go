@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/openimds/openimds/sandbox"
 	"github.com/spf13/cobra"
 )
 
@@ -25,9 +26,23 @@ const (
 // usageError is an error that a different command line would not have.
 type usageError struct{ error }
 
+// withCode is an error with an exit code of its own.
+type withCode struct {
+	code int
+	error
+}
+
+// endedWith is the exit code of a command that has said all there is to say.
+type endedWith int
+
+func (e endedWith) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
-func main() { os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr)) }
+func main() {
+	sandbox.Warden()
+	os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+}
 
 // run carries out one command line. Whatever fails ends as one line on stderr.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -39,7 +54,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err == nil {
 		return exitDone
 	}
+	if ended, ok := errors.AsType[endedWith](err); ok {
+		return int(ended)
+	}
 	_, _ = fmt.Fprintln(stderr, "openimds: "+oneLine(err.Error()))
+	if coded, ok := errors.AsType[withCode](err); ok {
+		return coded.code
+	}
 	if _, ok := errors.AsType[usageError](err); ok {
 		return exitUsage
 	}
@@ -62,7 +83,7 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef("%w; see '%s --help'", err, cmd.CommandPath())
 	})
-	root.AddCommand(newServe(), newEnv(), newInstance(), newOptions(), newCallers(), newKeys(), newIdentity(), newEvent(), newFaults(), newRecord(), newImport(), newAttach(), newDetach())
+	root.AddCommand(newServe(), newEnv(), newInstance(), newOptions(), newCallers(), newKeys(), newIdentity(), newEvent(), newFaults(), newRecord(), newImport(), newAttach(), newDetach(), newRun())
 	return root
 }
 

@@ -6,12 +6,25 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
+
+// optionFlags are the flags of an instance's metadata options.
+type optionFlags struct {
+	tokens, endpoint, ipv6 string
+	hopLimit               int
+}
+
+func (o *optionFlags) add(f *pflag.FlagSet) {
+	f.StringVar(&o.tokens, "http-tokens", "", "optional or required")
+	f.StringVar(&o.endpoint, "http-endpoint", "", "enabled or disabled")
+	f.IntVar(&o.hopLimit, "hop-limit", 0, "how many hops a token may travel, 1 to 64")
+	f.StringVar(&o.ipv6, "ipv6", "", "enabled or disabled")
+}
 
 func newOptions() *cobra.Command {
 	var c clientConfig
-	var tokens, endpoint, ipv6 string
-	var hopLimit int
+	var o optionFlags
 	var every bool
 	cmd := &cobra.Command{
 		Use:   "options NAME",
@@ -32,11 +45,11 @@ keeps its value; a change holds from the guest's next request on.
 				Endpoint string `json:"httpEndpoint,omitempty"`
 				HopLimit *int   `json:"httpPutResponseHopLimit,omitempty"`
 				IPv6     string `json:"httpProtocolIpv6,omitempty"`
-			}{nameOnly{args[0]}, tokens, endpoint, nil, ipv6}
+			}{nameOnly{args[0]}, o.tokens, o.endpoint, nil, o.ipv6}
 			if cmd.Flags().Changed("hop-limit") {
-				request.HopLimit = &hopLimit
+				request.HopLimit = &o.hopLimit
 			}
-			if request.HopLimit != nil || tokens != "" || endpoint != "" || ipv6 != "" {
+			if request.HopLimit != nil || o.tokens != "" || o.endpoint != "" || o.ipv6 != "" {
 				if every {
 					return usagef("--watch only shows; give it without an option to change")
 				}
@@ -62,11 +75,7 @@ keeps its value; a change holds from the guest's next request on.
 		},
 	}
 	c.addFlags(cmd)
-	f := cmd.Flags()
-	f.StringVar(&tokens, "http-tokens", "", "optional or required")
-	f.StringVar(&endpoint, "http-endpoint", "", "enabled or disabled")
-	f.IntVar(&hopLimit, "hop-limit", 0, "how many hops a token may travel, 1 to 64")
-	f.StringVar(&ipv6, "ipv6", "", "enabled or disabled")
-	f.BoolVar(&every, "watch", false, "show again every 2 seconds, until Ctrl-C")
+	o.add(cmd.Flags())
+	cmd.Flags().BoolVar(&every, "watch", false, "show again every 2 seconds, until Ctrl-C")
 	return cmd
 }

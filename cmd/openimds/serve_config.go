@@ -18,6 +18,7 @@ const (
 	defaultIMDSListen = "127.0.0.1:1338"
 	defaultAPIListen  = "127.0.0.1:1339"
 	defaultRegion     = "us-east-1"
+	defaultAccountID  = "123456789012"
 )
 
 // serveConfig is what "openimds serve" is told.
@@ -55,7 +56,7 @@ func (c *serveConfig) addFlags(f *pflag.FlagSet) {
 	f.StringSliceVar(&c.allowHosts, "allow-host", nil, "further DNS `name` that guests may use in Host; repeatable")
 	f.BoolVar(&c.allowIPv6, "allow-imds-ipv6", true, "let instances enable the IPv6 address of the metadata service")
 	f.StringVar(&c.region, "region", defaultRegion, "region of this installation")
-	f.StringVar(&c.accountID, "account-id", "123456789012", "account id of this installation")
+	f.StringVar(&c.accountID, "account-id", defaultAccountID, "account id of this installation")
 	f.StringVar(&c.alarmWebhook, "alarm-webhook", "", "`URL` to post an alarm's change of state to")
 	f.BoolVar(&c.openMetrics, "api-anonymous-metrics", false, "let /metrics be read without a signature")
 	f.StringVar(&c.readyFile, "ready-file", "", "`file` to write the addresses to, once both sides answer")
@@ -100,13 +101,14 @@ func (c *serveConfig) settle(f *pflag.FlagSet) error {
 	if err := c.service().Validate(); err != nil {
 		return usageError{err}
 	}
-	if err := c.parseSources(); err != nil {
+	var err error
+	if c.sources, err = parseRoleCredentials(c.roleCredentials); err != nil {
 		return err
 	}
 	if err := checkWebhook(c.alarmWebhook); err != nil {
 		return err
 	}
-	_, err := c.logger(io.Discard)
+	_, err = c.logger(io.Discard)
 	return err
 }
 
@@ -143,20 +145,21 @@ func (c *serveConfig) service() openimds.ServiceConfig {
 	}
 }
 
-func (c *serveConfig) parseSources() error {
-	c.sources = make(map[string]*credentials.Source, len(c.roleCredentials))
-	for _, word := range c.roleCredentials {
+// parseRoleCredentials reads --role-credentials.
+func parseRoleCredentials(words []string) (map[string]*credentials.Source, error) {
+	sources := make(map[string]*credentials.Source, len(words))
+	for _, word := range words {
 		role, spec, ok := strings.Cut(word, "=")
-		if _, twice := c.sources[role]; !ok || role == "" || twice {
-			return usagef("--role-credentials: give each role once, as role=source")
+		if _, twice := sources[role]; !ok || role == "" || twice {
+			return nil, usagef("--role-credentials: give each role once, as role=source")
 		}
 		source, err := credentials.ParseSource(spec)
 		if err != nil {
-			return usagef("--role-credentials %s: %w", role, err)
+			return nil, usagef("--role-credentials %s: %w", role, err)
 		}
-		c.sources[role] = source
+		sources[role] = source
 	}
-	return nil
+	return sources, nil
 }
 
 // checkWebhook refuses what cannot be posted to. Its text does not show the URL: one may hold a secret.

@@ -1,0 +1,236 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"slices"
+	"strings"
+
+	"github.com/openimds/openimds/sandbox"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// Exit codes of "openimds run" beside those of the command: those that a shell has for the same.
+const (
+	exitV1            = 3
+	exitNotExecutable = 126
+	exitNotFound      = 127
+)
+
+// runConfig is what "openimds run" is told.
+type runConfig struct {
+	options optionFlags
+	set     setFlags
+	profile string
+	roles   []string
+	region  string
+	account string
+	dataDir string
+	network string
+
+	failOnV1   bool
+	report     bool
+	reportFile string
+	keepAWS    bool
+	quiet      bool
+}
+
+func newRun() *cobra.Command {
+	var c runConfig
+	cmd := &cobra.Command{
+		Use:   "run [flags] [--] COMMAND [ARGUMENT]...",
+		Short: "Run a command that finds the metadata service at its real addresses (Linux, without root)",
+		Long: `Run a command in a network namespace of its own, in which http://169.254.169.254 and
+http://[fd00:ec2::254] answer as they do on an instance. Nothing needs root, and nothing is left
+behind.
+
+  openimds run -- aws sts get-caller-identity
+  openimds run --http-tokens required --fail-on-v1 -- make test
+  openimds run --profile prod -- ./app        your own credentials, as an instance role
+
+The instance is made for this one command, and the flags say what it is like. The rest of the network works as outside where pasta (package
+passt) or slirp4netns is installed, but for ports that the command opens, which are not seen outside.
+
+Signals, terminal, working directory and exit code are the command's. Exit code 3 is of --fail-on-v1,
+126 and 127 of a command that cannot be run or found.
+
+AWS_EC2_METADATA_SERVICE_ENDPOINT and its kind are taken out of the command's environment. With --role
+or --profile, other credentials of AWS's are too, and ~/.aws is hidden from AWS's clients, so that the
+role's are found; --keep-aws-env leaves all as it is.
+
+Each flag is also an environment variable (OPENIMDS_ and its name) and a key of the --config file.`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usagef("name a command to run; see '%s --help'", cmd.CommandPath())
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := c.settle(cmd.Flags()); err != nil {
+				return err
+			}
+			return c.run(cmd, args)
+		},
+	}
+	f := cmd.Flags()
+	f.SetInterspersed(false) // what follows the command is its own
+	c.addFlags(f)
+	return cmd
+}
+
+func (c *runConfig) addFlags(f *pflag.FlagSet) {
+	f.StringVar(&c.dataDir, "data-dir", "", "where 'openimds serve' keeps its data: its keys sign identity documents")
+	c.options.add(f)
+	f.Lookup("ipv6").DefValue = "enabled"
+	c.set.add(f)
+	f.StringVar(&c.profile, "profile", "", "AWS `profile` whose credentials the instance's role has")
+	f.StringArrayVar(&c.roles, "role-credentials", nil, "where a role's credentials come from: `role=source`, as for 'openimds serve'; repeatable")
+	f.StringVar(&c.region, "region", defaultRegion, "region of the instance")
+	f.StringVar(&c.account, "account-id", defaultAccountID, "account id of the instance")
+	f.StringVar(&c.network, "network", string(sandbox.Auto), "way to the rest of the network: auto, pasta, slirp4netns or none")
+	f.BoolVar(&c.failOnV1, "fail-on-v1", false, "end with exit code 3 and a list of callers if anything used IMDSv1")
+	f.BoolVar(&c.report, "report", false, "tell on standard error, at the end, who called what")
+	f.StringVar(&c.reportFile, "report-file", "", "write the same as JSON to a `file`")
+	f.BoolVar(&c.keepAWS, "keep-aws-env", false, "leave the command's AWS_… variables alone")
+	f.BoolVar(&c.quiet, "quiet", false, "do not say what differs from outside")
+	f.String("config", "", "YAML `file` with settings, named as the flags are")
+}
+
+// settle completes the settings and refuses those that cannot work.
+func (c *runConfig) settle(f *pflag.FlagSet) error {
+	if err := settle(f); err != nil {
+		return err
+	}
+	if !slices.Contains(sandbox.Networks(), sandbox.Network(c.network)) {
+		return usagef("--network must be auto, pasta, slirp4netns or none, not %q", c.network)
+	}
+	if c.dataDir == "" {
+		c.dataDir, _ = defaultDataDir() // without one, nobody's keys are there
+	}
+	if c.profile != "" {
+		c.roles = append(c.roles, "*=profile:"+c.profile)
+	}
+	return nil
+}
+
+// run runs the command and returns how it ended.
+func (c *runConfig) run(cmd *cobra.Command, args []string) error {
+	path, err := lookPath(args[0])
+	if err != nil {
+		return err
+	}
+	at, err := c.launchOwn(cmd)
+	if err != nil {
+		return err
+	}
+	defer at.close()
+	seen := newSightings(c.failOnV1 || c.report || c.reportFile != "")
+	var serving error
+	started, err := sandbox.Start(sandbox.Config{
+		Path: path, Args: args, Env: c.environment(os.Environ()), Network: sandbox.Network(c.network),
+		Serve: func(l *net.TCPListener) { serving = errors.Join(serving, at.serve(l, seen.observe())) },
+		Note: func(text string) {
+			if !c.quiet {
+				_, _ = fmt.Fprintln(cmd.ErrOrStderr(), "openimds: "+oneLine(text))
+			}
+		},
+	})
+	if err != nil {
+		return err
+	}
+	seen.by(started)
+	if serving != nil {
+		_, _ = started.Wait(ended())
+		return serving
+	}
+	signals := make(chan os.Signal, 16)
+	for _, s := range sandbox.Signals() {
+		if !signal.Ignored(s) {
+			signal.Notify(signals, s)
+		}
+	}
+	defer signal.Stop(signals)
+	go func() {
+		for s := range signals {
+			_ = started.Signal(s) // the command may just have ended
+		}
+	}()
+	code, err := started.Wait(cmd.Context())
+	if err != nil {
+		return err
+	}
+	return c.conclude(cmd, seen, code)
+}
+
+// ended is a context that is over.
+func ended() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}
+
+// conclude tells what is to be told at the end.
+func (c *runConfig) conclude(cmd *cobra.Command, seen *sightings, code int) error {
+	rows := seen.all()
+	if c.reportFile != "" {
+		if err := writeReport(c.reportFile, rows); err != nil {
+			return fmt.Errorf("--report-file: %w", err)
+		}
+	}
+	if c.report {
+		if err := showReport(cmd.ErrOrStderr(), rows); err != nil {
+			return err
+		}
+	}
+	v1 := slices.DeleteFunc(rows, func(s sighting) bool { return s.Version != "v1" })
+	if c.failOnV1 && len(v1) > 0 {
+		_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "openimds: IMDSv1 was used; the command ended with exit code %d\n", code)
+		if !c.report {
+			_ = showReport(cmd.ErrOrStderr(), v1)
+		}
+		return endedWith(exitV1)
+	}
+	if code != exitDone {
+		return endedWith(code)
+	}
+	return nil
+}
+
+// lookPath finds the command as a shell does.
+func lookPath(name string) (string, error) {
+	path, err := exec.LookPath(name)
+	switch {
+	case err == nil, errors.Is(err, exec.ErrDot):
+		return path, nil
+	case errors.Is(err, fs.ErrPermission):
+		return "", withCode{exitNotExecutable, fmt.Errorf("%s cannot be executed", name)}
+	}
+	return "", withCode{exitNotFound, fmt.Errorf("the command %s is not found", name)}
+}
+
+// environment is the command's: without what points AWS's clients elsewhere.
+func (c *runConfig) environment(outside []string) []string {
+	if c.keepAWS {
+		return outside
+	}
+	hidden := []string{"AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "AWS_EC2_METADATA_DISABLED"}
+	var put []string
+	if c.profile != "" || c.set.role != "" {
+		hidden = append(hidden, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_DEFAULT_PROFILE",
+			"AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+			"AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE")
+		put = []string{"AWS_SHARED_CREDENTIALS_FILE=" + os.DevNull, "AWS_CONFIG_FILE=" + os.DevNull}
+	}
+	inside := slices.DeleteFunc(slices.Clone(outside), func(entry string) bool {
+		name, _, _ := strings.Cut(entry, "=")
+		return slices.Contains(hidden, name)
+	})
+	return append(inside, put...)
+}

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"text/tabwriter"
+
+	"github.com/openimds/openimds/imds"
+	"github.com/openimds/openimds/sandbox"
+)
+
+// sighting is what one process asked for, how, and how often.
+type sighting struct {
+	Version   string   `json:"version"` // "v1", "v2", or "none" of what says nothing of it
+	Method    string   `json:"method"`
+	Path      string   `json:"path"`
+	Status    int      `json:"status"`
+	Count     int      `json:"count"`
+	UserAgent string   `json:"userAgent"`
+	PID       int      `json:"processId,omitempty"`
+	Args      []string `json:"arguments,omitempty"` // of the process; none: it was not found
+}
+
+// maxSightings bounds what is kept of a command that never asks the same twice.
+const maxSightings = 10_000
+
+// sightings gather who called. Each request waits until its process is found: a moment later that may
+// have ended.
+type sightings struct {
+	wanted  bool
+	started chan struct{} // closed when command is there
+	command interface {
+		Caller(netip.AddrPort) (sandbox.Process, bool)
+	}
+
+	mu   sync.Mutex
+	rows map[string]*sighting
+	lost int
+}
+
+func newSightings(wanted bool) *sightings {
+	return &sightings{wanted: wanted, started: make(chan struct{}), rows: map[string]*sighting{}}
+}
+
+// by says whose processes call.
+func (s *sightings) by(c *sandbox.Command) {
+	s.command = c
+	close(s.started)
+}
+
+// observe returns what is to be told of requests; nil: nothing.
+func (s *sightings) observe() func(imds.Observation) {
+	if !s.wanted {
+		return nil
+	}
+	return func(o imds.Observation) {
+		<-s.started
+		p, _ := s.command.Caller(o.Source)
+		s.add(o, p)
+	}
+}
+
+func (s *sightings) add(o imds.Observation, p sandbox.Process) {
+	row := sighting{
+		Version: o.Call.Version(), Method: o.Method, Path: o.Target, Status: o.Status,
+		UserAgent: o.UserAgent, PID: p.PID, Args: p.Args,
+	}
+	key := fmt.Sprintf("%d %d %s %s %q %q", row.PID, row.Status, row.Version, row.Method, row.Path, row.UserAgent)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known := s.rows[key]
+	switch {
+	case known != nil:
+		known.Count++
+	case len(s.rows) < maxSightings:
+		row.Count = 1
+		s.rows[key] = &row
+	default:
+		s.lost++
+	}
+}
+
+// all returns the rows: IMDSv1 first, then by process and path.
+func (s *sightings) all() []sighting {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]sighting, 0, len(s.rows)+1)
+	for _, row := range s.rows {
+		out = append(out, *row)
+	}
+	slices.SortFunc(out, func(a, b sighting) int {
+		return cmp.Or(cmp.Compare(order(a), order(b)), cmp.Compare(a.PID, b.PID), cmp.Compare(a.Path, b.Path),
+			cmp.Compare(a.Method, b.Method), cmp.Compare(a.Status, b.Status), cmp.Compare(a.UserAgent, b.UserAgent))
+	})
+	if s.lost > 0 {
+		out = append(out, sighting{Version: "none", Path: "(further ones)", Count: s.lost})
+	}
+	return out
+}
+
+func order(s sighting) int { return slices.Index([]string{"v1", "v2", "none"}, s.Version) }
+
+// showReport prints rows for people.
+func showReport(w io.Writer, rows []sighting) error {
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	_, _ = fmt.Fprintln(t, "IMDS\tCOUNT\tSTATUS\tREQUEST\tPROCESS\tUSER AGENT") // Flush reports it
+	for _, r := range rows {
+		process := "?"
+		if r.PID != 0 {
+			process = fmt.Sprint(r.PID)
+			if len(r.Args) > 0 {
+				process += " " + shorten(strings.Join(r.Args, " "), 80)
+			}
+		}
+		_, _ = fmt.Fprintln(t, oneLineCells(r.Version, r.Count, r.Status, dash(r.Method)+" "+shorten(r.Path, 120), process, dash(shorten(r.UserAgent, 80))))
+	}
+	return t.Flush()
+}
+
+func oneLineCells(cells ...any) string {
+	words := make([]string, len(cells))
+	for i, c := range cells {
+		words[i] = oneLine(fmt.Sprint(c))
+	}
+	return strings.Join(words, "\t")
+}
+
+// shorten cuts what is longer than a table can show.
+func shorten(s string, most int) string {
+	r := []rune(s)
+	if len(r) <= most {
+		return s
+	}
+	return string(r[:most-1]) + "…"
+}
+
+// writeReport writes rows as JSON. Command lines can hold secrets, so the file is its user's only.
+func writeReport(file string, rows []sighting) error {
+	text, err := json.MarshalIndent(map[string]any{"requests": rows}, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, append(text, '\n'), 0o600)
+}
