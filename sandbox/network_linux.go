@@ -1,12 +1,14 @@
 package sandbox
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -88,6 +90,9 @@ func connectBy(way Network, program, netns, dir string) error {
 	return nil
 }
 
+// connectTime is how long either may take, which is a fraction of a second.
+const connectTime = 15 * time.Second
+
 // Where the two answer for the host's resolver.
 const (
 	pastaResolver = "169.254.1.1"
@@ -97,7 +102,9 @@ const (
 // pasta starts pasta, which goes into the background when the network is up. No port of the namespace
 // is opened outside; those of the host's loopback interface can be reached inside.
 func pasta(program, netns string, resolve bool) error {
-	cmd := exec.Command(program, "--config-net", "--netns-only", "--no-netns-quit", "--no-map-gw", "--quiet",
+	ctx, cancel := context.WithTimeout(context.Background(), connectTime)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, program, "--config-net", "--netns-only", "--no-netns-quit", "--no-map-gw", "--quiet",
 		"-t", "none", "-u", "none", "-T", "auto", "-U", "auto", "--netns", netns)
 	if resolve { // only then: older ones take all answers of the host's resolver for their own
 		cmd.Args = append(cmd.Args, "--dns-forward", pastaResolver)
@@ -128,9 +135,11 @@ func slirp4netns(program, netns string, _ bool) error {
 	if err != nil {
 		return err
 	}
+	_ = ready.SetReadDeadline(time.Now().Add(connectTime))
 	if n, _ := ready.Read(make([]byte, 1)); n == 1 {
 		return nil // it runs on; the warden's end is its own
 	}
+	_ = cmd.Process.Kill()
 	err = cmd.Wait()
 	return fmt.Errorf("%w: %s", err, told(out))
 }

@@ -131,6 +131,14 @@ func (c *runConfig) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	defer at.close()
+	// From before the command is there, so that none is lost between the two.
+	signals := make(chan os.Signal, 16)
+	for _, s := range sandbox.Signals() {
+		if !signal.Ignored(s) {
+			signal.Notify(signals, s)
+		}
+	}
+	defer signal.Stop(signals)
 	seen := newSightings(c.failOnV1 || c.report || c.reportFile != "")
 	var serving error
 	started, err := sandbox.Start(sandbox.Config{
@@ -150,13 +158,6 @@ func (c *runConfig) run(cmd *cobra.Command, args []string) error {
 		_, _ = started.Wait(ended())
 		return serving
 	}
-	signals := make(chan os.Signal, 16)
-	for _, s := range sandbox.Signals() {
-		if !signal.Ignored(s) {
-			signal.Notify(signals, s)
-		}
-	}
-	defer signal.Stop(signals)
 	go func() {
 		for s := range signals {
 			_ = started.Signal(s) // the command may just have ended

@@ -44,7 +44,9 @@ func (c *runConfig) launchOwn(cmd *cobra.Command) (*ownInstance, error) {
 		return nil, usageError{err}
 	}
 	o := &ownInstance{name: "run", store: memstore.New()}
-	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	var level slog.LevelVar
+	level.Set(slog.LevelError) // until the command starts, what fails is returned
+	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: &level}))
 	ctx, stop := context.WithCancel(context.WithoutCancel(cmd.Context()))
 	o.stop = stop
 	rules := openimds.NewService(o.store, service)
@@ -72,6 +74,7 @@ func (c *runConfig) launchOwn(cmd *cobra.Command) (*ownInstance, error) {
 		o.close()
 		return nil, err
 	}
+	level.Set(slog.LevelWarn)
 	return o, nil
 }
 

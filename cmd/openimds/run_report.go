@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -35,7 +36,8 @@ const maxSightings = 10_000
 // have ended.
 type sightings struct {
 	wanted  bool
-	started chan struct{} // closed when command is there
+	token   *regexp.Regexp // of session tokens: they work until they end, so no report holds one
+	started chan struct{}  // closed when command is there
 	command interface {
 		Caller(netip.AddrPort) (sandbox.Process, bool)
 	}
@@ -46,7 +48,7 @@ type sightings struct {
 }
 
 func newSightings(wanted bool) *sightings {
-	return &sightings{wanted: wanted, started: make(chan struct{}), rows: map[string]*sighting{}}
+	return &sightings{wanted: wanted, token: regexp.MustCompile(`AQAEA[A-Za-z0-9_-]{49}==`), started: make(chan struct{}), rows: map[string]*sighting{}}
 }
 
 // by says whose processes call.
@@ -70,7 +72,10 @@ func (s *sightings) observe() func(imds.Observation) {
 func (s *sightings) add(o imds.Observation, p sandbox.Process) {
 	row := sighting{
 		Version: o.Call.Version(), Method: o.Method, Path: o.Target, Status: o.Status,
-		UserAgent: o.UserAgent, PID: p.PID, Args: p.Args,
+		UserAgent: o.UserAgent, PID: p.PID,
+	}
+	for _, arg := range p.Args {
+		row.Args = append(row.Args, s.token.ReplaceAllString(arg, "[token]"))
 	}
 	key := fmt.Sprintf("%d %d %s %s %q %q", row.PID, row.Status, row.Version, row.Method, row.Path, row.UserAgent)
 	s.mu.Lock()

@@ -15,12 +15,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/openimds/openimds/sandbox"
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.etcd.io/bbolt"
 )
 
 // TestMain makes this test binary the program "openimds" of the stories.
 func TestMain(m *testing.M) {
+	sandbox.Warden()
 	testscript.Main(m, map[string]func(){"openimds": main})
 }
 
@@ -57,8 +59,11 @@ func TestStories(t *testing.T) {
 			return nil
 		},
 		Condition: func(cond string) (bool, error) {
-			if cond == "root" {
+			switch cond {
+			case "root":
 				return os.Geteuid() == 0, nil
+			case "namespaces":
+				return exec.Command("unshare", "-Urn", "true").Run() == nil, nil
 			}
 			return false, fmt.Errorf("unknown condition %q", cond)
 		},
