@@ -28,3 +28,6 @@ func (*Command) Wait(context.Context) (int, error) { return 0, ErrUnavailable }
 
 // Caller knows nobody.
 func (*Command) Caller(netip.AddrPort) (Process, bool) { return Process{}, false }
+
+// Signals are none.
+func Signals() []os.Signal { return nil }
