@@ -26,6 +26,7 @@ type settings struct {
 	duration  time.Duration
 	clients   int
 	instances int
+	parts     string
 	write     bool
 }
 
@@ -43,6 +44,7 @@ func main() {
 	flag.DurationVar(&s.duration, "duration", 2*time.Second, "of one measurement; wrk takes whole seconds")
 	flag.IntVar(&s.clients, "clients", 64, "clients at once")
 	flag.IntVar(&s.instances, "instances", 1_000_000, "instances of a large installation")
+	flag.StringVar(&s.parts, "parts", "loopback,host", "what is measured: the guest side on loopback, guests attached to a host")
 	flag.BoolVar(&s.write, "write", false, "put the report into docs/BENCHMARKS.md too")
 	flag.Parse()
 	log.SetFlags(log.Ltime)
@@ -55,12 +57,6 @@ func main() {
 }
 
 func run(ctx context.Context, s settings) error {
-	if _, err := exec.LookPath("wrk"); err != nil {
-		return errors.New("wrk is not installed: apt-get install wrk")
-	}
-	if runtime.NumCPU() < 2 {
-		return errors.New("two cores are needed, one for the server and one for wrk")
-	}
 	// Two runs at once would measure each other. The name lives in the kernel and goes with the run.
 	alone, err := net.Listen("unix", "@openimds-bench")
 	if errors.Is(err, syscall.EADDRINUSE) {
@@ -76,29 +72,79 @@ func run(ctx context.Context, s settings) error {
 	}
 	defer os.RemoveAll(dir)
 	b := &bench{settings: s, dir: dir, answers: map[string][]byte{}}
-	machine := describeMachine()
-	for name, source := range map[string]string{"openimds": "..", "guests": ".", "nethttp": "."} {
-		if err := b.build(ctx, name, source); err != nil {
-			return err
-		}
-	}
-	log.Printf("making a store of %s instances", grouped(s.instances))
-	for name, count := range map[string]int{"one": 1, "many": s.instances} {
-		if err := fillStore(ctx, filepath.Join(dir, name), count); err != nil {
-			return err
-		}
-	}
-	report := report{machine: machine, settings: s}
-	if report.starts, err = b.measureStarts(ctx); err != nil {
+	if err := b.build(ctx, "openimds", ".."); err != nil {
 		return err
+	}
+	for part := range strings.SplitSeq(s.parts, ",") {
+		// The machine is described before it is under load.
+		machine := describeMachine()
+		var text string
+		switch part {
+		case "loopback":
+			text, err = b.loopback(ctx)
+		case "host":
+			text, err = b.host(ctx)
+		default:
+			err = fmt.Errorf("-parts: there is no %q", part)
+		}
+		if err != nil {
+			return err
+		}
+		text = fmt.Sprintf("%s. %s.\n\n%s", time.Now().UTC().Format("2 January 2006"), strings.Join(machine, "; "), text)
+		if err := publish(part, text, s.write); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// loopback compares the guest side with other servers.
+func (b *bench) loopback(ctx context.Context) (string, error) {
+	if _, err := exec.LookPath("wrk"); err != nil {
+		return "", errors.New("wrk is not installed: apt-get install wrk")
+	}
+	if runtime.NumCPU() < 2 {
+		return "", errors.New("two cores are needed, one for the server and one for wrk")
+	}
+	for _, name := range []string{"guests", "nethttp"} {
+		if err := b.build(ctx, name, "."); err != nil {
+			return "", err
+		}
+	}
+	log.Printf("making a store of %s instances", grouped(b.instances))
+	for name, count := range map[string]int{"one": 1, "many": b.instances} {
+		if err := fillStore(ctx, filepath.Join(b.dir, name), count); err != nil {
+			return "", err
+		}
+	}
+	report := report{settings: b.settings}
+	var err error
+	if report.starts, err = b.measureStarts(ctx); err != nil {
+		return "", err
 	}
 	if report.pinned, err = b.measure(ctx, true); err != nil {
-		return err
+		return "", err
 	}
 	if report.free, err = b.measure(ctx, false); err != nil {
-		return err
+		return "", err
 	}
-	return report.publish()
+	return report.markdown(), nil
+}
+
+// host measures openimds with guests attached, by a program of its own, for it needs namespaces of its own.
+func (b *bench) host(ctx context.Context) (string, error) {
+	if os.Geteuid() != 0 {
+		log.Print("not measured: the host, which needs root")
+		return "Not measured: it needs root.\n", nil
+	}
+	if err := b.build(ctx, "host", "."); err != nil {
+		return "", err
+	}
+	cmd := exec.CommandContext(ctx, b.path("host"), "-openimds", b.path("openimds"))
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.Stderr = os.Stderr
+	text, err := cmd.Output()
+	return string(text), err
 }
 
 // build makes a program of this tree.

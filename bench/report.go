@@ -7,44 +7,43 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
-
-// mark is the line of the document below which the report stands.
-const mark = "<!-- Below: made by bench/run -write. -->\n"
 
 // document is where the report stands, seen from this directory.
 const document = "../docs/BENCHMARKS.md"
 
-// report is all that a run found out.
-type report struct {
-	machine []string
-	settings
-	starts       []start
-	pinned, free *comparison
-}
-
-// publish prints the report and, if wanted, puts it into its document.
-func (r *report) publish() error {
-	text := r.markdown()
+// publish prints what a part of the run found out and, if wanted, puts it into the document: between
+// the line that says so and the next such line.
+func publish(part, text string, write bool) error {
 	fmt.Print(text)
-	if !r.write {
+	if !write {
 		return nil
 	}
 	old, err := os.ReadFile(document)
 	if err != nil {
 		return err
 	}
-	head, _, ok := bytes.Cut(old, []byte(mark))
+	mark := fmt.Sprintf("<!-- Below: made by bench/run -write -parts %s. -->\n", part)
+	head, tail, ok := bytes.Cut(old, []byte(mark))
 	if !ok {
 		return fmt.Errorf("%s has no line %q", document, strings.TrimSpace(mark))
 	}
-	return os.WriteFile(document, slices.Concat(head, []byte(mark+"\n"+text)), 0o644)
+	_, next, more := bytes.Cut(tail, []byte("\n## "))
+	if more {
+		next = append([]byte("\n## "), next...)
+	}
+	return os.WriteFile(document, slices.Concat(head, []byte(mark+"\n"+text), next), 0o644)
+}
+
+// report is what was found out on loopback.
+type report struct {
+	settings
+	starts       []start
+	pinned, free *comparison
 }
 
 func (r *report) markdown() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s. %s.\n\n", time.Now().UTC().Format("2 January 2006"), strings.Join(r.machine, "; "))
 	fmt.Fprintf(&b, "%d clients, %d rounds of %v. Medians of the rounds, in brackets the least and the most.\n\n", r.clients, r.rounds, r.duration)
 	b.WriteString("### CPU time of the server for a request\n\nMicroseconds, user and system. The server has one core, wrk another.\n")
 	r.table(&b, r.pinned, func(f *figures) []float64 { return f.cpu }, "%.1f", "nginx, deferred")
