@@ -40,8 +40,8 @@ fmt: ## format all Go files
 generate: ## make the generated documents and golden files again
 	$(GO) generate ./...
 
-soak: ## the tests again and again, five minutes of each fuzz target
-	@COUNT=5 FUZZTIME=5m .ci/test
+soak: ## the tests again and again, more churn, five minutes of each fuzz target
+	@COUNT=5 FUZZTIME=5m CYCLES=1000 .ci/test
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18

@@ -27,9 +27,9 @@ func (s *server) serveEndpoint(id string, l *net.TCPListener) (stop func()) {
 		return func() { _ = l.Close() }
 	}
 	go func() {
-		_ = s.guests.Serve(deferred, name) // it ends when the host closes the listener
+		_ = s.guests.Serve(deferred, name) // it ends when its listener is closed
 	}()
-	return func() { _ = l.Close() }
+	return func() { _ = deferred.Close() }
 }
 
 // openHost takes over the network of the host, if this process may. Without it the server serves the
