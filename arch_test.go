@@ -28,6 +28,8 @@ var laws = map[string]law{
 		"the words and the rules are read, tested and reused without any adapter"},
 	"./metadata": {[]string{"."},
 		"a category's value comes from the instance alone; no request, store or network decides it"},
+	"./aemm": {[]string{".", "./jsonfile", "./metadata"},
+		"it reads a file; who carries it out is a client like others"},
 	"./jsonfile": {nil,
 		"what is wrong with a file is said alike, whatever it is for"},
 	"./recording": {[]string{".", "./jsonfile", "./metadata"},

@@ -13,7 +13,7 @@ var instanceIDForm = regexp.MustCompile(`^i-[0-9a-f]{8,17}$`)
 
 // AddInstance adds a running instance that was made elsewhere, by [NewInstance] and changes of its
 // result: with the id and the addresses that Lightsail lets nobody choose. It begins with its options
-// applied, without events and faults.
+// applied, without events, faults and recording.
 func (s *Service) AddInstance(ctx context.Context, in *Instance) (Operation, error) {
 	if err := s.checkInstance(in); err != nil {
 		return Operation{}, err
@@ -48,8 +48,8 @@ func (s *Service) checkInstance(in *Instance) error {
 		return Errorf(InvalidInput, "", "The region is %s, not %.60q", s.cfg.Region, in.Region)
 	case !strings.HasPrefix(in.Zone, in.Region):
 		return Errorf(InvalidInput, "", "The availability zone %.100s is not in the region %s", in.Zone, in.Region)
-	case !reflect.ValueOf(in.Events).IsZero() || in.Faults != nil:
-		return Errorf(InvalidInput, "", "An instance has no events and no faults before it is there")
+	case !reflect.ValueOf(in.Events).IsZero() || in.Faults != nil || in.Recording != nil:
+		return Errorf(InvalidInput, "", "An instance has no events, no faults and no recording before it is there")
 	}
 	if err := in.Options.Validate(); err != nil {
 		return err

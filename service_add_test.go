@@ -54,6 +54,7 @@ func TestAddInstanceRefuses(t *testing.T) {
 		"zone's form":   func(in *openimds.Instance) { in.Zone = "us-east-1a\n" },
 		"events":        func(in *openimds.Instance) { in.Events.LifecycleState = "InService" },
 		"event time":    func(in *openimds.Instance) { in.Events.RebalanceAt = time.Unix(1, 0) },
+		"recording":     func(in *openimds.Instance) { in.Recording = aRecording("") },
 		"faults":        func(in *openimds.Instance) { in.Faults = &openimds.Faults{} },
 		"owner":         func(in *openimds.Instance) { in.OwnerID = "12" },
 		"image":         func(in *openimds.Instance) { in.ImageID = "ami-xyz" },

@@ -36,6 +36,8 @@ type maintenanceEvent struct {
 	State       string `json:"state,omitempty"`
 	NotBefore   *epoch `json:"notBefore,omitempty"`
 	NotAfter    *epoch `json:"notAfter,omitempty"`
+
+	NotBeforeDeadline *epoch `json:"notBeforeDeadline,omitempty"`
 }
 
 // at is the time that lies d ahead, on the wire.

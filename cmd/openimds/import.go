@@ -20,7 +20,7 @@ func newImport() *cobra.Command {
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	c.addFlags(cmd)
-	cmd.AddCommand(newImportDump(&c))
+	cmd.AddCommand(newImportDump(&c), newImportAEMM(&c))
 	return cmd
 }
 

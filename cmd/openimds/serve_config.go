@@ -19,6 +19,7 @@ const (
 	defaultAPIListen  = "127.0.0.1:1339"
 	defaultRegion     = "us-east-1"
 	defaultAccountID  = "123456789012"
+	defaultInstance   = "demo"
 )
 
 // serveConfig is what "openimds serve" is told.
@@ -49,7 +50,7 @@ func (c *serveConfig) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.dataDir, "data-dir", "", "where to keep the data (default: $XDG_STATE_HOME/openimds, else ~/.local/state/openimds)")
 	f.StringSliceVar(&c.imdsListen, "imds-listen", []string{defaultIMDSListen}, "`address` of the guest side for callers on this machine; repeatable")
 	f.StringVar(&c.apiListen, "api-listen", defaultAPIListen, "`address` of the control API")
-	f.StringVar(&c.defaultInstance, "default-instance", "demo", "`name` of the instance that the callers of --imds-listen are; made on the first start")
+	f.StringVar(&c.defaultInstance, "default-instance", defaultInstance, "`name` of the instance that the callers of --imds-listen are; made on the first start")
 	f.Float64Var(&c.rate, "guest-rate", 1000, "requests a second of one instance; 0: no limit")
 	f.IntVar(&c.burst, "guest-burst", 2000, "requests at once of one instance, above its rate")
 	f.IntVar(&c.connections, "guest-connections", 256, "connections at once of one instance; 0: no limit")
