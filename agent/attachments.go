@@ -22,21 +22,26 @@ type Host interface {
 	Set(endpoints []hostnet.Endpoint) error
 }
 
+// Seats are the places where instances are served on this host. A place stays until it was given back as
+// often as it was taken.
+type Seats interface {
+	Seat(ctx context.Context, instance string) error
+	Unseat(instance string) error
+}
+
 // AttachConfig is what [Attachments] work with.
 type AttachConfig struct {
 	Store openimds.Store
-	Agent *Agent
+	Seats Seats
 	Host  Host
-	// NewSeat makes the seat of an instance that is attached here; nil: it has one already.
-	NewSeat func(instance string) Seat
-	Log     *slog.Logger
+	Log   *slog.Logger
 }
 
 // Attachments keep the host's network in step with the attachments in the store. It implements
 // [openimds.Attachments].
 type Attachments struct {
 	cfg AttachConfig
-	// seated are the instances that were given a seat for an attachment; only Run has to do with them.
+	// seated are the instances that have a seat for an attachment; only Run has to do with them.
 	seated map[string]bool
 
 	// mu is never held while the host's network is changed: to ask how far that is must not wait for it.
@@ -161,12 +166,10 @@ func (a *Attachments) settle(ctx context.Context) error {
 		if a.seated[name] {
 			continue
 		}
-		if seat := a.cfg.NewSeat(name); seat != nil {
-			if err := a.cfg.Agent.Seat(ctx, name, seat); err != nil {
-				return fmt.Errorf("seat %s: %w", name, err)
-			}
-			a.seated[name] = true
+		if err := a.cfg.Seats.Seat(ctx, name); err != nil {
+			return fmt.Errorf("seat %s: %w", name, err)
 		}
+		a.seated[name] = true
 	}
 	if err := a.cfg.Host.Set(slices.Collect(maps.Values(wanted))); err != nil {
 		a.cfg.Log.Error("the host's network is not all as it should be", "error", err)
@@ -176,7 +179,7 @@ func (a *Attachments) settle(ctx context.Context) error {
 			continue
 		}
 		delete(a.seated, name)
-		if err := a.cfg.Agent.Unseat(name); err != nil {
+		if err := a.cfg.Seats.Unseat(name); err != nil {
 			a.cfg.Log.Error("an instance that was detached could not be closed", "instance", name, "error", err)
 		}
 	}

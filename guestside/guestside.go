@@ -57,6 +57,9 @@ type Server struct {
 	agent  *agent.Agent
 	server *imds.Server
 
+	seating sync.Mutex
+	seats   map[string]int // how often each instance has a place
+
 	mu     sync.Mutex
 	guests map[string]*imds.Guest // by the instance's name
 }
@@ -77,6 +80,7 @@ func New(cfg Config) *Server {
 		cfg:    cfg,
 		agent:  agent.New(agent.Config{Store: cfg.Store, Marker: cfg.Marker, Log: cfg.Log}),
 		server: imds.NewServer(cfg.IMDS),
+		seats:  map[string]int{},
 		guests: map[string]*imds.Guest{},
 	}
 }
@@ -85,14 +89,33 @@ func New(cfg Config) *Server {
 func (s *Server) Agent() *agent.Agent { return s.agent }
 
 // Seat gives an instance its place in this process and fills it before it returns. The changes that
-// follow arrive while [Server.Run] runs.
+// follow arrive while [Server.Run] runs. Who serves an instance in several ways takes a place for each.
 func (s *Server) Seat(ctx context.Context, name string) error {
-	return s.agent.Seat(ctx, name, s.NewSeat(name))
+	s.seating.Lock()
+	defer s.seating.Unlock()
+	if s.seats[name] == 0 {
+		place := &seat{guest: s.guest(name), credentials: s.cfg.Credentials, signer: s.cfg.Signer}
+		if err := s.agent.Seat(ctx, name, place); err != nil {
+			return err
+		}
+	}
+	s.seats[name]++
+	return nil
 }
 
-// NewSeat makes the seat of an instance, for who tells the agent itself.
-func (s *Server) NewSeat(name string) agent.Seat {
-	return &seat{guest: s.guest(name), credentials: s.cfg.Credentials, signer: s.cfg.Signer}
+// Unseat gives a place back. With the last one its guest is answered no more.
+func (s *Server) Unseat(name string) error {
+	s.seating.Lock()
+	defer s.seating.Unlock()
+	switch s.seats[name] {
+	case 0:
+		return nil
+	case 1:
+		delete(s.seats, name)
+		return s.agent.Unseat(name)
+	}
+	s.seats[name]--
+	return nil
 }
 
 // Run carries changes from the store to the seats until the context ends.

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 
+	"github.com/openimds/openimds/fdpass"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -79,7 +80,7 @@ func listen(h *netlink.Handle, lo netlink.Link, a netip.AddrPort) (*net.TCPListe
 }
 
 // hand gives the listeners to the caller, and keeps none.
-func (ns *namespace) hand(to *link) error {
+func (ns *namespace) hand(to *fdpass.Conn) error {
 	var files []*os.File
 	defer func() {
 		for _, f := range files {
@@ -94,5 +95,5 @@ func (ns *namespace) hand(to *link) error {
 		}
 		files = append(files, f)
 	}
-	return to.send(message{Listeners: &listeners{Count: len(files), Netns: ns.inode}}, files...)
+	return to.Send(message{Listeners: &listeners{Count: len(files), Netns: ns.inode}}, files...)
 }

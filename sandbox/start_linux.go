@@ -12,6 +12,7 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/openimds/openimds/fdpass"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,7 +22,7 @@ const wardenName = "openimds-warden"
 // Command is one that runs.
 type Command struct {
 	warden    *exec.Cmd
-	link      *link
+	link      *fdpass.Conn
 	listeners []*net.TCPListener
 	netns     uint64
 	tables    string // the directory with the namespace's tables of connections
@@ -34,7 +35,7 @@ type Command struct {
 
 // Start starts a command. An error that wraps [ErrUnavailable] says what the system does not allow.
 func Start(cfg Config) (*Command, error) {
-	l, far, err := newLink()
+	l, far, err := fdpass.Pair()
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +49,7 @@ func Start(cfg Config) (*Command, error) {
 	err = c.warden.Start()
 	_ = far.Close()
 	if err != nil {
-		l.close()
+		_ = l.Close()
 		return nil, unavailable(err)
 	}
 	if err := c.prepare(cfg); err != nil {
@@ -98,12 +99,13 @@ func (c *Command) prepare(cfg Config) error {
 	for _, text := range m.Notes.Text {
 		cfg.Note(text)
 	}
-	return c.link.send(message{Go: true})
+	return c.link.Send(message{Go: true})
 }
 
 // answer waits for the warden's next word, and takes the listeners that come with it.
 func (c *Command) answer() (message, error) {
-	m, files, err := c.link.receive()
+	var m message
+	files, err := c.link.Receive(&m)
 	for _, f := range files {
 		l, lerr := net.FileListener(f)
 		_ = f.Close()
@@ -130,7 +132,8 @@ func (c *Command) answer() (message, error) {
 // follow waits for the command's end.
 func (c *Command) follow() {
 	defer close(c.ended)
-	m, _, err := c.link.receive()
+	var m message
+	_, err := c.link.Receive(&m)
 	switch {
 	case err != nil:
 		c.err = errors.New("the command was ended together with its namespace")
@@ -148,7 +151,7 @@ func (c *Command) Signal(s os.Signal) error {
 	if !ok {
 		return fmt.Errorf("%v is no signal of this system", s)
 	}
-	return c.link.send(message{Signal: int(number)})
+	return c.link.Send(message{Signal: int(number)})
 }
 
 // Wait waits until the command has ended and returns its exit code, as a shell has it: 128 and its
@@ -172,7 +175,7 @@ func (c *Command) Wait(ctx context.Context) (int, error) {
 // end ends the warden, and with it the namespaces.
 func (c *Command) end() {
 	c.once.Do(func() {
-		c.link.close()
+		_ = c.link.Close()
 		_ = c.warden.Wait()
 		for _, l := range c.listeners {
 			_ = l.Close()

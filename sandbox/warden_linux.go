@@ -12,12 +12,13 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/openimds/openimds/fdpass"
 	"golang.org/x/sys/unix"
 )
 
 // warden is the first process of the command's namespaces.
 type warden struct {
-	link    *link
+	link    *fdpass.Conn
 	network Network
 	path    string
 	args    []string
@@ -36,7 +37,7 @@ func Warden() {
 	if len(os.Args) < 4 || os.Args[0] != wardenName {
 		return
 	}
-	l, err := linkOf(os.NewFile(3, "caller"))
+	l, err := fdpass.Of(os.NewFile(3, "caller"))
 	if err != nil {
 		os.Exit(1)
 	}
@@ -46,7 +47,7 @@ func Warden() {
 	}
 	w.catch()
 	if err := w.run(); err != nil {
-		_ = l.send(message{Failed: err.Error()})
+		_ = l.Send(message{Failed: err.Error()})
 		os.Exit(1)
 	}
 	os.Exit(0)
@@ -76,10 +77,11 @@ func (w *warden) run() error {
 	if err := ns.hand(w.link); err != nil {
 		return err
 	}
-	if err := w.link.send(message{Notes: &notes{connect(w.network, ns.path)}}); err != nil {
+	if err := w.link.Send(message{Notes: &notes{connect(w.network, ns.path)}}); err != nil {
 		return err
 	}
-	if m, _, err := w.link.receive(); err != nil || !m.Go {
+	var m message
+	if _, err := w.link.Receive(&m); err != nil || !m.Go {
 		return errors.New("the caller is gone")
 	}
 	started := make(chan error)
@@ -88,7 +90,7 @@ func (w *warden) run() error {
 		return err
 	}
 	go w.obey()
-	return w.link.send(message{Exited: w.reap()})
+	return w.link.Send(message{Exited: w.reap()})
 }
 
 // isolateMounts makes /proc tell of the namespace's own processes. What is mounted outside later is
@@ -172,7 +174,8 @@ func (w *warden) catch() {
 // obey passes on what the caller sends, and ends all when the caller is gone.
 func (w *warden) obey() {
 	for {
-		m, _, err := w.link.receive()
+		var m message
+		_, err := w.link.Receive(&m)
 		if errors.Is(err, io.EOF) || err != nil {
 			os.Exit(1)
 		}

@@ -10,14 +10,6 @@ import (
 	"github.com/openimds/openimds/imds"
 )
 
-// newSeat is how [agent.Attachments] seat an instance; the default one has its seat from the start.
-func (s *server) newSeat(name string) agent.Seat {
-	if name == s.instance.Name {
-		return nil
-	}
-	return s.guests.NewSeat(name)
-}
-
 // serveEndpoint is how the host hands out the listener of an endpoint.
 func (s *server) serveEndpoint(id string, l *net.TCPListener) (stop func()) {
 	name := agent.InstanceOf(id)

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/sandbox"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -26,14 +27,15 @@ const (
 
 // runConfig is what "openimds run" is told.
 type runConfig struct {
-	options optionFlags
-	set     setFlags
-	profile string
-	roles   []string
-	region  string
-	account string
-	dataDir string
-	network string
+	instance string
+	options  optionFlags
+	set      setFlags
+	profile  string
+	roles    []string
+	region   string
+	account  string
+	dataDir  string
+	network  string
 
 	failOnV1   bool
 	report     bool
@@ -55,7 +57,8 @@ behind.
   openimds run --http-tokens required --fail-on-v1 -- make test
   openimds run --profile prod -- ./app        your own credentials, as an instance role
 
-The instance is made for this one command, and the flags say what it is like. The rest of the network works as outside where pasta (package
+The instance is made for this one command, and the flags say what it is like; with --instance it is
+one of an 'openimds serve' of yours that runs, on this machine. The rest of the network works as outside where pasta (package
 passt) or slirp4netns is installed, but for ports that the command opens, which are not seen outside.
 
 Signals, terminal, working directory and exit code are the command's. Exit code 3 is of --fail-on-v1,
@@ -86,7 +89,8 @@ Each flag is also an environment variable (OPENIMDS_ and its name) and a key of 
 }
 
 func (c *runConfig) addFlags(f *pflag.FlagSet) {
-	f.StringVar(&c.dataDir, "data-dir", "", "where 'openimds serve' keeps its data: its keys sign identity documents")
+	f.StringVar(&c.instance, "instance", "", "be the guest of this instance of a running server: a `name`")
+	f.StringVar(&c.dataDir, "data-dir", "", "where 'openimds serve' keeps its data: the way to it, and the keys that sign identity documents")
 	c.options.add(f)
 	f.Lookup("ipv6").DefValue = "enabled"
 	c.set.add(f)
@@ -117,7 +121,43 @@ func (c *runConfig) settle(f *pflag.FlagSet) error {
 	if c.profile != "" {
 		c.roles = append(c.roles, "*=profile:"+c.profile)
 	}
-	return nil
+	if c.instance == "" {
+		return nil
+	}
+	if err := openimds.ValidateName(c.instance); err != nil {
+		return usagef("--instance: %w", err)
+	}
+	// What the instance is like is the server's to say; what is given here would not be obeyed.
+	own := pflag.NewFlagSet("", pflag.ContinueOnError)
+	new(optionFlags).add(own)
+	new(setFlags).add(own)
+	for _, name := range []string{"profile", "role-credentials", "region", "account-id"} {
+		own.String(name, "", "")
+	}
+	var err error
+	own.VisitAll(func(flag *pflag.Flag) {
+		if f.Changed(flag.Name) && err == nil {
+			err = usagef("--%s is of an instance made for the command; change that of a server with 'openimds options' or 'openimds instance set'", flag.Name)
+		}
+	})
+	return err
+}
+
+// home is where a command's guests are answered.
+type home interface {
+	// serve answers the connections of a listener, and has them seen if they are wanted.
+	serve(l *net.TCPListener, seen *sightings) error
+	close()
+}
+
+// open makes the instance, or finds the server that has it.
+func (c *runConfig) open(cmd *cobra.Command) (home, error) {
+	if c.instance == "" {
+		return c.launchOwn(cmd)
+	}
+	return openRemote(c.dataDir, c.instance, func(text string) {
+		_, _ = fmt.Fprintln(cmd.ErrOrStderr(), "openimds: "+text)
+	})
 }
 
 // run runs the command and returns how it ended.
@@ -126,7 +166,7 @@ func (c *runConfig) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	at, err := c.launchOwn(cmd)
+	at, err := c.open(cmd)
 	if err != nil {
 		return err
 	}
@@ -143,7 +183,7 @@ func (c *runConfig) run(cmd *cobra.Command, args []string) error {
 	var serving error
 	started, err := sandbox.Start(sandbox.Config{
 		Path: path, Args: args, Env: c.environment(os.Environ()), Network: sandbox.Network(c.network),
-		Serve: func(l *net.TCPListener) { serving = errors.Join(serving, at.serve(l, seen.observe())) },
+		Serve: func(l *net.TCPListener) { serving = errors.Join(serving, at.serve(l, seen)) },
 		Note: func(text string) {
 			if !c.quiet {
 				_, _ = fmt.Fprintln(cmd.ErrOrStderr(), "openimds: "+oneLine(text))

@@ -127,13 +127,13 @@ func (c *runConfig) identityKeys(now time.Time) (*identity.Keys, error) {
 	return identity.NewKeys(now)
 }
 
-// serve answers the connections of a listener, and tells of them if somebody wants to know.
-func (o *ownInstance) serve(l *net.TCPListener, observe func(imds.Observation)) error {
+// serve implements [home].
+func (o *ownInstance) serve(l *net.TCPListener, seen *sightings) error {
 	at, err := imds.Defer(l)
 	if err != nil {
 		return err
 	}
-	if observe != nil {
+	if observe := seen.observe(); observe != nil {
 		at = imds.Observed(at, observe)
 	}
 	o.running.Go(func() { _ = o.guests.Serve(at, o.name) }) // it ends with Shutdown

@@ -62,18 +62,14 @@ func (s *sightings) observe() func(imds.Observation) {
 	if !s.wanted {
 		return nil
 	}
-	return func(o imds.Observation) {
-		<-s.started
-		p, _ := s.command.Caller(o.Source)
-		s.add(o, p)
-	}
+	return func(o imds.Observation) { s.see(o.Source, sightingOf(o)) }
 }
 
-func (s *sightings) add(o imds.Observation, p sandbox.Process) {
-	row := sighting{
-		Version: o.Call.Version(), Method: o.Method, Path: o.Target, Status: o.Status,
-		UserAgent: o.UserAgent, PID: p.PID,
-	}
+// see takes note of a request, and of the process that made it.
+func (s *sightings) see(source netip.AddrPort, row sighting) {
+	<-s.started
+	p, _ := s.command.Caller(source)
+	row.PID = p.PID
 	for _, arg := range p.Args {
 		row.Args = append(row.Args, s.token.ReplaceAllString(arg, "[token]"))
 	}

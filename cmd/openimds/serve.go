@@ -189,7 +189,7 @@ func (s *server) openGuests(ctx context.Context) error {
 		Log: s.log,
 	})
 	s.attachments = agent.NewAttachments(agent.AttachConfig{
-		Store: s.store, Agent: s.guests.Agent(), Host: s.host, NewSeat: s.newSeat, Log: s.log,
+		Store: s.store, Seats: s.guests, Host: s.host, Log: s.log,
 	})
 	return s.guests.Seat(ctx, s.instance.Name)
 }
@@ -261,6 +261,7 @@ func (s *server) serve(ctx context.Context) error {
 	running.Go(func() { s.usage.Run(agentCtx) })
 	running.Go(func() { s.alarms.Run(agentCtx) })
 	s.runHost(agentCtx, &running)
+	s.runHandover(agentCtx, &running)
 	if err := s.writeReadyFile(); err != nil {
 		cancel(err)
 	}
