@@ -19,7 +19,12 @@ import (
 
 // TestMain builds the program under test and puts it first in PATH, where the tests find it as its
 // users do.
-func TestMain(m *testing.M) { os.Exit(withProgram(m.Run)) }
+func TestMain(m *testing.M) {
+	if os.Getenv(sdkMode) != "" {
+		os.Exit(sdkProgram())
+	}
+	os.Exit(withProgram(m.Run))
+}
 
 func withProgram(run func() int) int {
 	dir, err := os.MkdirTemp("", "openimds-clients-")
