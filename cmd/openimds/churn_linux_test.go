@@ -125,14 +125,6 @@ func newChurnHost(t *testing.T) *churnHost {
 	return h
 }
 
-// call carries out an operation of openimds' own.
-func (h *churnHost) call(operation string, in any) {
-	h.t.Helper()
-	if err := h.client.call(h.t.Context(), targetOpenIMDS+operation, in, nil); err != nil {
-		h.t.Fatalf("%s %+v: %v", operation, in, err)
-	}
-}
-
 // rivals is how many instances take turns at a spot: more than a request can outlive.
 const rivals = 3
 
