@@ -49,15 +49,21 @@ type Attachments struct {
 	// wanted are the endpoints of the attachments, by instance; status is what the host told of them.
 	wanted map[string]hostnet.Endpoint
 	status map[string]hostnet.EndpointStatus
+
+	settled  chan struct{}
+	tellOnce sync.Once
 }
 
 // NewAttachments makes attachments of none yet.
 func NewAttachments(cfg AttachConfig) *Attachments {
 	return &Attachments{
 		cfg: cfg, seated: map[string]bool{},
-		wanted: map[string]hostnet.Endpoint{}, status: map[string]hostnet.EndpointStatus{},
+		wanted: map[string]hostnet.Endpoint{}, status: map[string]hostnet.EndpointStatus{}, settled: make(chan struct{}),
 	}
 }
+
+// Settled is closed once the attachments that were in the store have been made, or tried.
+func (a *Attachments) Settled() <-chan struct{} { return a.settled }
 
 // EndpointID names the endpoint of an attachment. It holds the time of the attachment, so that the
 // next one of the same instance is another endpoint.
@@ -110,6 +116,7 @@ func (a *Attachments) follow(ctx context.Context) error {
 	if err := a.settle(ctx); err != nil {
 		return err
 	}
+	a.tellOnce.Do(func() { close(a.settled) })
 	watch := a.cfg.Store.Watch(openimds.AttachmentPrefix, page.Revision)
 	for {
 		events, err := watch.Next(ctx)

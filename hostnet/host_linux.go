@@ -94,7 +94,7 @@ func capabilities() (missing []string, err error) {
 	}
 	has := func(c uint) bool { return data[c/32].Effective&(1<<(c%32)) != 0 }
 	if !has(unix.CAP_NET_ADMIN) {
-		return nil, errors.New("attaching guests needs CAP_NET_ADMIN: run as root, or grant it to the service")
+		return nil, fmt.Errorf("%w: CAP_NET_ADMIN is missing; run as root, or grant it to the service", ErrUnable)
 	}
 	for _, c := range []struct {
 		bit  uint

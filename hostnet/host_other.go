@@ -4,11 +4,11 @@ package hostnet
 
 import (
 	"context"
-	"errors"
+	"fmt"
 )
 
 // ErrNeedsLinux is what every call ends with on other systems.
-var ErrNeedsLinux = errors.New("attaching interfaces and namespaces needs Linux; callers on this machine reach the service through --imds-listen")
+var ErrNeedsLinux = fmt.Errorf("%w: that needs Linux; callers on this machine reach the service through --imds-listen", ErrUnable)
 
 // Host needs Linux.
 type Host struct{}

@@ -48,6 +48,9 @@ var (
 	addr6 = netip.MustParseAddr("fd00:ec2::254")
 )
 
+// ErrUnable is of a process that can attach nothing, however the host is.
+var ErrUnable = errors.New("this process cannot attach guests")
+
 // Defaults of [Config].
 const (
 	DefaultMark     = 0x69000000

@@ -2,7 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
 	"net"
+	"strings"
 	"sync"
 
 	"github.com/openimds/openimds/agent"
@@ -32,12 +36,16 @@ func (s *server) openHost() {
 		Changed: func(status hostnet.EndpointStatus) { s.attachments.Changed(status) }, // who is made before anything is attached
 		Log:     s.log,
 	})
-	if err != nil {
+	if errors.Is(err, hostnet.ErrUnable) { // as on a laptop, which wants none
 		s.log.Debug("no instance can be attached to this host", "reason", err)
 		return
 	}
-	if missing := host.Missing(); len(missing) > 0 {
-		s.log.Debug("not everything can be attached to this host", "missing", missing)
+	if err != nil {
+		s.hostNotes = fmt.Sprintf("  attached     none can be: %v\n", err)
+		return
+	}
+	for _, capability := range host.Missing() {
+		s.hostNotes += fmt.Sprintf("  missing      %s\n", capability)
 	}
 	s.host = host
 }
@@ -64,6 +72,46 @@ func (s *server) runHost(ctx context.Context, running *sync.WaitGroup) {
 		s.sweepHost()
 		s.attachments.Run(ctx)
 	})
+	running.Go(func() {
+		select {
+		case <-ctx.Done():
+		case <-s.attachments.Settled():
+			if err := s.listAttachments(ctx); err != nil {
+				s.log.Warn("the attachments cannot be listed", "error", err)
+			}
+		}
+	})
+}
+
+// listedAttachments is how many of them a person reads after the start.
+const listedAttachments = 10
+
+// listAttachments goes on with the welcome, once it is known what has become of the attachments.
+func (s *server) listAttachments(ctx context.Context) error {
+	all, err := s.service.Attachments(ctx)
+	if err != nil {
+		return err
+	}
+	var text strings.Builder
+	fmt.Fprintf(&text, "  attached     %d; see 'openimds attach --help'\n", len(all))
+	err = printTable(&text, func(row func(...any)) {
+		for _, a := range all[:min(len(all), listedAttachments)] {
+			at := wireAttachment{Interface: a.Interface, Netns: a.Netns, PID: a.PID}
+			for _, source := range a.Sources {
+				at.Sources = append(at.Sources, source.String())
+			}
+			state, reason := s.attachments.Status(a.Instance)
+			row("    "+a.Instance, state, at.place(), reason)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if more := len(all) - listedAttachments; more > 0 {
+		fmt.Fprintf(&text, "    and %d more: 'openimds attach' lists them\n", more)
+	}
+	_, err = io.WriteString(s.out, text.String())
+	return err
 }
 
 // sweepHost removes what an earlier process left in the host's network. The callers on this machine do

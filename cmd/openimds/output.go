@@ -22,6 +22,11 @@ func (c *clientConfig) show(w io.Writer, answer any, table func(row func(cells .
 		_, err = fmt.Fprintf(w, "%s\n", text)
 		return err
 	}
+	return printTable(w, table)
+}
+
+// printTable prints a table whose rows the function makes.
+func printTable(w io.Writer, table func(row func(cells ...any))) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	table(func(cells ...any) {
 		words := make([]string, len(cells))

@@ -63,12 +63,12 @@ the environment beats the file.`,
 			if err != nil {
 				return err
 			}
-			s := &server{cfg: c, log: log, replayed: replayed}
+			s := &server{cfg: c, log: log, out: cmd.OutOrStdout(), replayed: replayed}
 			defer s.close()
 			if err := s.open(ctx); err != nil {
 				return err
 			}
-			if _, err := io.WriteString(cmd.OutOrStdout(), s.welcome()); err != nil {
+			if _, err := io.WriteString(s.out, s.welcome()); err != nil {
 				return err
 			}
 			return s.serve(ctx)
@@ -84,6 +84,7 @@ type server struct {
 	// replayed is what the default instance is to answer; nil: it stays as it is.
 	replayed *openimds.Recording
 	log      *slog.Logger
+	out      io.Writer
 	store    openimds.Store
 	keys     *accesskeys.File
 	signer   *identity.Signer
@@ -93,6 +94,7 @@ type server struct {
 
 	// Of the host's network; nil where this process may not change it.
 	host        *hostnet.Host
+	hostNotes   string // of the welcome
 	attachments *agent.Attachments
 	auditLog    *os.File
 	audit       func(openimds.AuditEntry)
@@ -215,7 +217,7 @@ func cannotListen(flag, addr string, err error) error {
 		return fmt.Errorf("cannot listen on %s: another program does; stop it or choose another address with %s", addr, flag)
 	}
 	if errors.Is(err, os.ErrPermission) {
-		return fmt.Errorf("cannot listen on %s: this user may not; choose a port above 1023 with %s or run as root", addr, flag)
+		return fmt.Errorf("cannot listen on %s: this user may not; choose a port above 1023 with %s, run as root, or grant CAP_NET_BIND_SERVICE", addr, flag)
 	}
 	return fmt.Errorf("cannot listen on %s: %w; choose another address with %s", addr, err, flag)
 }
@@ -232,7 +234,7 @@ func (s *server) welcome() string {
   control API  http://%s/
   data         %s
 %s  stop         Ctrl-C
-`, version, s.instance.Name, s.instance.ID, first, s.apiL.Addr(), s.cfg.dataDir, replays)
+%s`, version, s.instance.Name, s.instance.ID, first, s.apiL.Addr(), s.cfg.dataDir, replays, s.hostNotes)
 }
 
 // serve answers both sides until the context ends or one of them fails.
