@@ -51,6 +51,11 @@ func TestStories(t *testing.T) {
 		RequireUniqueNames: true,
 		Deadline:           time.Now().Add(4 * patience), // for a program that should fail but runs
 		Setup: func(env *testscript.Env) error {
+			packaging, err := filepath.Abs("../../packaging")
+			if err != nil {
+				return err
+			}
+			env.Setenv("PACKAGING", packaging)
 			env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
 			// Stories run at the same time, so none may use the default ports.
 			env.Setenv("OPENIMDS_IMDS_LISTEN", "127.0.0.1:0")
