@@ -38,7 +38,7 @@ func newInstallation(b *testing.B) *installation {
 	if err := cfg.settle(flags); err != nil {
 		b.Fatal(err)
 	}
-	s := &server{cfg: cfg, log: slog.New(slog.DiscardHandler)}
+	s := &server{cfg: cfg, log: slog.New(slog.DiscardHandler), out: io.Discard}
 	ctx, stop := context.WithCancel(context.Background())
 	if err := s.open(ctx); err != nil {
 		b.Fatal(err)
