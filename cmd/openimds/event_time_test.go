@@ -91,8 +91,9 @@ func newWhole(t *testing.T, names ...string) (*client, map[string]pipes) {
 		if err := side.Seat(ctx, name); err != nil {
 			t.Fatal(err)
 		}
-		guests[name] = make(pipes)
-		running.Go(func() { _ = side.Serve(guests[name], name) })
+		guest := make(pipes) // the map goes on being written
+		guests[name] = guest
+		running.Go(func() { _ = side.Serve(guest, name) })
 	}
 	running.Go(func() { side.Run(ctx) })
 	t.Cleanup(func() {

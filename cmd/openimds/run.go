@@ -58,8 +58,9 @@ behind.
   openimds run --profile prod -- ./app        your own credentials, as an instance role
 
 The instance is made for this one command, and the flags say what it is like; with --instance it is
-one of an 'openimds serve' of yours that runs, on this machine. The rest of the network works as outside where pasta (package
-passt) or slirp4netns is installed, but for ports that the command opens, which are not seen outside.
+one of an 'openimds serve' of yours that runs on this machine. The rest of the network works as outside
+where pasta (package passt) or slirp4netns is installed, but for ports that the command opens, which are
+not seen outside.
 
 Signals, terminal, working directory and exit code are the command's. Exit code 3 is of --fail-on-v1,
 126 and 127 of a command that cannot be run or found.
