@@ -95,5 +95,5 @@ func (ns *namespace) hand(to *fdpass.Conn) error {
 		}
 		files = append(files, f)
 	}
-	return to.Send(message{Listeners: &listeners{Count: len(files), Netns: ns.inode}}, files...)
+	return to.Send(message{Made: &made{Netns: ns.inode}}, files...)
 }

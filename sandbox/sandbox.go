@@ -44,9 +44,9 @@ type Config struct {
 	Env  []string
 
 	Network Network
-	// Serve is given the listener of each address that could be had, before the command starts. It
-	// must not wait. The listeners close with [Command.Wait].
-	Serve func(*net.TCPListener)
+	// Serve is given the listener of each address that could be had, before the command starts: if it
+	// fails, the command is not started. The listeners close with [Command.Wait].
+	Serve func(*net.TCPListener) error
 	// Note is told, in one line each, what is not as outside. It is called before Start returns.
 	Note func(text string)
 }

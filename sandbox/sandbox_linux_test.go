@@ -46,7 +46,7 @@ func runner(network Network, args []string) int {
 	})
 	c, err = Start(Config{
 		Path: path, Args: args, Env: os.Environ(), Network: network,
-		Serve: func(l *net.TCPListener) { go func() { _ = http.Serve(l, answer) }() },
+		Serve: func(l *net.TCPListener) error { go func() { _ = http.Serve(l, answer) }(); return nil },
 		Note:  func(text string) { fmt.Fprintln(os.Stderr, "note:", text) },
 	})
 	if err != nil {

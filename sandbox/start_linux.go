@@ -88,19 +88,29 @@ func (c *Command) prepare(cfg Config) error {
 	if err != nil {
 		return err
 	}
-	for _, l := range c.listeners {
-		cfg.Serve(l)
+	if m.Made == nil {
+		return errUnexpected
 	}
-	c.netns = m.Listeners.Netns
+	for _, l := range c.listeners {
+		if err := cfg.Serve(l); err != nil {
+			return err
+		}
+	}
+	c.netns = m.Made.Netns
 	c.tables = tablesOf(c.warden.Process.Pid, c.netns)
 	if m, err = c.answer(); err != nil {
 		return err
+	}
+	if m.Notes == nil {
+		return errUnexpected
 	}
 	for _, text := range m.Notes.Text {
 		cfg.Note(text)
 	}
 	return c.link.Send(message{Go: true})
 }
+
+var errUnexpected = errors.New("the process that makes the namespace said what was not expected")
 
 // answer waits for the warden's next word, and takes the listeners that come with it.
 func (c *Command) answer() (message, error) {
@@ -123,8 +133,6 @@ func (c *Command) answer() (message, error) {
 		return m, err
 	case m.Failed != "":
 		return m, errors.New(m.Failed)
-	case m.Listeners == nil && m.Notes == nil:
-		return m, errors.New("the process that makes the namespace said what was not expected")
 	}
 	return m, nil
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -110,6 +109,7 @@ func (c *runConfig) addFlags(f *pflag.FlagSet) {
 
 // settle completes the settings and refuses those that cannot work.
 func (c *runConfig) settle(f *pflag.FlagSet) error {
+	typed := ofOwnInstance(f) // before the environment and the file, which may speak of servers
 	if err := settle(f); err != nil {
 		return err
 	}
@@ -117,7 +117,10 @@ func (c *runConfig) settle(f *pflag.FlagSet) error {
 		return usagef("--network must be auto, pasta, slirp4netns or none, not %q", c.network)
 	}
 	if c.dataDir == "" {
-		c.dataDir, _ = defaultDataDir() // without one, nobody's keys are there
+		var err error
+		if c.dataDir, err = defaultDataDir(); err != nil && c.instance != "" {
+			return err // without --instance it only means that nobody's keys are there
+		}
 	}
 	if c.profile != "" {
 		c.roles = append(c.roles, "*=profile:"+c.profile)
@@ -128,20 +131,27 @@ func (c *runConfig) settle(f *pflag.FlagSet) error {
 	if err := openimds.ValidateName(c.instance); err != nil {
 		return usagef("--instance: %w", err)
 	}
-	// What the instance is like is the server's to say; what is given here would not be obeyed.
+	if typed != "" {
+		return usagef("--%s is of an instance made for the command; change that of a server with 'openimds options' or 'openimds instance set'", typed)
+	}
+	return nil
+}
+
+// ofOwnInstance returns the first flag given that says what an instance made for the command is like. What
+// one of a server is like is that server's to say.
+func ofOwnInstance(f *pflag.FlagSet) (name string) {
 	own := pflag.NewFlagSet("", pflag.ContinueOnError)
 	new(optionFlags).add(own)
 	new(setFlags).add(own)
-	for _, name := range []string{"profile", "role-credentials", "region", "account-id"} {
-		own.String(name, "", "")
+	for _, flag := range []string{"profile", "role-credentials", "region", "account-id"} {
+		own.String(flag, "", "")
 	}
-	var err error
 	own.VisitAll(func(flag *pflag.Flag) {
-		if f.Changed(flag.Name) && err == nil {
-			err = usagef("--%s is of an instance made for the command; change that of a server with 'openimds options' or 'openimds instance set'", flag.Name)
+		if name == "" && f.Changed(flag.Name) {
+			name = flag.Name
 		}
 	})
-	return err
+	return name
 }
 
 // home is where a command's guests are answered.
@@ -167,6 +177,11 @@ func (c *runConfig) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+	report, err := openReport(c.reportFile)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = report.Close() }()
 	at, err := c.open(cmd)
 	if err != nil {
 		return err
@@ -181,10 +196,9 @@ func (c *runConfig) run(cmd *cobra.Command, args []string) error {
 	}
 	defer signal.Stop(signals)
 	seen := newSightings(c.failOnV1 || c.report || c.reportFile != "")
-	var serving error
 	started, err := sandbox.Start(sandbox.Config{
 		Path: path, Args: args, Env: c.environment(os.Environ()), Network: sandbox.Network(c.network),
-		Serve: func(l *net.TCPListener) { serving = errors.Join(serving, at.serve(l, seen)) },
+		Serve: func(l *net.TCPListener) error { return at.serve(l, seen) },
 		Note: func(text string) {
 			if !c.quiet {
 				_, _ = fmt.Fprintln(cmd.ErrOrStderr(), "openimds: "+oneLine(text))
@@ -195,10 +209,6 @@ func (c *runConfig) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	seen.by(started)
-	if serving != nil {
-		_, _ = started.Wait(ended())
-		return serving
-	}
 	go func() {
 		for s := range signals {
 			_ = started.Signal(s) // the command may just have ended
@@ -208,21 +218,13 @@ func (c *runConfig) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	return c.conclude(cmd, seen, code)
-}
-
-// ended is a context that is over.
-func ended() context.Context {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	return ctx
+	return c.conclude(cmd, report, seen.all(), code)
 }
 
 // conclude tells what is to be told at the end.
-func (c *runConfig) conclude(cmd *cobra.Command, seen *sightings, code int) error {
-	rows := seen.all()
-	if c.reportFile != "" {
-		if err := writeReport(c.reportFile, rows); err != nil {
+func (c *runConfig) conclude(cmd *cobra.Command, report *os.File, rows []sighting, code int) error {
+	if report != nil {
+		if err := writeReport(report, rows); err != nil {
 			return fmt.Errorf("--report-file: %w", err)
 		}
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -144,9 +143,7 @@ func (o *ownInstance) close() {
 	// The command is gone, so nobody waits for an answer.
 	over, cancel := context.WithCancel(context.Background())
 	cancel()
-	if err := o.guests.Shutdown(over); err != nil && !errors.Is(err, context.Canceled) {
-		slog.Debug("guests", "error", err)
-	}
+	_ = o.guests.Shutdown(over)
 	o.stop()
 	o.sources.Close()
 	_ = o.store.Close()

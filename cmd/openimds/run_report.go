@@ -44,11 +44,11 @@ type sightings struct {
 
 	mu   sync.Mutex
 	rows map[string]*sighting
-	lost int
+	lost map[string]int // by version: requests for which there was no row any more
 }
 
 func newSightings(wanted bool) *sightings {
-	return &sightings{wanted: wanted, token: regexp.MustCompile(`AQAEA[A-Za-z0-9_-]{49}==`), started: make(chan struct{}), rows: map[string]*sighting{}}
+	return &sightings{wanted: wanted, token: regexp.MustCompile(`AQAEA[A-Za-z0-9_-]{49}==`), started: make(chan struct{}), rows: map[string]*sighting{}, lost: map[string]int{}}
 }
 
 // by says whose processes call.
@@ -84,7 +84,7 @@ func (s *sightings) see(source netip.AddrPort, row sighting) {
 		row.Count = 1
 		s.rows[key] = &row
 	default:
-		s.lost++
+		s.lost[row.Version]++
 	}
 }
 
@@ -92,17 +92,17 @@ func (s *sightings) see(source netip.AddrPort, row sighting) {
 func (s *sightings) all() []sighting {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := make([]sighting, 0, len(s.rows)+1)
+	out := make([]sighting, 0, len(s.rows)+len(s.lost))
 	for _, row := range s.rows {
 		out = append(out, *row)
+	}
+	for version, n := range s.lost { // so that --fail-on-v1 does not depend on who asked first
+		out = append(out, sighting{Version: version, Path: "(further ones)", Count: n})
 	}
 	slices.SortFunc(out, func(a, b sighting) int {
 		return cmp.Or(cmp.Compare(order(a), order(b)), cmp.Compare(a.PID, b.PID), cmp.Compare(a.Path, b.Path),
 			cmp.Compare(a.Method, b.Method), cmp.Compare(a.Status, b.Status), cmp.Compare(a.UserAgent, b.UserAgent))
 	})
-	if s.lost > 0 {
-		out = append(out, sighting{Version: "none", Path: "(further ones)", Count: s.lost})
-	}
 	return out
 }
 
@@ -142,11 +142,33 @@ func shorten(s string, most int) string {
 	return string(r[:most-1]) + "…"
 }
 
-// writeReport writes rows as JSON. Command lines can hold secrets, so the file is its user's only.
-func writeReport(file string, rows []sighting) error {
-	text, err := json.MarshalIndent(map[string]any{"requests": rows}, "", "  ")
-	if err != nil {
-		return err
+// openReport opens the file of a report before there is anything to report: that it cannot be written is
+// not to be found out at the end of a long command. Command lines can hold secrets, so it is its user's
+// only. Without a name there is no file.
+func openReport(name string) (*os.File, error) {
+	if name == "" {
+		return nil, nil
 	}
-	return os.WriteFile(file, append(text, '\n'), 0o600)
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("--report-file: %w", err)
+	}
+	info, err := f.Stat()
+	if err == nil && info.Mode().IsRegular() {
+		err = f.Chmod(0o600)
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("--report-file: %w", err)
+	}
+	return f, nil
+}
+
+// writeReport writes rows as JSON.
+func writeReport(w io.Writer, rows []sighting) error {
+	text, err := json.MarshalIndent(map[string]any{"requests": rows}, "", "  ")
+	if err == nil {
+		_, err = w.Write(append(text, '\n'))
+	}
+	return err
 }
