@@ -33,20 +33,29 @@ func TestCompactCopiesAreEqual(t *testing.T) {
 
 // What two instances have in common is there once; what is an instance's own is not shared.
 func TestCompactCopiesShare(t *testing.T) {
-	c := newCompactor()
-	one := c.copy(decoded(t, func(in *openimds.Instance) { in.UserData = []byte("mine") }))
-	two := c.copy(decoded(t, func(in *openimds.Instance) { in.UserData = []byte("mine") }))
-	if unsafe.StringData(one.Region) != unsafe.StringData(two.Region) {
-		t.Error("equal texts are not shared")
+	in := decoded(t, func(in *openimds.Instance) { in.UserData = []byte("mine") })
+	// What is remembered has one place, by a hash with a seed: another text of the same instance may
+	// take it, for a text in a hundred.
+	const seeds = 200
+	texts, lists := 0, 0
+	for range seeds {
+		c := newCompactor()
+		one, two := c.copy(in), c.copy(decoded(t, func(in *openimds.Instance) { in.UserData = []byte("mine") }))
+		if unsafe.StringData(one.Region) == unsafe.StringData(two.Region) {
+			texts++
+		}
+		if &one.BlockDevices[0] == &two.BlockDevices[0] {
+			lists++
+		}
+		if &one.UserData[0] == &two.UserData[0] || &one.NICs[0] == &two.NICs[0] {
+			t.Fatal("user data or interfaces are shared")
+		}
+		if cap(one.UserData) > len(one.UserData) || cap(one.Tags) > len(one.Tags) {
+			t.Fatal("a list has room to grow")
+		}
 	}
-	if &one.BlockDevices[0] != &two.BlockDevices[0] {
-		t.Error("equal lists are not shared")
-	}
-	if &one.UserData[0] == &two.UserData[0] || &one.NICs[0] == &two.NICs[0] {
-		t.Error("user data or interfaces are shared")
-	}
-	if cap(one.UserData) > len(one.UserData) || cap(one.Tags) > len(one.Tags) {
-		t.Error("a list has room to grow")
+	if texts < seeds*9/10 || lists < seeds*9/10 {
+		t.Errorf("with %d seeds equal texts are shared %d times, equal lists %d times", seeds, texts, lists)
 	}
 }
 
