@@ -47,7 +47,7 @@ type callerKey struct {
 }
 
 func (c *caller) record() callerRecord {
-	r := callerRecord{callerKey: callerKey{Source: c.source, Group: groupNames[c.group]}, First: c.first, Last: c.last.Load(), Lost: c.lost.Load()}
+	r := callerRecord{callerKey: callerKey{Source: c.source, Group: groupNames[c.group]}, First: c.first, Last: c.last.Load()}
 	if c.userAgent != "" {
 		r.Agent = strconv.QuoteToASCII(c.userAgent)
 	}
@@ -58,6 +58,10 @@ func (c *caller) record() callerRecord {
 			}
 			r.Counts[name] = n
 		}
+	}
+	// After the counts: Undelivered stores it before it counts, so what is counted has one.
+	if r.Counts[metricNames[tokenUndelivered]] > 0 {
+		r.Lost = c.lost.Load()
 	}
 	return r
 }

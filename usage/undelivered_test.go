@@ -125,3 +125,31 @@ func TestFirstFormat(t *testing.T) {
 		}
 	}
 }
+
+// Whoever reads while tokens are lost sees a count together with what it is of, or neither.
+func TestUndeliveredWhileRead(t *testing.T) {
+	c := newClock()
+	for range 300 {
+		r := newRecorder(memstore.New(), c)
+		g := r.Guest(id, "web-1")
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for n := range 20 {
+				g.Undelivered(source, []byte{'a' + byte(n)}, 1, 2, c.now())
+			}
+		}()
+		for reading := true; reading; {
+			select {
+			case <-done:
+				reading = false
+			default:
+			}
+			for _, caller := range callersOf(t, r, time.Time{}) {
+				if n := caller.Counts[openimds.MetricTokenUndelivered]; (n > 0) != (caller.Undelivered != nil) {
+					t.Fatalf("a caller with %d lost tokens has %+v", n, caller.Undelivered)
+				}
+			}
+		}
+	}
+}
