@@ -32,11 +32,13 @@ var laws = map[string]law{
 		"it reads a file; who carries it out is a client like others"},
 	"./jsonfile": {nil,
 		"what is wrong with a file is said alike, whatever it is for"},
+	"./safefile": {nil,
+		"how a file is written safely does not depend on what it is for"},
 	"./recording": {[]string{".", "./jsonfile", "./metadata"},
 		"it asks a service as a guest does, and knows nothing of those that are served here"},
 	"./session": {nil,
 		"a token is sealed bytes; what seals it knows nothing of instances and HTTP"},
-	"./identity": {[]string{".", "github.com/smallstep/pkcs7"},
+	"./identity": {[]string{".", "./safefile", "github.com/smallstep/pkcs7"},
 		"what is signed comes from metadata; who signs need not know how it is served"},
 	"./credentials": {[]string{".", "github.com/aws/aws-sdk-go-v2"},
 		"where credentials come from is hidden from who serves them, and the other way round"},
@@ -46,7 +48,7 @@ var laws = map[string]law{
 		"the rules of alarms are Service's; who has them evaluated, and tells of it, only calls them"},
 	"./imds": {[]string{".", "./metadata", "./session", "./usage", "golang.org/x/sys", "golang.org/x/time"},
 		"the guest side never waits for a store and knows nothing of the operator's side"},
-	"./accesskeys": {[]string{"github.com/rogpeppe/go-internal"},
+	"./accesskeys": {[]string{"./safefile", "github.com/rogpeppe/go-internal"},
 		"the operator's keys are a file that AWS's tools read; instances have no part in it"},
 	"./sigv4": {[]string{"./accesskeys", "golang.org/x/time"},
 		"who signed a request is decided before anything reads what it asks for"},
@@ -54,7 +56,7 @@ var laws = map[string]law{
 		"a handler that knew a store or the guest side could go around Service, the one door"},
 	"./console": {[]string{".", "./metadata", "./usage"},
 		"the console shows and calls what the API has; it has no door of its own"},
-	"./boltstore": {[]string{".", "go.etcd.io/bbolt"},
+	"./boltstore": {[]string{".", "./safefile", "go.etcd.io/bbolt"},
 		"a store keeps records; a rule in it would have to be written again in the next store"},
 	"./etcdstore": {[]string{".", "go.etcd.io/etcd"},
 		"a store keeps records; a rule in it would have to be written again in the next store"},
@@ -189,6 +191,29 @@ func TestNoInit(t *testing.T) {
 				t.Errorf("%s has an init function", f.path)
 			}
 		}
+	}
+}
+
+// TestFilesAreWrittenSafely: one package opens files for writing, gives them names and moves them.
+func TestFilesAreWrittenSafely(t *testing.T) {
+	const safe = "./safefile"
+	elsewhere := map[string]string{
+		"sandbox/network_linux.go": "a file system of its own, that nobody else sees",
+		"hostnet/netns_linux.go":   "reads namespaces, which are no files",
+	}
+	calls := []string{"WriteFile", "Create", "CreateTemp", "OpenFile", "Rename", "Link", "Symlink", "Truncate"}
+	for _, f := range goFiles(t) {
+		if f.test || f.pkg == safe || elsewhere[filepath.ToSlash(f.path)] != "" {
+			continue
+		}
+		ast.Inspect(f.ast, func(n ast.Node) bool {
+			if call, ok := n.(*ast.SelectorExpr); ok {
+				if pkg, ok := call.X.(*ast.Ident); ok && pkg.Name == "os" && slices.Contains(calls, call.Sel.Name) {
+					t.Errorf("%s calls os.%s: write files by %s, which follows no link and tears none", f.path, call.Sel.Name, safe)
+				}
+			}
+			return true
+		})
 	}
 }
 

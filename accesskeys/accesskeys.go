@@ -19,6 +19,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/openimds/openimds/safefile"
 )
 
 // DefaultProfile is the profile that clients use unless told otherwise; [Ensure] makes it.
@@ -73,7 +75,7 @@ func (f *File) create() error {
 		return err
 	}
 	defer unlock()
-	if _, err := os.Stat(f.path); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Lstat(f.path); !errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	return f.replace(newKey(DefaultProfile, false).lines(), nil)
@@ -94,7 +96,10 @@ func (f *File) Lookup(id string) (Key, bool, error) {
 }
 
 func (f *File) refresh() error {
-	info, err := os.Stat(f.path)
+	info, err := os.Lstat(f.path)
+	if err == nil {
+		err = safefile.Ours(f.path, info)
+	}
 	if err != nil {
 		return fmt.Errorf("credentials file: %w", err)
 	}

@@ -313,11 +313,12 @@ func TestModes(t *testing.T) {
 		t.Errorf("closed again: %t, %v", ok, err)
 	}
 	// What an editor that was killed left behind hinders nobody, and is not taken over with its mode.
-	if err := os.WriteFile(path+".new", []byte("half"), 0o666); err != nil {
+	half := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".new-0123456789ABCDEF")
+	if err := os.WriteFile(half, []byte("half"), 0o666); err != nil {
 		t.Fatal(err)
 	}
 	create(t, f, "c", false)
-	if _, err := os.Stat(path + ".new"); err == nil || mode() != 0o600 {
+	if _, err := os.Stat(half); err == nil || mode() != 0o600 {
 		t.Errorf("after a crash the file has the mode %v, and its half is there: %t", mode(), err == nil)
 	}
 }

@@ -1,15 +1,13 @@
 package accesskeys
 
 import (
+	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"regexp"
-	"runtime"
 	"strings"
 
+	"github.com/openimds/openimds/safefile"
 	"github.com/rogpeppe/go-internal/lockedfile"
 )
 
@@ -133,25 +131,12 @@ func (s *section) cut(text string) string {
 
 // read returns the text of a credentials file and what the file system said of it.
 func read(path string) (string, fs.FileInfo, error) {
-	file, err := os.Open(path)
-	if err != nil {
+	text, info, err := safefile.ReadPrivate(path, maxSize)
+	if _, system := errors.AsType[*fs.PathError](err); system {
 		return "", nil, fmt.Errorf("credentials file: %w", err)
 	}
-	defer file.Close()
-	info, err := file.Stat()
 	if err != nil {
-		return "", nil, fmt.Errorf("credentials file: %w", err)
-	}
-	if !info.Mode().IsRegular() || info.Size() > maxSize {
-		return "", nil, fmt.Errorf("credentials file %s is not a plain file of at most %d bytes", path, maxSize)
-	}
-	// Windows has no such bits and shows 0666.
-	if perm := info.Mode().Perm(); perm&0o077 != 0 && runtime.GOOS != "windows" {
-		return "", nil, fmt.Errorf("credentials file %s is open to others (mode %04o): run chmod 600 %[1]s", path, perm)
-	}
-	text, err := io.ReadAll(file)
-	if err != nil {
-		return "", nil, fmt.Errorf("credentials file: %w", err)
+		return "", nil, fmt.Errorf("credentials file %w", err)
 	}
 	return string(text), info, nil
 }
@@ -159,7 +144,10 @@ func read(path string) (string, fs.FileInfo, error) {
 // lock keeps other processes, and other Files of this one, from changing the file. The lock dies
 // with its holder.
 func (f *File) lock() (unlock func(), err error) {
-	unlock, err = lockedfile.MutexAt(f.path + ".lock").Lock()
+	path := f.path + ".lock"
+	if err = safefile.Plain(path); err == nil {
+		unlock, err = lockedfile.MutexAt(path).Lock()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("lock the credentials file: %w", err)
 	}
@@ -191,39 +179,20 @@ func (f *File) edit(change func(text string, profiles []section) (string, error)
 // replace puts text in the file's place: a reader, and a crash, meets the old file or the new one.
 // The caller holds the lock. old is the present file, nil if there is none.
 func (f *File) replace(text string, old fs.FileInfo) error {
-	next := f.path + ".new"
-	os.Remove(next) // a crash may have left one
-	err := writeNew(next, text, old)
+	safefile.Sweep(f.path)
+	next, err := safefile.Create(f.path, 0o600)
 	if err == nil {
-		err = os.Rename(next, f.path)
+		defer next.Discard()
+		_, err = next.WriteString(text)
+	}
+	if err == nil && old != nil {
+		err = keepOwner(next.File, old)
 	}
 	if err == nil {
-		err = syncDir(filepath.Dir(f.path))
+		err = next.Place()
 	}
 	if err != nil {
-		os.Remove(next)
 		return fmt.Errorf("write the credentials file: %w", err)
 	}
 	return nil
-}
-
-// writeNew writes a file that only its owner, who is the owner of old, can read.
-func writeNew(path, text string, old fs.FileInfo) error {
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	defer file.Close() // the second time it says nothing new
-	if _, err := file.WriteString(text); err != nil {
-		return err
-	}
-	if old != nil {
-		if err := keepOwner(file, old); err != nil {
-			return err
-		}
-	}
-	if err := file.Sync(); err != nil {
-		return err
-	}
-	return file.Close()
 }

@@ -9,6 +9,3 @@ import (
 
 // keepOwner does nothing: the new file inherits what the directory says.
 func keepOwner(*os.File, fs.FileInfo) error { return nil }
-
-// syncDir does nothing: directories cannot be synced here.
-func syncDir(string) error { return nil }

@@ -17,13 +17,3 @@ func keepOwner(file *os.File, old fs.FileInfo) error {
 	}
 	return file.Chown(int(st.Uid), int(st.Gid))
 }
-
-// syncDir makes a rename in dir durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
-}

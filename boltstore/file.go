@@ -6,11 +6,12 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
+	"runtime"
 	"strconv"
 	"time"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/safefile"
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
 )
@@ -25,7 +26,7 @@ const lockTime = time.Second
 // are one line for people and name the file. A file that is not a whole store of this version is
 // refused and left as it is: an empty one in its place would forget every restriction.
 func Open(path string) (*Store, error) {
-	info, err := os.Stat(path)
+	info, err := os.Lstat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		if err := create(path); err != nil {
@@ -35,6 +36,10 @@ func Open(path string) (*Store, error) {
 		return nil, fmt.Errorf("cannot open the store %s: %w", path, cause(err))
 	case !info.Mode().IsRegular():
 		return nil, fmt.Errorf("the store %s is not a file; move it away or choose another --data-dir", path)
+	case safefile.Ours(path, info) != nil:
+		return nil, fmt.Errorf("the store %w", safefile.Ours(path, info))
+	case info.Mode().Perm()&0o022 != 0 && runtime.GOOS != "windows":
+		return nil, fmt.Errorf("the store %s can be written by others (mode %04o): run chmod 600 %[1]s", path, info.Mode().Perm())
 	case info.Size() == 0:
 		return nil, fmt.Errorf("the store %s is empty, which no store ever is; restore it from a backup, or remove it to begin anew", path)
 	}
@@ -67,7 +72,7 @@ func openFile(path string) (db *bbolt.DB, err error) {
 	if err := checkSize(path); err != nil {
 		return nil, explain(path, err)
 	}
-	db, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTime, FreelistType: bbolt.FreelistMapType})
+	db, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTime, FreelistType: bbolt.FreelistMapType, OpenFile: safefile.Open})
 	if err != nil {
 		return nil, explain(path, err)
 	}
@@ -78,7 +83,7 @@ func openFile(path string) (db *bbolt.DB, err error) {
 // then ends the process with SIGBUS, which no recover catches. Opened for reading only, bbolt looks
 // at nothing but the meta pages, which say how long the file has to be.
 func checkSize(path string) error {
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTime, ReadOnly: true})
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTime, ReadOnly: true, OpenFile: safefile.Open})
 	if err != nil {
 		return err
 	}
@@ -142,25 +147,21 @@ func inspect(db *bbolt.DB) (revision int64, err error) {
 }
 
 // create makes an empty store beside path and moves it there when it is whole and on disk: a power
-// cut while bbolt writes its first pages leaves a file that cannot be opened any more.
+// cut while bbolt writes its first pages leaves a file that cannot be opened any more. The store that
+// another process made in the same moment stays.
 func create(path string) error {
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".new-*")
+	f, err := safefile.Create(path, 0o600)
 	if err != nil {
 		return cause(err)
 	}
-	temp := f.Name()
-	defer func() { _ = os.Remove(temp) }()
-	if err := f.Close(); err != nil {
+	defer f.Discard()
+	if err := fill(f.Name()); err != nil {
 		return cause(err)
 	}
-	if err := fill(temp); err != nil {
+	if err := f.PlaceNew(); err != nil && !errors.Is(err, fs.ErrExist) {
 		return cause(err)
 	}
-	if err := place(temp, path); err != nil {
-		return err
-	}
-	return syncDir(dir)
+	return nil
 }
 
 func fill(temp string) error {
@@ -182,14 +183,4 @@ func fill(temp string) error {
 		return meta.Put(revisionKey, binary.BigEndian.AppendUint64(nil, 0))
 	})
 	return errors.Join(err, db.Close())
-}
-
-// place gives the new file its name. A link, unlike a rename, never replaces the store that another
-// process made in the same moment; file systems without links have to live with the rename.
-func place(temp, path string) error {
-	err := os.Link(temp, path)
-	if err == nil || errors.Is(err, fs.ErrExist) {
-		return nil
-	}
-	return errors.Unwrap(os.Rename(temp, path))
 }

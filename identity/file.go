@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/openimds/openimds/safefile"
 )
 
 // Keys are the keys of an installation: for each form those of the past, the present and the future,
@@ -44,6 +46,9 @@ func NewKeys(from time.Time) (*Keys, error) {
 	return keys, nil
 }
 
+// maxSize of a file of keys in bytes; hundreds of keys fit.
+const maxSize = 1 << 20
+
 func path(dir string, form Form) string { return filepath.Join(dir, form.String()+".pem") }
 
 // Ensure loads the keys in dir and makes those of forms that have none yet.
@@ -51,8 +56,11 @@ func Ensure(dir string, now time.Time) (*Keys, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the directory of the identity keys: %w", err)
 	}
+	if err := safefile.PlainDirectory(dir); err != nil {
+		return nil, fmt.Errorf("the directory of the identity keys: %w", err)
+	}
 	for _, form := range Forms() {
-		if _, err := os.Stat(path(dir, form)); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(path(dir, form)); !errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if _, err := Rotate(dir, form, now); err != nil {
@@ -66,7 +74,7 @@ func Ensure(dir string, now time.Time) (*Keys, error) {
 func Load(dir string) (*Keys, error) {
 	keys := new(Keys)
 	for _, form := range Forms() {
-		text, err := os.ReadFile(path(dir, form))
+		text, _, err := safefile.ReadPrivate(path(dir, form), maxSize)
 		if err != nil {
 			return nil, fmt.Errorf("cannot read the identity keys: %w", err)
 		}
@@ -98,7 +106,7 @@ func Import(dir string, form Form, text []byte) ([]Key, error) {
 
 // add writes the keys of a form anew with further ones behind them; a reader sees all or none of it.
 func add(dir string, form Form, keys ...Key) error {
-	text, err := os.ReadFile(path(dir, form))
+	text, _, err := safefile.ReadPrivate(path(dir, form), maxSize)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("cannot read the identity keys: %w", err)
 	}
@@ -112,22 +120,8 @@ func add(dir string, form Form, keys ...Key) error {
 	if _, err := ParseKeys(form, text); err != nil {
 		return fmt.Errorf("identity keys %s: %w", path(dir, form), err)
 	}
-	if err := replace(path(dir, form), text); err != nil {
+	if err := safefile.Write(path(dir, form), text, 0o600); err != nil {
 		return fmt.Errorf("cannot write the identity keys: %w", err)
 	}
 	return nil
-}
-
-// replace writes a file of secrets whole or not at all.
-func replace(path string, text []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.Remove(f.Name()) }()
-	_, err = f.Write(text)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }

@@ -153,7 +153,7 @@ func TestRotation(t *testing.T) {
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the keys have mode %v (%v)", info.Mode(), err)
 	}
-	if left, _ := filepath.Glob(filepath.Join(dir, ".new-*")); len(left) > 0 {
+	if left, _ := filepath.Glob(filepath.Join(dir, ".*.new-*")); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/openimds/openimds/identity"
+	"github.com/openimds/openimds/safefile"
 	"github.com/spf13/cobra"
 )
 
@@ -84,7 +85,7 @@ func newIdentityCertificates(dir func() (string, error)) *cobra.Command {
 				if out == "" {
 					_, err = fmt.Fprintf(cmd.OutOrStdout(), "# %s\n%s", form, text)
 				} else {
-					err = os.WriteFile(filepath.Join(out, form.String()+".crt"), text, 0o644)
+					err = safefile.Write(filepath.Join(out, form.String()+".crt"), text, 0o644)
 				}
 				if err != nil {
 					return err

@@ -13,6 +13,7 @@ import (
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/recording"
+	"github.com/openimds/openimds/safefile"
 	"github.com/spf13/cobra"
 )
 
@@ -54,19 +55,32 @@ the document before you give it away.
 			if len(args) > 0 {
 				address = args[0]
 			}
-			r, err := crawl.run(cmd, address)
-			if err != nil {
-				return err
-			}
-			text, err := recording.Encode(r)
-			if err != nil {
+			record := func(w io.Writer) error {
+				r, err := crawl.run(cmd, address)
+				if err != nil {
+					return err
+				}
+				text, err := recording.Encode(r)
+				if err == nil {
+					_, err = w.Write(text)
+				}
 				return err
 			}
 			if file == "" {
-				_, err = cmd.OutOrStdout().Write(text)
+				return record(cmd.OutOrStdout())
+			}
+			f, err := safefile.Create(file, 0o600)
+			if err != nil {
+				return fmt.Errorf("cannot write --output: %w", err)
+			}
+			defer f.Discard()
+			if err := record(f); err != nil {
 				return err
 			}
-			return writePrivate(file, text)
+			if err := f.Place(); err != nil {
+				return fmt.Errorf("cannot write --output: %w", err)
+			}
+			return nil
 		},
 	}
 	crawl.add(cmd)
@@ -114,21 +128,6 @@ func tellCrawl(w io.Writer, r *openimds.Recording, report *recording.Report) {
 	for _, what := range report.Skipped {
 		line("skipped: %s", what)
 	}
-}
-
-// writePrivate writes a file whole or not at all, for its owner only.
-func writePrivate(file string, text []byte) error {
-	temp := file + ".tmp"
-	_ = os.Remove(temp) // one that is there may be readable by others
-	err := os.WriteFile(temp, text, 0o600)
-	if err == nil {
-		err = os.Rename(temp, file)
-	}
-	if err != nil {
-		_ = os.Remove(temp)
-		return fmt.Errorf("cannot write --output: %w", err)
-	}
-	return nil
 }
 
 // readRecording reads the file of a recording; "-" is standard input.

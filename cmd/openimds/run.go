@@ -177,11 +177,9 @@ func (c *runConfig) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	report, err := openReport(c.reportFile)
-	if err != nil {
+	if err := clearReport(c.reportFile); err != nil {
 		return err
 	}
-	defer func() { _ = report.Close() }()
 	at, err := c.open(cmd)
 	if err != nil {
 		return err
@@ -218,14 +216,14 @@ func (c *runConfig) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	return c.conclude(cmd, report, seen.all(), code)
+	return c.conclude(cmd, seen.all(), code)
 }
 
 // conclude tells what is to be told at the end.
-func (c *runConfig) conclude(cmd *cobra.Command, report *os.File, rows []sighting, code int) error {
-	if report != nil {
-		if err := writeReport(report, rows); err != nil {
-			return fmt.Errorf("--report-file: %w", err)
+func (c *runConfig) conclude(cmd *cobra.Command, rows []sighting, code int) error {
+	if c.reportFile != "" {
+		if err := writeReport(c.reportFile, rows); err != nil {
+			return err
 		}
 	}
 	if c.report {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -14,6 +13,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/openimds/openimds/imds"
+	"github.com/openimds/openimds/safefile"
 	"github.com/openimds/openimds/sandbox"
 )
 
@@ -142,33 +142,26 @@ func shorten(s string, most int) string {
 	return string(r[:most-1]) + "…"
 }
 
-// openReport opens the file of a report before there is anything to report: that it cannot be written is
-// not to be found out at the end of a long command. Command lines can hold secrets, so it is its user's
-// only. Without a name there is no file.
-func openReport(name string) (*os.File, error) {
+// clearReport takes an earlier report away before there is anything to report, and finds out whether the
+// new one can be written: not at the end of a long command. Without a name there is none.
+func clearReport(name string) error {
 	if name == "" {
-		return nil, nil
+		return nil
 	}
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("--report-file: %w", err)
+	if err := safefile.Clear(name); err != nil {
+		return fmt.Errorf("--report-file: %w", err)
 	}
-	info, err := f.Stat()
-	if err == nil && info.Mode().IsRegular() {
-		err = f.Chmod(0o600)
-	}
-	if err != nil {
-		_ = f.Close()
-		return nil, fmt.Errorf("--report-file: %w", err)
-	}
-	return f, nil
+	return nil
 }
 
-// writeReport writes rows as JSON.
-func writeReport(w io.Writer, rows []sighting) error {
+// writeReport writes rows as JSON. Command lines can hold secrets, so the file is its user's only.
+func writeReport(name string, rows []sighting) error {
 	text, err := json.MarshalIndent(map[string]any{"requests": rows}, "", "  ")
 	if err == nil {
-		_, err = w.Write(append(text, '\n'))
+		err = safefile.Write(name, append(text, '\n'), 0o600)
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("--report-file: %w", err)
+	}
+	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -27,6 +26,7 @@ import (
 	"github.com/openimds/openimds/hostnet"
 	"github.com/openimds/openimds/identity"
 	"github.com/openimds/openimds/imds"
+	"github.com/openimds/openimds/safefile"
 	"github.com/openimds/openimds/usage"
 	"github.com/spf13/cobra"
 )
@@ -108,9 +108,11 @@ type server struct {
 
 // open brings up everything that can fail, so that a start that cannot succeed changes nothing.
 func (s *server) open(ctx context.Context) error {
-	if err := openDataDir(s.cfg.dataDir); err != nil {
+	dir, err := openDataDir(s.cfg.dataDir)
+	if err != nil {
 		return err
 	}
+	s.cfg.dataDir = dir
 	store, err := boltstore.Open(filepath.Join(s.cfg.dataDir, storeFile))
 	if err != nil {
 		return err
@@ -300,23 +302,9 @@ func (s *server) clearReadyFile() error {
 	if s.cfg.readyFile == "" {
 		return nil
 	}
-	info, err := os.Lstat(s.cfg.readyFile)
-	switch {
-	case err == nil && !info.Mode().IsRegular(): // a device, say; it would not survive the rename
-		return usagef("--ready-file %s is there and is not a file; name another", s.cfg.readyFile)
-	case err == nil:
-		err = os.Remove(s.cfg.readyFile)
-	case errors.Is(err, fs.ErrNotExist):
-		err = nil
-	}
-	temp := s.cfg.readyFile + ".tmp"
-	if err == nil {
-		err = os.WriteFile(temp, nil, 0o644)
-	}
-	if err == nil {
-		err = os.Remove(temp)
-	}
-	if err != nil {
+	if err := safefile.Clear(s.cfg.readyFile); errors.Is(err, safefile.ErrNotFile) {
+		return usagef("--ready-file %w", err)
+	} else if err != nil {
 		return fmt.Errorf("cannot write --ready-file: %w", err)
 	}
 	return nil
@@ -332,12 +320,7 @@ func (s *server) writeReadyFile() error {
 		fmt.Fprintf(&text, "imds=%s\n", l.Addr())
 	}
 	fmt.Fprintf(&text, "api=%s\n", s.apiL.Addr())
-	temp := s.cfg.readyFile + ".tmp"
-	err := os.WriteFile(temp, []byte(text.String()), 0o644)
-	if err == nil {
-		err = os.Rename(temp, s.cfg.readyFile)
-	}
-	if err != nil {
+	if err := safefile.Write(s.cfg.readyFile, []byte(text.String()), 0o644); err != nil {
 		return fmt.Errorf("cannot write --ready-file: %w", err)
 	}
 	return nil

@@ -12,6 +12,7 @@ import (
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/lightsail"
+	"github.com/openimds/openimds/safefile"
 	"github.com/openimds/openimds/sigv4"
 	"github.com/openimds/openimds/usage"
 )
@@ -24,7 +25,7 @@ const wrongPerSecond = 10
 
 // openAudit opens the audit log; it only ever grows at its end.
 func (s *server) openAudit() error {
-	f, err := os.OpenFile(filepath.Join(s.cfg.dataDir, auditFile), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	f, err := safefile.Open(filepath.Join(s.cfg.dataDir, auditFile), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("cannot open the audit log: %w", err)
 	}

@@ -1,0 +1,17 @@
+//go:build !unix
+
+package safefile
+
+import "io/fs"
+
+// Neither is there elsewhere; [Open] looks at what it has opened.
+const noFollow, nonBlock = 0, 0
+
+// syncDir does nothing: elsewhere a directory cannot be synced, and its file system orders names itself.
+func syncDir(string) error { return nil }
+
+// Who owns a file, and who may write it, is not told by its mode elsewhere.
+
+func safeDirectory(string, fs.FileInfo, bool) error { return nil }
+
+func ours(string, fs.FileInfo) error { return nil }
