@@ -1,8 +1,12 @@
 package hostnet
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
 )
 
 // bridge fills the table of the ports of bridges. To the host all ports of a bridge are one interface,
@@ -25,10 +29,15 @@ func (f *firewall) bridge(conn *nftables.Conn, t *table) error {
 	if err := t.addSet(conn, exits, nil, nftables.TypeMark, nftables.TypeIFIndex); err != nil {
 		return err
 	}
+	if err := t.addConstants(conn, tags, nftables.TypeEtherType, tagTypes()); err != nil {
+		return err
+	}
 	b := &book{conn: conn, table: t.Table}
 	for _, fam := range families {
 		f.guestChain(b, t, fam, toHost(t))
 	}
+	f.fromGuests(b, t)
+	f.toGuests(b, t)
 	f.portsIn(b, t)
 	f.portsThrough(b, t)
 	f.portsOut(b, t)
@@ -52,35 +61,79 @@ func posing() map[string]rule {
 	return map[string]rule{"IPv4": v4.from(), "IPv6": v6.from(), "ARP": arpFrom(), "ND": neighbour(ndAdvertisement)}
 }
 
+// wrapped matches frames whose packet cannot be seen yet: the kernel, or a guest, takes the wrapping off
+// behind these rules. They see it without its first VLAN tag.
+func wrapped(t *table) map[string]rule {
+	return map[string]rule{
+		"a tag in a tag": {&expr.Meta{Key: expr.MetaKeyPROTOCOL, Register: acc}, in(t.sets[tags])},
+		// RFC 1042 and IEEE 802.1H: LLC, SNAP and an Ethernet type.
+		"SNAP":             does(isProtocol(unix.ETH_P_802_2), networkIs(0, []byte{0xaa, 0xaa, 3, 0, 0, 0})),
+		"SNAP of a tunnel": does(isProtocol(unix.ETH_P_802_2), networkIs(0, []byte{0xaa, 0xaa, 3, 0, 0, 0xf8})),
+	}
+}
+
+// tagTypes are the Ethernet types of VLAN tags: IEEE 802.1Q, 802.1ad and what was used before that.
+func tagTypes() (out []nftables.SetElement) {
+	for _, ethertype := range []uint16{0x8100, 0x88a8, 0x9100, 0x9200, 0x9300} {
+		out = append(out, nftables.SetElement{Key: port(ethertype)})
+	}
+	return out
+}
+
 func (f *firewall) portsIn(b *book, t *table) {
-	in := interfaceIn(expr.MetaKeyIIF, t.sets[interfaces])
 	// Before br_netfilter, which hands packets to the tables of the host.
 	b.open(chain{name: "prerouting", hook: nftables.ChainHookPrerouting, priority: -300})
-	for _, kind := range []string{"IPv4", "IPv6", "ARP", "ND"} {
-		b.add("no guest is the metadata service: "+kind, in, posing()[kind], drop)
+	b.add("guests", interfaceIn(expr.MetaKeyIIF, t.sets[interfaces]), jump("from-guests"))
+}
+
+func (f *firewall) fromGuests(b *book, t *table) {
+	b.open(chain{name: "from-guests"})
+	for _, kind := range sorted(wrapped(t)) {
+		b.add("nothing is hidden from these rules: "+kind, wrapped(t)[kind], drop)
+	}
+	for _, kind := range sorted(posing()) {
+		b.add("no guest is the metadata service: "+kind, posing()[kind], drop)
 	}
 	for _, question := range []rule{arpRequest(), neighbour(ndSolicitation)} {
-		b.add("who has the address?", in, question, setMark(f.mark), accept)
+		b.add("who has the address?", question, setMark(f.mark), accept)
 	}
 	for _, fam := range families {
-		b.add("guests", in, fam.to(), jump("guest"+fam.name))
+		b.add("guests", fam.to(), jump("guest"+fam.name))
 	}
 }
 
 func (f *firewall) portsThrough(b *book, t *table) {
-	out := interfaceIn(expr.MetaKeyOIF, t.sets[interfaces])
 	b.open(chain{name: "forward", hook: nftables.ChainHookForward, priority: *nftables.ChainPriorityFilter})
 	b.add("what is for this host is for nobody else", ourMark(f.mark, true), drop)
-	for _, kind := range []string{"IPv4", "IPv6", "ARP", "ND"} {
-		b.add("guests have one metadata service: "+kind, out, posing()[kind], drop)
+	b.add("to guests", interfaceIn(expr.MetaKeyOIF, t.sets[interfaces]), jump("to-guests"))
+}
+
+func (f *firewall) toGuests(b *book, t *table) {
+	b.open(chain{name: "to-guests"})
+	for _, kind := range sorted(wrapped(t)) {
+		b.add("nothing is hidden from these rules: "+kind, wrapped(t)[kind], drop)
+	}
+	for _, kind := range sorted(posing()) {
+		b.add("guests have one metadata service: "+kind, posing()[kind], drop)
 	}
 }
+
+func sorted(rules map[string]rule) []string { return slices.Sorted(maps.Keys(rules)) }
 
 func (f *firewall) portsOut(b *book, t *table) {
 	b.open(chain{name: "output", hook: nftables.ChainHookOutput, priority: *nftables.ChainPriorityFilter})
 	b.add("an answer leaves by the port of its question",
-		rule{&expr.Meta{Key: expr.MetaKeyMARK, Register: acc}, &expr.Lookup{SourceRegister: acc, SetName: pinned, SetID: t.sets[pinned].ID},
+		rule{&expr.Meta{Key: expr.MetaKeyMARK, Register: acc}, in(t.sets[pinned]),
 			&expr.Meta{Key: expr.MetaKeyMARK, Register: key1}, &expr.Meta{Key: expr.MetaKeyOIF, Register: key2},
-			&expr.Lookup{SourceRegister: key1, SetName: exits, SetID: t.sets[exits].ID, Invert: true}},
+			lookup(t.sets[exits], key1, true)},
 		drop)
+	f.onlyOurs(b, t)
+}
+
+// onlyOurs keeps whoever the host forwards for from speaking as the metadata service to guests.
+func (f *firewall) onlyOurs(b *book, t *table) {
+	for _, fam := range families {
+		b.add("guests have one metadata service: "+fam.version, fam.from(), ourMark(f.mark, false),
+			interfaceIn(expr.MetaKeyOIF, t.sets[interfaces]), drop)
+	}
 }

@@ -249,12 +249,20 @@ func (t *table) addSet(conn *nftables.Conn, name string, value *nftables.SetData
 	return conn.AddSet(s, nil)
 }
 
+// addConstants makes a set whose elements never change.
+func (t *table) addConstants(conn *nftables.Conn, name string, key nftables.SetDatatype, elements []nftables.SetElement) error {
+	s := &nftables.Set{Table: t.Table, Name: name, KeyType: key, KeyByteOrder: binaryutil.BigEndian}
+	t.sets[name] = s
+	return conn.AddSet(s, elements)
+}
+
 // The names of the sets. An attachment has its elements in them; nothing else changes.
 const (
 	interfaces = "interfaces" // that are attached
 	stations   = "stations"   // port → the bridge's own MAC address
 	pinned     = "pinned"     // marks that must leave by one port
 	exits      = "exits"      // mark . port
+	tags       = "tags"       // Ethernet types of VLAN tags
 )
 
 func attached(f *family) string  { return "attached" + f.name }  // interface → mark
@@ -315,6 +323,7 @@ func (f *firewall) inet(conn *nftables.Conn, t *table) error {
 		b.add("guests see port 80", ourMark(f.mark, true), fam.from(), isTransport(unix.IPPROTO_TCP),
 			rule{&expr.Immediate{Register: acc, Data: port(80)}}, writePort(sourcePort))
 	}
+	f.onlyOurs(b, t)
 	return nil
 }
 

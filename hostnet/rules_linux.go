@@ -78,6 +78,7 @@ func transportIs(offset uint32, want []byte) rule {
 // family is what differs between IPv4 and IPv6.
 type family struct {
 	name       string // suffix of sets and chains
+	version    string // for people
 	addr       netip.Addr
 	af         int
 	ethertype  uint16
@@ -91,12 +92,12 @@ type family struct {
 var families = []*family{v4, v6}
 
 var v4 = &family{
-	name: "4", addr: addr4, af: unix.AF_INET, ethertype: unix.ETH_P_IP, src: 12, dst: 16, hops: 8,
+	name: "4", version: "IPv4", addr: addr4, af: unix.AF_INET, ethertype: unix.ETH_P_IP, src: 12, dst: 16, hops: 8,
 	hopsCsum: expr.CsumTypeInet, addrType: nftables.TypeIPAddr, hostPrefix: 32,
 }
 
 var v6 = &family{
-	name: "6", addr: addr6, af: unix.AF_INET6, ethertype: unix.ETH_P_IPV6, src: 8, dst: 24, hops: 7,
+	name: "6", version: "IPv6", addr: addr6, af: unix.AF_INET6, ethertype: unix.ETH_P_IPV6, src: 8, dst: 24, hops: 7,
 	hopsCsum: expr.CsumTypeNone, addrType: nftables.TypeIP6Addr, hostPrefix: 128,
 }
 
@@ -113,7 +114,14 @@ func (f *family) from() rule {
 }
 
 func interfaceIn(key expr.MetaKey, s *nftables.Set) rule {
-	return rule{&expr.Meta{Key: key, Register: acc}, &expr.Lookup{SourceRegister: acc, SetName: s.Name, SetID: s.ID}}
+	return rule{&expr.Meta{Key: key, Register: acc}, in(s)}
+}
+
+// in looks for what is in the accumulator.
+func in(s *nftables.Set) expr.Any { return lookup(s, acc, false) }
+
+func lookup(s *nftables.Set, from uint32, invert bool) expr.Any {
+	return &expr.Lookup{SourceRegister: from, SetName: s.Name, SetID: s.ID, Invert: invert}
 }
 
 // fetch replaces what is in register from by its value in the map; a key that is not there ends the rule.
