@@ -40,7 +40,7 @@ var laws = map[string]law{
 		"a token is sealed bytes; what seals it knows nothing of instances and HTTP"},
 	"./identity": {[]string{".", "./safefile", "github.com/smallstep/pkcs7"},
 		"what is signed comes from metadata; who signs need not know how it is served"},
-	"./credentials": {[]string{".", "github.com/aws/aws-sdk-go-v2"},
+	"./credentials": {[]string{".", "github.com/aws/aws-sdk-go-v2", "github.com/aws/smithy-go", "golang.org/x/time"},
 		"where credentials come from is hidden from who serves them, and the other way round"},
 	"./usage": {[]string{".", "github.com/prometheus/client_golang"},
 		"counting is told what happened; it cannot ask for more and hold a request up"},

@@ -2,11 +2,12 @@ package credentials
 
 import (
 	"context"
-	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"sync/atomic"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/openimds/openimds"
 )
 
@@ -15,6 +16,7 @@ import (
 const (
 	aheadOfExpiry = 5 * time.Minute
 	fetchTime     = 30 * time.Second // one attempt
+	endTime       = time.Second      // for one to end that was given up
 	firstRetry    = 2 * time.Second
 	lastRetry     = 2 * time.Minute
 	// lookAtClock is how long a wait goes on without a look whether the clock was set.
@@ -33,11 +35,14 @@ type held struct {
 
 	current atomic.Pointer[openimds.RoleCredentials]
 	failed  atomic.Pointer[time.Time] // of the latest attempt, if it failed
+
+	hanging chan struct{} // of an attempt that did not end in its time: closed when it does; only fetch uses it
 }
 
 // run fetches the set again and again. What was fetched stands until it ends, whatever fails later.
-func (h *held) run(ctx context.Context, in *openimds.Instance, log *slog.Logger) {
+func (h *held) run(ctx context.Context, in *openimds.Instance, tell *teller) {
 	retry := firstRetry
+	said := story{key: h.key, instance: in.Name}
 	for first := true; ctx.Err() == nil; first = false {
 		wait, err := h.fetch(ctx, in)
 		if first {
@@ -50,10 +55,14 @@ func (h *held) run(ctx context.Context, in *openimds.Instance, log *slog.Logger)
 		case err != nil:
 			now := h.now()
 			h.failed.Store(&now)
-			log.Warn("role credentials cannot be fetched", "source", h.key.source.name, "instance", in.Name, "error", err, "retry", retry)
+			said.failed(tell, now, h.current.Load(), err)
 			wait, retry = jitter(retry), min(2*retry, lastRetry)
+			if c := h.current.Load(); c != nil && now.Before(c.Expiration) {
+				wait = min(wait, c.Expiration.Sub(now)) // its end is not noticed late
+			}
 		default:
 			h.failed.Store(nil)
+			said.succeeded(tell, h.now())
 			retry = firstRetry
 		}
 		h.wait(ctx, wait)
@@ -77,10 +86,11 @@ func (h *held) wait(ctx context.Context, d time.Duration) {
 
 // fetch makes one attempt and says when the next one is due.
 func (h *held) fetch(ctx context.Context, in *openimds.Instance) (next time.Duration, err error) {
-	attempt, done := context.WithTimeout(ctx, fetchTime)
-	defer done()
-	fetched, err := h.key.source.fetch(attempt, in, h.key.set)
+	fetched, err := h.attempt(ctx, in)
 	if err != nil {
+		return 0, ownWords(err)
+	}
+	if err := usable(fetched, h.now()); err != nil {
 		return 0, err
 	}
 	now := h.now().UTC().Truncate(time.Second)
@@ -99,6 +109,61 @@ func (h *held) fetch(ctx context.Context, in *openimds.Instance) (next time.Dura
 	}
 	h.current.Store(c)
 	return refreshIn(c.Expiration.Sub(now)), nil
+}
+
+// attempt asks the source. One that obeys no context is left behind: it must hold up neither the end of
+// the program nor another attempt, which is not begun before that one has ended.
+func (h *held) attempt(ctx context.Context, in *openimds.Instance) (aws.Credentials, error) {
+	if h.hanging != nil {
+		select {
+		case <-h.hanging:
+			h.hanging = nil
+		default:
+			return aws.Credentials{}, said("the attempt before has not ended yet")
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, fetchTime)
+	defer cancel()
+	var keys aws.Credentials
+	var err error
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		defer func() {
+			if fault := recover(); fault != nil {
+				err = faultWords(fault)
+			}
+		}()
+		keys, err = h.key.source.fetch(ctx, in, h.key.set)
+	}()
+	select {
+	case <-ended:
+		return keys, err
+	case <-ctx.Done():
+	}
+	select {
+	case <-ended:
+		return keys, err
+	case <-time.After(endTime):
+		h.hanging = ended
+		return aws.Credentials{}, ctx.Err()
+	}
+}
+
+// usable refuses what no guest could use: it must not take the place of what there is.
+func usable(c aws.Credentials, now time.Time) error {
+	for name, text := range map[string]string{"access key id": c.AccessKeyID, "secret access key": c.SecretAccessKey, "session token": c.SessionToken} {
+		if text == "" && name != "session token" {
+			return sayf("the credentials have no %s", name)
+		}
+		if strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			return sayf("the credentials' %s has characters that none can have", name)
+		}
+	}
+	if c.CanExpire && !c.Expires.After(now) {
+		return sayf("the credentials that it gave ended at %s", c.Expires.UTC().Format(time.RFC3339))
+	}
+	return nil
 }
 
 // refreshIn is how long a set that lives for life is served before the next one is fetched: about an

@@ -3,16 +3,12 @@ package credentials
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/credentials/processcreds"
-	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/aws-sdk-go-v2/service/sts/types"
 
@@ -50,38 +46,33 @@ func ParseSource(spec string) (*Source, error) {
 		return nil, nil
 	}
 	if rest == "" {
-		return nil, fmt.Errorf("credentials %q: name a source: generated, static:FILE, profile:NAME, process:COMMAND or assume-role:ARN", kind)
+		return nil, errors.New("credentials: " + kinds)
 	}
 	switch kind {
 	case "static":
-		return &Source{name: "static", fetch: profile(config.WithSharedConfigFiles([]string{}), config.WithSharedCredentialsFiles([]string{rest}), config.WithSharedConfigProfile("default"))}, nil
+		return &Source{name: "static", fetch: found(Search{ConfigFiles: []string{}, CredentialsFiles: []string{rest}, Profile: "default"})}, nil
 	case "profile":
-		return &Source{name: spec, fetch: profile(config.WithSharedConfigProfile(rest))}, nil
+		return &Source{name: spec, fetch: found(Search{Profile: rest})}, nil
 	case "process":
-		provider := processcreds.NewProvider(rest)
 		return &Source{name: "process", fetch: func(ctx context.Context, _ *openimds.Instance, _ openimds.CredentialSet) (aws.Credentials, error) {
-			return provider.Retrieve(ctx)
+			return process(ctx, rest)
 		}}, nil
 	case "assume-role":
 		return parseAssumeRole(rest)
 	}
-	return nil, fmt.Errorf("credentials: there is no source %q; it is generated, static:FILE, profile:NAME, process:COMMAND or assume-role:ARN", kind)
+	return nil, errors.New("credentials: " + kinds)
 }
 
-// load reads the AWS configuration anew at each fetch, so that a change of the files is obeyed. The
-// metadata service is what this program is: it must not ask itself.
-func load(ctx context.Context, options ...func(*config.LoadOptions) error) (aws.Config, error) {
-	return config.LoadDefaultConfig(ctx, append(options, config.WithEC2IMDSClientEnableState(imds.ClientDisabled))...)
-}
+// kinds is said without what was given: who forgets the kind may have given a secret.
+const kinds = "a source is generated, static:FILE, profile:NAME, process:COMMAND or assume-role:ARN"
 
-func profile(options ...func(*config.LoadOptions) error) func(context.Context, *openimds.Instance, openimds.CredentialSet) (aws.Credentials, error) {
+// found fetches what AWS's configuration has. It is read anew each time, so that a change of the files
+// is obeyed.
+func found(s Search) func(context.Context, *openimds.Instance, openimds.CredentialSet) (aws.Credentials, error) {
 	return func(ctx context.Context, _ *openimds.Instance, _ openimds.CredentialSet) (aws.Credentials, error) {
-		cfg, err := load(ctx, options...)
+		cfg, err := Find(ctx, s)
 		if err != nil {
 			return aws.Credentials{}, err
-		}
-		if cfg.Credentials == nil {
-			return aws.Credentials{}, errors.New("the AWS configuration holds no credentials")
 		}
 		return cfg.Credentials.Retrieve(ctx)
 	}
@@ -97,7 +88,7 @@ type assumeRole struct {
 func parseAssumeRole(text string) (*Source, error) {
 	arn, query, _ := strings.Cut(text, "?")
 	if !strings.HasPrefix(arn, "arn:") {
-		return nil, fmt.Errorf("credentials assume-role: %q is not the ARN of a role", arn)
+		return nil, errors.New("credentials assume-role: give the ARN of a role, which begins with arn:")
 	}
 	parameters, err := url.ParseQuery(query)
 	if err != nil {
@@ -117,14 +108,14 @@ func parseAssumeRole(text string) (*Source, error) {
 			a.region = value
 		case "duration":
 			if a.duration, err = time.ParseDuration(value); err != nil || a.duration < 15*time.Minute || a.duration > 12*time.Hour {
-				return nil, fmt.Errorf("credentials assume-role: duration %q is not 15m to 12h", value)
+				return nil, errors.New("credentials assume-role: duration is not 15m to 12h")
 			}
 		case "session-tags":
 			if a.tags, err = strconv.ParseBool(value); err != nil {
-				return nil, fmt.Errorf("credentials assume-role: session-tags %q is neither true nor false", value)
+				return nil, errors.New("credentials assume-role: session-tags is neither true nor false")
 			}
 		default:
-			return nil, fmt.Errorf("credentials assume-role: there is no parameter %q; it is profile, region, external-id, duration, endpoint or session-tags", name)
+			return nil, errors.New("credentials assume-role: a parameter is profile, region, external-id, duration, endpoint or session-tags")
 		}
 	}
 	return &Source{name: "assume-role:" + arn, ofInstance: true, fetch: a.fetch}, nil
@@ -132,16 +123,7 @@ func parseAssumeRole(text string) (*Source, error) {
 
 // fetch asks STS. Each set has a session of its own: two key ids, as on EC2.
 func (a assumeRole) fetch(ctx context.Context, in *openimds.Instance, _ openimds.CredentialSet) (aws.Credentials, error) {
-	var options []func(*config.LoadOptions) error
-	if a.profile != "" {
-		options = append(options, config.WithSharedConfigProfile(a.profile))
-	}
-	if region := a.region; region != "" {
-		options = append(options, config.WithRegion(region))
-	} else {
-		options = append(options, config.WithDefaultRegion(in.Region))
-	}
-	cfg, err := load(ctx, options...)
+	cfg, err := Find(ctx, Search{Profile: a.profile, Region: a.region, DefaultRegion: in.Region})
 	if err != nil {
 		return aws.Credentials{}, err
 	}
@@ -170,7 +152,7 @@ func (a assumeRole) fetch(ctx context.Context, in *openimds.Instance, _ openimds
 	}
 	c := answer.Credentials
 	if c == nil || c.AccessKeyId == nil || c.SecretAccessKey == nil || c.SessionToken == nil || c.Expiration == nil {
-		return aws.Credentials{}, errors.New("STS answered without credentials")
+		return aws.Credentials{}, said("STS answered without credentials")
 	}
 	return aws.Credentials{
 		AccessKeyID: *c.AccessKeyId, SecretAccessKey: *c.SecretAccessKey, SessionToken: *c.SessionToken,

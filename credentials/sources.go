@@ -17,7 +17,7 @@ const AnyRole = "*"
 // The sets of the instances that it keeps are fetched before they are needed and fetched anew in the
 // background; a request only reads what is there.
 type Sources struct {
-	log    *slog.Logger
+	tell   *teller
 	now    func() time.Time
 	byRole map[string]*Source
 	ctx    context.Context
@@ -39,7 +39,7 @@ type key struct {
 // NewSources makes the sources of roles, by role name; [AnyRole] stands for the others.
 func NewSources(byRole map[string]*Source, log *slog.Logger) *Sources {
 	ctx, stop := context.WithCancel(context.Background())
-	return &Sources{log: log, now: time.Now, byRole: byRole, ctx: ctx, stop: stop, kept: make(map[string][]*held)}
+	return &Sources{tell: newTeller(log), now: time.Now, byRole: byRole, ctx: ctx, stop: stop, kept: make(map[string][]*held)}
 }
 
 // source finds the source of an instance's role; nil is Generated.
@@ -107,7 +107,7 @@ func (s *Sources) hold(k key, in *openimds.Instance) *held {
 	ctx, stop := context.WithCancel(s.ctx)
 	h := &held{key: k, users: 1, stop: stop, now: s.now, tried: make(chan struct{})}
 	s.held.Store(k, h)
-	s.fetchs.Go(func() { h.run(ctx, in, s.log) })
+	s.fetchs.Go(func() { h.run(ctx, in, s.tell) })
 	return h
 }
 
@@ -121,10 +121,46 @@ func (s *Sources) release(all []*held) {
 	}
 }
 
-// Close ends all fetching.
+// Stop ends all fetching, without waiting for that. What was fetched is still served.
+func (s *Sources) Stop() { s.stop() }
+
+// Close ends all fetching, within two seconds.
 func (s *Sources) Close() {
 	s.stop()
 	s.fetchs.Wait()
+}
+
+// Held says how many sets are kept for each source, and in which state: "fresh"; "stale" if one could
+// not be renewed, but has not ended; "none" if there is nothing to give.
+func (s *Sources) Held() map[HeldState]int {
+	states := map[HeldState]int{}
+	now := s.now()
+	s.held.Range(func(_, there any) bool {
+		h := there.(*held)
+		state := "none"
+		if c := h.current.Load(); c != nil && now.Before(c.Expiration) {
+			state = "fresh"
+			if h.failed.Load() != nil {
+				state = "stale"
+			}
+		}
+		states[HeldState{h.key.source.name, state}]++
+		return true
+	})
+	return states
+}
+
+// HeldState is a source, and how it is with sets of its.
+type HeldState struct{ Source, State string }
+
+// Real says whether any role's credentials come from where real ones do.
+func Real(byRole map[string]*Source) bool {
+	for _, source := range byRole {
+		if source != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // Credentials implements [openimds.CredentialSource].

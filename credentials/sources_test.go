@@ -3,7 +3,6 @@ package credentials
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -46,7 +45,7 @@ func (f *fake) source(ofInstance bool) *Source {
 		case <-time.After(f.takes):
 		}
 		if f.down.Load() {
-			return aws.Credentials{}, errors.New("the source is down")
+			return aws.Credentials{}, said("the source is down")
 		}
 		return aws.Credentials{
 			AccessKeyID: fmt.Sprint("ASIA", n), SecretAccessKey: "canary-secret", SessionToken: "canary-token",
