@@ -142,7 +142,9 @@ func noAWS(t *testing.T) (dir string) {
 	}
 	dir = t.TempDir()
 	t.Setenv("HOME", dir)
-	t.Setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1") // nothing leaves this machine
+	for _, service := range []string{"", "_STS", "_SSO", "_SSO_OIDC"} { // nothing leaves this machine
+		t.Setenv("AWS_ENDPOINT_URL"+service, "http://127.0.0.1:1")
+	}
 	t.Setenv("AWS_MAX_ATTEMPTS", "1")
 	t.Setenv("AWS_CONFIG_FILE", filepath.Join(dir, "config"))
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", filepath.Join(dir, "credentials"))
@@ -288,6 +290,7 @@ func TestCanaryOfServices(t *testing.T) {
 			sts := httptest.NewServer(answer)
 			defer sts.Close()
 			t.Setenv("AWS_ENDPOINT_URL", sts.URL)
+			t.Setenv("AWS_ENDPOINT_URL_STS", sts.URL)
 			writeFile(t, filepath.Join(dir, "token"), canary)
 			writeFile(t, filepath.Join(dir, "config"), "[profile keys]\naws_access_key_id = AKIA"+canary+"\naws_secret_access_key = "+canary+"\nregion = us-east-1\n"+
 				"[profile role]\nrole_arn = arn:aws:iam::123456789012:role/x\nsource_profile = keys\nregion = us-east-1\n"+

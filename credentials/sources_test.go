@@ -205,8 +205,15 @@ func TestSourceDown(t *testing.T) {
 			t.Errorf("a source that is back is not used: %+v", c)
 		}
 		s.Close()
-		if text := log.String(); !strings.Contains(text, "the source is down") || strings.Contains(text, "canary") {
+		text := log.String()
+		if !strings.Contains(text, "the source is down") || strings.Contains(text, "canary") {
 			t.Errorf("the log:\n%s", text)
+		}
+		// Both are told once, and the first from time to time until there is something new to tell.
+		for message, most := range map[string]int{"cannot be renewed; guests have": 12, "have expired": 3, "are fetched again": 1} {
+			if n := strings.Count(text, message); n < 1 || n > most {
+				t.Errorf("%q is in the log %d times", message, n)
+			}
 		}
 	})
 }
@@ -337,4 +344,73 @@ func TestAssumeRole(t *testing.T) {
 			t.Errorf("%s = %q, want %q", name, got, want)
 		}
 	}
+}
+
+// What a source brings that has ended already does not take the place of what there is.
+func TestExpiredIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		f := &fake{life: 2 * time.Hour}
+		var ended atomic.Bool
+		source := f.source(false)
+		fresh := source.fetch
+		source.fetch = func(ctx context.Context, in *openimds.Instance, set openimds.CredentialSet) (aws.Credentials, error) {
+			keys, err := fresh(ctx, in, set)
+			if ended.Load() {
+				keys.Expires = time.Now().Add(-time.Second)
+			}
+			return keys, err
+		}
+		s := newSources(t, &log, map[string]*Source{AnyRole: source})
+		in := withRole("web-1", "app")
+		s.Keep(in)
+		time.Sleep(time.Second)
+		is := func(state string) {
+			t.Helper()
+			if held := s.Held(); held[HeldState{"fake", state}] != 1 || len(held) != 1 {
+				t.Errorf("%v, not %s", held, state)
+			}
+		}
+		is("fresh")
+		ended.Store(true)
+		time.Sleep(110 * time.Minute)
+		if c := s.Credentials(in, openimds.RoleForV2, time.Now()); c.Code != openimds.CredentialsSuccess || !c.Expiration.After(time.Now()) {
+			t.Errorf("%+v", c)
+		}
+		is("stale")
+		time.Sleep(10*time.Minute + time.Second)
+		if c := s.Credentials(in, openimds.RoleForV2, time.Now()); c.Code != openimds.CredentialsUnauthorized {
+			t.Errorf("%+v", c)
+		}
+		is("none")
+		synctest.Wait()
+		if !strings.Contains(log.String(), "level=ERROR msg=\"role credentials have expired") { // within a second of it
+			t.Errorf("the log:\n%s", log.String())
+		}
+		ended.Store(false)
+		time.Sleep(lastRetry)
+		is("fresh")
+		s.Close()
+	})
+}
+
+// However many sets fail, the log is told little, and how much it is not told.
+func TestFailuresAreToldBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		f := &fake{life: time.Hour}
+		f.down.Store(true)
+		s := newSources(t, &log, map[string]*Source{AnyRole: f.source(true)})
+		for i := range 1000 {
+			s.Keep(withRole(fmt.Sprint("web-", i), "app"))
+		}
+		time.Sleep(time.Hour)
+		s.Close()
+		if lines := strings.Count(log.String(), "\n"); lines < tellBurst || lines > tellBurst+int(time.Hour/tellEvery)+1 {
+			t.Errorf("%d lines in an hour", lines)
+		}
+		if !strings.Contains(log.String(), "withheld=") {
+			t.Error("what was withheld is not told")
+		}
+	})
 }

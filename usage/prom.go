@@ -17,6 +17,8 @@ type Gauges struct {
 	StoreUp func() bool
 	// Contact is when the watch of the store was last heard of, and the revision then.
 	Contact func() (time.Time, int64)
+	// Credentials tells how many sets of role credentials of each source are in each state.
+	Credentials func(yield func(source, state string, sets int))
 }
 
 // Handler serves the metrics of this process in the format of Prometheus.
@@ -56,6 +58,9 @@ var (
 	failuresDesc  = prometheus.NewDesc("openimds_usage_flush_failures_total",
 		"Attempts to store the counts that failed; the counts stay in memory for the next.", nil, nil)
 	connectionsDesc = prometheus.NewDesc("openimds_imds_connections", "Open connections of guests.", nil, nil)
+	credentialsDesc = prometheus.NewDesc("openimds_role_credentials_sets",
+		"Sets of role credentials that are kept for guests, by source and state (fresh; stale: the last renewal failed; none: guests get none).",
+		[]string{"source", "state"}, nil)
 	storeUpDesc     = prometheus.NewDesc("openimds_store_up", "Whether the store answers.", nil, nil)
 	contactDesc     = prometheus.NewDesc("openimds_watch_contact_timestamp_seconds",
 		"When the watch of the store was last heard of, in Unix time.", nil, nil)
@@ -67,7 +72,7 @@ func (c *collector) Describe(descs chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		requestsDesc, durationDesc, tokensDesc, throttledDesc, faultedDesc, faultsDesc, noTokenDesc, undeliveredDesc,
 		instancesDesc, failuresDesc,
-		connectionsDesc, storeUpDesc, contactDesc, revisionDesc,
+		connectionsDesc, credentialsDesc, storeUpDesc, contactDesc, revisionDesc,
 	} {
 		descs <- d
 	}
@@ -106,6 +111,11 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 	send(failuresDesc, prometheus.CounterValue, float64(failures))
 	if c.gauges.Connections != nil {
 		send(connectionsDesc, prometheus.GaugeValue, float64(c.gauges.Connections()))
+	}
+	if c.gauges.Credentials != nil {
+		c.gauges.Credentials(func(source, state string, sets int) {
+			send(credentialsDesc, prometheus.GaugeValue, float64(sets), source, state)
+		})
 	}
 	if c.gauges.StoreUp != nil {
 		up := 0.0

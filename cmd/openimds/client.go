@@ -11,14 +11,15 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
-	"github.com/aws/aws-sdk-go-v2/config"
-	awsimds "github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
+	"github.com/openimds/openimds/credentials"
 	"github.com/spf13/cobra"
 )
 
@@ -78,11 +79,9 @@ func (c *clientConfig) open(ctx context.Context) (*client, error) {
 	if !strings.HasPrefix(endpoint, "http://") && !strings.HasPrefix(endpoint, "https://") {
 		return nil, usagef("--endpoint %q is not a URL; write it as http://host:port", endpoint)
 	}
-	// The metadata service is what this program is: never ask it for credentials to call itself.
-	options := []func(*config.LoadOptions) error{config.WithEC2IMDSClientEnableState(awsimds.ClientDisabled)}
+	search := credentials.Search{Profile: c.profile, Region: c.region, DefaultRegion: defaultRegion}
 	switch {
 	case c.profile != "":
-		options = append(options, config.WithSharedConfigProfile(c.profile))
 	case os.Getenv("AWS_ACCESS_KEY_ID") == "" && os.Getenv("AWS_SHARED_CREDENTIALS_FILE") == "" && os.Getenv("AWS_PROFILE") == "":
 		dir := c.dataDir
 		if dir == "" {
@@ -95,17 +94,11 @@ func (c *clientConfig) open(ctx context.Context) (*client, error) {
 		if _, err := os.Stat(file); err != nil {
 			return nil, fmt.Errorf("no credentials: %w; start 'openimds serve' first, or name a --profile or --data-dir", err)
 		}
-		options = append(options, config.WithSharedCredentialsFiles([]string{file}))
+		search.CredentialsFiles = []string{file}
 	}
-	if c.region != "" {
-		options = append(options, config.WithRegion(c.region))
-	}
-	loaded, err := config.LoadDefaultConfig(ctx, options...)
+	loaded, err := credentials.Find(ctx, search)
 	if err != nil {
-		return nil, fmt.Errorf("cannot read the AWS configuration: %w", err)
-	}
-	if loaded.Region == "" {
-		loaded.Region = defaultRegion
+		return nil, fmt.Errorf("no credentials to sign with: %w", err)
 	}
 	return &client{
 		endpoint:    strings.TrimSuffix(endpoint, "/") + "/",
@@ -134,6 +127,13 @@ func (e *apiError) Error() string {
 	return name + ": " + message
 }
 
+// keys fetches what to sign with. A program that is run for it ends when this one is interrupted.
+func (c *client) keys(ctx context.Context) (aws.Credentials, error) {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return c.credentials.Retrieve(ctx)
+}
+
 // call carries out one operation. in is marshalled as the request; out, unless nil, takes the answer.
 func (c *client) call(ctx context.Context, target string, in, out any) error {
 	body, err := json.Marshal(in)
@@ -146,7 +146,7 @@ func (c *client) call(ctx context.Context, target string, in, out any) error {
 	}
 	req.Header.Set("Content-Type", "application/x-amz-json-1.1")
 	req.Header.Set("X-Amz-Target", target)
-	keys, err := c.credentials.Retrieve(ctx)
+	keys, err := c.keys(ctx)
 	if err != nil {
 		return fmt.Errorf("no credentials to sign with: %w", err)
 	}

@@ -9,7 +9,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"slices"
-	"strings"
+	"syscall"
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/sandbox"
@@ -20,6 +20,7 @@ import (
 // Exit codes of "openimds run" beside those of the command: those that a shell has for the same.
 const (
 	exitV1            = 3
+	exitInterrupted   = 130
 	exitNotExecutable = 126
 	exitNotFound      = 127
 )
@@ -40,6 +41,7 @@ type runConfig struct {
 	report     bool
 	reportFile string
 	keepAWS    bool
+	passAWS    []string
 	quiet      bool
 }
 
@@ -65,8 +67,9 @@ Signals, terminal, working directory and exit code are the command's. Exit code 
 126 and 127 of a command that cannot be run or found.
 
 AWS_EC2_METADATA_SERVICE_ENDPOINT and its kind are taken out of the command's environment. With --role
-or --profile, other credentials of AWS's are too, and ~/.aws is hidden from AWS's clients, so that the
-role's are found; --keep-aws-env leaves all as it is.
+or --profile, all AWS_… variables are, but for regions, endpoints, time-outs and the like that hold no
+credentials, and ~/.aws is hidden from AWS's clients, so that the role's are found. --pass-aws-env NAME
+lets one more through; --keep-aws-env leaves all as it is.
 
 Each flag is also an environment variable (OPENIMDS_ and its name) and a key of the --config file.`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -103,6 +106,7 @@ func (c *runConfig) addFlags(f *pflag.FlagSet) {
 	f.BoolVar(&c.report, "report", false, "tell on standard error, at the end, who called what")
 	f.StringVar(&c.reportFile, "report-file", "", "write the same as JSON to a `file`")
 	f.BoolVar(&c.keepAWS, "keep-aws-env", false, "leave the command's AWS_… variables alone")
+	f.StringSliceVar(&c.passAWS, "pass-aws-env", nil, "leave the command this AWS_… `variable`, with --role or --profile; repeatable")
 	f.BoolVar(&c.quiet, "quiet", false, "do not say what differs from outside")
 	f.String("config", "", "YAML `file` with settings, named as the flags are")
 }
@@ -171,6 +175,25 @@ func (c *runConfig) open(cmd *cobra.Command) (home, error) {
 	})
 }
 
+// openUnlessEnded is open, which may wait for credentials for a while: what is run for them ends with
+// this program.
+func (c *runConfig) openUnlessEnded(cmd *cobra.Command) (home, error) {
+	outer := cmd.Context()
+	ctx, stop := signal.NotifyContext(outer, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	cmd.SetContext(ctx)
+	defer cmd.SetContext(outer)
+	at, err := c.open(cmd)
+	if err == nil && ctx.Err() != nil {
+		at.close()
+		err = ctx.Err()
+	}
+	if err != nil && ctx.Err() != nil && outer.Err() == nil {
+		return nil, withCode{exitInterrupted, errors.New("interrupted before the command was started")}
+	}
+	return at, err
+}
+
 // run runs the command and returns how it ended.
 func (c *runConfig) run(cmd *cobra.Command, args []string) error {
 	path, err := lookPath(args[0])
@@ -180,7 +203,7 @@ func (c *runConfig) run(cmd *cobra.Command, args []string) error {
 	if err := clearReport(c.reportFile); err != nil {
 		return err
 	}
-	at, err := c.open(cmd)
+	at, err := c.openUnlessEnded(cmd)
 	if err != nil {
 		return err
 	}
@@ -255,24 +278,4 @@ func lookPath(name string) (string, error) {
 		return "", withCode{exitNotExecutable, fmt.Errorf("%s cannot be executed", name)}
 	}
 	return "", withCode{exitNotFound, fmt.Errorf("the command %s is not found", name)}
-}
-
-// environment is the command's: without what points AWS's clients elsewhere.
-func (c *runConfig) environment(outside []string) []string {
-	if c.keepAWS {
-		return outside
-	}
-	hidden := []string{"AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "AWS_EC2_METADATA_DISABLED"}
-	var put []string
-	if c.profile != "" || c.set.role != "" {
-		hidden = append(hidden, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_DEFAULT_PROFILE",
-			"AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-			"AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE")
-		put = []string{"AWS_SHARED_CREDENTIALS_FILE=" + os.DevNull, "AWS_CONFIG_FILE=" + os.DevNull}
-	}
-	inside := slices.DeleteFunc(slices.Clone(outside), func(entry string) bool {
-		name, _, _ := strings.Cut(entry, "=")
-		return slices.Contains(hidden, name)
-	})
-	return append(inside, put...)
 }

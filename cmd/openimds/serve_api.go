@@ -84,6 +84,11 @@ func (s *server) metrics(verifier *sigv4.Verifier) http.Handler {
 		Connections: func() int { return s.guests.Connections(s.instance.Name) },
 		StoreUp:     func() bool { return s.storeAnswers(context.Background()) },
 		Contact:     s.guests.Agent().Health,
+		Credentials: func(yield func(source, state string, sets int)) {
+			for held, n := range s.sources.Held() {
+				yield(held.Source, held.State, n)
+			}
+		},
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !s.cfg.openMetrics {

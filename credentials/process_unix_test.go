@@ -1,0 +1,139 @@
+//go:build unix
+
+package credentials
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/openimds/openimds"
+)
+
+// quick is far less than a source may take, and far more than what is to be quick needs.
+const quick = 10 * time.Second
+
+// gone waits until the processes whose numbers are in the files are no more.
+func gone(t *testing.T, files ...string) {
+	t.Helper()
+	for _, file := range files {
+		deadline := time.Now().Add(quick)
+		var pid int
+		for pid == 0 {
+			text, _ := os.ReadFile(file)
+			pid, _ = strconv.Atoi(strings.TrimSpace(string(text)))
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: the program did not get that far", file)
+			}
+		}
+		for ; syscall.Kill(pid, 0) == nil && !zombie(pid); time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("process %d is left running", pid)
+			}
+		}
+	}
+}
+
+// zombie says whether only nobody's taking note of it keeps a process's number.
+func zombie(pid int) bool {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	_, state, _ := bytes.Cut(text, []byte(") "))
+	return err == nil && bytes.HasPrefix(state, []byte("Z"))
+}
+
+// What a program leaves behind neither holds the credentials up nor goes on.
+func TestProcessLeavesNothing(t *testing.T) {
+	child := filepath.Join(t.TempDir(), "child")
+	before := time.Now()
+	// The grandchild has both pipes, and would keep them for long.
+	keys, err := process(t.Context(), `sleep 1000 & echo $! >`+child+`; echo '{"Version":1,"AccessKeyId":"AKIAX","SecretAccessKey":"s"}'`)
+	if err != nil || keys.AccessKeyID != "AKIAX" {
+		t.Errorf("%v, %v", keys.AccessKeyID, err)
+	}
+	if took := time.Since(before); took > quick {
+		t.Errorf("it took %v", took)
+	}
+	gone(t, child)
+}
+
+// A program that does not end, whatever it does meanwhile, ends with the context, and all it started.
+func TestProcessIsEnded(t *testing.T) {
+	for name, script := range map[string]string{
+		"hangs":            `sleep 1000`,
+		"ignores signals":  `trap '' TERM INT HUP; sleep 1000; sleep 1000`,
+		"drips":            `while :; do printf x; sleep 0.05; done`,
+		"drips trouble":    `while :; do printf x >&2; sleep 0.05; done`,
+		"pipeline":         `sleep 1000 | cat`,
+		"reads input":      `cat; sleep 1000`,
+		"closes its pipes": `exec >&- 2>&-; sleep 1000`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			leader, child := filepath.Join(dir, "leader"), filepath.Join(dir, "child")
+			source, err := ParseSource(`process:echo $$ >` + leader + `; sleep 1000 & echo $! >` + child + `; ` + script)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := NewSources(map[string]*Source{AnyRole: source}, slog.New(slog.DiscardHandler))
+			in := withRole("web-1", "app")
+			s.Keep(in)
+			for {
+				if text, _ := os.ReadFile(child); len(text) > 0 {
+					break
+				}
+				time.Sleep(5 * time.Millisecond)
+			}
+			before := time.Now()
+			s.Close()
+			if took := time.Since(before); took > quick/2 {
+				t.Errorf("it took %v to close", took)
+			}
+			gone(t, leader, child)
+		})
+	}
+}
+
+func TestProcessTimesOut(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	_, err := process(ctx, "echo "+canary+"; echo "+canary+" >&2; sleep 1000")
+	if err == nil || !strings.Contains(err.Error(), "did not end within") || strings.Contains(err.Error(), canary) {
+		t.Error(err)
+	}
+}
+
+// A source that obeys no context, as a file that nobody writes, is left behind.
+func TestCloseLeavesBehindWhatHangs(t *testing.T) {
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Find(t.Context(), Search{ConfigFiles: []string{}, CredentialsFiles: []string{fifo}}); err == nil {
+		t.Error("a pipe is taken for a file of the AWS configuration")
+	}
+	release := make(chan struct{})
+	defer close(release)
+	began := make(chan struct{}, 1)
+	s := NewSources(map[string]*Source{AnyRole: {name: "deaf", fetch: func(context.Context, *openimds.Instance, openimds.CredentialSet) (aws.Credentials, error) {
+		began <- struct{}{}
+		<-release
+		return aws.Credentials{}, errors.New(canary)
+	}}}, slog.New(slog.DiscardHandler))
+	in := withRole("web-1", "app")
+	s.Keep(in)
+	<-began
+	before := time.Now()
+	s.Close()
+	if took := time.Since(before); took > quick/2 {
+		t.Errorf("it took %v to close", took)
+	}
+}
