@@ -2,27 +2,47 @@ package openimds
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"slices"
 	"strings"
 	"sync"
 )
+
+// What a [Changelog] of a store keeps unless its store has a reason: whatever is more, the events or
+// their bytes. The garbage collector lets the heap grow to about twice what is kept, so that a log of
+// this size costs a process 64 MB.
+const (
+	ChangelogEvents = 100_000
+	ChangelogBytes  = 32 << 20
+)
+
+// eventOverhead is about what an event costs beside its key and value.
+const eventOverhead = 64
+
+// takeBytes is about how much a watcher is handed at once: one that is far behind must not cost the
+// log's memory a second time.
+const takeBytes = 1 << 20
 
 // Changelog keeps the latest changes of a store that lives in one process, so that watchers can
 // follow it. A watcher holds a revision and nothing else: a slow one costs no memory and is told
 // [ErrCompacted] once the log has moved past it.
 type Changelog struct {
-	mu      sync.Mutex
-	events  []Event // in the order of revisions; the oldest first
-	dropped int64   // highest revision no longer in events
-	latest  int64
-	keep    int
-	changed chan struct{} // closed and replaced at each append
-	closed  bool
+	mu       sync.Mutex
+	events   []Event // in the order of revisions; the oldest first
+	bytes    int     // of events
+	dropped  int64   // highest revision no longer in events
+	latest   int64
+	keep     int
+	keepSize int
+	changed  chan struct{} // closed and replaced at each append
+	closed   bool
 }
 
-// NewChangelog makes a log that begins behind revision after and keeps about the latest keep events.
-func NewChangelog(after int64, keep int) *Changelog {
-	return &Changelog{dropped: after, latest: after, keep: keep, changed: make(chan struct{})}
+// NewChangelog makes a log that begins behind revision after. It never keeps more events, nor more
+// bytes of events, than that.
+func NewChangelog(after int64, events, bytes int) *Changelog {
+	return &Changelog{dropped: after, latest: after, keep: events, keepSize: bytes, changed: make(chan struct{})}
 }
 
 // Append adds the events of one commit, which share a revision above all earlier ones.
@@ -30,29 +50,55 @@ func (l *Changelog) Append(revision int64, events []Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.events = append(l.events, events...)
-	l.latest = revision
-	// Cut at twice the size, so that the copy is paid once in keep events.
-	if len(l.events) > 2*l.keep {
-		cut := len(l.events) - l.keep
-		// Never between two events of one commit.
-		for cut < len(l.events) && l.events[cut].Revision == l.events[cut-1].Revision {
-			cut++
-		}
-		l.dropped = l.events[cut-1].Revision
-		l.events = append([]Event(nil), l.events[cut:]...)
+	for _, e := range events {
+		l.bytes += e.size()
 	}
+	l.latest = revision
+	if len(l.events) > l.keep || l.bytes > l.keepSize {
+		l.cut()
+	}
+	l.tell()
+}
+
+func (e Event) size() int { return len(e.Key) + len(e.Value) + eventOverhead }
+
+// cut drops the oldest quarter, so that the copy of what stays is paid once in many appends. Only a copy
+// gives the memory of what goes back.
+func (l *Changelog) cut() {
+	cut, bytes := 0, l.bytes
+	for cut < len(l.events) && (len(l.events)-cut > l.keep/4*3 || bytes > l.keepSize/4*3) {
+		bytes -= l.events[cut].size()
+		cut++
+	}
+	// Never between two events of one commit.
+	for cut > 0 && cut < len(l.events) && l.events[cut].Revision == l.events[cut-1].Revision {
+		bytes -= l.events[cut].size()
+		cut++
+	}
+	if cut == 0 {
+		return
+	}
+	l.dropped = l.events[cut-1].Revision
+	l.events, l.bytes = slices.Clone(l.events[cut:]), bytes
+}
+
+// tell wakes those who wait. l.mu is held.
+func (l *Changelog) tell() {
 	close(l.changed)
 	l.changed = make(chan struct{})
 }
 
-// Reset forgets all events and goes on behind revision: for a store that does not know what its last
-// commit did. Every watcher that is not at that revision has to list again.
+// Reset tells the log at which revision the store is, for a store that does not know what its last
+// commit did. If that is another than the log's, all events are forgotten, and every watcher that is
+// not at that revision has to list again.
 func (l *Changelog) Reset(revision int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.events, l.dropped, l.latest = nil, revision, revision
-	close(l.changed)
-	l.changed = make(chan struct{})
+	if revision == l.latest {
+		return // it did nothing
+	}
+	l.events, l.bytes, l.dropped, l.latest = nil, 0, revision, revision
+	l.tell()
 }
 
 // Reach waits until the log has come to revision. A store's reader may be ahead of its log for the
@@ -83,8 +129,7 @@ func (l *Changelog) Close() {
 	defer l.mu.Unlock()
 	if !l.closed {
 		l.closed = true
-		close(l.changed)
-		l.changed = make(chan struct{})
+		l.tell()
 	}
 }
 
@@ -113,7 +158,7 @@ func (w *changelogWatcher) Next(ctx context.Context) ([]Event, error) {
 	}
 }
 
-// take returns the events behind w.after, or the channel that tells of the next append.
+// take returns events behind w.after, of whole commits, or the channel that tells of the next append.
 func (w *changelogWatcher) take() ([]Event, <-chan struct{}, error) {
 	l := w.log
 	l.mu.Lock()
@@ -125,16 +170,19 @@ func (w *changelogWatcher) take() ([]Event, <-chan struct{}, error) {
 	if w.after < l.dropped || w.after > l.latest {
 		return nil, nil, ErrCompacted
 	}
+	first, _ := slices.BinarySearchFunc(l.events, w.after+1, func(e Event, r int64) int { return cmp.Compare(e.Revision, r) })
 	var events []Event
-	for i := len(l.events) - 1; i >= 0 && l.events[i].Revision > w.after; i-- {
-		if strings.HasPrefix(l.events[i].Key, w.prefix) {
-			event := l.events[i]
+	for size, i := 0, first; i < len(l.events); i++ {
+		event := l.events[i]
+		if size > takeBytes && event.Revision > w.after {
+			return events, l.changed, nil
+		}
+		w.after = event.Revision
+		if strings.HasPrefix(event.Key, w.prefix) {
 			event.Value = bytes.Clone(event.Value)
 			events = append(events, event)
+			size += event.size()
 		}
-	}
-	for i, j := 0, len(events)-1; i < j; i, j = i+1, j-1 {
-		events[i], events[j] = events[j], events[i]
 	}
 	w.after = l.latest
 	return events, l.changed, nil

@@ -17,9 +17,6 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 )
 
-// history is how many events a watcher may fall behind before it has to list again.
-const history = 100_000
-
 var (
 	recordsBucket = []byte("records")
 	metaBucket    = []byte("meta")

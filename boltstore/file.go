@@ -54,7 +54,7 @@ func Open(path string) (*Store, error) {
 	}
 	s := &Store{
 		db:      db,
-		log:     openimds.NewChangelog(revision, history),
+		log:     openimds.NewChangelog(revision, openimds.ChangelogEvents, openimds.ChangelogBytes),
 		commits: make(chan *commit, groupSize),
 		stop:    make(chan struct{}),
 		ended:   make(chan struct{}),

@@ -12,9 +12,6 @@ import (
 	"github.com/openimds/openimds"
 )
 
-// history is how many events a watcher of a store may fall behind.
-const history = 10_000
-
 // Store implements [openimds.Store]. It keeps nothing beyond its process.
 type Store struct {
 	mu       sync.Mutex
@@ -26,7 +23,7 @@ type Store struct {
 
 // New makes an empty store.
 func New() *Store {
-	return &Store{records: make(map[string]openimds.Record), log: openimds.NewChangelog(0, history)}
+	return &Store{records: make(map[string]openimds.Record), log: openimds.NewChangelog(0, openimds.ChangelogEvents, openimds.ChangelogBytes)}
 }
 
 // Get implements [openimds.Store].
