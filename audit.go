@@ -90,7 +90,12 @@ func auditShow(members map[string]json.RawMessage) map[string]any {
 			shown[name] = redacted
 		case "userData":
 			shown[name] = fmt.Sprintf("[%d bytes, base64]", len(value)-len(`""`))
-		case "recording":
+		case "recorded":
+			var recorded RecordingSummary
+			if json.Unmarshal(value, &recorded) == nil {
+				shown["recording"] = fmt.Sprintf("[%d bytes]", recorded.Size)
+			}
+		case "recording": // of earlier versions
 			shown[name] = fmt.Sprintf("[%d bytes]", len(value))
 		case "overlay":
 			var overlay map[string]json.RawMessage

@@ -39,6 +39,9 @@ func (d *draft) put(was Record, v any) {
 // note is put for what only follows from another change: the audit log has no word of it. It returns
 // the record's value; nil if there is none.
 func (d *draft) note(was Record, v any) []byte {
+	if in, ok := v.(*Instance); ok {
+		d.keepRecording(in)
+	}
 	value, err := encode(v)
 	if err != nil {
 		d.err = errors.Join(d.err, err)
@@ -46,6 +49,28 @@ func (d *draft) note(was Record, v any) []byte {
 	}
 	d.changes = append(d.changes, Change{Verb: Put, Key: was.Key, Value: value, If: was.Revision})
 	return value
+}
+
+// keepRecording gives a recording that has none a record of its own, so that no other change of the
+// instance carries it along. It is written once: who reads an instance at any revision finds the
+// recording of just that revision, or none.
+func (d *draft) keepRecording(in *Instance) {
+	if in.Recording == nil || in.Recorded != nil && in.Recorded.ID != "" {
+		return
+	}
+	in.Recorded = in.Recording.summary()
+	in.Recorded.ID = NewUUID()
+	value, err := encode(in.Recording)
+	d.err = errors.Join(d.err, err)
+	d.changes = append(d.changes, Change{Verb: Put, Key: recordingKey(in.Name, in.Recorded.ID), Value: value, If: IfAbsent})
+}
+
+// dropRecording deletes the record of the instance's recording, if it has one, with the change that
+// takes it from the instance.
+func (d *draft) dropRecording(in *Instance) {
+	if in.Recorded != nil && in.Recorded.ID != "" {
+		d.changes = append(d.changes, Change{Verb: Delete, Key: recordingKey(in.Name, in.Recorded.ID), If: Whatever})
+	}
 }
 
 // remove deletes a record, on the condition that it still is what was read.

@@ -94,8 +94,10 @@ type Instance struct {
 	// Overlay lies over the table of categories: a path below the version ("meta-data/ami-id",
 	// "user-data", "dynamic/x") mapped to its value, or to nil for "does not exist".
 	Overlay map[string]*string `json:"overlay,omitempty"`
-	// Recording is what the guest is answered in place of the table; nil: nothing is. What is announced,
-	// the user data and the overlay lie over it.
+	// Recorded tells of the recording that the guest is answered in place of the table; nil: it is
+	// answered the table. What is announced, the user data and the overlay lie over a recording.
+	Recorded *RecordingSummary `json:"recorded,omitempty"`
+	// Recording is what Recorded tells of, where [LoadRecording] has read it; it has a record of its own.
 	Recording *Recording `json:"recording,omitempty"`
 
 	// What only the control side shows.

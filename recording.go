@@ -16,6 +16,20 @@ type Recording struct {
 	Items []RecordedItem `json:"items"`
 }
 
+// RecordingSummary is what a recording is, without what was recorded.
+type RecordingSummary struct {
+	// ID names the recording's record; empty: it stands in the instance's, as in earlier versions.
+	ID         string    `json:"id"`
+	Source     string    `json:"source"`
+	RecordedAt time.Time `json:"recordedAt"`
+	Items      int       `json:"items"`
+	Size       int       `json:"size"` // in bytes, as [Recording.Size] counts
+}
+
+func (r *Recording) summary() *RecordingSummary {
+	return &RecordingSummary{Source: r.Source, RecordedAt: r.RecordedAt, Items: len(r.Items), Size: r.Size()}
+}
+
 // RecordedItem is one path of a recording.
 type RecordedItem struct {
 	// Path is what was asked for, without slashes at its ends: "" is the list of versions, and all
@@ -67,12 +81,13 @@ func (r *Recording) Size() int {
 
 // record gives the instance the recording, and the role whose credentials stand in it, for these are
 // never recorded: they come from where the role's credentials come from. An empty one is taken away.
-func (s *Service) record(in *Instance, r *Recording) error {
+func (s *Service) record(d *draft, in *Instance, r *Recording) error {
 	if r == nil {
 		return nil
 	}
 	if len(r.Items) == 0 {
-		in.Recording = nil
+		d.dropRecording(in)
+		in.Recorded, in.Recording = nil, nil
 		return nil
 	}
 	if s.cfg.ValidateRecording == nil {
@@ -81,14 +96,15 @@ func (s *Service) record(in *Instance, r *Recording) error {
 	if err := s.cfg.ValidateRecording(r); err != nil {
 		return Errorf(InvalidInput, "", "The recording cannot be used: %s", err)
 	}
-	in.Recording = r
+	d.dropRecording(in)
+	in.Recorded, in.Recording = nil, r // a record of its own comes with the instance's
 	in.Role = newRole(r.RoleName(), in)
 	return nil
 }
 
 // checkRecorded refuses a change that a recording would hide from the guest.
 func (u *InstanceUpdate) checkRecorded(in *Instance) error {
-	if in.Recording == nil {
+	if in.Recorded == nil && in.Recording == nil {
 		return nil
 	}
 	hidden := *u

@@ -16,6 +16,9 @@ const (
 	KeyPairPrefix   = "keypair/"
 	StaticIPPrefix  = "staticip/"
 	AlarmPrefix     = "alarm/"
+	// RecordingPrefix leads the recordings: its keys go on with the instance's name, a slash and the
+	// recording's id. They are written once and never changed.
+	RecordingPrefix = "recording/"
 	// OperationOfPrefix leads the index of operations by resource: its keys go on with the
 	// resource's name, a slash and the operation's id.
 	OperationOfPrefix = "operation-of/"
@@ -57,38 +60,66 @@ func (t ResourceType) prefix() string {
 // may hold a restriction that this program cannot carry out, so it is refused, never half-read.
 const recordSchema = 1
 
+// recordedSchema is that of an instance whose recording has a record of its own: an earlier program
+// would answer the table in its place.
+const recordedSchema = 2
+
 type envelope[T any] struct {
 	Schema int `json:"schema"`
 	Data   T   `json:"data"`
 }
 
 // encode makes the stored form of a resource.
-func encode[T any](v T) ([]byte, error) {
-	return json.Marshal(envelope[T]{Schema: recordSchema, Data: v})
+func encode(v any) ([]byte, error) {
+	if in, ok := v.(*Instance); ok {
+		return EncodeInstance(in)
+	}
+	return json.Marshal(envelope[any]{Schema: recordSchema, Data: v})
 }
 
 // decode reads the stored form of a resource.
 func decode[T any](r Record) (T, error) {
-	var none T
+	v, schema, err := open[T](r)
+	if err == nil && schema != recordSchema {
+		err = newerSchema(r, schema)
+	}
+	return v, err
+}
+
+// open is decode for whoever knows the schemas.
+func open[T any](r Record) (v T, schema int, err error) {
 	var e envelope[*T]
 	if err := json.Unmarshal(r.Value, &e); err != nil {
-		return none, fmt.Errorf("record %s is damaged: %w", r.Key, err)
-	}
-	if e.Schema != recordSchema {
-		return none, fmt.Errorf("record %s has schema %d, this program knows %d: run the newer openimds", r.Key, e.Schema, recordSchema)
+		return v, 0, fmt.Errorf("record %s is damaged: %w", r.Key, err)
 	}
 	if e.Data == nil {
-		return none, fmt.Errorf("record %s is damaged: it is empty", r.Key)
+		return v, e.Schema, fmt.Errorf("record %s is damaged: it is empty", r.Key)
 	}
-	return *e.Data, nil
+	return *e.Data, e.Schema, nil
+}
+
+func newerSchema(r Record, schema int) error {
+	return fmt.Errorf("record %s has schema %d, this program knows %d: run the newer openimds", r.Key, schema, recordSchema)
 }
 
 // DecodeInstance reads an instance's record and refuses one whose options cannot be carried out:
 // the defaults are permissive, so a doubtful record must not fall back to them.
 func DecodeInstance(r Record) (*Instance, error) {
-	in, err := decode[*Instance](r)
+	in, schema, err := open[*Instance](r)
 	if err != nil {
 		return nil, err
+	}
+	switch {
+	case schema == recordSchema && in.Recorded == nil:
+		if in.Recording != nil {
+			in.Recorded = in.Recording.summary()
+		}
+	case schema == recordedSchema && in.Recorded != nil:
+		if in.Recorded.ID == "" || in.Recording != nil {
+			return nil, fmt.Errorf("record %s is damaged: where its recording is cannot be told", r.Key)
+		}
+	default:
+		return nil, newerSchema(r, schema)
 	}
 	if err := in.Options.Validate(); err != nil {
 		return nil, fmt.Errorf("record %s: %w", r.Key, err)
@@ -99,8 +130,38 @@ func DecodeInstance(r Record) (*Instance, error) {
 	return in, nil
 }
 
-// EncodeInstance makes the record that [DecodeInstance] reads.
-func EncodeInstance(in *Instance) ([]byte, error) { return encode(in) }
+// EncodeInstance makes the record that [DecodeInstance] reads. A recording without a record of its own
+// stands in it, as those of earlier versions do.
+func EncodeInstance(in *Instance) ([]byte, error) {
+	stored, schema := *in, recordSchema
+	if in.Recorded != nil && in.Recorded.ID != "" {
+		stored.Recording, schema = nil, recordedSchema
+	} else {
+		stored.Recorded = nil
+	}
+	return json.Marshal(envelope[*Instance]{Schema: schema, Data: &stored})
+}
+
+// LoadRecording reads the recording of an instance that has one, from the store unless known, an
+// earlier state of the instance or nil, has it. The error is ErrNoRecord when it is not there: then the
+// instance was given another one, or is gone, since its record was read.
+func LoadRecording(ctx context.Context, s Store, in, known *Instance) error {
+	if in.Recorded == nil || in.Recording != nil {
+		return nil
+	}
+	if known != nil && known.Recorded != nil && known.Recorded.ID == in.Recorded.ID {
+		in.Recording = known.Recording
+		return nil
+	}
+	apart, err := s.Get(ctx, recordingKey(in.Name, in.Recorded.ID))
+	if err != nil {
+		return err
+	}
+	in.Recording, err = decode[*Recording](apart)
+	return err
+}
+
+func recordingKey(instance, id string) string { return RecordingPrefix + instance + "/" + id }
 
 // DecodeAlarm reads an alarm's record, for those who watch the alarms.
 func DecodeAlarm(r Record) (*Alarm, error) {

@@ -48,7 +48,7 @@ func (s *Service) checkInstance(in *Instance) error {
 		return Errorf(InvalidInput, "", "The region is %s, not %.60q", s.cfg.Region, in.Region)
 	case !strings.HasPrefix(in.Zone, in.Region):
 		return Errorf(InvalidInput, "", "The availability zone %.100s is not in the region %s", in.Zone, in.Region)
-	case !reflect.ValueOf(in.Events).IsZero() || in.Faults != nil || in.Recording != nil:
+	case !reflect.ValueOf(in.Events).IsZero() || in.Faults != nil || in.Recorded != nil || in.Recording != nil:
 		return Errorf(InvalidInput, "", "An instance has no events, no faults and no recording before it is there")
 	}
 	if err := in.Options.Validate(); err != nil {

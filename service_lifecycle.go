@@ -126,6 +126,7 @@ func (s *Service) DeleteInstance(ctx context.Context, name string) ([]Operation,
 		if err := s.removeAttachment(ctx, d, in.Name); err != nil {
 			return err
 		}
+		d.dropRecording(in)
 		d.remove(was)
 		d.operation(instanceOperation("DeleteInstance", in))
 		return nil

@@ -61,7 +61,7 @@ func (s *Service) SetInstance(ctx context.Context, name string, u InstanceUpdate
 		if err != nil {
 			return err
 		}
-		if err := s.record(in, u.Recording); err != nil {
+		if err := s.record(d, in, u.Recording); err != nil {
 			return err
 		}
 		if err := u.checkRecorded(in); err != nil {

@@ -44,7 +44,8 @@ func TestSetInstance(t *testing.T) {
 		"PublicHostname":     {update{PublicHostname: new("")}, func(in *instance) { in.NICs[0].PublicHostname = "" }},
 		"Overlay":            {update{Overlay: map[string]*string{"meta-data/x": new("1"), "user-data": nil}}, func(in *instance) { in.Overlay = map[string]*string{"meta-data/x": new("1"), "user-data": nil} }},
 		"Recording": {update{Recording: aRecording("deploy")}, func(in *instance) {
-			in.Recording = aRecording("deploy")
+			r := aRecording("deploy")
+			in.Recorded = &openimds.RecordingSummary{Source: r.Source, RecordedAt: r.RecordedAt, Items: len(r.Items), Size: r.Size()}
 			in.Role.Name = "deploy"
 			in.Role.ProfileARN = strings.Replace(in.Role.ProfileARN, "/AmazonLightsailInstanceRole", "/deploy", 1)
 			in.Role.ProfileID = ""
@@ -68,8 +69,8 @@ func TestSetInstance(t *testing.T) {
 		done(t, []openimds.Operation{op}, err, "SetInstance web")
 		tt.want(want)
 		got := f.get("web")
-		if got.Recording != nil {
-			got.Role.ProfileID = "" // drawn from the name
+		if got.Recorded != nil {
+			got.Role.ProfileID, got.Recorded.ID = "", "" // drawn from the name, and by lot
 		}
 		want.ModifiedAt = start.Add(time.Minute).Truncate(time.Second)
 		if !reflect.DeepEqual(got, want) {

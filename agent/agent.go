@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"strings"
@@ -56,6 +57,7 @@ type Agent struct {
 type served struct {
 	seat     Seat
 	revision int64
+	recorded *openimds.Instance // what it obeys, if that has a recording, which the next state may share
 }
 
 // obeyed is a state of an instance that is in force, and the revision that it came with.
@@ -190,7 +192,9 @@ func (a *Agent) follow(ctx context.Context) error {
 			return err
 		}
 		for _, e := range events {
-			a.apply(e)
+			if err := a.apply(ctx, e); err != nil && !errors.Is(err, errReplaced) {
+				return err
+			}
 		}
 		a.heard(events[len(events)-1].Revision)
 	}
@@ -205,6 +209,14 @@ func (a *Agent) heard(revision int64) {
 // fill reads the instance of one seat from the store.
 func (a *Agent) fill(ctx context.Context, name string, s *served) error {
 	key := openimds.InstancePrefix + name
+	for {
+		if err := a.fillOnce(ctx, name, key, s); !errors.Is(err, errReplaced) {
+			return err
+		}
+	}
+}
+
+func (a *Agent) fillOnce(ctx context.Context, name, key string, s *served) error {
 	// A list and not a get, because it tells the revision at which there is no such instance: the
 	// watch may seat one that is created meanwhile, and that one must not be emptied again. Of all
 	// keys that begin with this one, it is the first itself.
@@ -215,8 +227,7 @@ func (a *Agent) fill(ctx context.Context, name string, s *served) error {
 	if len(page.Records) == 0 || page.Records[0].Key != key {
 		return a.seatAs(s, name, nil, page.Revision)
 	}
-	a.apply(openimds.Event(page.Records[0]))
-	return nil
+	return a.apply(ctx, openimds.Event(page.Records[0]))
 }
 
 // settle comes back to the changes that nobody marked before an earlier process ended.
@@ -230,7 +241,9 @@ func (a *Agent) settle(ctx context.Context) {
 		for _, r := range page.Records {
 			// Nearly all records are applied; telling so costs less than reading them.
 			if bytes.Contains(r.Value, []byte(openimds.OptionsPending)) {
-				a.apply(openimds.Event(r))
+				if err := a.apply(ctx, openimds.Event(r)); err != nil && !errors.Is(err, errReplaced) {
+					return
+				}
 			}
 			after = r.Key
 		}
@@ -240,32 +253,62 @@ func (a *Agent) settle(ctx context.Context) {
 	}
 }
 
+// errReplaced says that a record is no longer the instance's, and that its recording is gone with it.
+var errReplaced = errors.New("the instance was changed meanwhile")
+
 // apply carries out one change. An instance without a seat here is obeyed by nobody, so that its
-// options are in force as soon as they are stored.
-func (a *Agent) apply(e openimds.Event) {
+// options are in force as soon as they are stored. What cannot be carried out is logged; an error means
+// that the store is away, or errReplaced: then the watch goes on to a later state.
+func (a *Agent) apply(ctx context.Context, e openimds.Event) error {
 	name := strings.TrimPrefix(e.Key, openimds.InstancePrefix)
 	a.mu.Lock()
 	s := a.seats[name]
+	var known *openimds.Instance
+	if s != nil {
+		known = s.recorded
+	}
 	a.mu.Unlock()
 	var in *openimds.Instance
 	if e.Value != nil {
 		var err error
-		in, err = openimds.DecodeInstance(openimds.Record(e))
+		if in, err = openimds.DecodeInstance(openimds.Record(e)); err == nil && s != nil {
+			var away error
+			if err, away = a.load(ctx, e, in, known); away != nil {
+				return away
+			}
+		}
 		if err != nil {
 			// Not the defaults, which are permissive: what was last known to be right stays.
 			a.cfg.Log.Error("an instance's record cannot be read; serving its last good copy", "instance", name, "error", err)
-			return
+			return nil
 		}
 	}
 	if s != nil {
 		if err := a.seatAs(s, name, in, e.Revision); err != nil {
 			a.cfg.Log.Error("a change cannot be carried out; serving what was there", "instance", name, "error", err)
-			return
+			return nil
 		}
 	}
 	if in != nil && in.Options.State == openimds.OptionsPending {
 		a.toMark(obeyed{in, e.Revision})
 	}
+	return nil
+}
+
+// load reads the instance's recording, unless it is the one of the state that is known. damaged says why
+// there is none to be had; err that the store is away, or errReplaced.
+func (a *Agent) load(ctx context.Context, e openimds.Event, in, known *openimds.Instance) (damaged, err error) {
+	damaged = openimds.LoadRecording(ctx, a.cfg.Store, in, known)
+	if damaged == nil {
+		return nil, nil
+	}
+	switch now, err := a.cfg.Store.Get(ctx, e.Key); {
+	case errors.Is(err, openimds.ErrNoRecord), err == nil && now.Revision != e.Revision:
+		return nil, errReplaced
+	case err != nil:
+		return nil, err
+	}
+	return fmt.Errorf("its recording: %w", damaged), nil
 }
 
 // seatAs sets the seat, unless it already obeys a later revision.
@@ -278,7 +321,10 @@ func (a *Agent) seatAs(s *served, name string, in *openimds.Instance, revision i
 	if err := s.seat.Set(in); err != nil {
 		return err
 	}
-	s.revision = revision
+	s.revision, s.recorded = revision, nil
+	if in != nil && in.Recorded != nil {
+		s.recorded = in
+	}
 	a.tellMoved()
 	return nil
 }

@@ -1,6 +1,7 @@
 package imds
 
 import (
+	"errors"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -49,6 +50,9 @@ func (g *Guest) Set(in *openimds.Instance) error {
 	}
 	if err := in.Options.Validate(); err != nil {
 		return err
+	}
+	if in.Recorded != nil && in.Recording == nil {
+		return errors.New("the instance's recording was not read") // the table is no stand-in for it
 	}
 	if in.Faults != nil {
 		if err := in.Faults.Validate(); err != nil {

@@ -48,6 +48,7 @@ type wholeInstance struct {
 	*openimds.Instance
 	ARN      string  `json:"arn"`
 	TokenKey *string `json:"tokenKey,omitempty"` // never set
+	Recorded *string `json:"recorded,omitempty"` // the same: see Recording
 	UserData blob    `json:"userData,omitempty"`
 	// UserDataSize is in bytes, whether or not the user data is shown.
 	UserDataSize int                `json:"userDataSize"`
@@ -67,7 +68,7 @@ func (a *api) describeInstance(ctx context.Context, in *describeInstanceRequest)
 		Instance: found, ARN: a.service.ARN(openimds.TypeInstance, found.UUID),
 		UserData: found.UserData, UserDataSize: len(found.UserData), Overlay: found.Overlay, Hidden: []string{},
 	}
-	whole.Recording = summaryOf(found.Recording)
+	whole.Recording = summaryOf(found.Recorded)
 	if !in.IncludeUserData {
 		whole.hideUserData()
 	}

@@ -47,9 +47,9 @@ type recordingSummary struct {
 	Size       int    `json:"size"` // in bytes
 }
 
-func summaryOf(r *openimds.Recording) *recordingSummary {
+func summaryOf(r *openimds.RecordingSummary) *recordingSummary {
 	if r == nil {
 		return nil
 	}
-	return &recordingSummary{r.Source, r.RecordedAt.UTC().Format("2006-01-02T15:04:05Z"), len(r.Items), r.Size()}
+	return &recordingSummary{r.Source, r.RecordedAt.UTC().Format("2006-01-02T15:04:05Z"), r.Items, r.Size}
 }

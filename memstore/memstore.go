@@ -23,7 +23,7 @@ type Store struct {
 
 // New makes an empty store.
 func New() *Store {
-	return &Store{records: make(map[string]openimds.Record), log: openimds.NewChangelog(0, openimds.ChangelogEvents, openimds.ChangelogBytes)}
+	return &Store{records: make(map[string]openimds.Record), log: openimds.NewChangelog(0, 10_000, openimds.ChangelogBytes)}
 }
 
 // Get implements [openimds.Store].

@@ -228,7 +228,7 @@ func cannotListen(flag, addr string, err error) error {
 func (s *server) welcome() string {
 	first := s.imdsL[0].Addr()
 	replays := ""
-	if r := s.instance.Recording; r != nil {
+	if r := s.instance.Recorded; r != nil {
 		replays = fmt.Sprintf("  replays      what %s answered at %s\n", oneLine(r.Source), r.RecordedAt.UTC().Format(time.RFC3339))
 	}
 	return fmt.Sprintf(`openimds %s serves the instance %q (%s)
