@@ -9,8 +9,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"sync"
+	"sync/atomic"
 
 	"github.com/openimds/openimds"
 	"go.etcd.io/bbolt"
@@ -19,6 +19,7 @@ import (
 
 var (
 	recordsBucket = []byte("records")
+	largeBucket   = []byte("large")
 	metaBucket    = []byte("meta")
 	versionKey    = []byte("version")
 	revisionKey   = []byte("revision")
@@ -32,37 +33,11 @@ type Store struct {
 	stop    chan struct{} // closed: the writer is to end
 	ended   chan struct{} // closed: it has
 	closing sync.Once
-}
 
-// header leads a record's value in the file: the revision that wrote it, then a checksum over the
-// key, the revision and the value. bbolt does not notice a bit that flips inside a page.
-const headerSize = 8 + 4
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-func seal(key string, value []byte, revision int64) []byte {
-	sealed := make([]byte, headerSize, headerSize+len(value))
-	binary.BigEndian.PutUint64(sealed, uint64(revision))
-	binary.BigEndian.PutUint32(sealed[8:], checksum([]byte(key), sealed[:8], value))
-	return append(sealed, value...)
-}
-
-func checksum(key, revision, value []byte) uint32 {
-	sum := crc32.Update(0, castagnoli, key)
-	sum = crc32.Update(sum, castagnoli, revision)
-	return crc32.Update(sum, castagnoli, value)
-}
-
-// open copies a record out of the file's pages, which are valid only inside a transaction.
-func open(key, sealed []byte) (openimds.Record, error) {
-	if len(sealed) < headerSize || binary.BigEndian.Uint32(sealed[8:]) != checksum(key, sealed[:8], sealed[headerSize:]) {
-		return openimds.Record{}, fmt.Errorf("the record %q of the store is damaged; restore the store from a backup", key)
-	}
-	return openimds.Record{
-		Key:      string(key),
-		Value:    append([]byte{}, sealed[headerSize:]...),
-		Revision: int64(binary.BigEndian.Uint64(sealed)),
-	}, nil
+	health atomic.Pointer[error]
+	// Of the writer alone.
+	reserve   *reserve
+	condition condition
 }
 
 // revisionOf is the revision of the last commit that tx sees.
@@ -104,7 +79,7 @@ func (s *Store) Get(ctx context.Context, key string) (r openimds.Record, err err
 		if sealed == nil {
 			return openimds.ErrNoRecord
 		}
-		r, err = open([]byte(key), sealed)
+		r, err = open(tx, []byte(key), sealed)
 		return err
 	})
 	return r, err
@@ -120,7 +95,7 @@ func (s *Store) List(ctx context.Context, r openimds.Range) (page openimds.Page,
 				page.More = true
 				return nil
 			}
-			record, err := open(key, sealed)
+			record, err := open(tx, key, sealed)
 			if err != nil {
 				return err
 			}

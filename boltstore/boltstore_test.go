@@ -1,6 +1,7 @@
 package boltstore
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -52,8 +53,11 @@ func TestFirstCreation(t *testing.T) {
 	if info.Mode().Perm() != 0o600 {
 		t.Errorf("the store has mode %v", info.Mode())
 	}
-	if entries, _ := os.ReadDir(dir); len(entries) != 1 {
+	if entries, _ := os.ReadDir(dir); len(entries) != 2 || entries[1].Name() != "store.reserve" {
 		t.Errorf("making a store left %v", entries)
+	}
+	if info, err := os.Stat(reservePath(path)); err != nil || info.Mode().Perm() != 0o600 || info.Size() != reserveMost {
+		t.Errorf("the reserve is %v, %v", info, err)
 	}
 	_, err = Open(filepath.Join(dir, "missing", "store"))
 	oneLine(t, err, filepath.Join(dir, "missing"), "no such file")
@@ -73,7 +77,7 @@ func TestRefusals(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	bytes, err := os.ReadFile(whole)
+	content, err := os.ReadFile(whole)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,16 +90,16 @@ func TestRefusals(t *testing.T) {
 		{"text", "damaged or not a store", func(path string) error {
 			return os.WriteFile(path, []byte(strings.Repeat("hello\n", 9000)), 0o600)
 		}},
-		{"short", "damaged or not a store", func(path string) error { return os.WriteFile(path, bytes[:100], 0o600) }},
-		{"zeroed", "damaged or not a store", func(path string) error { return os.WriteFile(path, make([]byte, len(bytes)), 0o600) }},
+		{"short", "damaged or not a store", func(path string) error { return os.WriteFile(path, content[:100], 0o600) }},
+		{"zeroed", "damaged or not a store", func(path string) error { return os.WriteFile(path, make([]byte, len(content)), 0o600) }},
 		{"foreign", "another program's file", func(path string) error {
 			return rewrite(path, func(tx *bbolt.Tx) error { _, err := tx.CreateBucket([]byte("x")); return err })
 		}},
-		{"later", "has version 2 and this program knows 1", func(path string) error {
-			if err := os.WriteFile(path, bytes, 0o600); err != nil {
+		{"later", "has version 3 and this program knows 2", func(path string) error {
+			if err := os.WriteFile(path, content, 0o600); err != nil {
 				return err
 			}
-			return rewrite(path, func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put(versionKey, []byte("2")) })
+			return rewrite(path, func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put(versionKey, []byte("3")) })
 		}},
 	} {
 		path := filepath.Join(dir, row.name)
@@ -131,6 +135,11 @@ func TestDamagedPages(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	for i := range 3 {
+		if _, err := s.Commit(t.Context(), openimds.Change{Key: fmt.Sprintf("large/%d", i), Value: largeText(i), If: openimds.IfAbsent}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -159,6 +168,9 @@ func TestDamagedPages(t *testing.T) {
 	}
 }
 
+// largeText is a value that has no room among the records.
+func largeText(i int) []byte { return []byte(strings.Repeat(fmt.Sprint("large ", i), 3<<10)) }
+
 func readDamaged(t *testing.T, path string, content []byte) {
 	t.Helper()
 	if err := os.WriteFile(path, content, 0o600); err != nil {
@@ -172,6 +184,11 @@ func readDamaged(t *testing.T, path string, content []byte) {
 		return
 	}
 	defer s.Close()
+	for i := range 3 {
+		if r, err := s.Get(context.Background(), fmt.Sprintf("large/%d", i)); err == nil && !bytes.Equal(r.Value, largeText(i)) {
+			t.Errorf("a damaged store yields %d other bytes of a large value", len(r.Value))
+		}
+	}
 	list, err := s.List(context.Background(), openimds.Range{Prefix: "k/"})
 	if err != nil {
 		return
@@ -191,6 +208,9 @@ func TestSuspect(t *testing.T) {
 	}{
 		{fmt.Errorf("x: %w", &os.PathError{Op: "write", Err: syscall.ENOSPC}), false},
 		{fmt.Errorf("x: %w", syscall.EIO), true},
+		{fmt.Errorf("x: %w", syscall.ENOSPC), false},
+		{fmt.Errorf("x: %w", &os.PathError{Op: "sync", Err: syscall.EIO}), true},
+		{errors.New("x: file sync error: input/output error"), true},
 		{errors.New("file resize error"), false},
 	} {
 		if got := suspect(row.err); got != row.want {

@@ -3,10 +3,8 @@ package boltstore
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"io/fs"
-	"syscall"
+	"time"
 
 	"github.com/openimds/openimds"
 	"go.etcd.io/bbolt"
@@ -64,29 +62,16 @@ func (s *Store) Commit(ctx context.Context, changes ...openimds.Change) (int64, 
 // write is the only goroutine that changes the file.
 func (s *Store) write() {
 	defer close(s.ended)
-	var broken error
+	retry := time.NewTicker(retryEvery)
+	defer retry.Stop()
 	for {
-		var group []*commit
 		select {
 		case c := <-s.commits:
-			group = s.gather(c)
+			s.carryOut(s.gather(c))
+		case <-retry.C:
+			s.retry()
 		case <-s.stop:
 			return
-		}
-		err := broken
-		if err == nil {
-			err = s.writeGroup(group)
-		}
-		if err != nil {
-			for _, c := range group {
-				c.revision, c.err = 0, err
-			}
-			if broken == nil && suspect(err) {
-				broken = fmt.Errorf("the store takes no more changes since the disk failed (%w); check the disk and start openimds again", err)
-			}
-		}
-		for _, c := range group {
-			close(c.done)
 		}
 	}
 }
@@ -168,34 +153,22 @@ func conditions(tx *bbolt.Tx, changes []openimds.Change) error {
 
 func (c *commit) apply(tx *bbolt.Tx, revision int64) error {
 	c.revision, c.events = revision, nil
-	records := tx.Bucket(recordsBucket)
 	for _, change := range c.changes {
-		key := []byte(change.Key)
 		switch change.Verb {
 		case openimds.Put:
-			if err := records.Put(key, seal(change.Key, change.Value, revision)); err != nil {
+			if err := put(tx, change.Key, change.Value, revision); err != nil {
 				return err
 			}
 			c.events = append(c.events, openimds.Event{Key: change.Key, Value: change.Value, Revision: revision})
 		case openimds.Delete:
-			if records.Get(key) == nil {
+			if tx.Bucket(recordsBucket).Get([]byte(change.Key)) == nil {
 				continue
 			}
-			if err := records.Delete(key); err != nil {
+			if err := remove(tx, change.Key); err != nil {
 				return err
 			}
 			c.events = append(c.events, openimds.Event{Key: change.Key, Revision: revision})
 		}
 	}
 	return nil
-}
-
-// suspect says whether a failed commit leaves the file in doubt. A write or a truncation that failed
-// (a full disk) has not; but after a failed fsync the kernel may have dropped the pages and call them
-// clean, and a later fsync would acknowledge what is not there. bbolt returns that one as a bare error
-// number.
-func suspect(err error) bool {
-	var path *fs.PathError
-	var number syscall.Errno
-	return errors.As(err, &number) && !errors.As(err, &path)
 }

@@ -16,8 +16,10 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 )
 
-// fileVersion is the layout of the file that this program writes.
-const fileVersion = 1
+// fileVersion is the layout of the file that this program writes. The first one had all values among
+// the records, and is read and carried on as it is: a file becomes one of this version with its first
+// large value.
+const fileVersion = 2
 
 // lockTime is how long Open waits for another process to let go of the file.
 const lockTime = time.Second
@@ -59,6 +61,8 @@ func Open(path string) (*Store, error) {
 		stop:    make(chan struct{}),
 		ended:   make(chan struct{}),
 	}
+	s.reserve, s.condition.lacking = openReserve(path)
+	s.tell()
 	go s.write()
 	return s, nil
 }
@@ -137,7 +141,7 @@ func inspect(db *bbolt.DB) (revision int64, err error) {
 		switch {
 		case err != nil:
 			return errors.New("is another program's file; choose another --data-dir")
-		case version != fileVersion:
+		case version < 1 || version > fileVersion:
 			return fmt.Errorf("has version %d and this program knows %d; run the openimds that made it, or choose another --data-dir", version, fileVersion)
 		}
 		revision = revisionOf(tx)

@@ -1,0 +1,192 @@
+package boltstore
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/openimds/openimds"
+	"go.etcd.io/bbolt"
+)
+
+// retryEvery is how often a store that refuses changes looks whether it can take them again.
+const retryEvery = time.Second
+
+// deleteSlack is how much larger a commit that deletes something may make the store on a full disk: it
+// brings the record of its own operation.
+const deleteSlack = 1 << 10
+
+// Health says why the store refuses changes, in one line with what to do; nil: it takes them. Reads are
+// not affected. It never waits.
+func (s *Store) Health() error {
+	if p := s.health.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// condition is what the writer knows of its disk.
+type condition struct {
+	// broken: an fsync failed. The kernel may have dropped what it could not write and call it clean, so
+	// that a later fsync would acknowledge what is not there: nothing is written any more.
+	broken error
+	// failed is how the last attempt failed otherwise; nil: it did not.
+	failed error
+	// lacking is why the reserve is not whole; nil: it is.
+	lacking error
+}
+
+// tell makes the condition known.
+func (s *Store) tell() {
+	err := s.condition.broken
+	if err == nil {
+		if err = s.condition.failed; err == nil {
+			err = s.cramped()
+		}
+		switch {
+		case noRoom(err):
+			err = fmt.Errorf("the store's disk is full (%w); changes are refused and only deletions carried out until there is room again: free some, or delete what is not needed", err)
+		case err != nil:
+			err = fmt.Errorf("%w; check the disk", err)
+		}
+	}
+	if err == nil {
+		s.health.Store(nil)
+	} else {
+		s.health.Store(&err)
+	}
+}
+
+// carryOut writes a group and answers its commits.
+func (s *Store) carryOut(group []*commit) {
+	err := s.condition.broken
+	if err == nil {
+		group, err = s.try(group)
+		s.tell()
+	}
+	answer(group, err)
+}
+
+// try writes a group. On a full disk, what makes the store smaller is written all the same, from the
+// reserve if need be; all else is refused, and not even tried while there is no reserve. It returns
+// those that are still to be answered.
+func (s *Store) try(group []*commit) ([]*commit, error) {
+	c := &s.condition
+	err := s.cramped()
+	if err == nil {
+		if err = s.writeGroup(group); err == nil {
+			c.failed = nil
+			return group, nil
+		}
+	}
+	if noRoom(err) {
+		c.failed = err
+		if group, err = s.shrink(group, err); err == nil {
+			return group, nil
+		}
+	}
+	if suspect(err) {
+		c.broken = fmt.Errorf("the store takes no more changes since the disk failed (%w); check the disk, then start openimds again", err)
+	} else {
+		c.failed = err
+	}
+	return group, err
+}
+
+// shrink answers those of a group that there is no room for, and carries out the others, which it
+// returns.
+func (s *Store) shrink(group []*commit, full error) (smaller []*commit, err error) {
+	var larger []*commit
+	_ = s.db.View(func(tx *bbolt.Tx) error {
+		for _, c := range group {
+			if shrinks(tx, c.changes) {
+				smaller = append(smaller, c)
+			} else {
+				larger = append(larger, c)
+			}
+		}
+		return nil
+	})
+	answer(larger, full)
+	if len(smaller) == 0 {
+		return nil, nil
+	}
+	err = s.writeGroup(smaller)
+	if noRoom(err) && s.reserve.giveUp() {
+		s.condition.lacking = err
+		err = s.writeGroup(smaller)
+	}
+	return smaller, err
+}
+
+// answer ends commits, with the error if there is one.
+func answer(group []*commit, err error) {
+	for _, c := range group {
+		if err != nil {
+			c.revision, c.err = 0, err
+		}
+		close(c.done)
+	}
+}
+
+// shrinks says whether a commit makes the store smaller, or deletes something and adds next to nothing.
+func shrinks(tx *bbolt.Tx, changes []openimds.Change) bool {
+	grows, deletes := 0, false
+	for _, c := range changes {
+		old := sizeOf(tx, c.Key)
+		switch c.Verb {
+		case openimds.Put:
+			grows += len(c.Key) + headerSize + len(c.Value) - old
+		case openimds.Delete:
+			grows -= old
+			deletes = deletes || old > 0
+		}
+	}
+	return grows < 0 || deletes && grows <= deleteSlack
+}
+
+// cramped says that there is neither a reserve nor, inside the file, as much free room as one: what is
+// left is for deletions.
+func (s *Store) cramped() error {
+	if s.condition.lacking == nil || int64(s.db.Stats().FreePageN)*int64(s.db.Info().PageSize) >= s.reserve.size {
+		return nil
+	}
+	return s.condition.lacking
+}
+
+// retry looks whether a store that refuses changes can take them again: nobody need change anything to
+// see it work.
+func (s *Store) retry() {
+	c := &s.condition
+	switch {
+	case c.broken != nil || c.failed == nil && c.lacking == nil:
+		return
+	case c.failed == nil || noRoom(c.failed):
+		if err := s.reserve.fill(reserveExtra); !noRoom(err) { // who may not make the file does without it
+			c.failed, c.lacking = nil, nil
+		} else if c.lacking != nil && s.cramped() == nil {
+			c.failed = nil // deletions have made room inside the file
+		}
+	default:
+		_, _ = s.try(nil)
+	}
+	s.tell()
+}
+
+// suspect says whether a failed commit leaves the file in doubt. A write or a truncation that failed
+// (a full disk) does not; a failed fsync does. bbolt returns that one as a bare error number, where the
+// system has no fdatasync as an error of the file's Sync, and while it grows the file as a text.
+func suspect(err error) bool {
+	if strings.Contains(err.Error(), "file sync error") {
+		return true
+	}
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return path.Op == "sync"
+	}
+	var number syscall.Errno
+	return errors.As(err, &number) && !noRoom(err)
+}
