@@ -151,7 +151,7 @@ func shrinks(tx *bbolt.Tx, changes []openimds.Change) bool {
 // cramped says that there is neither a reserve nor, inside the file, as much free room as one: what is
 // left is for deletions.
 func (s *Store) cramped() error {
-	if s.condition.lacking == nil || int64(s.db.Stats().FreePageN)*int64(s.db.Info().PageSize) >= s.reserve.size {
+	if s.condition.lacking == nil || int64(s.db.Stats().FreePageN)*int64(s.db.Info().PageSize) >= reserveInside {
 		return nil
 	}
 	return s.condition.lacking

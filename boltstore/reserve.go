@@ -7,12 +7,14 @@ import (
 	"os"
 )
 
-// What a reserve takes up: the most, the least that is worth it, and how much must be free beside it
-// before the disk counts as one with room again.
 const (
+	// What a reserve takes up: the most, and the least that is worth it.
 	reserveMost  = 1 << 20
 	reserveLeast = 64 << 10
+	// reserveExtra must be free beside it before the disk counts as one with room again.
 	reserveExtra = 64 << 10
+	// reserveInside of free room in the store's own file does in a reserve's place.
+	reserveInside = 256 << 10
 )
 
 // reserve is a file beside the store that does nothing but take up room. On a full disk it is given up,
@@ -25,28 +27,22 @@ type reserve struct {
 
 func reservePath(store string) string { return store + ".reserve" }
 
-// openReserve makes the reserve of a store, or finds it. On a small disk it is smaller. The error says
-// that there is no room for one; the reserve can be filled later.
+// openReserve makes the reserve of a store, or finds it. The error says that there is no room for one;
+// it can be made later.
 func openReserve(store string) (*reserve, error) {
-	r := &reserve{path: reservePath(store), size: reserveMost}
+	r := &reserve{path: reservePath(store)}
 	if info, err := os.Lstat(r.path); err == nil && info.Mode().IsRegular() && info.Size() >= reserveLeast {
 		r.size, r.whole = min(info.Size(), reserveMost), true
 		return r, nil
 	}
-	for {
-		err := r.fill(0)
-		if !noRoom(err) {
-			return r, nil // a directory that takes no further file has no reserve
-		}
-		if r.size/2 < reserveLeast {
-			return r, err
-		}
-		r.size /= 2
+	if err := r.fill(0); noRoom(err) {
+		return r, err
 	}
+	return r, nil // a directory that takes no further file has no reserve
 }
 
-// fill makes the reserve whole if there is room for it and for extra bytes more. Otherwise it stays as
-// it was: what is missing is left to others.
+// fill makes the reserve whole if there is room for it and for extra bytes more; on a small disk it is
+// smaller. Otherwise all stays as it was: what is missing is left to others.
 func (r *reserve) fill(extra int64) error {
 	if info, err := os.Lstat(r.path); err == nil && !info.Mode().IsRegular() {
 		return fmt.Errorf("%s is there and is not a file", r.path)
@@ -56,16 +52,22 @@ func (r *reserve) fill(extra int64) error {
 		return err
 	}
 	defer f.Close()
-	was := int64(0)
+	if info, err := f.Stat(); err != nil || info.Size() < r.size {
+		r.whole = false // somebody took it away
+	}
 	if r.whole {
-		was = r.size
+		return errors.Join(fillUp(f, r.size, r.size+extra), f.Truncate(r.size))
 	}
-	err = fillUp(f, was, r.size+extra)
-	if err != nil {
-		return errors.Join(err, f.Truncate(was))
+	for size := int64(reserveMost); size >= reserveLeast; size /= 2 {
+		if err = fillUp(f, 0, size+extra); err == nil {
+			r.size, r.whole = size, true
+			return f.Truncate(size)
+		}
+		if err := f.Truncate(0); err != nil {
+			return err
+		}
 	}
-	r.whole = true
-	return f.Truncate(r.size)
+	return err
 }
 
 // fillUp writes what no file system can store in less room.
