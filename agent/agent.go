@@ -239,8 +239,9 @@ func (a *Agent) settle(ctx context.Context) {
 			return // the watch sees the same, and says so
 		}
 		for _, r := range page.Records {
-			// Nearly all records are applied; telling so costs less than reading them.
-			if bytes.Contains(r.Value, []byte(openimds.OptionsPending)) {
+			// Nearly all records are applied; telling so costs less than reading them. Seats have theirs
+			// from the watch, in order.
+			if bytes.Contains(r.Value, []byte(openimds.OptionsPending)) && !a.seated(strings.TrimPrefix(r.Key, openimds.InstancePrefix)) {
 				if err := a.apply(ctx, openimds.Event(r)); err != nil && !errors.Is(err, errReplaced) {
 					return
 				}
@@ -251,6 +252,12 @@ func (a *Agent) settle(ctx context.Context) {
 			return
 		}
 	}
+}
+
+func (a *Agent) seated(name string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.seats[name] != nil
 }
 
 // errReplaced says that a record is no longer the instance's, and that its recording is gone with it.
@@ -345,6 +352,7 @@ func (a *Agent) toMark(o obeyed) {
 // mark tells the service what is applied. It has a goroutine of its own, because the store's disk
 // must not delay the next change, and as many writers as make use of the store's shared commits.
 func (a *Agent) mark(ctx context.Context) {
+	failing := false // the last batch did
 	for {
 		select {
 		case <-ctx.Done():
@@ -363,14 +371,16 @@ func (a *Agent) mark(ctx context.Context) {
 			writers.Go(func() {
 				defer func() { <-places }()
 				if err := a.cfg.Marker.MarkApplied(ctx, o.instance); err != nil && ctx.Err() == nil {
-					a.cfg.Log.Warn("an applied change could not be marked; trying again", "instance", name, "error", err)
-					failed.Store(true)
+					if !failed.Swap(true) && !failing { // one line, not one for each instance and second
+						a.cfg.Log.Warn("applied changes could not be marked; trying again", "instance", name, "error", err)
+					}
 					a.toMark(o)
 				}
 			})
 		}
 		writers.Wait()
-		if failed.Load() {
+		failing = failed.Load()
+		if failing {
 			select {
 			case <-ctx.Done():
 			case <-time.After(time.Second):

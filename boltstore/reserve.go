@@ -2,9 +2,10 @@ package boltstore
 
 import (
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"os"
+
+	"github.com/openimds/openimds/safefile"
 )
 
 const (
@@ -44,10 +45,7 @@ func openReserve(store string) (*reserve, error) {
 // fill makes the reserve whole if there is room for it and for extra bytes more; on a small disk it is
 // smaller. Otherwise all stays as it was: what is missing is left to others.
 func (r *reserve) fill(extra int64) error {
-	if info, err := os.Lstat(r.path); err == nil && !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is there and is not a file", r.path)
-	}
-	f, err := os.OpenFile(r.path, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := safefile.Open(r.path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
 	}
@@ -85,9 +83,14 @@ func fillUp(f *os.File, from, to int64) error {
 
 // giveUp frees the room that the reserve takes up; it says whether there was any.
 func (r *reserve) giveUp() bool {
-	if !r.whole || os.Truncate(r.path, 0) != nil {
+	if !r.whole {
 		return false
 	}
-	r.whole = false
-	return true
+	f, err := safefile.Open(r.path, os.O_RDWR, 0)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	r.whole = f.Truncate(0) != nil
+	return !r.whole
 }
