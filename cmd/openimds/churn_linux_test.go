@@ -83,13 +83,6 @@ func runInside(t *testing.T) {
 	}
 }
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // churnHost is a server with all of its parts, and a client of its control API.
 type churnHost struct {
 	t      *testing.T
@@ -230,15 +223,6 @@ func (h *churnHost) cycle(s *spot) error {
 	}
 	if err := eventually(func() bool { return h.ask(s) == "" }); err != nil {
 		return fmt.Errorf("%s: %s is answered after it was detached: %w", s.name, name, err)
-	}
-	return nil
-}
-
-func eventually(holds func() bool) error {
-	for deadline := time.Now().Add(patience); !holds(); {
-		if time.Now().After(deadline) {
-			return fmt.Errorf("waited in vain for %v", patience)
-		}
 	}
 	return nil
 }

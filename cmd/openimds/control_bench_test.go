@@ -4,61 +4,12 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
-	"path/filepath"
 	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/spf13/pflag"
 )
-
-// installation is a whole server in this process, and a client of its control API.
-type installation struct {
-	client *client
-	imds   string
-}
-
-func newInstallation(b *testing.B) *installation {
-	b.Helper()
-	dir := filepath.Join(b.TempDir(), "data")
-	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_ENDPOINT_URL_LIGHTSAIL"} {
-		b.Setenv(name, "")
-	}
-	b.Setenv("AWS_SHARED_CREDENTIALS_FILE", filepath.Join(dir, credentialsFile))
-	var cfg serveConfig
-	flags := pflag.NewFlagSet("serve", pflag.ContinueOnError)
-	cfg.addFlags(flags)
-	args := []string{"--data-dir", dir, "--imds-listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0", "--guest-rate", "0", "--guest-connections", "0"}
-	if err := flags.Parse(args); err != nil {
-		b.Fatal(err)
-	}
-	if err := cfg.settle(flags); err != nil {
-		b.Fatal(err)
-	}
-	s := &server{cfg: cfg, log: slog.New(slog.DiscardHandler), out: io.Discard}
-	ctx, stop := context.WithCancel(context.Background())
-	if err := s.open(ctx); err != nil {
-		b.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- s.serve(ctx) }()
-	b.Cleanup(func() {
-		stop()
-		if err := <-ended; err != nil {
-			b.Error(err)
-		}
-		s.close()
-	})
-	c := clientConfig{endpoint: "http://" + s.apiL.Addr().String(), output: "json"}
-	client, err := c.open(ctx)
-	if err != nil {
-		b.Fatal(err)
-	}
-	return &installation{client, s.imdsL[0].Addr().String()}
-}
 
 // status asks without a token, on a connection of its own, as a guest does.
 func (i *installation) status(b *testing.B) string {
