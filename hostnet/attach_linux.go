@@ -222,10 +222,12 @@ func (a *attachment) want(ls *links) []element {
 	if a.where.bridge == 0 {
 		out = append(out, element{family: nftables.TableFamilyARP, set: interfaces, key: iif})
 	} else {
+		out = append(out, a.owns(iif, guestMAC(a.where.ifindex))...)
 		out = append(out,
 			element{family: table, set: stations, key: iif, value: string(ls.station(a.where.bridge))},
 			element{family: table, set: pinned, key: mark},
-			element{family: table, set: exits, key: mark + iif})
+			element{family: table, set: exits, key: mark + iif},
+			element{family: nftables.TableFamilyNetdev, set: ports, key: mark, value: iif})
 	}
 	for _, f := range families {
 		s := a.serving[f]

@@ -29,11 +29,15 @@ func (f *firewall) bridge(conn *nftables.Conn, t *table) error {
 	if err := t.addSet(conn, exits, nil, nftables.TypeMark, nftables.TypeIFIndex); err != nil {
 		return err
 	}
+	if err := t.ownerSets(conn); err != nil {
+		return err
+	}
 	if err := t.addConstants(conn, tags, nftables.TypeEtherType, tagTypes()); err != nil {
 		return err
 	}
 	b := &book{conn: conn, table: t.Table}
 	for _, fam := range families {
+		f.owners(b, t, fam)
 		f.guestChain(b, t, fam, toHost(t))
 	}
 	f.fromGuests(b, t)
@@ -41,6 +45,9 @@ func (f *firewall) bridge(conn *nftables.Conn, t *table) error {
 	f.portsIn(b, t)
 	f.portsThrough(b, t)
 	f.portsOut(b, t)
+	b.open(chain{name: "input", hook: nftables.ChainHookInput, priority: *nftables.ChainPriorityFilter})
+	b.add("for the metadata service", ourMark(f.mark, true), accept)
+	noClaimsToHost(b, t)
 	return nil
 }
 
@@ -97,9 +104,12 @@ func (f *firewall) fromGuests(b *book, t *table) {
 	for _, question := range []rule{arpRequest(), neighbour(ndSolicitation)} {
 		b.add("who has the address?", question, setMark(f.mark), accept)
 	}
+	b.add("a frame with a tag", rule{load(expr.PayloadBaseLLHeader, 12, 2, acc), in(t.sets[tags])},
+		rule{&expr.Immediate{Register: acc, Data: native(hadTag)}, &expr.Meta{Key: expr.MetaKeyPRIORITY, SourceRegister: true, Register: acc}})
 	for _, fam := range families {
 		b.add("guests", fam.to(), jump("guest"+fam.name))
 	}
+	b.add("the station of another guest", othersStation(t), drop)
 }
 
 func (f *firewall) portsThrough(b *book, t *table) {
@@ -116,6 +126,7 @@ func (f *firewall) toGuests(b *book, t *table) {
 	for _, kind := range sorted(posing()) {
 		b.add("guests have one metadata service: "+kind, posing()[kind], drop)
 	}
+	noClaims(b, t)
 }
 
 func sorted(rules map[string]rule) []string { return slices.Sorted(maps.Keys(rules)) }
@@ -128,6 +139,10 @@ func (f *firewall) portsOut(b *book, t *table) {
 			lookup(t.sets[exits], key1, true)},
 		drop)
 	f.onlyOurs(b, t)
+	for station, answer := range map[string]rule{string(everybody): arpFrom(), string(everybodyIPv6): neighbour(ndAdvertisement)} {
+		b.add("where the address is concerns guests only", rule{loadMAC(macTo, acc), is([]byte(station))}, answer,
+			rule{&expr.Meta{Key: expr.MetaKeyOIF, Register: acc}, lookup(t.sets[interfaces], acc, true)}, drop)
+	}
 }
 
 // onlyOurs keeps whoever the host forwards for from speaking as the metadata service to guests.

@@ -25,6 +25,8 @@ type table struct {
 	*nftables.Table
 	sets  map[string]*nftables.Set
 	built bool
+	// hooked are the bridges that the table of family netdev is at.
+	hooked map[int]string
 }
 
 // element is one entry of a set or map. It is comparable, so that what is there and what should be
@@ -41,10 +43,10 @@ func (e element) slot() element { e.value = ""; return e }
 
 func newFirewall(mark uint32) *firewall {
 	f := &firewall{mark: mark, tables: map[nftables.TableFamily]*table{}}
-	for _, family := range []nftables.TableFamily{nftables.TableFamilyINet, nftables.TableFamilyARP, nftables.TableFamilyBridge} {
+	for _, family := range []nftables.TableFamily{nftables.TableFamilyINet, nftables.TableFamilyARP, nftables.TableFamilyBridge, nftables.TableFamilyNetdev} {
 		f.tables[family] = &table{
 			Table: &nftables.Table{Name: tableName, Family: family},
-			sets:  map[string]*nftables.Set{},
+			sets:  map[string]*nftables.Set{}, hooked: map[int]string{},
 		}
 	}
 	return f
@@ -80,9 +82,17 @@ func (f *firewall) build(family nftables.TableFamily) error {
 		err = f.arp(conn, t)
 	case nftables.TableFamilyBridge:
 		err = f.bridge(conn, t)
+	case nftables.TableFamilyNetdev:
+		err = f.netdev(conn, t)
+		clear(t.hooked)
 	}
 	if err == nil {
 		err = conn.Flush()
+	}
+	for _, fam := range families {
+		if err == nil && family == nftables.TableFamilyNetdev {
+			err = forwardTo(t.Table, sent, "to where the question came from: "+fam.version, answer(t, fam))
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("table %s of nftables: %w%s", tableName, err, hint(err))
@@ -233,7 +243,12 @@ func nftElement(e element) nftables.SetElement {
 
 // addSet makes a set; with a value type, a map. Sets are made before the rules that name them.
 func (t *table) addSet(conn *nftables.Conn, name string, value *nftables.SetDatatype, keys ...nftables.SetDatatype) error {
-	s := &nftables.Set{Table: t.Table, Name: name, KeyType: keys[0], KeyByteOrder: binaryutil.NativeEndian}
+	s := &nftables.Set{Name: name, Interval: name == sources(v4) || name == sources(v6)}
+	return t.add(conn, s, value, keys...)
+}
+
+func (t *table) add(conn *nftables.Conn, s *nftables.Set, value *nftables.SetDatatype, keys ...nftables.SetDatatype) error {
+	s.Table, s.KeyType, s.KeyByteOrder = t.Table, keys[0], binaryutil.NativeEndian
 	if len(keys) > 1 {
 		concat, err := nftables.ConcatSetType(keys...)
 		if err != nil {
@@ -244,8 +259,7 @@ func (t *table) addSet(conn *nftables.Conn, name string, value *nftables.SetData
 	if value != nil {
 		s.IsMap, s.DataType = true, *value
 	}
-	t.sets[name] = s
-	s.Interval = name == sources(v4) || name == sources(v6)
+	t.sets[s.Name] = s
 	return conn.AddSet(s, nil)
 }
 
@@ -295,6 +309,9 @@ func (f *firewall) guestChain(b *book, t *table, fam *family, deliver rule) {
 			load(expr.PayloadBaseNetworkHeader, fam.src, uint32(fam.addr.BitLen()/8), key2)},
 		fetch(t.sets[sources(fam)], key1),
 		rule{&expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: acc}})
+	if owner := t.sets[bridges]; owner != nil {
+		b.add("it calls from its address", ourMark(f.mark, true), opensConnection(), jump("owner"+fam.name))
+	}
 	b.add("and is sent to its listener",
 		ourMark(f.mark, true), isTransport(unix.IPPROTO_TCP), transportIs(destinationPort, port(80)),
 		rule{&expr.Meta{Key: expr.MetaKeyMARK, Register: acc}}, fetch(t.sets[listeners(fam)], acc),

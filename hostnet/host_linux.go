@@ -32,6 +32,8 @@ type Host struct {
 	firewall  *firewall
 	ledger    *ledger
 	routes    map[*family]bool
+	unbound   error     // why answers on bridges depend on what others there say
+	bindAgain time.Time // that it is tried to bind them
 }
 
 // seat is an endpoint that is wanted, and what has become of it.

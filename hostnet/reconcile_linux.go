@@ -273,7 +273,8 @@ func (h *Host) bring(ports bool) error {
 		}
 		h.ledger.forget(family)
 	}
-	changes := h.ledger.changes()
+	h.bindAnswers()
+	changes := slices.DeleteFunc(h.ledger.changes(), func(c change) bool { return !h.firewall.tables[c.element().family].built })
 	if err := h.firewall.apply(changes); err != nil {
 		return err
 	}
@@ -284,6 +285,43 @@ func (h *Host) bring(ports bool) error {
 		}
 	}
 	return nil
+}
+
+// bindAnswers makes answers independent of what others on a bridge say. Without it a guest is still told
+// apart and answered, but others can delay its answers.
+func (h *Host) bindAnswers() {
+	bridges := map[int]string{}
+	for _, s := range h.seats {
+		if s.at != nil && s.at.where.bridge != 0 {
+			bridges[s.at.where.bridge] = h.links.byIndex[s.at.where.bridge].name
+		}
+	}
+	t := h.firewall.tables[nftables.TableFamilyNetdev]
+	if len(bridges) == 0 {
+		if t.built {
+			_ = remove(t.Table)
+			t.built = false
+		}
+		return
+	}
+	if time.Now().Before(h.bindAgain) {
+		return
+	}
+	var err error
+	if !t.built {
+		err = h.firewall.build(nftables.TableFamilyNetdev)
+		h.ledger.forget(nftables.TableFamilyNetdev)
+	}
+	if err == nil {
+		err = h.firewall.hook(bridges)
+	}
+	if err != nil {
+		h.bindAgain = time.Now().Add(time.Minute)
+		err = fmt.Errorf("others on the bridge can delay the answers: %w", err)
+		_ = remove(t.Table)
+		t.built = false
+	}
+	h.unbound = err
 }
 
 func (h *Host) uninstall() error {
@@ -336,7 +374,11 @@ func (h *Host) publish() {
 				stations[device] = h.links.station(device)
 			}
 		}
-		h.report(s, Attached, s.problem)
+		problem := s.problem
+		if problem == "" && s.at.where.bridge != 0 && h.unbound != nil {
+			problem = h.unbound.Error()
+		}
+		h.report(s, Attached, problem)
 	}
 	if h.neighbours == nil {
 		return

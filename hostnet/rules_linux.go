@@ -173,6 +173,7 @@ type chain struct {
 	name     string
 	hook     *nftables.ChainHook
 	priority nftables.ChainPriority
+	device   string // of family netdev
 }
 
 // book puts chains and rules into one table.
@@ -183,7 +184,7 @@ type book struct {
 }
 
 func (b *book) open(c chain) {
-	b.chain = &nftables.Chain{Name: c.name, Table: b.table}
+	b.chain = &nftables.Chain{Name: c.name, Table: b.table, Device: c.device}
 	if c.hook != nil {
 		b.chain.Type, b.chain.Hooknum, b.chain.Priority = nftables.ChainTypeFilter, c.hook, &c.priority
 	}

@@ -69,12 +69,14 @@ func state(t testing.TB) []string {
 
 var anyNamespace = regexp.MustCompile(`net:\[\d+\]`)
 
+var ofInterface = regexp.MustCompile(`-\d+$`)
+
 func nftState(t testing.TB, names map[int]string) (lines []string) {
 	t.Helper()
 	conn, err := nftables.New()
 	must(t, err)
-	for _, family := range []nftables.TableFamily{nftables.TableFamilyINet, nftables.TableFamilyARP, nftables.TableFamilyBridge} {
-		name := map[nftables.TableFamily]string{nftables.TableFamilyINet: "inet", nftables.TableFamilyARP: "arp", nftables.TableFamilyBridge: "bridge"}[family]
+	for _, family := range []nftables.TableFamily{nftables.TableFamilyINet, nftables.TableFamilyARP, nftables.TableFamilyBridge, nftables.TableFamilyNetdev} {
+		name := map[nftables.TableFamily]string{nftables.TableFamilyINet: "inet", nftables.TableFamilyARP: "arp", nftables.TableFamilyBridge: "bridge", nftables.TableFamilyNetdev: "netdev"}[family]
 		chains, err := conn.ListChainsOfTableFamily(family)
 		must(t, err)
 		seen := map[string]bool{}
@@ -85,7 +87,7 @@ func nftState(t testing.TB, names map[int]string) (lines []string) {
 			for i, r := range rules {
 				comment, _ := userdata.GetString(r.UserData, userdata.TypeComment)
 				comment = anyNamespace.ReplaceAllString(comment, "net:[N]")
-				lines = append(lines, fmt.Sprintf("nft %s %s chain %s rule %d: %s", name, c.Table.Name, c.Name, i+1, comment))
+				lines = append(lines, fmt.Sprintf("nft %s %s chain %s rule %d: %s", name, c.Table.Name, ofInterface.ReplaceAllString(c.Name, "-N"), i+1, comment))
 			}
 			if seen[c.Table.Name] {
 				continue
@@ -114,6 +116,12 @@ func elementText(set string, e nftables.SetElement, names map[int]string) string
 	switch strings.TrimRight(set, "46") {
 	case "interfaces":
 		return dev(e.Key)
+	case "bridges":
+		return dev(e.Key) + " : " + dev(e.Val)
+	case "macs", "own":
+		return dev(e.Key) + " . MAC"
+	case "ports":
+		return mark(e.Key) + " : " + dev(e.Val)
 	case "attached":
 		return dev(e.Key) + " : " + mark(e.Val)
 	case "sources":

@@ -154,7 +154,7 @@ func TestBridgeWire(t *testing.T) {
 		LinkIndex: link(t, "br0").Attrs().Index, IP: net.ParseIP("10.0.0.5"),
 		HardwareAddr: attacker.mac, State: netlink.NUD_PERMANENT,
 	}))
-	b1.hearsNothing(metadata4)
+	b1.hears(metadata4, "one")
 	if n := attacker.heard(isFrom(metadata4)); n != 0 {
 		t.Errorf("%d packets for one guest went to its neighbour", n)
 	}
