@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// AuditEntry tells of one change of state, or of one refusal. No entry holds a secret, user data, or
+// AuditEntry tells of one change of state, or of one refusal. A change is told before it is made; one
+// that then fails is told of once more, with its Failure. No entry holds a secret, user data, or
 // the values that lie over the metadata.
 type AuditEntry struct {
 	When time.Time `json:"when"`
@@ -23,11 +24,21 @@ type AuditEntry struct {
 	// RequestID and Source are what [WithRequest] says of the request that asked for it.
 	RequestID string `json:"requestId,omitempty"`
 	Source    string `json:"source,omitempty"`
+	// Change is the id that all lines of one attempt to change something share: that of the operation, or
+	// "own-…" for one that the service makes by itself. Base is the revision of the record that the change was made on; 0: there was none.
+	Change string `json:"change,omitempty"`
+	Base   *int64 `json:"base,omitempty"`
 	// Before and After hold the members that the change touched; nil where there was or is nothing.
 	Before map[string]any `json:"before,omitempty"`
 	After  map[string]any `json:"after,omitempty"`
 	// Failure says why nothing was changed, or why it is not known whether it was; empty otherwise.
 	Failure string `json:"failure,omitempty"`
+}
+
+// Failed is the entry that says of an earlier one that it did not happen, or may not have.
+func (e AuditEntry) Failed(when time.Time, why string) AuditEntry {
+	e.When, e.Before, e.After, e.Failure = when, nil, nil, why
+	return e
 }
 
 type actorKey struct{}
@@ -52,6 +63,61 @@ func actor(ctx context.Context) string {
 		return who
 	}
 	return "openimds"
+}
+
+// entries are what the audit is told of a commit.
+func (s *Service) entries(ctx context.Context, what string, d *draft) []AuditEntry {
+	if s.cfg.Audit == nil {
+		return nil
+	}
+	entries := d.entries
+	if len(entries) == 0 {
+		for _, op := range d.operations {
+			entries = append(entries, AuditEntry{Resource: string(op.ResourceType) + "/" + op.Resource})
+		}
+	}
+	change := ""
+	if len(d.operations) > 0 {
+		change = d.operations[0].ID
+	} else if len(entries) > 0 {
+		change = ownChange + NewUUID()
+	}
+	asked, _ := ctx.Value(requestKey{}).(request)
+	for i := range entries {
+		e := &entries[i]
+		e.When, e.Who, e.What, e.Change = d.now, actor(ctx), what, change
+		e.RequestID, e.Source = asked.id, asked.source
+	}
+	return entries
+}
+
+// tell writes the entries of a change that is about to be made. Without them it must not be.
+func (s *Service) tell(ctx context.Context, entries []AuditEntry) error {
+	if len(entries) == 0 {
+		return nil
+	}
+	if err := s.cfg.Audit(ctx, entries...); err != nil {
+		return &Error{Kind: Unavailable, Message: "The audit log cannot be written, so nothing is changed; try again", Err: err}
+	}
+	return nil
+}
+
+// takeBackTime is how long a change that failed waits for the line that says so. A log that takes longer
+// writes it later.
+const takeBackTime = 2 * time.Second
+
+// takeBack tells that a change that was told did not happen, or may not have. The request may be over.
+func (s *Service) takeBack(ctx context.Context, entries []AuditEntry, why string) {
+	if len(entries) == 0 {
+		return
+	}
+	failed := make([]AuditEntry, len(entries))
+	for i, e := range entries {
+		failed[i] = e.Failed(s.cfg.Now().UTC(), why)
+	}
+	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), takeBackTime)
+	defer done()
+	_ = s.cfg.Audit(ctx, failed...) // whoever keeps the log also knows that it could not be written
 }
 
 // auditDiff returns the members in which two records differ; a nil record has none. What must not

@@ -115,7 +115,7 @@ func (d *draft) audit(was Record, value []byte) {
 	if d.service.cfg.Audit == nil {
 		return
 	}
-	e := AuditEntry{Resource: resourceOf(was.Key)}
+	e := AuditEntry{Resource: resourceOf(was.Key), Base: &was.Revision}
 	e.Before, e.After = auditDiff(was.Value, value)
 	d.entries = append(d.entries, e)
 }
@@ -128,6 +128,20 @@ func resourceOf(key string) string {
 		}
 	}
 	return key
+}
+
+// resourceKey is the way back.
+func resourceKey(resource string) string {
+	t, name, ok := strings.Cut(resource, "/")
+	if !ok {
+		return resource
+	}
+	for _, known := range resourceTypes() {
+		if string(known) == t {
+			return known.key(name)
+		}
+	}
+	return resource
 }
 
 // How often a change is tried against the writers of other services, and how long it waits between
@@ -180,12 +194,17 @@ func (s *Service) try(ctx context.Context, what string, compose func(*draft) err
 	if len(d.changes) == 0 {
 		return d, nil
 	}
-	_, err := s.store.Commit(ctx, d.changes...)
-	if errors.Is(err, ErrConflict) {
+	entries := s.entries(ctx, what, d)
+	if err := s.tell(ctx, entries); err != nil {
 		return nil, err
 	}
-	s.tell(ctx, what, d, err)
-	if err != nil {
+	_, err := s.store.Commit(ctx, d.changes...)
+	switch {
+	case errors.Is(err, ErrConflict):
+		s.takeBack(ctx, entries, "not made: another change came first")
+		return nil, err
+	case err != nil:
+		s.takeBack(ctx, entries, "the store failed, the change may have been made: "+err.Error())
 		return nil, storeFailed(err)
 	}
 	return d, nil
@@ -201,29 +220,5 @@ func pause(ctx context.Context, attempt int) error {
 		return ctx.Err()
 	case <-timer.C:
 		return nil
-	}
-}
-
-// tell writes the audit entries of a commit. One that failed otherwise than by a conflict may have
-// been carried out all the same, so it is told too.
-func (s *Service) tell(ctx context.Context, what string, d *draft, err error) {
-	if s.cfg.Audit == nil {
-		return
-	}
-	entries := d.entries
-	if len(entries) == 0 {
-		for _, op := range d.operations {
-			entries = append(entries, AuditEntry{Resource: string(op.ResourceType) + "/" + op.Resource})
-		}
-	}
-	for _, e := range entries {
-		e.When, e.Who, e.What = d.now, actor(ctx), what
-		if r, ok := ctx.Value(requestKey{}).(request); ok {
-			e.RequestID, e.Source = r.id, r.source
-		}
-		if err != nil {
-			e.Failure = "the store failed, the change may have been made: " + err.Error()
-		}
-		s.cfg.Audit(e)
 	}
 }

@@ -26,8 +26,9 @@ type ServiceConfig struct {
 	Callers CallerList
 	// Attachments carries attachments out; nil: this server cannot.
 	Attachments Attachments
-	// Audit is told of every change; nil: nobody is. It must not block for long.
-	Audit func(AuditEntry)
+	// Audit is told of every change before it is made, and of those that then failed; nil: nobody is.
+	// When it returns an error, the change is not made.
+	Audit func(context.Context, ...AuditEntry) error
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 }

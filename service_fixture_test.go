@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -36,10 +37,11 @@ func newFixture(t *testing.T, change func(*openimds.ServiceConfig, *openimds.Sto
 	cfg := openimds.ServiceConfig{
 		Region: "us-east-1", AccountID: "123456789012",
 		Now: f.clock,
-		Audit: func(e openimds.AuditEntry) {
+		Audit: func(_ context.Context, entries ...openimds.AuditEntry) error {
 			f.mu.Lock()
 			defer f.mu.Unlock()
-			f.entries = append(f.entries, e)
+			f.entries = append(f.entries, entries...)
+			return nil
 		},
 	}
 	if change != nil {
@@ -63,8 +65,30 @@ func (f *fixture) sleep(d time.Duration) {
 	f.now = f.now.Add(d)
 }
 
-// audit returns what was told since the last call.
+// audit returns what was told since the last call, as its reader understands it: a change that was taken
+// back is told as failed, or, if it was not made at all, not told.
 func (f *fixture) audit() []openimds.AuditEntry {
+	var told []openimds.AuditEntry
+	for _, e := range f.audited() {
+		if e.Failure != "" {
+			at := slices.IndexFunc(told, func(t openimds.AuditEntry) bool {
+				return t.Change == e.Change && t.Resource == e.Resource && t.Failure == ""
+			})
+			if at < 0 {
+				f.t.Fatalf("what was never told is taken back by %+v", e)
+			}
+			told = slices.Delete(told, at, at+1)
+			if strings.HasPrefix(e.Failure, "not made: ") {
+				continue
+			}
+		}
+		told = append(told, e)
+	}
+	return told
+}
+
+// audited returns what was told since the last call, line by line.
+func (f *fixture) audited() []openimds.AuditEntry {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	told := f.entries

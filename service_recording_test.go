@@ -1,6 +1,7 @@
 package openimds_test
 
 import (
+	"context"
 	"errors"
 	"reflect"
 	"strings"
@@ -36,7 +37,10 @@ func TestRecording(t *testing.T) {
 			}
 			return nil
 		}
-		c.Audit = func(e openimds.AuditEntry) { audited = append(audited, e) }
+		c.Audit = func(_ context.Context, entries ...openimds.AuditEntry) error {
+			audited = append(audited, entries...)
+			return nil
+		}
 	})
 	f.create("web")
 	set := func(u update) error { _, err := f.SetInstance(t.Context(), "web", u); return err }

@@ -1,87 +1,72 @@
 package lightsail
 
 import (
-	"encoding/json"
+	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"net/http"
 	"regexp"
 	"strings"
-	"sync"
-	"sync/atomic"
+	"time"
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/sigv4"
-	"golang.org/x/time/rate"
 )
 
-// NewAudit makes a function that writes each entry to w as one line of JSON, in one Write. It is
-// meant for [Config] and [openimds.ServiceConfig] alike. What cannot be written is told to log, since
-// by then the change has been made.
-func NewAudit(w io.Writer, log *slog.Logger) func(openimds.AuditEntry) {
-	var mu sync.Mutex
-	return func(e openimds.AuditEntry) {
-		line, err := json.Marshal(e)
-		if err == nil {
-			mu.Lock()
-			defer mu.Unlock()
-			_, err = w.Write(append(line, '\n'))
-		}
-		if err != nil {
-			log.Error("the audit log cannot be written", "error", err, "who", e.Who, "what", e.What, "resource", e.Resource)
-		}
-	}
-}
+// Refused is told of a request that was refused for who asked. key is the verified key that signed it;
+// empty: nobody knows who did.
+type Refused func(ctx context.Context, e openimds.AuditEntry, key string)
 
-// How many refusals a second have lines of their own: whoever has no key must not fill the disk.
-const (
-	refusalsPerSecond = 10
-	refusalsAtOnce    = 100
-)
-
-// refusals tells the audit of requests that were refused for who asked.
+// refusals tells of requests that were refused, whatever they asked for.
 type refusals struct {
-	cfg     Config
-	limit   *rate.Limiter
-	dropped atomic.Int64 // without a line since the latest one
-}
-
-func newRefusals(cfg Config) *refusals {
-	return &refusals{cfg: cfg, limit: rate.NewLimiter(refusalsPerSecond, refusalsAtOnce)}
+	tell Refused
+	now  func() time.Time
 }
 
 // signature takes note of a signature that was refused.
-func (f *refusals) signature(c *call, r *http.Request, err error) error {
+func (f refusals) signature(id, what string, r *http.Request, err error) error {
 	if _, refused := errors.AsType[*sigv4.Error](err); refused {
-		f.tell(c, r, "unverified "+claimedKey(r), err.Error())
+		f.note(id, what, r, "unverified "+claimedKey(r), err, "")
 	}
 	return err
 }
 
 // readOnly refuses a change by a key that may only look.
-func (f *refusals) readOnly(c *call, r *http.Request, account string) error {
+func (f refusals) readOnly(c *call, r *http.Request, account string) error {
 	err := openimds.Errorf(openimds.AccessDenied, "", "User: arn:aws:iam::%s:user/%s is not authorized to perform: lightsail:%s on resource: *",
 		account, c.who.Profile, operationName(c.target))
-	f.tell(c, r, actorName(c.who), err.Error())
+	f.note(c.id, operationName(c.target), r, actorName(c.who), err, c.who.KeyID)
 	return err
 }
 
-func (f *refusals) tell(c *call, r *http.Request, who, why string) {
-	if f.cfg.Audit == nil {
+func (f refusals) note(id, what string, r *http.Request, who string, why error, key string) {
+	if f.tell == nil {
 		return
 	}
-	now := f.cfg.Now().UTC()
-	if !f.limit.AllowN(now, 1) {
-		f.dropped.Add(1)
-		return
-	}
-	if n := f.dropped.Swap(0); n > 0 {
-		why += fmt.Sprintf(" (%d refusals before this one have no line)", n)
-	}
-	f.cfg.Audit(openimds.AuditEntry{
-		When: now, Who: who, What: operationName(c.target), RequestID: c.id, Source: r.RemoteAddr, Failure: why,
+	f.tell(r.Context(), openimds.AuditEntry{
+		When: f.now().UTC(), Who: who, What: what, RequestID: id, Source: r.RemoteAddr, Failure: why.Error(),
+	}, key)
+}
+
+// Signed serves next to whoever signs the request with any key. what names it for the audit, which
+// learns of refusals as it does of those of [New].
+func Signed(auth Authenticator, tell Refused, what string, next http.Handler) http.Handler {
+	refusals := refusals{tell, time.Now}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, err := auth.Verify(r, nil)
+		if err == nil {
+			next.ServeHTTP(w, r)
+			return
+		}
+		err = refusals.signature(openimds.NewUUID(), what, r, err)
+		switch refused, ok := errors.AsType[*sigv4.Error](err); {
+		case !ok:
+			http.Error(w, "nobody can tell which keys hold; try again", http.StatusServiceUnavailable)
+		case refused.Throttled():
+			http.Error(w, "too many wrong signatures; try again later", http.StatusTooManyRequests)
+		default:
+			http.Error(w, "sign the request, or serve with --api-anonymous-metrics", http.StatusForbidden)
+		}
 	})
 }
 

@@ -31,9 +31,9 @@ type Config struct {
 	Service *openimds.Service
 	// Auth decides who is asking.
 	Auth Authenticator
-	// Audit is told of requests that were refused for who asked; nil: nobody is. Changes are told by
-	// the service itself, see [openimds.ServiceConfig]. [NewAudit] makes one function for both.
-	Audit func(openimds.AuditEntry)
+	// Refused is told of requests that were refused for who asked; nil: nobody is. Changes are told by
+	// the service itself, see [openimds.ServiceConfig].
+	Refused Refused
 	// Log takes what went wrong inside, and at level debug each request; nil: nothing is logged.
 	Log *slog.Logger
 	// Version of the program, for DescribeService.
@@ -55,7 +55,7 @@ func New(cfg Config) http.Handler {
 		cfg.Now = time.Now
 	}
 	return &api{
-		service: cfg.Service, cfg: cfg, table: table(), refusals: newRefusals(cfg),
+		service: cfg.Service, cfg: cfg, table: table(), refusals: refusals{cfg.Refused, cfg.Now},
 		blueprints: byID(openimds.Blueprints(), func(b openimds.Blueprint) string { return b.ID }),
 		bundles:    byID(openimds.Bundles(cfg.Service.Region()), func(b openimds.Bundle) string { return b.ID }),
 	}
@@ -66,7 +66,7 @@ type api struct {
 	service  *openimds.Service
 	cfg      Config
 	table    map[string]action
-	refusals *refusals
+	refusals refusals
 	// The catalogue of the region by id: each instance that is shown needs an entry of both.
 	blueprints map[string]openimds.Blueprint
 	bundles    map[string]openimds.Bundle
@@ -129,7 +129,7 @@ func (a *api) answer(c *call, w http.ResponseWriter, r *http.Request) (any, erro
 		return nil, errUnknownOperation
 	}
 	if c.who, err = a.cfg.Auth.Verify(r, body); err != nil {
-		return nil, a.refusals.signature(c, r, err)
+		return nil, a.refusals.signature(c.id, operationName(c.target), r, err)
 	}
 	if op.changes && c.who.ReadOnly {
 		return nil, a.refusals.readOnly(c, r, a.service.AccountID())

@@ -22,6 +22,7 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/accesskeys"
+	"github.com/openimds/openimds/audit"
 	"github.com/openimds/openimds/lightsail"
 	"github.com/openimds/openimds/memstore"
 	"github.com/openimds/openimds/metadata"
@@ -37,6 +38,7 @@ type server struct {
 	service     *openimds.Service
 	store       openimds.Store
 	log, audit  *lines
+	refusals    *audit.Refusals
 }
 
 // lines is a log that many goroutines write.
@@ -67,9 +69,18 @@ func newServerOn(t testing.TB, store openimds.Store, adapt ...func(*openimds.Ser
 	s := &server{t: t, store: store, log: new(lines), audit: new(lines)}
 	t.Cleanup(func() { _ = s.store.Close() })
 	log := slog.New(slog.NewJSONHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	audit := lightsail.NewAudit(s.audit, log)
+	record := func(_ context.Context, entries ...openimds.AuditEntry) error {
+		for _, e := range entries {
+			line, err := audit.Line(e)
+			if err != nil {
+				t.Error(err)
+			}
+			_, _ = s.audit.Write(line)
+		}
+		return nil
+	}
 	cfg := openimds.ServiceConfig{
-		Region: "us-east-1", AccountID: "123456789012", AllowIMDSIPv6: true, Audit: audit,
+		Region: "us-east-1", AccountID: "123456789012", AllowIMDSIPv6: true, Audit: record,
 		ValidateOverlay: metadata.ValidateOverlay, ValidateRecording: metadata.ValidateRecording,
 	}
 	for _, f := range adapt {
@@ -91,7 +102,9 @@ func newServerOn(t testing.TB, store openimds.Store, adapt ...func(*openimds.Ser
 		t.Fatal(err)
 	}
 	verifier := sigv4.New(sigv4.Config{Regions: []string{cfg.Region}, Service: "lightsail", Keys: keys.Lookup})
-	handler := lightsail.New(lightsail.Config{Service: s.service, Auth: verifier, Audit: audit, Log: log, Version: "1.2.3", Now: cfg.Now})
+	s.refusals = audit.NewRefusals(record, cfg.Now)
+	t.Cleanup(s.refusals.Close)
+	handler := lightsail.New(lightsail.Config{Service: s.service, Auth: verifier, Refused: s.refusals.Tell, Log: log, Version: "1.2.3", Now: cfg.Now})
 	http := httptest.NewServer(handler)
 	t.Cleanup(http.Close)
 	s.url = http.URL

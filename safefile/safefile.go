@@ -166,7 +166,10 @@ func Sweep(path string) {
 func Open(path string, flag int, mode fs.FileMode) (*os.File, error) {
 	f, err := os.OpenFile(path, flag|noFollow|nonBlock, mode)
 	if err != nil {
-		return nil, errors.Join(Plain(path), err)
+		if perr := Plain(path); perr != nil {
+			return nil, perr
+		}
+		return nil, err
 	}
 	info, err := f.Stat()
 	if err == nil {
@@ -181,6 +184,9 @@ func Open(path string, flag int, mode fs.FileMode) (*os.File, error) {
 	}
 	return f, nil
 }
+
+// SyncDirectory makes the names in a directory durable, where the system needs to be told.
+func SyncDirectory(dir string) error { return syncDir(dir) }
 
 // told is err as an error of the file that was asked for, whatever its name was until then.
 func told(op, path string, err error) error {

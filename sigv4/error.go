@@ -18,6 +18,9 @@ type Error struct {
 // Error returns the code and the message.
 func (e *Error) Error() string { return e.Code + ": " + e.Message }
 
+// Throttled says that there were too many wrong signatures from the request's address.
+func (e *Error) Throttled() bool { return e.Code == codeThrottled }
+
 // The exceptions that a refusal may be.
 const (
 	codeMissing      = "MissingAuthenticationTokenException"

@@ -20,6 +20,7 @@ import (
 	"github.com/openimds/openimds/accesskeys"
 	"github.com/openimds/openimds/agent"
 	"github.com/openimds/openimds/alarms"
+	"github.com/openimds/openimds/audit"
 	"github.com/openimds/openimds/boltstore"
 	"github.com/openimds/openimds/credentials"
 	"github.com/openimds/openimds/guestside"
@@ -96,8 +97,8 @@ type server struct {
 	host        *hostnet.Host
 	hostNotes   string // of the welcome
 	attachments *agent.Attachments
-	auditLog    *os.File
-	audit       func(openimds.AuditEntry)
+	audit       *audit.Log
+	refusals    *audit.Refusals
 	service     *openimds.Service
 	instance    *openimds.Instance
 	guests      *guestside.Server
@@ -130,17 +131,21 @@ func (s *server) open(ctx context.Context) error {
 	}
 	s.signer = identity.NewSigner(s.log)
 	s.signer.Use(identityKeys, time.Now())
-	if err := s.openAudit(); err != nil {
+	latest, err := s.openAudit()
+	if err != nil {
 		return err
 	}
 	s.usage = usage.NewRecorder(usage.Config{Store: s.store, Log: s.log})
 	cfg := s.cfg.service()
-	cfg.Audit, cfg.History, cfg.Callers = s.audit, s.usage, s.usage
+	cfg.Audit, cfg.History, cfg.Callers = s.audit.Record, s.usage, s.usage
 	s.openHost()
 	if s.host != nil {
 		cfg.Attachments = attachmentStatus{s}
 	}
 	s.service = openimds.NewService(s.store, cfg)
+	if err := s.service.ConcludeAudit(ctx, latest); err != nil { // the guests do not wait for it
+		s.log.Warn("what an earlier process did not come to do is not yet in the audit log", "error", err)
+	}
 	s.alarms, err = alarms.New(alarms.Config{Service: s.service, Store: s.store, Webhook: s.cfg.alarmWebhook, Log: s.log})
 	if err != nil {
 		return usagef("--alarm-webhook: %w", err)
@@ -341,9 +346,7 @@ func (s *server) close() {
 	if s.sources != nil {
 		s.sources.Close()
 	}
-	if s.auditLog != nil {
-		_ = s.auditLog.Close()
-	}
+	s.closeAudit()
 	if s.store != nil {
 		if err := s.store.Close(); err != nil {
 			s.log.Error("the store did not close cleanly", "error", err)

@@ -2,17 +2,15 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
-	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/audit"
 	"github.com/openimds/openimds/lightsail"
-	"github.com/openimds/openimds/safefile"
 	"github.com/openimds/openimds/sigv4"
 	"github.com/openimds/openimds/usage"
 )
@@ -23,15 +21,27 @@ const auditFile = "audit.log"
 // wrongPerSecond is how many wrong signatures a second one address gets an answer to.
 const wrongPerSecond = 10
 
-// openAudit opens the audit log; it only ever grows at its end.
-func (s *server) openAudit() error {
-	f, err := safefile.Open(filepath.Join(s.cfg.dataDir, auditFile), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
-	if err != nil {
-		return fmt.Errorf("cannot open the audit log: %w", err)
+// openAudit opens the audit log. It must not be used before the store is locked: two processes would
+// write it.
+func (s *server) openAudit() (latest []openimds.AuditEntry, err error) {
+	s.audit, latest, err = audit.Open(audit.Config{
+		Path: filepath.Join(s.cfg.dataDir, auditFile), BestEffort: s.cfg.auditBestEffort, Log: s.log,
+	})
+	if err == nil {
+		s.refusals = audit.NewRefusals(s.audit.Record, nil)
 	}
-	s.auditLog = f
-	s.audit = lightsail.NewAudit(f, s.log)
-	return nil
+	return latest, err
+}
+
+// closeAudit closes it, after all who write to it.
+func (s *server) closeAudit() {
+	if s.audit == nil {
+		return
+	}
+	s.refusals.Close()
+	if err := s.audit.Close(); err != nil {
+		s.log.Error("the audit log did not close cleanly", "error", err)
+	}
 }
 
 // newAPIServer makes the server of the operator's side.
@@ -47,7 +57,7 @@ func newAPIServer(s *server) *http.Server {
 	mux.HandleFunc("GET /readyz", s.ready)
 	mux.Handle("GET /metrics", s.metrics(verifier))
 	mux.Handle("/", lightsail.New(lightsail.Config{
-		Service: s.service, Auth: verifier, Audit: s.audit, Log: s.log, Version: version,
+		Service: s.service, Auth: verifier, Refused: s.refusals.Tell, Log: s.log, Version: version,
 	}))
 	return &http.Server{
 		Handler:           mux,
@@ -68,7 +78,17 @@ func (s *server) ready(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the store does not answer", http.StatusServiceUnavailable)
 		return
 	}
+	if err := s.auditAnswers(r.Context()); err != nil {
+		http.Error(w, "the audit log cannot be written", http.StatusServiceUnavailable)
+		return
+	}
 	ok(w, r)
+}
+
+func (s *server) auditAnswers(ctx context.Context) error {
+	ctx, done := context.WithTimeout(ctx, time.Second)
+	defer done()
+	return s.audit.Check(ctx)
 }
 
 func (s *server) storeAnswers(ctx context.Context) bool {
@@ -90,13 +110,8 @@ func (s *server) metrics(verifier *sigv4.Verifier) http.Handler {
 			}
 		},
 	})
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !s.cfg.openMetrics {
-			if _, err := verifier.Verify(r, nil); err != nil {
-				http.Error(w, "sign the request, or serve with --api-anonymous-metrics", http.StatusForbidden)
-				return
-			}
-		}
-		exported.ServeHTTP(w, r)
-	})
+	if s.cfg.openMetrics {
+		return exported
+	}
+	return lightsail.Signed(verifier, s.refusals.Tell, "GetMetrics", exported)
 }

@@ -37,6 +37,7 @@ type serveConfig struct {
 	accountID       string
 	alarmWebhook    string
 	openMetrics     bool
+	auditBestEffort bool
 	readyFile       string
 	logFormat       string
 	logLevel        string
@@ -60,6 +61,7 @@ func (c *serveConfig) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.accountID, "account-id", defaultAccountID, "account id of this installation")
 	f.StringVar(&c.alarmWebhook, "alarm-webhook", "", "`URL` to post an alarm's change of state to")
 	f.BoolVar(&c.openMetrics, "api-anonymous-metrics", false, "let /metrics be read without a signature")
+	f.BoolVar(&c.auditBestEffort, "audit-best-effort", false, "make changes although the audit log cannot be written, and do not wait for it")
 	f.StringVar(&c.readyFile, "ready-file", "", "`file` to write the addresses to, once both sides answer")
 	f.StringArrayVar(&c.roleCredentials, "role-credentials", nil, "where the credentials of a role come from: `role=source`, * for all other roles;\ngenerated, static:FILE, profile:NAME, process:COMMAND or assume-role:ARN; repeatable")
 	f.StringVar(&c.replay, "replay", "", "`file` that 'openimds record' made, which the default instance answers from now on")
