@@ -1,0 +1,25 @@
+//go:build !linux
+
+package socketowner
+
+import (
+	"errors"
+	"net/netip"
+)
+
+// Supported says whether this system can tell owners.
+const Supported = false
+
+// Finder finds owners.
+type Finder struct{}
+
+// New fails: only Linux is asked so far.
+func New() (*Finder, error) {
+	return nil, errors.New("this system does not tell whose a connection is")
+}
+
+// Owner fails.
+func (*Finder) Owner(_, _ netip.AddrPort) (uint32, error) { return 0, ErrUnknown }
+
+// Close does nothing.
+func (*Finder) Close() error { return nil }
