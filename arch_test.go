@@ -72,6 +72,8 @@ var laws = map[string]law{
 		"the host's network is a desired state of endpoints, to be tested without instances"},
 	"./fdpass": {[]string{"golang.org/x/sys"},
 		"messages and files are passed on without knowing what they are for"},
+	"./socketowner": {[]string{"golang.org/x/sys"},
+		"whose a connection is, is the kernel's to say, whatever is asked over it"},
 	"./sandbox": {[]string{"./fdpass", "github.com/vishvananda/netlink", "golang.org/x/sys"},
 		"a command's namespaces are made without knowing what answers in them"},
 	"./agent": {[]string{".", "./hostnet"},

@@ -15,10 +15,10 @@ import (
 // accept serves most connections in one step, without a goroutine or a timer: the listener defers
 // them until their request is there (see [Listen]), so that accept, read, write and close are all
 // that a request costs. Whatever cannot be done at once is left to [Server.converse].
-func (s *Server) accept(l net.Listener, g *Guest, observe func(Observation)) error {
+func (s *Server) accept(l net.Listener, g *Guest, with around) error {
 	deferred, ok := l.(*deferredListener)
 	if !ok {
-		return s.acceptWaiting(l, g, observe)
+		return s.acceptWaiting(l, g, with)
 	}
 	overIPv6 := isIPv6(l.Addr())
 	w := newWorkspace()
@@ -36,11 +36,11 @@ func (s *Server) accept(l net.Listener, g *Guest, observe func(Observation)) err
 			continue
 		}
 		pause = 0
-		if !g.enter() {
+		w.source, w.observe = from.source(), with.observe
+		if with.admit != nil && !with.admit(w.source, localOf(fd)) || !g.enter() {
 			_ = unix.Close(fd)
 			continue
 		}
-		w.source, w.observe = from.source(), observe
 		w = s.serveNow(fd, g, overIPv6, w)
 	}
 }
@@ -90,6 +90,21 @@ func (a *acceptor) source() netip.AddrPort {
 		return netip.AddrPortFrom(netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(&a.peer)).Addr), number)
 	case unix.AF_INET6:
 		return netip.AddrPortFrom(netip.AddrFrom16(a.peer.Addr).Unmap(), number)
+	}
+	return netip.AddrPort{}
+}
+
+// localOf is this end of a connection; the zero value if there is none any more.
+func localOf(fd int) netip.AddrPort {
+	switch at, err := unix.Getsockname(fd); at := at.(type) {
+	case *unix.SockaddrInet4:
+		if err == nil {
+			return netip.AddrPortFrom(netip.AddrFrom4(at.Addr), uint16(at.Port))
+		}
+	case *unix.SockaddrInet6:
+		if err == nil {
+			return netip.AddrPortFrom(netip.AddrFrom16(at.Addr).Unmap(), uint16(at.Port))
+		}
 	}
 	return netip.AddrPort{}
 }

@@ -4,6 +4,6 @@ package imds
 
 import "net"
 
-func (s *Server) accept(l net.Listener, g *Guest, observe func(Observation)) error {
-	return s.acceptWaiting(l, g, observe)
+func (s *Server) accept(l net.Listener, g *Guest, with around) error {
+	return s.acceptWaiting(l, g, with)
 }

@@ -36,11 +36,49 @@ type observed struct {
 // its answer leaves; the request waits for it. Calls may be concurrent.
 func Observed(l net.Listener, observe func(Observation)) net.Listener { return &observed{l, observe} }
 
-func unwrap(l net.Listener) (net.Listener, func(Observation)) {
-	if o, ok := l.(*observed); ok {
-		return o.Listener, o.observe
+// restricted is a listener that not everybody may call.
+type restricted struct {
+	net.Listener
+	admit func(caller, service netip.AddrPort) bool
+}
+
+// Restricted makes a listener of whose connections [Server.Serve] answers only those that admit lets in,
+// by their two ends: the others are closed before anything of them is read. Calls may be concurrent.
+func Restricted(l net.Listener, admit func(caller, service netip.AddrPort) bool) net.Listener {
+	return &restricted{l, admit}
+}
+
+// around is what a listener was wrapped in.
+type around struct {
+	observe func(Observation)
+	admit   func(caller, service netip.AddrPort) bool
+}
+
+func unwrap(l net.Listener) (net.Listener, around) {
+	var a around
+	for {
+		switch outer := l.(type) {
+		case *observed:
+			l, a.observe = outer.Listener, outer.observe
+		case *restricted:
+			l, a.admit = outer.Listener, outer.admit
+		default:
+			return l, a
+		}
 	}
-	return l, nil
+}
+
+// turnsAway says whether a connection is not to be answered.
+func (a around) turnsAway(c net.Conn) bool {
+	return a.admit != nil && !a.admit(addrPortOf(c.RemoteAddr()), addrPortOf(c.LocalAddr()))
+}
+
+// addrPortOf is the zero value for what is no address of TCP, which nobody admits.
+func addrPortOf(a net.Addr) netip.AddrPort {
+	if tcp, ok := a.(*net.TCPAddr); ok {
+		return tcp.AddrPort()
+	}
+	return netip.AddrPort{}
 }
 
 // tell tells of the request in the workspace.

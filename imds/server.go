@@ -111,8 +111,8 @@ func (s *Server) Serve(l net.Listener, g *Guest) error {
 	s.mu.Unlock()
 	defer s.serving.Done()
 	// Not before it is registered: Shutdown closes what Serve was given.
-	accepted, observe := unwrap(l)
-	err := s.accept(accepted, g, observe)
+	accepted, with := unwrap(l)
+	err := s.accept(accepted, g, with)
 	g.dropArrivals() // whoever closed l wants nothing of its connections to be left
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -329,7 +329,7 @@ func (s *Server) linger(c net.Conn) {
 
 // acceptWaiting accepts connections one by one, each with a goroutine of its own. It serves where
 // there is no faster way.
-func (s *Server) acceptWaiting(l net.Listener, g *Guest, observe func(Observation)) error {
+func (s *Server) acceptWaiting(l net.Listener, g *Guest, with around) error {
 	for pause := time.Duration(0); ; {
 		c, err := l.Accept()
 		if err != nil {
@@ -340,13 +340,13 @@ func (s *Server) acceptWaiting(l net.Listener, g *Guest, observe func(Observatio
 			continue
 		}
 		pause = 0
-		if !g.enter() {
+		if with.turnsAway(c) || !g.enter() {
 			_ = c.Close()
 			continue
 		}
 		s.serving.Add(1)
 		w := workspaces.Get().(*workspace)
-		w.observe = observe
+		w.observe = with.observe
 		go s.converse(c, g, 0, w)
 	}
 }

@@ -41,7 +41,7 @@ func TestAssumedRole(t *testing.T) {
 	}
 	const arn = "arn:aws:iam::123456789012:role/app"
 	s := serve(t, func(in *openimds.Instance) { in.Role = &openimds.Role{Name: "app"} },
-		"--role-credentials", "app=assume-role:"+arn+"?profile=base&external-id=partner&session-tags=true&duration=2h&endpoint="+url.QueryEscape(sts.URL))
+		"--imds-listen-shared", "--role-credentials", "app=assume-role:"+arn+"?profile=base&external-id=partner&session-tags=true&duration=2h&endpoint="+url.QueryEscape(sts.URL))
 	var set struct{ Code, AccessKeyID, SecretAccessKey, Token string }
 	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
 		status, body := s.get(t, s.rolePath(), s.token(t))

@@ -61,8 +61,8 @@ var (
 	credentialsDesc = prometheus.NewDesc("openimds_role_credentials_sets",
 		"Sets of role credentials that are kept for guests, by source and state (fresh; stale: the last renewal failed; none: guests get none).",
 		[]string{"source", "state"}, nil)
-	storeUpDesc     = prometheus.NewDesc("openimds_store_up", "Whether the store answers.", nil, nil)
-	contactDesc     = prometheus.NewDesc("openimds_watch_contact_timestamp_seconds",
+	storeUpDesc = prometheus.NewDesc("openimds_store_up", "Whether the store answers.", nil, nil)
+	contactDesc = prometheus.NewDesc("openimds_watch_contact_timestamp_seconds",
 		"When the watch of the store was last heard of, in Unix time.", nil, nil)
 	revisionDesc = prometheus.NewDesc("openimds_watch_revision", "Revision of the store that the watch has reached.", nil, nil)
 )

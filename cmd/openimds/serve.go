@@ -102,6 +102,7 @@ type server struct {
 	service     *openimds.Service
 	instance    *openimds.Instance
 	guests      *guestside.Server
+	door        *doorkeeper // of imdsL; nil: all users may call
 	imdsL       []net.Listener
 	apiL        net.Listener
 	api         *http.Server
@@ -203,13 +204,31 @@ func (s *server) openGuests(ctx context.Context) error {
 	return s.guests.Seat(ctx, s.instance.Name)
 }
 
+// guarded makes a listener of --imds-listen one that only the users of --imds-allow-uid can call.
+func (s *server) guarded(l net.Listener) net.Listener {
+	if s.door == nil {
+		return l
+	}
+	return imds.Restricted(l, s.door.admit)
+}
+
 func (s *server) listen(ctx context.Context) error {
+	if len(s.cfg.allowUIDs) > 0 {
+		var err error
+		if s.door, err = newDoorkeeper(s.cfg.allowUIDs, s.log); err != nil {
+			return fmt.Errorf("--imds-allow-uid: %w", err)
+		}
+	} else if credentials.Real(s.cfg.sources) {
+		s.log.Warn("every user of this machine can have the credentials of --role-credentials by --imds-listen; --imds-allow-uid would name those who may")
+	}
 	for _, addr := range s.cfg.imdsListen {
 		open, err := imds.Listen(ctx, addr)
 		if err != nil {
 			return cannotListen("--imds-listen", addr, err)
 		}
-		s.imdsL = append(s.imdsL, open...)
+		for _, l := range open {
+			s.imdsL = append(s.imdsL, s.guarded(l))
+		}
 	}
 	l, err := net.Listen("tcp", s.cfg.apiListen)
 	if err != nil {
@@ -337,6 +356,9 @@ func (s *server) close() {
 	}
 	if s.apiL != nil {
 		_ = s.apiL.Close()
+	}
+	if s.door != nil {
+		s.door.close()
 	}
 	if s.host != nil {
 		if err := s.host.Close(); err != nil {

@@ -26,6 +26,8 @@ const (
 type serveConfig struct {
 	dataDir         string
 	imdsListen      []string
+	imdsShared      bool
+	allowUsers      []string
 	apiListen       string
 	defaultInstance string
 	rate            float64
@@ -44,12 +46,15 @@ type serveConfig struct {
 	roleCredentials []string
 	replay          string
 
-	sources map[string]*credentials.Source // of roleCredentials
+	sources   map[string]*credentials.Source // of roleCredentials
+	allowUIDs map[uint32]bool                // of allowUsers
 }
 
 func (c *serveConfig) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.dataDir, "data-dir", "", "where to keep the data (default: $XDG_STATE_HOME/openimds, else ~/.local/state/openimds)")
 	f.StringSliceVar(&c.imdsListen, "imds-listen", []string{defaultIMDSListen}, "`address` of the guest side for callers on this machine; repeatable")
+	f.StringSliceVar(&c.allowUsers, "imds-allow-uid", nil, "let only this `user` (a number or name) call --imds-listen, root neither unless named; repeatable (Linux)")
+	f.BoolVar(&c.imdsShared, "imds-listen-shared", false, "let every user of this machine have the real credentials of --role-credentials by --imds-listen")
 	f.StringVar(&c.apiListen, "api-listen", defaultAPIListen, "`address` of the control API")
 	f.StringVar(&c.defaultInstance, "default-instance", defaultInstance, "`name` of the instance that the callers of --imds-listen are; made on the first start")
 	f.Float64Var(&c.rate, "guest-rate", 1000, "requests a second of one instance; 0: no limit")
@@ -106,6 +111,9 @@ func (c *serveConfig) settle(f *pflag.FlagSet) error {
 	}
 	var err error
 	if c.sources, err = parseRoleCredentials(c.roleCredentials); err != nil {
+		return err
+	}
+	if err := c.checkSharing(); err != nil {
 		return err
 	}
 	if err := checkWebhook(c.alarmWebhook); err != nil {

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"errors"
+	"log/slog"
+	"math"
+	"net/netip"
+	"os"
+	"os/user"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/openimds/openimds/credentials"
+	"github.com/openimds/openimds/socketowner"
+)
+
+// checkSharing refuses to give real credentials to every user of this machine without having been told
+// to. It goes by the sources alone, which are fixed at the start: whatever role the instance of
+// --imds-listen is given later, nothing opens that was not open at the start.
+func (c *serveConfig) checkSharing() error {
+	if c.imdsShared && len(c.allowUsers) > 0 {
+		return usagef("give one of --imds-listen-shared and --imds-allow-uid: the first lets every user call, the second only some")
+	}
+	if len(c.allowUsers) > 0 && !socketowner.Supported {
+		return usagef("--imds-allow-uid needs Linux; leave --role-credentials out, or let every user of this machine have them with --imds-listen-shared")
+	}
+	if credentials.Real(c.sources) && !c.imdsShared && len(c.allowUsers) == 0 {
+		return usagef("--role-credentials gives real credentials, and every user of this machine can call --imds-listen: name those who may with --imds-allow-uid USER, or let all with --imds-listen-shared")
+	}
+	c.allowUIDs = make(map[uint32]bool, len(c.allowUsers))
+	for _, name := range c.allowUsers {
+		uid, err := userID(name)
+		if err != nil {
+			return usagef("--imds-allow-uid %q: %w", name, err)
+		}
+		c.allowUIDs[uid] = true
+	}
+	return nil
+}
+
+// userID finds a user by number or name.
+func userID(name string) (uint32, error) {
+	text := name
+	if strings.Trim(name, "0123456789") != "" {
+		found, err := user.Lookup(name)
+		if err != nil {
+			return 0, errors.New("there is no such user; give a name or a number")
+		}
+		text = found.Uid
+	}
+	uid, err := strconv.ParseUint(text, 10, 32)
+	if err != nil || uid == math.MaxUint32 {
+		return 0, errors.New("it is no user's number")
+	}
+	if text := setting("/proc/sys/kernel/overflowuid"); text == strconv.FormatUint(uid, 10) && !allUsers(setting("/proc/self/uid_map")) {
+		return 0, errors.New("in this user namespace it is the number of all users from outside; name another")
+	}
+	return uint32(uid), nil
+}
+
+// allUsers says whether a map of a user namespace has all users in it.
+func allUsers(uidMap string) bool {
+	fields := strings.Fields(uidMap)
+	return len(fields) == 3 && fields[0] == "0" && fields[2] == strconv.FormatUint(math.MaxUint32, 10)
+}
+
+func setting(file string) string {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text))
+}
+
+// turnedAwayEvery is how often the log is told of callers that were turned away, however many come.
+const turnedAwayEvery = 10 * time.Second
+
+// doorkeeper lets those users call that --imds-allow-uid names. Nobody else is let in, root neither, and
+// nobody of whom it is not known who it is.
+type doorkeeper struct {
+	owners *socketowner.Finder
+	allow  map[uint32]bool
+	log    *slog.Logger
+
+	mu     sync.Mutex
+	told   time.Time
+	untold int
+}
+
+func newDoorkeeper(allow map[uint32]bool, log *slog.Logger) (*doorkeeper, error) {
+	owners, err := socketowner.New()
+	if err != nil {
+		return nil, err
+	}
+	return &doorkeeper{owners: owners, allow: allow, log: log}, nil
+}
+
+func (d *doorkeeper) admit(caller, service netip.AddrPort) bool {
+	uid, err := d.owners.Owner(caller, service)
+	if err == nil && d.allow[uid] {
+		return true
+	}
+	d.tell(caller, uid, err)
+	return false
+}
+
+func (d *doorkeeper) tell(caller netip.AddrPort, uid uint32, err error) {
+	d.mu.Lock()
+	if time.Since(d.told) < turnedAwayEvery {
+		d.untold++
+		d.mu.Unlock()
+		return
+	}
+	others := d.untold
+	d.told, d.untold = time.Now(), 0
+	d.mu.Unlock()
+	if err != nil {
+		d.log.Warn("a caller was turned away: whose its connection is cannot be told", "caller", caller, "error", err, "others", others)
+		return
+	}
+	d.log.Warn("a caller was turned away: --imds-allow-uid does not name its user", "caller", caller, "uid", uid, "others", others)
+}
+
+func (d *doorkeeper) close() { _ = d.owners.Close() }
