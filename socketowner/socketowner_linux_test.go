@@ -203,10 +203,12 @@ func BenchmarkOwner(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	defer func() { _ = l.Close() }()
 	c, err := net.Dial("tcp", l.Addr().String())
 	if err != nil {
 		b.Fatal(err)
 	}
+	defer func() { _ = c.Close() }()
 	caller, service := addrPort(c.LocalAddr()), addrPort(c.RemoteAddr())
 	b.ReportAllocs()
 	for b.Loop() {
