@@ -35,6 +35,10 @@ type Attachments interface {
 	// Status says how far the attachment of an instance is: "attached", "waiting", "failed" or
 	// "gone", and why if something is amiss.
 	Status(instance string) (state, reason string)
+	// Guarded lists the places that were attached and are guarded now.
+	Guarded() []GuardedPlace
+	// Release ends the guard of these places, or of all with no names, and says of which it did.
+	Release(names []string) ([]GuardedPlace, error)
 }
 
 // Validate refuses an attachment that cannot be carried out, whatever the host.
@@ -48,8 +52,8 @@ func (a *Attachment) Validate() error {
 	switch {
 	case places != 1:
 		return Errorf(InvalidInput, "", "An attachment names one of interface, networkNamespace and processId")
-	case len(a.Interface) > 15 || strings.ContainsAny(a.Interface, "/ \t\r\n\x00") || a.Interface == "." || a.Interface == "..":
-		return Errorf(InvalidInput, "", "%.40q cannot be the name of an interface", a.Interface)
+	case a.Interface != "" && ValidateInterface(a.Interface) != nil:
+		return ValidateInterface(a.Interface)
 	case a.Interface == "lo":
 		return Errorf(InvalidInput, "", "The interface lo is the host's own; callers on the host come by --imds-listen")
 	case a.Netns != "" && !netnsForm(a.Netns):
@@ -68,6 +72,14 @@ func (a *Attachment) Validate() error {
 		if slices.ContainsFunc(a.Sources[:i], p.Overlaps) {
 			return Errorf(InvalidInput, "", "The source %v overlaps another one", p)
 		}
+	}
+	return nil
+}
+
+// ValidateInterface refuses what the kernel would not have as the name of an interface.
+func ValidateInterface(name string) error {
+	if name == "" || len(name) > 15 || strings.ContainsAny(name, "/: \t\r\n\x00") || name == "." || name == ".." {
+		return Errorf(InvalidInput, "", "%.40q cannot be the name of an interface", name)
 	}
 	return nil
 }

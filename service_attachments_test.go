@@ -105,6 +105,10 @@ type carried struct{}
 
 func (carried) Status(string) (state, reason string) { return "attached", "" }
 
+func (carried) Guarded() []openimds.GuardedPlace { return nil }
+
+func (carried) Release([]string) ([]openimds.GuardedPlace, error) { return nil, nil }
+
 // newAttaching makes a service that attaches, with the instances web-0 and so on, and free.
 func newAttaching(t *testing.T, count int) *fixture {
 	f := newFixture(t, func(cfg *openimds.ServiceConfig, _ *openimds.Store) { cfg.Attachments = carried{} })

@@ -3,6 +3,7 @@ package hostnet
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/google/nftables"
@@ -176,8 +177,16 @@ func answer(t *table, fam *family) rule {
 }
 
 // hook makes the table see what the host receives and sends through these bridges, and no others.
-func (f *firewall) hook(bridges map[int]string) error {
+func (f *firewall) hook(bridges map[int]string) (err error) {
 	t := f.tables[nftables.TableFamilyNetdev]
+	if maps.Equal(t.hooked, bridges) {
+		return nil
+	}
+	defer func() {
+		if err == nil {
+			t.print, err = imprintOf(t.Table, t.constants...)
+		}
+	}()
 	for index, name := range t.hooked {
 		if bridges[index] == name {
 			continue
@@ -190,7 +199,7 @@ func (f *firewall) hook(bridges map[int]string) error {
 		for _, way := range ways {
 			conn.DelChain(&nftables.Chain{Table: t.Table, Name: way.name(index)})
 		}
-		_ = conn.Flush() // with the bridge its chains may have gone
+		_ = f.flush(conn) // with the bridge its chains may have gone
 	}
 	for index, name := range bridges {
 		if t.hooked[index] == name {
@@ -205,7 +214,7 @@ func (f *firewall) hook(bridges map[int]string) error {
 			b.open(chain{name: way.name(index), hook: way.hook, device: name})
 			b.add(way.chain+" by a bridge", jump(way.chain))
 		}
-		if err := conn.Flush(); err != nil {
+		if err := f.flush(conn); err != nil {
 			return fmt.Errorf("table %s of nftables, bridge %s: %w%s", tableName, name, err, hint(err))
 		}
 		t.hooked[index] = name

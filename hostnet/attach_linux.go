@@ -9,7 +9,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/google/nftables"
 )
@@ -21,7 +20,10 @@ type attachment struct {
 	mark     uint32
 	where    place
 	ns       *namespace // nil: an interface
+	netnsid  int        // the host's number for it
 	serving  map[*family]*serving
+	inside   inside
+	trouble  *trouble
 	elements []element
 	led      led // elements are made of it
 }
@@ -87,10 +89,12 @@ func (h *Host) open(s *seat, where place) (*attachment, error) {
 	a := &attachment{endpoint: s.Endpoint, mark: mark, where: where, serving: map[*family]*serving{}}
 	if s.ns != nil {
 		a.ns, s.ns = s.ns, nil
+		a.netnsid = netnsid(a.ns.file)
+		delete(h.left, a.ns.id)
 	}
 	err = h.serve(a)
 	if a.serving[v4] == nil {
-		_ = h.shut([]*attachment{a}, nil) // what keeps it from being left kept it from being entered
+		h.shut([]*attachment{a}, nil)
 		return nil, cmp.Or(err, errors.New("no listener"))
 	}
 	return a, err
@@ -160,7 +164,7 @@ func (h *Host) serveInside(a *attachment) error {
 		for f, err := range more {
 			failed[f] = err
 		}
-		return nil
+		return a.inside.remember()
 	})
 	errs := []error{err}
 	for _, f := range families {
@@ -178,12 +182,11 @@ func (h *Host) serveInside(a *attachment) error {
 	return errors.Join(errs...)
 }
 
-// shut ends attachments. It leaves namespaces alone that others have taken over. Emptying one waits
-// for the kernel, so that is done for several at once.
-func (h *Host) shut(attachments []*attachment, taken map[inode]bool) error {
-	var vacating sync.WaitGroup
-	errs := make([]error, len(attachments))
-	for i, a := range attachments {
+// shut ends attachments. What is inside a namespace stays there and leads nowhere: what comes for the
+// address is not routed out of it, to whoever answers elsewhere.
+func (h *Host) shut(attachments []*attachment, taken map[inode]bool) {
+	for _, a := range attachments {
+		served := len(a.serving) > 0
 		for f, s := range a.serving {
 			s.end()
 			delete(a.serving, f)
@@ -192,20 +195,11 @@ func (h *Host) shut(attachments []*attachment, taken map[inode]bool) error {
 		if a.ns == nil {
 			continue
 		}
-		if taken[a.where.ns] {
-			a.ns.close()
-			continue
+		if served && !taken[a.where.ns] {
+			h.left[a.ns.id] = a.ns.name()
 		}
-		vacating.Go(func() {
-			defer a.ns.close()
-			own := func(c *claim) bool { return c.owner == h.owner() }
-			if err := h.visitor.in(a.ns.file, func() error { return vacate(own) }); err != nil {
-				errs[i] = fmt.Errorf("%s: %w", a.endpoint.place(), err)
-			}
-		})
+		a.ns.close()
 	}
-	vacating.Wait()
-	return errors.Join(errs...)
 }
 
 // want is the elements that lead packets to the attachment's listeners.

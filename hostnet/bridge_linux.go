@@ -90,7 +90,14 @@ func tagTypes() (out []nftables.SetElement) {
 func (f *firewall) portsIn(b *book, t *table) {
 	// Before br_netfilter, which hands packets to the tables of the host.
 	b.open(chain{name: "prerouting", hook: nftables.ChainHookPrerouting, priority: -300})
-	b.add("guests", interfaceIn(expr.MetaKeyIIF, t.sets[interfaces]), jump("from-guests"))
+	b.add("guests", interfaceIn(expr.MetaKeyIIF, t.sets[interfaces]), goTo("from-guests"))
+	b.add("guests that are not attached yet", interfaceIn(expr.MetaKeyIIFNAME, t.sets[names]), goTo("from-guests"))
+	if len(f.uplinks) == 0 {
+		return
+	}
+	for _, fam := range families {
+		b.add("all but uplinks are guests", fam.to(), jump("guest"+fam.name))
+	}
 }
 
 func (f *firewall) fromGuests(b *book, t *table) {

@@ -4,11 +4,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
 	"github.com/google/nftables"
-	"github.com/google/nftables/expr"
 	"github.com/google/nftables/userdata"
 	"golang.org/x/sys/unix"
 )
@@ -20,7 +20,6 @@ import (
 // claim is what the table in a namespace says of who answers there.
 type claim struct {
 	owner   string           // the network namespace of the process; two processes never share one
-	port    uint16           // of its listener for IPv4, which every attachment has
 	address map[*family]bool // the address on the loopback interface came with it
 }
 
@@ -47,46 +46,52 @@ func claimText(owner string, ours bool) string {
 	return addressTheirs + servedFrom + owner
 }
 
-// readClaim reads the claim in the thread's namespace; nil: there is none.
+// readClaim reads the claim in the thread's namespace; nil: there is none. It reads no more than that, since
+// whoever is root in the namespace can make the table as long as he likes.
 func readClaim() (*claim, error) {
-	conn, err := dial()
-	if err != nil {
-		return nil, err
-	}
-	table := guestTable()
-	rules, err := conn.GetRules(table, &nftables.Chain{Name: "prerouting", Table: table})
-	if errors.Is(err, unix.ENOENT) || err == nil && len(rules) == 0 {
+	c := &claim{address: map[*family]bool{}}
+	found := 0
+	err := query(unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, nftables.TableFamilyINet, func(attrs []byte) bool {
+		comment, _ := userdata.GetString(attribute(attrs, unix.NFTA_RULE_USERDATA), userdata.TypeComment)
+		whose, owner, _ := strings.Cut(comment, servedFrom)
+		c.owner, c.address[families[found]] = owner, whose == addressOurs
+		found++
+		return found < len(families)
+	}, named(unix.NFTA_RULE_TABLE, guestTable().Name), named(unix.NFTA_RULE_CHAIN, "prerouting"))
+	if errors.Is(err, unix.ENOENT) || err == nil && found == 0 {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("nftables: %w%s", err, hint(err))
 	}
-	c := &claim{address: map[*family]bool{}}
-	for i, r := range rules[:min(len(rules), len(families))] {
-		comment, _ := userdata.GetString(r.UserData, userdata.TypeComment)
-		whose, owner, _ := strings.Cut(comment, servedFrom)
-		c.owner, c.address[families[i]] = owner, whose == addressOurs
-		for _, e := range r.Exprs {
-			if to, ok := e.(*expr.Immediate); ok && families[i] == v4 && len(to.Data) == 2 {
-				c.port = binary.BigEndian.Uint16(to.Data)
-			}
-		}
-	}
 	return c, nil
 }
 
+// socketsRead bounds what is read of a namespace's sockets; listeners come first.
+const socketsRead = 1 << 20
+
 // free says whether an owner may take the claim over or remove it: it is its own, from before, or its
 // process has ended and with it the listener. The owner's own namespace is no sign of life, and one that
-// cannot be seen from here none of death.
-func (c *claim) free(owner string) bool {
+// cannot be seen from here none of death; nor is a listener of its own.
+func (c *claim) free(owner string, own uint16) bool {
 	if c.owner == owner {
 		return true
 	}
-	sockets, err := os.ReadFile("/proc/thread-self/net/tcp")
+	file, err := os.Open("/proc/thread-self/net/tcp")
 	if err != nil {
 		return false
 	}
-	const listening = "0A" // TCP_LISTEN; proc(5) has addresses in the order of this machine
-	local := fmt.Sprintf(" %08X:%04X ", binary.NativeEndian.Uint32(addr4.AsSlice()), c.port)
-	return !strings.Contains(string(sockets), local+"00000000:0000 "+listening+" ")
+	defer func() { _ = file.Close() }()
+	sockets, err := io.ReadAll(io.LimitReader(file, socketsRead))
+	if err != nil {
+		return false
+	}
+	local := fmt.Sprintf(" %08X:", binary.NativeEndian.Uint32(addr4.AsSlice())) // proc(5) has the order of this machine
+	for line := range strings.Lines(string(sockets)) {
+		const listening = " 00000000:0000 0A " // TCP_LISTEN
+		if strings.Contains(line, local) && strings.Contains(line, listening) && !strings.Contains(line, fmt.Sprintf("%s%04X ", local, own)) {
+			return false
+		}
+	}
+	return true
 }

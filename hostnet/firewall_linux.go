@@ -19,12 +19,19 @@ const tableName = "openimds"
 type firewall struct {
 	mark   uint32
 	tables map[nftables.TableFamily]*table
+	// uplinks, if any: what comes for a metadata address by another interface is a guest's.
+	uplinks []string
+	// verified is the generation of nftables at which the tables were as they should be; 0: not known.
+	verified uint32
 }
 
 type table struct {
 	*nftables.Table
-	sets  map[string]*nftables.Set
-	built bool
+	sets      map[string]*nftables.Set
+	built     bool
+	removed   bool // it is not there, nor one of an earlier process
+	print     imprint
+	constants []string // sets whose elements are a part of the rules
 	// hooked are the bridges that the table of family netdev is at.
 	hooked map[int]string
 }
@@ -41,9 +48,12 @@ type element struct {
 // slot is what only one element can occupy.
 func (e element) slot() element { e.value = ""; return e }
 
-func newFirewall(mark uint32) *firewall {
-	f := &firewall{mark: mark, tables: map[nftables.TableFamily]*table{}}
-	for _, family := range []nftables.TableFamily{nftables.TableFamilyINet, nftables.TableFamilyARP, nftables.TableFamilyBridge, nftables.TableFamilyNetdev} {
+// allFamilies are those of a Host's tables.
+var allFamilies = []nftables.TableFamily{nftables.TableFamilyINet, nftables.TableFamilyARP, nftables.TableFamilyBridge, nftables.TableFamilyNetdev}
+
+func newFirewall(mark uint32, uplinks []string) *firewall {
+	f := &firewall{mark: mark, uplinks: uplinks, tables: map[nftables.TableFamily]*table{}}
+	for _, family := range allFamilies {
 		f.tables[family] = &table{
 			Table: &nftables.Table{Name: tableName, Family: family},
 			sets:  map[string]*nftables.Set{}, hooked: map[int]string{},
@@ -67,13 +77,15 @@ func widen[C interface {
 	return c.SetWriteBuffer(4 << 20)
 }
 
-// build makes a table anew, without elements, in one step: whatever was in it is gone.
-func (f *firewall) build(family nftables.TableFamily) error {
+// build makes a table anew, with these elements, in one step: whatever else was in it is gone, and there is
+// no moment at which a guard is not in force.
+func (f *firewall) build(family nftables.TableFamily, guards []change) error {
 	conn, err := dial()
 	if err != nil {
 		return fmt.Errorf("nftables: %w", err)
 	}
 	t := f.tables[family]
+	t.sets, t.constants = map[string]*nftables.Set{}, nil
 	replace(conn, t.Table)
 	switch family {
 	case nftables.TableFamilyINet:
@@ -87,17 +99,41 @@ func (f *firewall) build(family nftables.TableFamily) error {
 		clear(t.hooked)
 	}
 	if err == nil {
-		err = conn.Flush()
+		for i := 0; i < len(guards); {
+			i += f.send(conn, guards[i:])
+		}
+		err = f.flush(conn)
 	}
 	for _, fam := range families {
 		if err == nil && family == nftables.TableFamilyNetdev {
 			err = forwardTo(t.Table, sent, "to where the question came from: "+fam.version, answer(t, fam))
 		}
 	}
+	if err == nil {
+		t.print, err = imprintOf(t.Table, t.constants...)
+	}
 	if err != nil {
 		return fmt.Errorf("table %s of nftables: %w%s", tableName, err, hint(err))
 	}
-	t.built = true
+	t.built, t.removed = true, false
+	return nil
+}
+
+// flush makes the changes, and keeps account of whether others have changed anything meanwhile.
+func (f *firewall) flush(conn *nftables.Conn) error {
+	before, err := generation()
+	if err != nil {
+		return err
+	}
+	if err := conn.Flush(); err != nil {
+		return err
+	}
+	after, err := generation()
+	if err != nil || f.verified != before || after != before+1 {
+		f.verified = 0
+		return err
+	}
+	f.verified = after
 	return nil
 }
 
@@ -108,11 +144,16 @@ func replace(conn *nftables.Conn, t *nftables.Table) {
 	conn.AddTable(t)
 }
 
+// lacking is of a kernel without a part of nf_tables.
+func lacking(err error) bool {
+	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EAFNOSUPPORT)
+}
+
 func hint(err error) string {
 	switch {
 	case errors.Is(err, os.ErrPermission):
 		return " (CAP_NET_ADMIN is needed)"
-	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EPROTONOSUPPORT), errors.Is(err, unix.EAFNOSUPPORT):
+	case errors.Is(err, unix.ENOENT), lacking(err):
 		return " (the kernel lacks a part of nf_tables)"
 	}
 	return ""
@@ -132,42 +173,19 @@ func remove(t *nftables.Table) error {
 	return nil
 }
 
-func (f *firewall) remove() error {
+func (f *firewall) remove(of ...nftables.TableFamily) error {
 	var errs []error
-	for _, t := range f.tables {
-		if t.built {
-			errs = append(errs, remove(t.Table))
-			t.built = false
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// intact says whether all tables that were built are still there: `nft flush ruleset` takes them
-// with the rest.
-func (f *firewall) intact() (bool, error) {
-	conn, err := dial()
-	if err != nil {
-		return false, err
-	}
-	for family, t := range f.tables {
-		if !t.built {
+	for _, family := range of {
+		t := f.tables[family]
+		if t.removed {
 			continue
 		}
-		chains, err := conn.ListChainsOfTableFamily(family)
-		if err != nil {
-			return false, err
-		}
-		found := false
-		for _, c := range chains {
-			found = found || c.Table.Name == tableName
-		}
-		if !found {
-			t.built = false
-			return false, nil
-		}
+		err := remove(t.Table)
+		t.built, t.removed = false, err == nil
+		errs = append(errs, err)
 	}
-	return true, nil
+	f.verified = 0
+	return errors.Join(errs...)
 }
 
 // batchSize bounds the elements of one transaction.
@@ -184,7 +202,7 @@ func (f *firewall) apply(changes []change) error {
 		for i := 0; i < n; {
 			i += f.send(conn, changes[i:n])
 		}
-		if err := conn.Flush(); err != nil {
+		if err := f.flush(conn); err != nil {
 			return fmt.Errorf("elements of table %s of nftables: %w%s", tableName, err, hint(err))
 		}
 		changes = changes[n:]
@@ -266,13 +284,15 @@ func (t *table) add(conn *nftables.Conn, s *nftables.Set, value *nftables.SetDat
 // addConstants makes a set whose elements never change.
 func (t *table) addConstants(conn *nftables.Conn, name string, key nftables.SetDatatype, elements []nftables.SetElement) error {
 	s := &nftables.Set{Table: t.Table, Name: name, KeyType: key, KeyByteOrder: binaryutil.BigEndian}
-	t.sets[name] = s
+	t.sets[name], t.constants = s, append(t.constants, name)
 	return conn.AddSet(s, elements)
 }
 
 // The names of the sets. An attachment has its elements in them; nothing else changes.
 const (
-	interfaces = "interfaces" // that are attached
+	interfaces = "interfaces" // that are attached, or guarded
+	names      = "names"      // of interfaces, the same, which need not be there
+	uplinks    = "uplinks"    // names of interfaces that no guest is behind; only if there are any
 	stations   = "stations"   // port → the bridge's own MAC address
 	pinned     = "pinned"     // marks that must leave by one port
 	exits      = "exits"      // mark . port
@@ -286,7 +306,10 @@ func listeners(f *family) string { return "listeners" + f.name } // mark → por
 // guestSets are the sets that tell an attachment by where a packet arrives.
 func (t *table) guestSets(conn *nftables.Conn) error {
 	mark, service := nftables.TypeMark, nftables.TypeInetService
-	errs := []error{t.addSet(conn, interfaces, nil, nftables.TypeIFIndex)}
+	errs := []error{
+		t.addSet(conn, interfaces, nil, nftables.TypeIFIndex), t.addSet(conn, names, nil, nftables.TypeIFName),
+		t.addSet(conn, uplinks, nil, nftables.TypeIFName),
+	}
 	for _, f := range families {
 		errs = append(errs,
 			t.addSet(conn, attached(f), &mark, nftables.TypeIFIndex),
@@ -317,6 +340,11 @@ func (f *firewall) guestChain(b *book, t *table, fam *family, deliver rule) {
 		rule{&expr.Meta{Key: expr.MetaKeyMARK, Register: acc}}, fetch(t.sets[listeners(fam)], acc),
 		writePort(destinationPort), deliver, accept)
 	b.add("nothing else is there for it, not even another host's metadata service", interfaceIn(expr.MetaKeyIIF, t.sets[interfaces]), drop)
+	b.add("nor for one that comes by that name", interfaceIn(expr.MetaKeyIIFNAME, t.sets[names]), drop)
+	if len(f.uplinks) > 0 {
+		b.add("all but uplinks are guests", rule{&expr.Meta{Key: expr.MetaKeyIIF, Register: acc}, not(native(loopbackIndex))},
+			rule{&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: acc}, lookup(t.sets[uplinks], acc, true)}, drop)
+	}
 }
 
 func (f *firewall) inet(conn *nftables.Conn, t *table) error {
@@ -335,6 +363,16 @@ func (f *firewall) inet(conn *nftables.Conn, t *table) error {
 	for _, fam := range families {
 		b.add("guests", fam.to(), jump("guest"+fam.name))
 	}
+	// Nobody without CAP_NET_ADMIN makes a transparent socket. One that is not is of a program that has
+	// taken the port of a process that was killed; and where there is none, a guest asks again, which it
+	// would not if it were refused.
+	b.open(chain{name: "input", hook: nftables.ChainHookInput, priority: *nftables.ChainPriorityMangle})
+	b.add("a listener of ours", ourMark(f.mark, true), isTransparent(), accept)
+	for _, fam := range families {
+		b.add("or nobody's", ourMark(f.mark, true), fam.to(), drop)
+	}
+	b.open(chain{name: "forward", hook: nftables.ChainHookForward, priority: *nftables.ChainPriorityMangle})
+	b.add("what is for this host is for nobody else", ourMark(f.mark, true), drop)
 	b.open(chain{name: "postrouting", hook: nftables.ChainHookPostrouting, priority: *nftables.ChainPriorityMangle})
 	for _, fam := range families {
 		b.add("guests see port 80", ourMark(f.mark, true), fam.from(), isTransport(unix.IPPROTO_TCP),

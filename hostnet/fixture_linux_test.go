@@ -32,6 +32,10 @@ func TestMain(m *testing.M) {
 		holdHost()
 		return
 	}
+	if len(os.Args) > 1 && os.Args[1] == "hold-name" {
+		holdName()
+		return
+	}
 	if os.Getenv(insideVariable) != "" {
 		if err := prepareHost(); err != nil {
 			fmt.Fprintln(os.Stderr, "the host of the tests:", err)
@@ -156,6 +160,9 @@ func newHost(t *testing.T, change ...func(*hostnet.Config)) (*hostnet.Host, *gue
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		if err := h.Set(nil); err == nil { // else it was closed
+			release(t, h)
+		}
 		if err := h.Close(); err != nil {
 			t.Errorf("Close: %v", err)
 		}
@@ -168,6 +175,16 @@ func newHost(t *testing.T, change ...func(*hostnet.Config)) (*hostnet.Host, *gue
 		}
 	})
 	return h, g
+}
+
+// release gives up all guards, which outlive a Host.
+func release(t *testing.T, h *hostnet.Host) {
+	t.Helper()
+	_, err := h.Release()
+	must(t, err)
+	if left := h.Guarded(); len(left) > 0 {
+		t.Errorf("after Release these are guarded: %v", left)
+	}
 }
 
 // run follows the host until the test ends.

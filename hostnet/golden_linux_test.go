@@ -91,6 +91,8 @@ func TestNamespaceState(t *testing.T) {
 			c.do(func() { with = state(t) })
 			golden(t, name, changed(before, withoutHops(with)))
 			must(t, h.Set(nil))
+			c.hearsNothing(metadata4)
+			release(t, h)
 			c.do(func() { after = state(t) })
 			if d := changed(before, after); d != "" {
 				t.Errorf("after it was detached the namespace differs:\n%s", d)

@@ -3,10 +3,9 @@ package hostnet
 import (
 	"errors"
 	"fmt"
-	"net"
-	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -17,21 +16,35 @@ import (
 type Host struct {
 	cfg        Config
 	missing    []string
-	lock       net.Listener
 	visitor    *visitor
 	neighbours *neighbours // nil without CAP_NET_RAW
+	blocked    atomic.Pointer[error]
 
-	mu        sync.Mutex // for all below
-	closed    bool
-	following bool // Run tells of changes; otherwise Set has to ask
-	links     *links
-	seats     map[string]*seat
-	order     []string // IDs as they were given
-	marks     map[uint32]bool
-	lastMark  uint32
-	firewall  *firewall
-	ledger    *ledger
-	routes    map[*family]bool
+	mu         sync.Mutex // for all below
+	lock       *lock      // nil: busy says why
+	busy       error
+	closing    bool // what is attached is given up, and stays guarded
+	closed     bool
+	installed  error // why the tables and the routing are not as they should be
+	given      bool  // what is to be attached is known
+	following  bool  // Run tells of changes; otherwise Set has to ask
+	links      *links
+	seats      map[string]*seat
+	order      []string // IDs as they were given
+	marks      map[uint32]bool
+	lastMark   uint32
+	firewall   *firewall
+	ledger     *ledger
+	routes     map[*family]bool // that may be there
+	routed     map[*family]bool // that were put there
+	checkAgain time.Time        // not before
+	next       int              // of order, that is inspected
+	// guards are the places that are guarded, with their elements; adopted: those of an earlier process
+	// among them. left are namespaces that were attached, with the path of each.
+	guards    map[guard][]element
+	adopted   bool
+	left      map[inode]string
+	ports     bool      // some of the guarded are ports of a bridge
 	unbound   error     // why answers on bridges depend on what others there say
 	bindAgain time.Time // that it is tried to bind them
 }
@@ -52,7 +65,8 @@ type seat struct {
 	retry   time.Time
 }
 
-// New takes the host's network over. It changes nothing yet.
+// New takes the host's network over. It changes nothing yet. If another process has it, New does not fail:
+// Set does, and what was set is attached when the other has gone and Run notices.
 func New(cfg Config) (*Host, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
@@ -64,20 +78,17 @@ func New(cfg Config) (*Host, error) {
 	h := &Host{
 		cfg: cfg, missing: missing,
 		links: newLinks(), seats: map[string]*seat{}, marks: map[uint32]bool{},
-		firewall: newFirewall(cfg.Mark), ledger: newLedger(), routes: map[*family]bool{},
+		firewall: newFirewall(cfg.Mark, cfg.Uplinks), ledger: newLedger(), routes: map[*family]bool{}, routed: map[*family]bool{},
+		guards: map[guard][]element{}, left: map[inode]string{},
 	}
-	// An abstract name belongs to the network namespace and goes with the process.
-	h.lock, err = net.Listen("unix", "@openimds/hostnet")
-	if errors.Is(err, unix.EADDRINUSE) {
-		return nil, errors.New("another openimds process serves the guests of this host: stop it first")
+	for _, name := range cfg.Uplinks {
+		h.ledger.change(nil, uplinkElements(name))
 	}
-	if err != nil {
-		return nil, err
-	}
+	h.ports = len(cfg.Uplinks) > 0
 	if h.visitor, err = newVisitor(); err != nil {
-		_ = h.lock.Close()
 		return nil, err
 	}
+	_ = h.take() // if another process is there, Set says so
 	if h.neighbours, err = newNeighbours(cfg.Mark); err != nil {
 		h.neighbours = nil
 		if !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EAFNOSUPPORT) {
@@ -128,6 +139,7 @@ func (h *Host) Set(endpoints []Endpoint) error {
 	if h.closed {
 		return errors.New("hostnet: Set after Close")
 	}
+	h.given = true
 	if !h.following {
 		if err := h.links.list(); err != nil {
 			return err
@@ -219,62 +231,49 @@ func (h *Host) report(s *seat, state State, reason string) {
 	}
 }
 
-// Close detaches all endpoints and leaves the host as it was.
+// take takes the lock, if it is not taken.
+func (h *Host) take() error {
+	if h.lock != nil {
+		return nil
+	}
+	was := h.busy
+	h.lock, h.busy = takeLock(h.cfg.Log)
+	if h.busy != nil && was == nil {
+		h.cfg.Log.Warn("no guest can be attached yet", "reason", h.busy)
+	}
+	return h.busy
+}
+
+// Blocked says why nothing of what was set is attached: another process has the host's network. It waits
+// for nothing.
+func (h *Host) Blocked() error {
+	if err := h.blocked.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// Close detaches all endpoints. Where they were stays guarded; all else is left as it was.
 func (h *Host) Close() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {
 		return nil
 	}
+	h.closing = true
 	orphans := h.unseat()
 	h.order = nil
-	err := h.reconcile(orphans)
+	var err error
+	if h.given && h.lock != nil {
+		err = h.reconcile(orphans)
+	}
 	h.closed = true
 	if h.neighbours != nil {
 		h.neighbours.close()
 	}
 	h.visitor.close()
-	return errors.Join(err, h.lock.Close())
-}
-
-// Sweep removes what an earlier process left that did not come to Close, from the host and from the
-// namespaces that can be found: by name, and those of processes. What this Host has attached stays, and
-// so does what a living process in another network namespace has.
-func (h *Host) Sweep() error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	var errs []error
-	busy := map[inode]bool{}
-	onInterfaces := false
-	for _, s := range h.seats {
-		if s.at != nil && s.at.ns != nil {
-			busy[s.at.ns.id] = true
-		}
-		onInterfaces = onInterfaces || s.at != nil && s.at.ns == nil
+	if h.lock != nil {
+		h.lock.release()
 	}
-	if !onInterfaces {
-		for _, t := range h.firewall.tables {
-			errs = append(errs, remove(t.Table))
-			t.built = false
-		}
-		for _, f := range families {
-			errs = append(errs, h.unroute(f))
-		}
-	}
-	busy[h.visitor.id] = true
-	free := func(c *claim) bool { return c.free(h.owner()) }
-	for _, path := range namespacePaths() {
-		ns, err := openPath(path)
-		if err != nil {
-			continue // it has gone, or is no namespace
-		}
-		if !busy[ns.id] {
-			busy[ns.id] = true
-			if err := h.visitor.in(ns.file, func() error { return vacate(free) }); err != nil && !errors.Is(err, os.ErrPermission) {
-				errs = append(errs, fmt.Errorf("namespace %s: %w", path, err))
-			}
-		}
-		ns.close()
-	}
-	return errors.Join(errs...)
+	return err
 }

@@ -36,5 +36,14 @@ func (*Host) Run(context.Context) error { return ErrNeedsLinux }
 // Sweep fails.
 func (*Host) Sweep() error { return ErrNeedsLinux }
 
+// Guarded is empty.
+func (*Host) Guarded() []Guarded { return nil }
+
+// Release fails.
+func (*Host) Release(...string) ([]Guarded, error) { return nil, ErrNeedsLinux }
+
+// Blocked is nil.
+func (*Host) Blocked() error { return nil }
+
 // Close does nothing.
 func (*Host) Close() error { return nil }

@@ -51,6 +51,12 @@ var (
 // ErrUnable is of a process that can attach nothing, however the host is.
 var ErrUnable = errors.New("this process cannot attach guests")
 
+// ErrBusy is of a network namespace that another process has taken over.
+var ErrBusy = errors.New("another openimds process serves the guests of this host: stop it")
+
+// ErrNotGuarded is of a place that Release was to release and that is not guarded.
+var ErrNotGuarded = errors.New("not guarded")
+
 // Defaults of [Config].
 const (
 	DefaultMark     = 0x69000000
@@ -69,6 +75,10 @@ type Config struct {
 	// Changed, when set, is told each new status of an endpoint, in order. It must not wait, nor
 	// call the Host.
 	Changed func(EndpointStatus)
+
+	// Uplinks, if any, are the interfaces by which the host reaches its own networks: by all others,
+	// attached or not, nobody reaches another metadata service through the host.
+	Uplinks []string
 
 	// Mark is the first of the 2^24 packet marks that are the Host's; its low 24 bits are zero.
 	// Table and Priority are of its routing rule. They matter only where another program on the host
@@ -205,3 +215,13 @@ type EndpointStatus struct {
 	// Since is when State, Reason or what answers last changed.
 	Since time.Time
 }
+
+// Guarded is a place that was attached, and from where nobody reaches another metadata service until it is
+// attached again, released or gone.
+type Guarded struct {
+	Interface string // one of the two
+	Netns     string // a path
+}
+
+// Name is what Release knows it by.
+func (g Guarded) Name() string { return g.Interface + g.Netns }

@@ -48,7 +48,7 @@ func occupy(owner string, mark uint32, ports map[*family]uint16) (occupied, map[
 		return all(fmt.Errorf("interface lo: %w", err))
 	}
 	earlier, err := readClaim()
-	if err == nil && earlier != nil && !earlier.free(owner) {
+	if err == nil && earlier != nil && !earlier.free(owner, ports[v4]) {
 		err = fmt.Errorf("another openimds process, in %s, answers here: detach it there", earlier.owner)
 	}
 	if err != nil {
@@ -200,6 +200,10 @@ func (o occupied) build(mark uint32, earlier bool) error {
 		b.add(comment, f.to(), isTransport(unix.IPPROTO_TCP), transportIs(destinationPort, port(80)), setMark(mark),
 			rule{&expr.Immediate{Register: acc, Data: port(listener)}}, writePort(destinationPort))
 	}
+	// When nobody listens any more a caller asks again, which it would not if it were refused.
+	b.open(chain{name: "input", hook: nftables.ChainHookInput, priority: *nftables.ChainPriorityMangle})
+	b.add("a listener of openimds", metaIs(expr.MetaKeyMARK, native(mark)), isTransparent(), accept)
+	b.add("or nobody's", metaIs(expr.MetaKeyMARK, native(mark)), drop)
 	b.open(chain{name: "postrouting", hook: nftables.ChainHookPostrouting, priority: *nftables.ChainPriorityMangle})
 	for _, f := range families {
 		if _, serve := o.ports[f]; !serve {
@@ -226,12 +230,14 @@ func (o occupied) build(mark uint32, earlier bool) error {
 // loopbackIndex is lo's in every namespace.
 const loopbackIndex = 1
 
+const hopsSet = "hops"
+
 // hopsMap has for each number of hops that answers leave with the next lower one; nftables cannot
 // subtract.
 func hopsMap(conn *nftables.Conn, t *nftables.Table) (*nftables.Set, error) {
 	ttl := nftables.TypeInteger
 	ttl.Bytes = 1
-	m := &nftables.Set{Table: t, Name: "hops", IsMap: true, KeyType: ttl, DataType: ttl}
+	m := &nftables.Set{Table: t, Name: hopsSet, IsMap: true, KeyType: ttl, DataType: ttl}
 	var lower []nftables.SetElement
 	for n := 2; n <= 64; n++ {
 		lower = append(lower, nftables.SetElement{Key: []byte{byte(n)}, Val: []byte{byte(n - 1)}})

@@ -54,10 +54,17 @@ func (l *ledger) forget(family nftables.TableFamily) {
 	}
 }
 
-// changes lists what has to be done: first what comes or takes another's slot, then what goes.
-func (l *ledger) changes() []change {
+// guards says whether the element is of those that outlive the process.
+func (e element) guards() bool { return e.set == interfaces || e.set == names || e.set == uplinks }
+
+// changes lists what has to be done in these tables: first what comes or takes another's slot, then what
+// goes.
+func (l *ledger) changes(in func(slot element) bool) []change {
 	var out []change
 	for slot := range l.touched {
+		if !in(slot) {
+			continue
+		}
 		wanted, want := l.wanted[slot]
 		there, have := l.there[slot]
 		var c change
@@ -67,9 +74,11 @@ func (l *ledger) changes() []change {
 		if have && (!want || wanted != there) {
 			c.del = &there
 		}
-		if c != (change{}) {
-			out = append(out, c)
+		if c == (change{}) {
+			delete(l.touched, slot)
+			continue
 		}
+		out = append(out, c)
 	}
 	slices.SortFunc(out, func(a, b change) int {
 		x, y := a.element(), b.element()
@@ -82,13 +91,14 @@ func (l *ledger) changes() []change {
 // done is told that all changes have been made.
 func (l *ledger) done(changes []change) {
 	for _, c := range changes {
+		slot := c.element().slot()
 		if c.add != nil {
-			l.there[c.add.slot()] = *c.add
+			l.there[slot] = *c.add
 		} else {
-			delete(l.there, c.del.slot())
+			delete(l.there, slot)
 		}
+		delete(l.touched, slot)
 	}
-	clear(l.touched)
 }
 
 // change is one step of an update: an element comes, takes another's slot, or goes.

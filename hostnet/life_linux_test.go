@@ -256,20 +256,28 @@ func TestKilled(t *testing.T) {
 	var inside, insideAfter []string
 	c1.do(func() { inside = state(t) })
 	holder := startHolder(t)
-	if _, err := hostnet.New(hostnet.Config{Serve: func(string, *net.TCPListener) func() { return func() {} }}); err == nil {
-		t.Error("two processes serve one host")
+	h, _ := newHost(t)
+	if err := h.Set(held("new-")); !errors.Is(err, hostnet.ErrBusy) || !errors.Is(h.Blocked(), hostnet.ErrBusy) {
+		t.Errorf("two processes serve one host: %v, %v", err, h.Blocked())
 	}
 	must(t, holder.Process.Kill())
 	_ = holder.Wait()
+	must(t, h.Set(nil))
 
-	h, _ := newHost(t)
 	must(t, h.Sweep())
+	for _, ns := range []*namespace{g1, b1, c1} {
+		ns.hearsNothing(metadata4)
+	}
+	if got := fmt.Sprint(h.Guarded()); got != "[{ /run/netns/c1} {i1 } {p1 }]" {
+		t.Errorf("what the process left guarded: %s", got)
+	}
+	release(t, h)
 	if d := changed(before, state(t)); d != "" {
-		t.Errorf("after Sweep the host differs:\n%s", d)
+		t.Errorf("after Sweep and Release the host differs:\n%s", d)
 	}
 	c1.do(func() { insideAfter = state(t) })
 	if d := changed(inside, insideAfter); d != "" {
-		t.Errorf("after Sweep the namespace differs:\n%s", d)
+		t.Errorf("after Sweep and Release the namespace differs:\n%s", d)
 	}
 	// Without a sweep, attaching takes over what is left.
 	must(t, h.Close())
@@ -285,6 +293,7 @@ func TestKilled(t *testing.T) {
 	g1.hears(metadata4, "new-vm")
 	c1.hears(metadata4, "new-box")
 	must(t, h.Set(nil))
+	release(t, h)
 	if d := changed(before, state(t)); d != "" {
 		t.Errorf("after detaching the host differs:\n%s", d)
 	}

@@ -15,6 +15,8 @@ type link struct {
 	kind   string // "bridge", "veth", "tun", …
 	master int
 	mac    string // six bytes
+	// netnsid is the host's number for the namespace that the other end is in; -1: the host's own.
+	netnsid int
 }
 
 // links is the interfaces of the host, as far as they have been told.
@@ -27,7 +29,7 @@ func newLinks() *links { return &links{byIndex: map[int]link{}, byName: map[stri
 
 func toLink(l netlink.Link) link {
 	a := l.Attrs()
-	return link{index: a.Index, name: a.Name, kind: l.Type(), master: a.MasterIndex, mac: string(a.HardwareAddr)}
+	return link{index: a.Index, name: a.Name, kind: l.Type(), master: a.MasterIndex, mac: string(a.HardwareAddr), netnsid: a.NetNsID}
 }
 
 func (ls *links) put(l link) {

@@ -1,6 +1,7 @@
 package hostnet
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"runtime"
 	"strings"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -78,10 +80,11 @@ type inode struct{ dev, ino uint64 }
 
 // namespace is one that is held open: its inode cannot become another's, nor can a PID that led to it.
 type namespace struct {
-	file  *os.File
-	id    inode
-	path  string   // that leads to it; empty: it is of a process
-	pidfd *os.File // of that process
+	file    *os.File
+	id      inode
+	path    string   // that leads to it; empty: it is of a process
+	pidfd   *os.File // of that process
+	process string   // a path by way of it
 }
 
 // errAbsent is of what does not exist, or not yet.
@@ -127,7 +130,7 @@ func openProcess(pid int) (*namespace, error) {
 		}
 		return nil, err
 	}
-	ns.pidfd = pidfd
+	ns.pidfd, ns.process = pidfd, fmt.Sprintf("/proc/%d/ns/net", pid)
 	return ns, nil
 }
 
@@ -164,6 +167,24 @@ func (ns *namespace) there() bool {
 	var st unix.Stat_t
 	return unix.Stat(ns.path, &st) == nil && ns.id == inode{uint64(st.Dev), st.Ino}
 }
+
+// netnsid is the host's number for a namespace, by which the host's ends of its links tell where they lead;
+// -1: it has none.
+func netnsid(file *os.File) int {
+	fd := int(file.Fd())
+	id, err := netlink.GetNetNsIdByFd(fd)
+	if err == nil && id < 0 {
+		_ = netlink.SetNetNsIdByFd(fd, -1) // any; it may have got one meanwhile
+		id, err = netlink.GetNetNsIdByFd(fd)
+	}
+	if err != nil {
+		return -1
+	}
+	return id
+}
+
+// name is a path that leads to the namespace.
+func (ns *namespace) name() string { return cmp.Or(ns.path, ns.process) }
 
 func (ns *namespace) close() {
 	_ = ns.file.Close()

@@ -52,6 +52,7 @@ func TestTwoHosts(t *testing.T) {
 	must(t, h.Set(mine))
 	c1.hears(metadata6, "mine")
 	must(t, h.Set(nil))
+	release(t, h)
 	c1.do(func() { left = state(t) })
 	if d := changed(bare, left); d != "" {
 		t.Errorf("after both the namespace differs:\n%s", d)
@@ -79,9 +80,11 @@ func TestOtherHostKilled(t *testing.T) {
 		t.Fatal("the process left nothing")
 	}
 	must(t, h.Sweep())
+	c1.hearsNothing(metadata4)
+	release(t, h)
 	c1.do(func() { left = state(t) })
 	if d := changed(bare, left); d != "" {
-		t.Errorf("after Sweep the namespace differs:\n%s", d)
+		t.Errorf("after Sweep and Release the namespace differs:\n%s", d)
 	}
 	kill()
 	must(t, h.Set([]hostnet.Endpoint{{ID: "mine", Netns: "c1"}}))

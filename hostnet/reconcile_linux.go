@@ -1,6 +1,7 @@
 package hostnet
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -15,6 +16,14 @@ import (
 // reconcile makes the host so as the seats want it. It adds before it deletes; orphans are attachments
 // that no seat has any more. It is called for every change, and when there was none.
 func (h *Host) reconcile(orphans []*attachment) error {
+	if err := h.take(); err != nil {
+		for _, s := range h.seats {
+			h.report(s, Failed, err.Error())
+			h.blocked.Store(&err)
+		}
+		return err
+	}
+	h.blocked.Store(nil)
 	spots, orphans := h.resolve(orphans)
 	var errs []error
 	for _, id := range h.order {
@@ -39,7 +48,8 @@ func (h *Host) reconcile(orphans []*attachment) error {
 			s.problem = strings.ReplaceAll(err.Error(), "\n", "; ")
 		}
 	}
-	if err := h.install(orphans); err != nil {
+	if h.installed = h.install(orphans); h.installed != nil {
+		err := h.installed
 		orphans = append(orphans, h.abandon(err)...)
 		errs = append(errs, err)
 	}
@@ -54,7 +64,7 @@ func (h *Host) reconcile(orphans []*attachment) error {
 			s.at.trim()
 		}
 	}
-	errs = append(errs, h.shut(orphans, taken))
+	h.shut(orphans, taken)
 	h.publish()
 	return errors.Join(errs...)
 }
@@ -228,61 +238,87 @@ func (h *Host) seatAt(s *seat, where place) (err error) {
 	return h.serve(s.at) // what is not wanted is trimmed when nothing leads there
 }
 
-// install leads packets to the attachments of the seats, and none to those of the orphans.
+// install leads packets to the attachments of the seats, and none to those of the orphans; where those
+// were stays guarded.
 func (h *Host) install(orphans []*attachment) error {
-	ports, interfaces := false, false
+	if err := h.adopt(); err != nil {
+		h.leadNobodyTo(orphans)
+		return err
+	}
+	h.guardAll()
+	interfaces := false
 	for _, s := range h.seats {
 		a := s.at
 		if a == nil || a.ns != nil {
 			continue
 		}
 		interfaces = true
-		ports = ports || a.where.bridge != 0
+		h.ports = h.ports || a.where.bridge != 0
 		if now := a.ledTo(h.links); now != a.led {
 			want := a.want(h.links)
 			h.ledger.change(a.elements, want)
 			a.elements, a.led = want, now
 		}
 	}
-	for _, a := range orphans {
-		h.ledger.change(a.elements, nil)
-		a.elements, a.led = nil, led{}
-	}
-	if !interfaces {
+	h.leadNobodyTo(orphans)
+	if len(h.guards) == 0 && len(h.cfg.Uplinks) == 0 {
 		return h.uninstall()
 	}
-	err := h.bring(ports)
+	err := h.bring(interfaces)
 	if err != nil {
 		// What is in the tables is not known any more: make them anew.
 		h.cfg.Log.Warn("tables of nftables are made anew", "err", err)
 		for _, t := range h.firewall.tables {
 			t.built = false
 		}
-		err = h.bring(ports)
+		err = h.bring(interfaces)
 	}
 	return err
 }
 
-func (h *Host) bring(ports bool) error {
+func (h *Host) leadNobodyTo(orphans []*attachment) {
+	for _, a := range orphans {
+		h.ledger.change(a.elements, nil)
+		a.elements, a.led = nil, led{}
+	}
+}
+
+// bring brings the tables up to date, and the routing if any interface is attached.
+func (h *Host) bring(interfaces bool) error {
 	for _, family := range []nftables.TableFamily{nftables.TableFamilyINet, nftables.TableFamilyARP, nftables.TableFamilyBridge} {
-		if h.firewall.tables[family].built || family == nftables.TableFamilyBridge && !ports {
+		if h.firewall.tables[family].built ||
+			family == nftables.TableFamilyARP && !interfaces || family == nftables.TableFamilyBridge && !h.ports {
 			continue
 		}
-		if err := h.firewall.build(family); err != nil {
+		h.ledger.forget(family)
+		guards := h.ledger.changes(func(slot element) bool { return slot.family == family && slot.guards() })
+		if err := h.firewall.build(family, guards); err != nil {
+			if family == nftables.TableFamilyBridge && !h.portsAttached() && lacking(err) {
+				continue
+			}
 			return err
 		}
-		h.ledger.forget(family)
+		h.ledger.done(guards)
 	}
 	h.bindAnswers()
-	changes := slices.DeleteFunc(h.ledger.changes(), func(c change) bool { return !h.firewall.tables[c.element().family].built })
+	changes := h.ledger.changes(func(slot element) bool { return h.firewall.tables[slot.family].built })
 	if err := h.firewall.apply(changes); err != nil {
 		return err
 	}
 	h.ledger.done(changes)
 	for _, f := range families {
+		if !interfaces {
+			if err := h.unroute(f); err != nil {
+				return err
+			}
+			continue
+		}
 		if err := h.route(f); err != nil && f == v4 {
 			return err
 		}
+	}
+	if !interfaces {
+		return h.firewall.remove(nftables.TableFamilyARP)
 	}
 	return nil
 }
@@ -298,10 +334,7 @@ func (h *Host) bindAnswers() {
 	}
 	t := h.firewall.tables[nftables.TableFamilyNetdev]
 	if len(bridges) == 0 {
-		if t.built {
-			_ = remove(t.Table)
-			t.built = false
-		}
+		_ = h.firewall.remove(nftables.TableFamilyNetdev)
 		return
 	}
 	if time.Now().Before(h.bindAgain) {
@@ -309,8 +342,8 @@ func (h *Host) bindAnswers() {
 	}
 	var err error
 	if !t.built {
-		err = h.firewall.build(nftables.TableFamilyNetdev)
 		h.ledger.forget(nftables.TableFamilyNetdev)
+		err = h.firewall.build(nftables.TableFamilyNetdev, nil)
 	}
 	if err == nil {
 		err = h.firewall.hook(bridges)
@@ -318,20 +351,28 @@ func (h *Host) bindAnswers() {
 	if err != nil {
 		h.bindAgain = time.Now().Add(time.Minute)
 		err = fmt.Errorf("others on the bridge can delay the answers: %w", err)
-		_ = remove(t.Table)
-		t.built = false
+		_ = h.firewall.remove(nftables.TableFamilyNetdev)
 	}
 	h.unbound = err
 }
 
-func (h *Host) uninstall() error {
-	errs := []error{h.firewall.remove()}
-	for _, f := range families {
-		if h.routes[f] {
-			errs = append(errs, h.unroute(f))
+// portsAttached says whether the table of the ports of bridges is needed for more than guarding.
+func (h *Host) portsAttached() bool {
+	for _, s := range h.seats {
+		if s.at != nil && s.at.where.bridge != 0 {
+			return true
 		}
 	}
-	h.ledger = newLedger()
+	return false
+}
+
+// uninstall leaves the host as it was before.
+func (h *Host) uninstall() error {
+	errs := []error{h.firewall.remove(allFamilies...)}
+	for _, f := range families {
+		errs = append(errs, h.unroute(f))
+	}
+	h.ports = false
 	return errors.Join(errs...)
 }
 
@@ -345,7 +386,7 @@ func (h *Host) abandon(err error) []*attachment {
 			h.report(s, Failed, err.Error())
 		}
 	}
-	h.ledger = newLedger()
+	h.leadNobodyTo(orphans)
 	for _, t := range h.firewall.tables {
 		t.built = false
 	}
@@ -378,7 +419,12 @@ func (h *Host) publish() {
 		if problem == "" && s.at.where.bridge != 0 && h.unbound != nil {
 			problem = h.unbound.Error()
 		}
-		h.report(s, Attached, problem)
+		switch t := s.at.trouble; {
+		case t != nil && !t.mended:
+			h.report(s, Failed, t.text())
+		default:
+			h.report(s, Attached, cmp.Or(problem, t.text()))
+		}
 	}
 	if h.neighbours == nil {
 		return

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"path/filepath"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -31,17 +29,33 @@ func (h *Host) localRoute(f *family) *netlink.Route {
 }
 
 func (h *Host) route(f *family) error {
-	if err := netlink.RouteReplace(h.localRoute(f)); err != nil {
+	gone := func(what string, err error) {
+		if err == nil && h.routed[f] {
+			h.cfg.Log.Warn("another program has removed a part of the routing; it is put back", "what", what)
+		}
+	}
+	err := netlink.RouteAdd(h.localRoute(f))
+	gone(fmt.Sprintf("route of %v in table %d", f.addr, h.cfg.Table), err)
+	if errors.Is(err, unix.EEXIST) { // what is there may be another one
+		err = netlink.RouteReplace(h.localRoute(f))
+	}
+	if err != nil {
 		return fmt.Errorf("route of %v in table %d: %w", f.addr, h.cfg.Table, err)
 	}
 	h.routes[f] = true
-	if err := netlink.RuleAdd(h.rule(f)); err != nil && !errors.Is(err, unix.EEXIST) {
+	err = netlink.RuleAdd(h.rule(f))
+	gone(fmt.Sprintf("rule of IP%s for mark %#x", f.name, h.cfg.Mark), err)
+	if err != nil && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("routing rule for mark %#x: %w", h.cfg.Mark, err)
 	}
+	h.routed[f] = true
 	return nil
 }
 
 func (h *Host) unroute(f *family) error {
+	if !h.routes[f] {
+		return nil
+	}
 	var errs []error
 	absent := func(err error) bool {
 		return err == nil || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.ENODEV)
@@ -53,19 +67,6 @@ func (h *Host) unroute(f *family) error {
 		errs = append(errs, fmt.Errorf("route of %v in table %d: %w", f.addr, h.cfg.Table, err))
 	}
 	delete(h.routes, f)
+	delete(h.routed, f)
 	return errors.Join(errs...)
-}
-
-// namespacePaths are the namespaces that have a name, and those of processes.
-func namespacePaths() []string {
-	named, _ := filepath.Glob(filepath.Join(ipNetns, "*"))
-	seen := map[string]bool{}
-	processes, _ := filepath.Glob("/proc/[0-9]*/ns/net")
-	for _, p := range processes {
-		if id, err := os.Readlink(p); err == nil && !seen[id] { // "net:[4026531840]"
-			seen[id] = true
-			named = append(named, p)
-		}
-	}
-	return named
 }

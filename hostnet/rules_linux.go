@@ -63,6 +63,11 @@ func setMark(mark uint32) rule {
 	}
 }
 
+// isTransparent matches packets whose socket is.
+func isTransparent() rule {
+	return rule{&expr.Socket{Key: expr.SocketKeyTransparent, Register: acc}, is([]byte{1})}
+}
+
 func load(base expr.PayloadBase, offset, length, register uint32) expr.Any {
 	return &expr.Payload{OperationType: expr.PayloadLoad, DestRegister: register, Base: base, Offset: offset, Len: length}
 }
@@ -147,6 +152,9 @@ var (
 	leave  = rule{&expr.Verdict{Kind: expr.VerdictReturn}}
 	drop   = rule{&expr.Verdict{Kind: expr.VerdictDrop}}
 )
+
+// goTo does not come back to the rules behind it.
+func goTo(chain string) rule { return rule{&expr.Verdict{Kind: expr.VerdictGoto, Chain: chain}} }
 
 func jump(chain string) rule { return rule{&expr.Verdict{Kind: expr.VerdictJump, Chain: chain}} }
 

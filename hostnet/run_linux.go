@@ -67,7 +67,7 @@ func (h *Host) runOnce(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	names := watchNames(ctx)
+	names, tables := watchNames(ctx), watchTables(ctx)
 	tick := time.NewTicker(lookAgain)
 	defer tick.Stop()
 	for {
@@ -81,8 +81,11 @@ func (h *Host) runOnce(ctx context.Context) error {
 			h.told(gather(e, events))
 		case <-names:
 			h.look(false)
+		case <-tables:
+			h.tablesTold()
 		case <-tick.C:
 			h.look(true)
+			h.inspect()
 		}
 	}
 }
@@ -152,17 +155,15 @@ func (h *Host) anyoneAt(index int) bool {
 func (h *Host) look(thoroughly bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if thoroughly && len(h.routes) > 0 {
-		if _, err := h.firewall.intact(); err != nil {
-			h.cfg.Log.Warn("tables of nftables cannot be read", "err", err)
-		}
+	if thoroughly {
+		h.checkTables()
 	}
 	h.attempt()
 }
 
 // attempt reconciles; what fails is in the status and is tried again.
 func (h *Host) attempt() {
-	if h.closed {
+	if h.closed || !h.given {
 		return
 	}
 	if err := h.reconcile(nil); err != nil {

@@ -132,6 +132,8 @@ func elementText(set string, e nftables.SetElement, names map[int]string) string
 		return mark(e.Key) + " : PORT"
 	case "stations":
 		return dev(e.Key) + " : MAC"
+	case "names", "uplinks":
+		return strings.TrimRight(string(e.Key), "\x00")
 	case "pinned":
 		return mark(e.Key)
 	case "exits":

@@ -80,3 +80,38 @@ func (a *api) getAttachments(ctx context.Context, _ *nothing) (getAttachmentsRes
 	}
 	return result, err
 }
+
+type guardedPlacesResult struct {
+	Places []guardedPlace `json:"places"`
+}
+
+type guardedPlace struct {
+	Interface        string `json:"interface,omitempty"`
+	NetworkNamespace string `json:"networkNamespace,omitempty"`
+}
+
+func guardedPlaces(all []openimds.GuardedPlace) guardedPlacesResult {
+	result := guardedPlacesResult{Places: make([]guardedPlace, 0, len(all))}
+	for _, p := range all {
+		result.Places = append(result.Places, guardedPlace{Interface: p.Interface, NetworkNamespace: p.Netns})
+	}
+	return result
+}
+
+func (a *api) getGuardedPlaces(context.Context, *nothing) (guardedPlacesResult, error) {
+	return guardedPlaces(a.service.GuardedPlaces()), nil
+}
+
+// releasePlacesRequest names places as GetGuardedPlaces lists them.
+type releasePlacesRequest struct {
+	Names []string `json:"names"`
+	All   bool     `json:"all"`
+}
+
+func (a *api) releasePlaces(ctx context.Context, in *releasePlacesRequest) (guardedPlacesResult, error) {
+	if in.All == (len(in.Names) > 0) {
+		return guardedPlacesResult{}, openimds.Errorf(openimds.InvalidInput, "", "Name the places to release, or say all")
+	}
+	released, err := a.service.ReleasePlaces(ctx, in.Names)
+	return guardedPlaces(released), err
+}

@@ -11,6 +11,36 @@ type attachable struct{}
 
 func (attachable) Status(string) (state, reason string) { return "waiting", "there is no tap0" }
 
+func (attachable) Guarded() []openimds.GuardedPlace {
+	return []openimds.GuardedPlace{{Interface: "tap7"}, {Netns: "/run/netns/c1"}}
+}
+
+func (a attachable) Release(names []string) ([]openimds.GuardedPlace, error) {
+	if len(names) == 0 {
+		return a.Guarded(), nil
+	}
+	return []openimds.GuardedPlace{{Interface: names[0]}}, nil
+}
+
+// TestGuardedPlaces lists and releases what is guarded.
+func TestGuardedPlaces(t *testing.T) {
+	s := newServer(t, withAttachments)
+	const list, release = "OpenIMDS_20261122.GetGuardedPlaces", "OpenIMDS_20261122.ReleasePlaces"
+	const all = `{"places":[{"interface":"tap7"},{"networkNamespace":"/run/netns/c1"}]}`
+	s.steps([]step{
+		{target: list, body: `{}`, want: all},
+		{target: release, body: `{"all":true}`, want: all},
+		{target: release, body: `{"names":["tap7"]}`, want: `{"places":[{"interface":"tap7"}]}`},
+		{target: release, body: `{}`, exception: invalid, message: "Name the places to release"},
+		{target: release, body: `{"names":["tap7"],"all":true}`, exception: invalid, message: "Name the places to release"},
+	})
+	s = newServer(t)
+	s.steps([]step{
+		{target: list, body: `{}`, want: `{"places":[]}`},
+		{target: release, body: `{"all":true}`, exception: failure, message: "This server attaches no instances"},
+	})
+}
+
 func withAttachments(cfg *openimds.ServiceConfig) { cfg.Attachments = attachable{} }
 
 func TestAttachments(t *testing.T) {

@@ -31,6 +31,8 @@ func everyOperation() []request {
 		request{"OpenIMDS_20261122.AttachInstance", `{"instanceName":"demo","interface":"tap0"}`},
 		request{"OpenIMDS_20261122.GetAttachments", `{}`},
 		request{"OpenIMDS_20261122.DetachInstance", `{"instanceName":"demo"}`},
+		request{"OpenIMDS_20261122.GetGuardedPlaces", `{}`},
+		request{"OpenIMDS_20261122.ReleasePlaces", `{"all":true}`},
 		request{"OpenIMDS_20261122.UpdateInstanceEvents", `{"instanceName":"demo","rebalance":{"noticeTime":1795478608}}`},
 		request{"OpenIMDS_20261122.UpdateInstanceFaults", `{"instanceName":"demo","latencyMillis":1,"statusShare":0.5,"status":503}`},
 		request{"OpenIMDS_20261122.GetMetricData", `{"instanceName":"demo","metricName":"MetadataNoTokenRejected","period":300,` + aTime + `,"statistics":["Sum"]}`},

@@ -94,6 +94,12 @@ func (c *clientConfig) showAttachments(cmd *cobra.Command, client *client) error
 	if err := client.call(cmd.Context(), targetOpenIMDS+"GetAttachments", struct{}{}, &answer); err != nil {
 		return err
 	}
+	var guarded struct {
+		Places []wireGuarded `json:"places"`
+	}
+	if err := client.call(cmd.Context(), targetOpenIMDS+"GetGuardedPlaces", struct{}{}, &guarded); err != nil {
+		return err
+	}
 	all := make([]wireAttachment, len(answer.Attachments))
 	for i, raw := range answer.Attachments {
 		if err := json.Unmarshal(raw, &all[i]); err != nil {
@@ -104,6 +110,9 @@ func (c *clientConfig) showAttachments(cmd *cobra.Command, client *client) error
 		row("INSTANCE", "STATE", "PLACE", "REASON")
 		for _, a := range all {
 			row(a.Instance, a.State, a.place(), a.Reason)
+		}
+		for _, g := range guarded.Places {
+			row("-", "guarded", g.place(), "it was attached; see 'openimds release --help'")
 		}
 	})
 }

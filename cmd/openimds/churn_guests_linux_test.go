@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"testing"
 	"time"
 
 	"github.com/google/nftables"
@@ -44,13 +45,13 @@ func (h *churnHost) spots() []*spot {
 	for i, kind := range []string{"routed", "routed", "port", "port", "namespace", "namespace"} {
 		s := &spot{name: fmt.Sprintf("%s%d", kind, i)}
 		s.phase.Store(-1)
-		s.guest = h.namespace(s.name)
+		s.guest = makeNamespace(h.t, s.name)
 		switch kind {
 		case "namespace":
 			s.place = map[string]string{"networkNamespace": s.name}
 		case "port":
 			s.place = map[string]string{"interface": s.name}
-			h.cable(s, fmt.Sprintf("10.8.0.%d/24", i+2), "10.8.0.1")
+			cable(h.t, s.name, s.guest, fmt.Sprintf("10.8.0.%d/24", i+2), "10.8.0.1")
 			bridge, err := netlink.LinkByName("br0")
 			must(h.t, err)
 			port, err := netlink.LinkByName(s.name)
@@ -58,7 +59,7 @@ func (h *churnHost) spots() []*spot {
 			must(h.t, netlink.LinkSetMaster(port, bridge))
 		default:
 			s.place = map[string]string{"interface": s.name}
-			h.cable(s, fmt.Sprintf("10.9.%d.2/24", i), fmt.Sprintf("10.9.%d.1", i))
+			cable(h.t, s.name, s.guest, fmt.Sprintf("10.9.%d.2/24", i), fmt.Sprintf("10.9.%d.1", i))
 			must(h.t, address(s.name, fmt.Sprintf("10.9.%d.1/24", i)))
 		}
 		for n := range s.names {
@@ -78,10 +79,11 @@ func (h *churnHost) spots() []*spot {
 	return spots
 }
 
-// namespace makes one with a name, as ip-netns(8) does.
-func (h *churnHost) namespace(name string) *os.File {
+// makeNamespace makes one with a name, as ip-netns(8) does.
+func makeNamespace(t *testing.T, name string) *os.File {
+	t.Helper()
 	path := filepath.Join("/run/netns", name)
-	must(h.t, os.WriteFile(path, nil, 0o644))
+	must(t, os.WriteFile(path, nil, 0o644))
 	made := make(chan error)
 	go func() {
 		runtime.LockOSThread() // for good: the thread ends with this goroutine
@@ -94,28 +96,33 @@ func (h *churnHost) namespace(name string) *os.File {
 		}
 		made <- err
 	}()
-	must(h.t, <-made)
+	must(t, <-made)
 	f, err := os.Open(path)
-	must(h.t, err)
-	h.t.Cleanup(func() { _ = f.Close() })
+	must(t, err)
+	t.Cleanup(func() { _ = f.Close() })
 	return f
 }
 
-// cable leads from an interface of the host, named as the spot, to eth0 of its guest.
-func (h *churnHost) cable(s *spot, guest, gateway string) {
-	h.t.Helper()
-	must(h.t, netlink.LinkAdd(&netlink.Veth{
-		LinkAttrs: netlink.LinkAttrs{Name: s.name}, PeerName: "eth0", PeerNamespace: netlink.NsFd(int(s.guest.Fd())),
+// cable leads from an interface of the host to eth0 of a guest.
+func cable(t *testing.T, name string, ns *os.File, guest, gateway string) {
+	t.Helper()
+	must(t, netlink.LinkAdd(&netlink.Veth{
+		LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: "eth0", PeerNamespace: netlink.NsFd(int(ns.Fd())),
 	}))
-	must(h.t, setUp(s.name))
-	var inside errorGroup
-	inside.run(s.guest, func() error {
+	must(t, setUp(name))
+	must(t, inside(ns, func() error {
 		if err := address("eth0", guest); err != nil {
 			return err
 		}
 		return netlink.RouteAdd(&netlink.Route{Gw: net.ParseIP(gateway)})
-	})
-	must(h.t, inside.wait())
+	}))
+}
+
+// inside runs a function in a namespace.
+func inside(ns *os.File, do func() error) error {
+	var g errorGroup
+	g.run(ns, do)
+	return g.wait()
 }
 
 func address(name, prefix string) error {

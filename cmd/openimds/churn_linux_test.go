@@ -44,8 +44,10 @@ func TestChurn(t *testing.T) {
 	spots := h.spots()
 	// Once for what stays for good: threads, poller, the API's connections.
 	h.churn(spots, len(spots), 0)
+	must(t, h.client.call(t.Context(), targetOpenIMDS+"ReleasePlaces", map[string]bool{"all": true}, nil))
 	before := h.traces(spots)
 	h.churn(spots, cycles, 100*cycles)
+	must(t, h.client.call(t.Context(), targetOpenIMDS+"ReleasePlaces", map[string]bool{"all": true}, nil))
 	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
 		left := before.missing(h.traces(spots))
 		if left == "" {
@@ -77,7 +79,7 @@ func runInside(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	for line := range strings.Lines(string(out)) {
-		if strings.Contains(line, "cycles") {
+		if strings.Contains(line, "cycles") || strings.Contains(line, "restarts") {
 			t.Log(strings.TrimSpace(line))
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/agent"
 	"github.com/openimds/openimds/hostnet"
 	"github.com/openimds/openimds/imds"
@@ -34,6 +35,7 @@ func (s *server) openHost() {
 	host, err := hostnet.New(hostnet.Config{
 		Serve:   s.serveEndpoint,
 		Changed: func(status hostnet.EndpointStatus) { s.attachments.Changed(status) }, // who is made before anything is attached
+		Uplinks: s.cfg.uplinks,
 		Log:     s.log,
 	})
 	if errors.Is(err, hostnet.ErrUnable) { // as on a laptop, which wants none
@@ -48,6 +50,28 @@ func (s *server) openHost() {
 		s.hostNotes += fmt.Sprintf("  missing      %s\n", capability)
 	}
 	s.host = host
+}
+
+// Guarded implements [openimds.Attachments].
+func (a attachmentStatus) Guarded() []openimds.GuardedPlace {
+	return guardedPlaces(a.server.host.Guarded())
+}
+
+// Release implements [openimds.Attachments].
+func (a attachmentStatus) Release(names []string) ([]openimds.GuardedPlace, error) {
+	released, err := a.server.host.Release(names...)
+	if errors.Is(err, hostnet.ErrNotGuarded) {
+		return nil, openimds.Errorf(openimds.InvalidInput, "", "%v", err)
+	}
+	return guardedPlaces(released), err
+}
+
+func guardedPlaces(all []hostnet.Guarded) []openimds.GuardedPlace {
+	out := make([]openimds.GuardedPlace, 0, len(all))
+	for _, g := range all {
+		out = append(out, openimds.GuardedPlace(g))
+	}
+	return out
 }
 
 // attachmentStatus tells the service how far the attachments of this host are.
@@ -68,9 +92,13 @@ func (s *server) runHost(ctx context.Context, running *sync.WaitGroup) {
 			s.log.Error("the host's network cannot be followed any more", "error", err)
 		}
 	})
+	running.Go(func() { s.attachments.Run(ctx) })
 	running.Go(func() {
-		s.sweepHost()
-		s.attachments.Run(ctx)
+		select {
+		case <-ctx.Done():
+		case <-s.attachments.Settled(): // what is attached again needs no sweep
+			s.sweepHost()
+		}
 	})
 	running.Go(func() {
 		select {
@@ -114,10 +142,9 @@ func (s *server) listAttachments(ctx context.Context) error {
 	return err
 }
 
-// sweepHost removes what an earlier process left in the host's network. The callers on this machine do
-// not wait for it.
+// sweepHost finds what an earlier process left in the host's network. Nobody waits for it.
 func (s *server) sweepHost() {
-	if err := s.host.Sweep(); err != nil {
-		s.log.Warn("what an earlier process left in the host's network could not be removed", "error", err)
+	if err := s.host.Sweep(); err != nil && !errors.Is(err, hostnet.ErrBusy) {
+		s.log.Warn("not all that an earlier process left in the host's network could be looked at", "error", err)
 	}
 }

@@ -82,6 +82,12 @@ func (s *server) ready(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the audit log cannot be written", http.StatusServiceUnavailable)
 		return
 	}
+	if s.host != nil {
+		if err := s.host.Blocked(); err != nil {
+			http.Error(w, "no instance is attached: "+err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+	}
 	ok(w, r)
 }
 

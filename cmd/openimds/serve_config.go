@@ -44,6 +44,7 @@ type serveConfig struct {
 	logFormat       string
 	logLevel        string
 	roleCredentials []string
+	uplinks         []string
 	replay          string
 
 	sources   map[string]*credentials.Source // of roleCredentials
@@ -68,6 +69,7 @@ func (c *serveConfig) addFlags(f *pflag.FlagSet) {
 	f.BoolVar(&c.openMetrics, "api-anonymous-metrics", false, "let /metrics be read without a signature")
 	f.BoolVar(&c.auditBestEffort, "audit-best-effort", false, "make changes although the audit log cannot be written, and do not wait for it")
 	f.StringVar(&c.readyFile, "ready-file", "", "`file` to write the addresses to, once both sides answer")
+	f.StringArrayVar(&c.uplinks, "guard-all-but", nil, "`interface` to the host's own networks; from all others nobody reaches another metadata\nservice through the host, whether attached or not; repeatable")
 	f.StringArrayVar(&c.roleCredentials, "role-credentials", nil, "where the credentials of a role come from: `role=source`, * for all other roles;\ngenerated, static:FILE, profile:NAME, process:COMMAND or assume-role:ARN; repeatable")
 	f.StringVar(&c.replay, "replay", "", "`file` that 'openimds record' made, which the default instance answers from now on")
 	f.StringVar(&c.logFormat, "log-format", "text", "form of the log on standard error: text or json")
@@ -104,6 +106,11 @@ func (c *serveConfig) settle(f *pflag.FlagSet) error {
 	for _, name := range c.allowHosts {
 		if strings.ContainsAny(name, ":/@ *") || name == "" {
 			return usagef("--allow-host %q is not a DNS name; give it without scheme, port or wildcard", name)
+		}
+	}
+	for _, name := range c.uplinks {
+		if err := openimds.ValidateInterface(name); err != nil {
+			return usagef("--guard-all-but: %w", err)
 		}
 	}
 	if err := c.service().Validate(); err != nil {

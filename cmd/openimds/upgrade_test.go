@@ -192,6 +192,10 @@ type unattached struct{}
 
 func (unattached) Status(string) (state, reason string) { return "waiting", "" }
 
+func (unattached) Guarded() []openimds.GuardedPlace { return nil }
+
+func (unattached) Release([]string) ([]openimds.GuardedPlace, error) { return nil, nil }
+
 // lookAsGuest crawls what an instance's guest reads, and tries its token.
 func lookAsGuest(t *testing.T, side *guestside.Server, name, token string, now func() time.Time) json.RawMessage {
 	t.Helper()
