@@ -38,7 +38,7 @@ var laws = map[string]law{
 		"what a terminal can be told to do does not depend on who says it"},
 	"./safefile": {nil,
 		"how a file is written safely does not depend on what it is for"},
-	"./recording": {[]string{".", "./jsonfile", "./metadata"},
+	"./recording": {[]string{".", "./jsonfile", "./metadata", "./printable"},
 		"it asks a service as a guest does, and knows nothing of those that are served here"},
 	"./session": {nil,
 		"a token is sealed bytes; what seals it knows nothing of instances and HTTP"},
@@ -217,6 +217,36 @@ func TestFilesAreWrittenSafely(t *testing.T) {
 				if pkg, ok := call.X.(*ast.Ident); ok && pkg.Name == "os" && slices.Contains(calls, call.Sel.Name) {
 					t.Errorf("%s calls os.%s: write files by %s, which follows no link and tears none", f.path, call.Sel.Name, safe)
 				}
+			}
+			return true
+		})
+	}
+}
+
+// TestPrinting: the command prints by one function, through one writer, so that no text of others reaches
+// a terminal as it is.
+func TestPrinting(t *testing.T) {
+	for _, f := range goFiles(t) {
+		if f.test || f.pkg != command {
+			continue
+		}
+		name := filepath.Base(f.path)
+		ast.Inspect(f.ast, func(n ast.Node) bool {
+			sel, ok := n.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			of, _ := sel.X.(*ast.Ident)
+			pkg := ""
+			if of != nil {
+				pkg = of.Name
+			}
+			switch call := sel.Sel.Name; {
+			case pkg == "fmt" && strings.HasPrefix(call, "Fprint") && name != "output.go",
+				pkg == "fmt" && strings.HasPrefix(call, "Print"), pkg == "cmd" && strings.HasPrefix(call, "Print"):
+				t.Errorf("%s calls %s.%s: print by say or printTable of output.go", f.path, pkg, call)
+			case pkg == "os" && (call == "Stdout" || call == "Stderr") && name != "main.go":
+				t.Errorf("%s has os.%s: what is printed goes where main says", f.path, call)
 			}
 			return true
 		})

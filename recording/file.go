@@ -14,6 +14,7 @@ import (
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/jsonfile"
 	"github.com/openimds/openimds/metadata"
+	"github.com/openimds/openimds/printable"
 )
 
 // What a file says of itself. A change that an older program would misread makes a new version.
@@ -59,7 +60,7 @@ func Encode(r *openimds.Recording) ([]byte, error) {
 		err = cmp.Or(err, value(separator, toFile(&r.Items[i])))
 	}
 	b.WriteString("\n  ]\n}\n")
-	return b.Bytes(), err
+	return printable.Text(b.Bytes()), err // whoever looks at the file does it at a terminal
 }
 
 func toFile(it *openimds.RecordedItem) fileItem {

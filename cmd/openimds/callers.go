@@ -45,7 +45,7 @@ func (c *wireCaller) hint(since epoch) string {
 		what = fmt.Sprintf("token answer did not arrive: hop limit %d is too small for this caller, which needs at least %d", u.Limit, u.Needed)
 	}
 	who := strings.TrimSpace(c.Source + " " + c.UserAgent)
-	return oneLine(fmt.Sprintf("%s, %s: %s (%d in all, the last at %v)", c.Instance, who, what, c.Counts[openimds.MetricTokenUndelivered], u.Time))
+	return fmt.Sprintf("%s, %s: %s (%d in all, the last at %v)", c.Instance, who, what, c.Counts[openimds.MetricTokenUndelivered], u.Time)
 }
 
 func newCallers() *cobra.Command {
@@ -105,7 +105,9 @@ func (c *clientConfig) showCallers(ctx context.Context, cmd *cobra.Command, clie
 		return err
 	}
 	for _, f := range answer.Faults { // not among the callers, which scripts read
-		cmd.PrintErrf("openimds: %s meets faults on purpose: %s\n", oneLine(f.Instance), &f.Faults)
+		if err := say(cmd.ErrOrStderr(), "openimds: %s meets faults on purpose: %s\n", f.Instance, &f.Faults); err != nil {
+			return err
+		}
 	}
 	shown := []json.RawMessage{}
 	var callers []wireCaller
@@ -128,7 +130,7 @@ func (c *clientConfig) showCallers(ctx context.Context, cmd *cobra.Command, clie
 	})
 	for _, caller := range callers {
 		if hint := caller.hint(epoch(request.Since)); hint != "" && err == nil && c.output != "json" {
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), hint)
+			err = say(cmd.OutOrStdout(), "%s\n", hint)
 		}
 	}
 	return err

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/openimds/openimds/printable"
 	"github.com/spf13/cobra"
 )
 
@@ -30,12 +31,14 @@ The settings are those of "openimds serve", from the same flags, environment var
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), `export AWS_EC2_METADATA_SERVICE_ENDPOINT=%s
+			if credentials != printable.Line(credentials) {
+				return fmt.Errorf("no shell line can be printed for %s, whose name has control characters; choose another --data-dir", credentials)
+			}
+			return say(cmd.OutOrStdout(), `export AWS_EC2_METADATA_SERVICE_ENDPOINT=%s
 export AWS_ENDPOINT_URL_LIGHTSAIL=%s
 export AWS_SHARED_CREDENTIALS_FILE=%s
 export AWS_DEFAULT_REGION=%s
 `, quote("http://"+reachable(c.imdsListen[0])+"/"), quote("http://"+reachable(c.apiListen)), quote(credentials), quote(c.region))
-			return err
 		},
 	}
 	c.addFlags(cmd.Flags())

@@ -12,6 +12,7 @@ import (
 
 	"github.com/openimds/openimds/fdpass"
 	"github.com/openimds/openimds/imds"
+	"github.com/openimds/openimds/printable"
 )
 
 // runHandover serves what the commands of this user hand over, until the context ends. A data directory
@@ -43,7 +44,7 @@ func (s *server) runHandover(ctx context.Context, running *sync.WaitGroup) {
 				defer stop()
 				defer func() { _ = c.Close() }()
 				if err := s.takeOver(ctx, c); err != nil {
-					_ = c.Send(handoverMessage{Failed: oneLine(err.Error())})
+					_ = c.Send(handoverMessage{Failed: printable.Line(err.Error())})
 				}
 			})
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/openimds/openimds/agent"
 	"github.com/openimds/openimds/hostnet"
 	"github.com/openimds/openimds/imds"
+	"github.com/openimds/openimds/printable"
 )
 
 // serveEndpoint is how the host hands out the listener of an endpoint.
@@ -43,11 +44,11 @@ func (s *server) openHost() {
 		return
 	}
 	if err != nil {
-		s.hostNotes = fmt.Sprintf("  attached     none can be: %v\n", err)
+		s.hostNotes = fmt.Sprintf("  attached     none can be: %s\n", printable.Line(err.Error()))
 		return
 	}
 	for _, capability := range host.Missing() {
-		s.hostNotes += fmt.Sprintf("  missing      %s\n", capability)
+		s.hostNotes += fmt.Sprintf("  missing      %s\n", printable.Line(fmt.Sprint(capability)))
 	}
 	s.host = host
 }
@@ -121,7 +122,7 @@ func (s *server) listAttachments(ctx context.Context) error {
 		return err
 	}
 	var text strings.Builder
-	fmt.Fprintf(&text, "  attached     %d; see 'openimds attach --help'\n", len(all))
+	_ = say(&text, "  attached     %d; see 'openimds attach --help'\n", len(all))
 	err = printTable(&text, func(row func(...any)) {
 		for _, a := range all[:min(len(all), listedAttachments)] {
 			at := wireAttachment{Interface: a.Interface, Netns: a.Netns, PID: a.PID}
@@ -136,7 +137,7 @@ func (s *server) listAttachments(ctx context.Context) error {
 		return err
 	}
 	if more := len(all) - listedAttachments; more > 0 {
-		fmt.Fprintf(&text, "    and %d more: 'openimds attach' lists them\n", more)
+		_ = say(&text, "    and %d more: 'openimds attach' lists them\n", more)
 	}
 	_, err = io.WriteString(s.out, text.String())
 	return err

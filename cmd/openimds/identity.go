@@ -83,7 +83,9 @@ func newIdentityCertificates(dir func() (string, error)) *cobra.Command {
 					text = append(text, key.CertificatePEM()...)
 				}
 				if out == "" {
-					_, err = fmt.Fprintf(cmd.OutOrStdout(), "# %s\n%s", form, text)
+					if err = say(cmd.OutOrStdout(), "# %s\n", form); err == nil {
+						_, err = cmd.OutOrStdout().Write(text)
+					}
 				} else {
 					err = safefile.Write(filepath.Join(out, form.String()+".crt"), text, 0o644)
 				}
@@ -126,7 +128,10 @@ func newIdentityRotate(dir func() (string, error)) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				if _, err := fmt.Fprintf(cmd.OutOrStdout(), "# %s, signs from %s\n%s", f, key.Certificate.NotBefore.Format(time.RFC3339), key.CertificatePEM()); err != nil {
+				if err := say(cmd.OutOrStdout(), "# %s, signs from %s\n", f, key.Certificate.NotBefore.Format(time.RFC3339)); err != nil {
+					return err
+				}
+				if _, err := cmd.OutOrStdout().Write(key.CertificatePEM()); err != nil {
 					return err
 				}
 			}
@@ -163,7 +168,7 @@ func newIdentityImport(dir func() (string, error)) *cobra.Command {
 			}
 			for _, key := range keys {
 				c := key.Certificate
-				if _, err := fmt.Fprintf(cmd.OutOrStdout(), "imported for %s: %s, serial %s, signs from %s to %s\n",
+				if err := say(cmd.OutOrStdout(), "imported for %s: %s, serial %s, signs from %s to %s\n",
 					f, c.Subject, c.SerialNumber, c.NotBefore.Format(time.RFC3339), c.NotAfter.Format(time.RFC3339)); err != nil {
 					return err
 				}

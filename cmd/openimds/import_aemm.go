@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/openimds/openimds"
@@ -46,7 +45,7 @@ instance has it. A line on standard error says what is not carried over, and why
 				return err
 			}
 			for _, note := range plan.Notes {
-				_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s\n", args[0], oneLine(note))
+				_ = say(cmd.ErrOrStderr(), "%s: %s\n", args[0], note)
 			}
 			return nil
 		},

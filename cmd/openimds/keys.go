@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"path/filepath"
 
 	"github.com/openimds/openimds/accesskeys"
@@ -55,8 +54,7 @@ func newKeysCreate(open openKeys) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "created %s in %s; use it with --profile %s\n", key.ID, path, key.Profile)
-			return err
+			return say(cmd.OutOrStdout(), "created %s in %s; use it with --profile %s\n", key.ID, path, key.Profile)
 		},
 	}
 	cmd.Flags().BoolVar(&readOnly, "read-only", false, "let the key look, but change nothing")
@@ -116,8 +114,7 @@ func newKeysRevoke(open openKeys) *cobra.Command {
 			if err := keys.Revoke(args[0], force); err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "revoked %s\n", args[0])
-			return err
+			return say(cmd.OutOrStdout(), "revoked %s\n", args[0])
 		},
 	}
 	cmd.Flags().BoolVar(&force, "force", false, "revoke even the last key that may change something")

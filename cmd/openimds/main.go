@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/openimds/openimds/printable"
 	"github.com/openimds/openimds/sandbox"
 	"github.com/spf13/cobra"
 )
@@ -48,6 +49,7 @@ func main() {
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := newRoot()
 	root.SetArgs(args)
+	stdout, stderr = printable.NewWriter(stdout), printable.NewWriter(stderr) // whatever a command forgets
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
@@ -57,7 +59,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if ended, ok := errors.AsType[endedWith](err); ok {
 		return int(ended)
 	}
-	_, _ = fmt.Fprintln(stderr, "openimds: "+oneLine(err.Error()))
+	_ = say(stderr, "openimds: %v\n", err)
 	if coded, ok := errors.AsType[withCode](err); ok {
 		return coded.code
 	}
@@ -96,16 +98,4 @@ func noArgs(cmd *cobra.Command, args []string) error {
 		return usagef("unknown command %q; see 'openimds --help'", args[0])
 	}
 	return usagef("%s takes no argument, but got %q; see '%s --help'", cmd.CommandPath(), args[0], cmd.CommandPath())
-}
-
-// oneLine folds an error that a library spread over several lines.
-func oneLine(s string) string {
-	out := make([]rune, 0, len(s))
-	for _, r := range s {
-		if r < ' ' || r == 0x7f {
-			r = ' '
-		}
-		out = append(out, r)
-	}
-	return string(out)
 }

@@ -9,8 +9,23 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/openimds/openimds/printable"
 	"github.com/spf13/cobra"
 )
+
+// say prints what people read. Whatever stands in args may be somebody else's text: it stays on its line,
+// and what cannot be shown is escaped. There is no other way to print in this command but [printTable],
+// JSON and the like, and those pass the writer that escapes the rest.
+func say(w io.Writer, format string, args ...any) error {
+	for i, arg := range args {
+		switch arg.(type) {
+		case string, error, fmt.Stringer:
+			args[i] = printable.Line(fmt.Sprint(arg))
+		}
+	}
+	_, err := fmt.Fprintf(w, format, args...)
+	return err
+}
 
 // show prints an answer: as JSON, or as a table whose rows the second function makes.
 func (c *clientConfig) show(w io.Writer, answer any, table func(row func(cells ...any))) error {
@@ -19,7 +34,7 @@ func (c *clientConfig) show(w io.Writer, answer any, table func(row func(cells .
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(w, "%s\n", text)
+		_, err = w.Write(append(text, '\n'))
 		return err
 	}
 	return printTable(w, table)
@@ -31,7 +46,7 @@ func printTable(w io.Writer, table func(row func(cells ...any))) error {
 	table(func(cells ...any) {
 		words := make([]string, len(cells))
 		for i, cell := range cells {
-			words[i] = oneLine(fmt.Sprint(cell))
+			words[i] = printable.Line(fmt.Sprint(cell))
 		}
 		_, _ = fmt.Fprintln(t, strings.TrimRight(strings.Join(words, "\t"), "\t")) // Flush reports it
 	})
@@ -50,7 +65,7 @@ func watch(cmd *cobra.Command, interval time.Duration, show func(ctx context.Con
 			return nil
 		case <-time.After(interval):
 		}
-		if _, err := fmt.Fprintln(cmd.OutOrStdout()); err != nil {
+		if err := say(cmd.OutOrStdout(), "\n"); err != nil {
 			return err
 		}
 	}

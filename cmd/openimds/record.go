@@ -104,13 +104,13 @@ func (c *crawlFlags) run(cmd *cobra.Command, address string) (*openimds.Recordin
 		return nil, explainCrawl(err)
 	}
 	w := cmd.ErrOrStderr()
-	_, _ = fmt.Fprintf(w, "recorded %d items, %d bytes, from %s\n", len(r.Items), r.Size(), r.Source)
+	_ = say(w, "recorded %d items, %d bytes, from %s\n", len(r.Items), r.Size(), r.Source)
 	tellCrawl(w, r, report)
 	return r, nil
 }
 
 func tellCrawl(w io.Writer, r *openimds.Recording, report *recording.Report) {
-	line := func(format string, args ...any) { _, _ = fmt.Fprintln(w, oneLine(fmt.Sprintf(format, args...))) }
+	line := func(format string, args ...any) { _ = say(w, format+"\n", args...) }
 	if report.V1 {
 		line("without a session: the service gives no token")
 	}

@@ -171,7 +171,7 @@ func (c *runConfig) open(cmd *cobra.Command) (home, error) {
 		return c.launchOwn(cmd)
 	}
 	return openRemote(c.dataDir, c.instance, func(text string) {
-		_, _ = fmt.Fprintln(cmd.ErrOrStderr(), "openimds: "+text)
+		_ = say(cmd.ErrOrStderr(), "openimds: %s\n", text)
 	})
 }
 
@@ -222,7 +222,7 @@ func (c *runConfig) run(cmd *cobra.Command, args []string) error {
 		Serve: func(l *net.TCPListener) error { return at.serve(l, seen) },
 		Note: func(text string) {
 			if !c.quiet {
-				_, _ = fmt.Fprintln(cmd.ErrOrStderr(), "openimds: "+oneLine(text))
+				_ = say(cmd.ErrOrStderr(), "openimds: %s\n", text)
 			}
 		},
 	})
@@ -256,7 +256,7 @@ func (c *runConfig) conclude(cmd *cobra.Command, rows []sighting, code int) erro
 	}
 	v1 := slices.DeleteFunc(rows, func(s sighting) bool { return s.Version != "v1" })
 	if c.failOnV1 && len(v1) > 0 {
-		_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "openimds: IMDSv1 was used; the command ended with exit code %d\n", code)
+		_ = say(cmd.ErrOrStderr(), "openimds: IMDSv1 was used; the command ended with exit code %d\n", code)
 		if !c.report {
 			_ = showReport(cmd.ErrOrStderr(), v1)
 		}

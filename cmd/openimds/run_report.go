@@ -10,9 +10,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"text/tabwriter"
 
 	"github.com/openimds/openimds/imds"
+	"github.com/openimds/openimds/printable"
 	"github.com/openimds/openimds/safefile"
 	"github.com/openimds/openimds/sandbox"
 )
@@ -110,27 +110,19 @@ func order(s sighting) int { return slices.Index([]string{"v1", "v2", "none"}, s
 
 // showReport prints rows for people.
 func showReport(w io.Writer, rows []sighting) error {
-	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	_, _ = fmt.Fprintln(t, "IMDS\tCOUNT\tSTATUS\tREQUEST\tPROCESS\tUSER AGENT") // Flush reports it
-	for _, r := range rows {
-		process := "?"
-		if r.PID != 0 {
-			process = fmt.Sprint(r.PID)
-			if len(r.Args) > 0 {
-				process += " " + shorten(strings.Join(r.Args, " "), 80)
+	return printTable(w, func(row func(...any)) {
+		row("IMDS", "COUNT", "STATUS", "REQUEST", "PROCESS", "USER AGENT")
+		for _, r := range rows {
+			process := "?"
+			if r.PID != 0 {
+				process = fmt.Sprint(r.PID)
+				if len(r.Args) > 0 {
+					process += " " + shorten(strings.Join(r.Args, " "), 80)
+				}
 			}
+			row(r.Version, r.Count, r.Status, dash(r.Method)+" "+shorten(r.Path, 120), process, dash(shorten(r.UserAgent, 80)))
 		}
-		_, _ = fmt.Fprintln(t, oneLineCells(r.Version, r.Count, r.Status, dash(r.Method)+" "+shorten(r.Path, 120), process, dash(shorten(r.UserAgent, 80))))
-	}
-	return t.Flush()
-}
-
-func oneLineCells(cells ...any) string {
-	words := make([]string, len(cells))
-	for i, c := range cells {
-		words[i] = oneLine(fmt.Sprint(c))
-	}
-	return strings.Join(words, "\t")
+	})
 }
 
 // shorten cuts what is longer than a table can show.
@@ -158,7 +150,7 @@ func clearReport(name string) error {
 func writeReport(name string, rows []sighting) error {
 	text, err := json.MarshalIndent(map[string]any{"requests": rows}, "", "  ")
 	if err == nil {
-		err = safefile.Write(name, append(text, '\n'), 0o600)
+		err = safefile.Write(name, append(printable.Text(text), '\n'), 0o600)
 	}
 	if err != nil {
 		return fmt.Errorf("--report-file: %w", err)

@@ -27,6 +27,7 @@ import (
 	"github.com/openimds/openimds/hostnet"
 	"github.com/openimds/openimds/identity"
 	"github.com/openimds/openimds/imds"
+	"github.com/openimds/openimds/printable"
 	"github.com/openimds/openimds/safefile"
 	"github.com/openimds/openimds/usage"
 	"github.com/spf13/cobra"
@@ -253,14 +254,14 @@ func (s *server) welcome() string {
 	first := s.imdsL[0].Addr()
 	replays := ""
 	if r := s.instance.Recorded; r != nil {
-		replays = fmt.Sprintf("  replays      what %s answered at %s\n", oneLine(r.Source), r.RecordedAt.UTC().Format(time.RFC3339))
+		replays = fmt.Sprintf("  replays      what %s answered at %s\n", printable.Line(r.Source), r.RecordedAt.UTC().Format(time.RFC3339))
 	}
 	return fmt.Sprintf(`openimds %s serves the instance %q (%s)
   guest side   http://%s/latest/meta-data/
   control API  http://%s/
   data         %s
 %s  stop         Ctrl-C
-%s`, version, s.instance.Name, s.instance.ID, first, s.apiL.Addr(), s.cfg.dataDir, replays, s.hostNotes)
+%s`, version, s.instance.Name, s.instance.ID, first, s.apiL.Addr(), printable.Line(s.cfg.dataDir), replays, s.hostNotes)
 }
 
 // serve answers both sides until the context ends or one of them fails.
@@ -341,9 +342,9 @@ func (s *server) writeReadyFile() error {
 	}
 	var text strings.Builder
 	for _, l := range s.imdsL {
-		fmt.Fprintf(&text, "imds=%s\n", l.Addr())
+		_ = say(&text, "imds=%s\n", l.Addr())
 	}
-	fmt.Fprintf(&text, "api=%s\n", s.apiL.Addr())
+	_ = say(&text, "api=%s\n", s.apiL.Addr())
 	if err := safefile.Write(s.cfg.readyFile, []byte(text.String()), 0o644); err != nil {
 		return fmt.Errorf("cannot write --ready-file: %w", err)
 	}

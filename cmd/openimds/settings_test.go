@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/openimds/openimds/printable"
 	"github.com/spf13/pflag"
 )
 
@@ -124,7 +125,7 @@ func FuzzConfigFile(f *testing.F) {
 		if _, ok := err.(usageError); !ok {
 			t.Errorf("%v is not told as wrong usage", err)
 		}
-		if line := oneLine(err.Error()); !strings.HasPrefix(line, file) || strings.ContainsAny(line, "\n\r\x00") {
+		if line := printable.Line(err.Error()); !strings.HasPrefix(line, file) || strings.ContainsAny(line, "\n\r\x00") {
 			t.Errorf("%q", line)
 		}
 	})

@@ -1,0 +1,207 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"unicode"
+
+	"github.com/spf13/cobra"
+)
+
+// hostile is what somebody might call a thing to have a terminal do their will: C0, C1, DEL, characters
+// that turn or hide what is read, and a line end with a line behind it that would be believed.
+const hostile = "a\x1b[2J\x07\u009b31m\u009d0;x\x7f\u202egnp.exe\u2066\u200b\u2028\u0085\r\nFORGED\tall is well\U000e0041z"
+
+// harmless fails the test if a text moves a terminal's cursor, hides something, or has a line that
+// somebody else wrote.
+func harmless(t *testing.T, what, text string) {
+	t.Helper()
+	for _, r := range text {
+		if r != '\n' && r != '\t' && r != ' ' && !unicode.IsPrint(r) {
+			t.Errorf("%s prints %U: %q", what, r, text)
+			return
+		}
+	}
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, "FORGED") {
+			t.Errorf("%s prints a line of somebody else's: %q", what, text)
+		}
+	}
+}
+
+// hostileAPI is a control API that answers every operation with hostile texts, or with a hostile error.
+func hostileAPI(t *testing.T, refuses bool) string {
+	thing := map[string]any{
+		"name": hostile, "state": map[string]string{"name": hostile}, "blueprintId": hostile, "bundleId": hostile,
+		"privateIpAddress": hostile, "publicIpAddress": hostile, "ipv6Addresses": []string{hostile},
+		"metadataOptions": map[string]any{"state": hostile, "httpTokens": hostile, "httpEndpoint": hostile, "httpProtocolIpv6": hostile},
+		"tags":            []map[string]string{{"key": hostile, "value": hostile}}, hostile: hostile,
+	}
+	operation := map[string]string{"operationType": hostile, "resourceName": hostile, "status": hostile}
+	attachment := map[string]any{"instanceName": hostile, "interface": hostile, "sources": []string{hostile}, "networkNamespace": hostile, "state": hostile, "reason": hostile}
+	bridged := map[string]any{"instanceName": hostile, "interface": hostile, "sources": []string{hostile}, "state": hostile, "reason": hostile}
+	caller := map[string]any{
+		"instanceName": hostile, "source": hostile, "userAgent": hostile, "pathGroup": hostile, "counts": map[string]int{hostile: 1},
+		"tokenUndelivered": map[string]any{"time": 1e9, "hopLimit": 1, "neededHopLimit": 2, "currentHopLimit": 1},
+	}
+	answer := map[string]any{
+		"instance": thing, "instances": []any{thing}, "operation": operation, "operations": []any{operation},
+		"attachments": []any{attachment, bridged}, "callers": []any{caller}, "nextPageToken": "",
+		"faults": []any{map[string]any{"instanceName": hostile, "faults": map[string]any{"on": hostile, "status": 500, "statusShare": 1}}},
+	}
+	status := http.StatusOK
+	if refuses {
+		status, answer = http.StatusBadRequest, map[string]any{"__type": hostile, "message": hostile}
+	}
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(status)
+		_ = json.NewEncoder(w).Encode(answer)
+	}))
+	t.Cleanup(api.Close)
+	return api.URL
+}
+
+// hostileService is a metadata service that answers with hostile texts.
+func hostileService(t *testing.T) string {
+	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/latest/api/token":
+			_, _ = w.Write([]byte("token"))
+		case "/", "/latest", "/latest/":
+			_, _ = w.Write([]byte("latest\nmeta-data/\n\u009b31m\u202e\n"))
+		case "/latest/meta-data", "/latest/meta-data/":
+			_, _ = w.Write([]byte("ami-id\n\u009b31m\u202e\nabsent\u202e/"))
+		default:
+			_, _ = w.Write([]byte(hostile))
+		}
+	}))
+	t.Cleanup(service.Close)
+	return service.URL
+}
+
+// leaves are the commands that do something, by their path below the program's name.
+func leaves(cmd *cobra.Command) []string {
+	var all []string
+	for _, sub := range cmd.Commands() {
+		if sub.HasSubCommands() {
+			all = append(all, leaves(sub)...)
+		} else {
+			_, path, _ := strings.Cut(sub.CommandPath(), " ")
+			all = append(all, path)
+		}
+	}
+	return all
+}
+
+// TestHostileTexts runs every command that prints, with hostile texts wherever it takes one, as tables
+// and as JSON, when all goes well and when it is refused. A new command has to find its place here.
+func TestHostileTexts(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("skipped: Windows has no such file names")
+	}
+	dir := t.TempDir()
+	bad := filepath.Join(dir, hostile) // a file of that name
+	good := filepath.Join(dir, "timeline")
+	data := filepath.Join(dir, "d\u009b31m\u202e")
+	for _, file := range []string{bad, good} {
+		if err := os.WriteFile(file, []byte("instances: [demo]\ntimeline:\n  - at: 0s\n    rebalance:\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(data, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} {
+		t.Setenv(name, "AKIDEXAMPLE")
+	}
+	service := hostileService(t)
+	rows := map[string][][]string{
+		"attach":                {{}, {hostile, "--interface", hostile}, {hostile, "--pid", hostile}},
+		"callers":               {{}, {hostile, "--v1"}},
+		"detach":                {{hostile}},
+		"env":                   {{"--data-dir", bad}, {"--region", hostile}, {"--config", bad}, {"--config", good}},
+		"event clear":           {{hostile}, {"demo", "--kind", hostile}},
+		"event lifecycle":       {{hostile, hostile}},
+		"event maintenance":     {{hostile, "--description", hostile}},
+		"event play":            {{bad}, {good}, {bad + hostile}},
+		"event rebalance":       {{hostile}},
+		"event spot":            {{hostile, "--action", hostile}},
+		"faults":                {{"demo"}, {hostile, "--status", "500"}, {hostile, "--on", hostile}},
+		"identity certificates": {{"--data-dir", bad}, {"--out", bad}},
+		"identity import":       {{bad}, {bad, "--form", hostile}},
+		"identity rotate":       {{"--data-dir", data, "--in", hostile}, {"--form", hostile}},
+		"import aemm":           {{bad, "demo"}, {good, hostile}},
+		"import dump":           {{bad, "--instance", hostile}, {service, "--instance", hostile}, {service, hostile}},
+		"instance create":       {{hostile, "--tag", hostile}, {hostile, "--user-data", bad}, {hostile, "--user-data", bad + "x"}},
+		"instance delete":       {{hostile}},
+		"instance list":         {{}},
+		"instance reboot":       {{hostile}},
+		"instance set":          {{hostile, "--hostname", hostile}, {hostile, "--user-data", bad + "x"}},
+		"instance show":         {{hostile}},
+		"instance start":        {{hostile}},
+		"instance stop":         {{hostile}},
+		"keys create":           {{hostile, "--data-dir", data}, {"ok", "--data-dir", data}},
+		"keys list":             {{"--data-dir", data}},
+		"keys revoke":           {{hostile, "--data-dir", data}, {"ok", "--data-dir", data}},
+		"options":               {{hostile}, {hostile, "--http-tokens", hostile}},
+		"record":                {{service}, {hostile}, {service, "-o", filepath.Join(bad, hostile)}},
+		"run":                   {{hostile}, {"--report-file", bad + "/x", "true"}, {"--profile", hostile, "--network", hostile, "true"}},
+		"serve":                 {{hostile}, {"--config", bad}, {"--replay", bad}, {"--data-dir", bad}, {"--log-level", hostile}, {"--api-listen", hostile}},
+	}
+	for _, path := range append(leaves(newRoot()), hostile) {
+		first, _, _ := strings.Cut(path, " ")
+		if first == "completion" || first == "help" || path == hostile {
+			continue
+		}
+		if rows[path] == nil {
+			t.Errorf("%s has no row here: say what of others' texts it prints", path)
+		}
+	}
+	rows[hostile] = [][]string{{}}
+	for _, refuses := range []bool{false, true} {
+		t.Setenv("AWS_ENDPOINT_URL_LIGHTSAIL", hostileAPI(t, refuses))
+		for path, calls := range rows {
+			words := strings.Fields(path)
+			if path == hostile {
+				words = []string{hostile}
+			}
+			for _, call := range calls {
+				for _, output := range []string{"table", "json"} {
+					args := append(append([]string{}, words...), call...)
+					if output == "json" && path != "record" {
+						args = append(args, "-o", "json") // where there is no such flag, the refusal is printed
+					}
+					var out, errs bytes.Buffer
+					run(t.Context(), args, &out, &errs)
+					if out.Len()+errs.Len() == 0 {
+						t.Errorf("%q prints nothing", args)
+					}
+					harmless(t, path, out.String())
+					harmless(t, path, errs.String())
+				}
+			}
+		}
+	}
+}
+
+// TestHostileJSON: what scripts read is what the server said, however it is spelt.
+func TestHostileJSON(t *testing.T) {
+	t.Setenv("AWS_ENDPOINT_URL_LIGHTSAIL", hostileAPI(t, false))
+	t.Setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
+	var out, errs bytes.Buffer
+	if code := run(t.Context(), []string{"instance", "show", "demo", "-o", "json"}, &out, &errs); code != exitDone {
+		t.Fatalf("code %d: %s", code, errs.String())
+	}
+	var in struct{ Name string }
+	if err := json.Unmarshal(out.Bytes(), &in); err != nil || in.Name != hostile {
+		t.Errorf("the name is %q, %v", in.Name, err)
+	}
+}
