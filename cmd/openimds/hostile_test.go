@@ -54,6 +54,7 @@ func hostileAPI(t *testing.T, refuses bool) string {
 	answer := map[string]any{
 		"instance": thing, "instances": []any{thing}, "operation": operation, "operations": []any{operation},
 		"attachments": []any{attachment, bridged}, "callers": []any{caller}, "nextPageToken": "",
+		"places": []any{map[string]any{"interface": hostile}, map[string]any{"networkNamespace": hostile}},
 		"faults": []any{map[string]any{"instanceName": hostile, "faults": map[string]any{"on": hostile, "status": 500, "statusShare": 1}}},
 	}
 	status := http.StatusOK
@@ -152,6 +153,7 @@ func TestHostileTexts(t *testing.T) {
 		"keys revoke":           {{hostile, "--data-dir", data}, {"ok", "--data-dir", data}},
 		"options":               {{hostile}, {hostile, "--http-tokens", hostile}},
 		"record":                {{service}, {hostile}, {service, "-o", filepath.Join(bad, hostile)}},
+		"release":               {{}, {hostile}, {"--all", hostile}},
 		"run":                   {{hostile}, {"--report-file", bad + "/x", "true"}, {"--profile", hostile, "--network", hostile, "true"}},
 		"serve":                 {{hostile}, {"--config", bad}, {"--replay", bad}, {"--data-dir", bad}, {"--log-level", hostile}, {"--api-listen", hostile}},
 	}
