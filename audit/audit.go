@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/openimds/openimds"
@@ -45,9 +46,10 @@ type Log struct {
 	failure error // of the latest write; nil: it worked
 
 	// Of the writer alone.
-	file file
-	gap  gap
-	owed []byte // lines that take back others, which may be in the file although they were given up
+	file    file
+	reserve reserve
+	gap     gap
+	owed    []byte // lines that take back others, which may be in the file although they were given up
 }
 
 // request is entries on their way to the disk.
@@ -82,6 +84,9 @@ func Open(cfg Config) (l *Log, latest []openimds.AuditEntry, err error) {
 	text, err := l.file.open()
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot open the audit log: %w", err)
+	}
+	if l.reserve.path = cfg.Path + ".reserve"; !cfg.BestEffort {
+		l.reserve.fill()
 	}
 	go l.write()
 	return l, entries(text), nil
@@ -192,19 +197,60 @@ func (l *Log) writeGroup(group []*request) {
 	if n := l.dropped.Swap(0); n > 0 && l.gap.why == nil {
 		l.gap = gap{time.Now().UTC(), int(n), errors.New("the disk did not keep up")}
 	}
-	text := append(l.gap.line(l.cfg.BestEffort), l.owed...)
-	n := 0
-	for _, r := range group {
-		if r.put = r.state.Load() != abandoned; r.put {
-			text = append(text, r.lines...)
-			n += len(r.entries)
-		}
+	if l.reserve.given {
+		l.reserve.fill()
 	}
-	left, err := l.file.append(text, !l.cfg.BestEffort)
-	l.note(n, err)
+	left, err := false, error(syscall.ENOSPC)
+	if !l.reserve.given {
+		left, err = l.append(group, append(l.gap.line(l.cfg.BestEffort), l.owed...))
+	}
+	l.note(count(group), err)
 	if err == nil {
 		l.owed, l.gap = nil, gap{}
 	}
+	if noRoom(err) && !l.cfg.BestEffort {
+		group = l.spend(group, left, err)
+	}
+	l.finish(group, left, err)
+	if err == nil && len(l.owed) > 0 {
+		l.writeGroup(nil)
+	}
+}
+
+// append writes the lines of a group behind others. left says that some of them may be in the file
+// although they could not be written.
+func (l *Log) append(group []*request, text []byte) (left bool, err error) {
+	for _, r := range group {
+		if r.put = r.state.Load() != abandoned; r.put {
+			text = append(text, r.lines...)
+		}
+	}
+	return l.file.append(text, !l.cfg.BestEffort)
+}
+
+// spend writes what makes the store smaller into the room of the reserve, and returns the rest of the
+// group, for which there is none.
+func (l *Log) spend(group []*request, left bool, err error) (rest []*request) {
+	var freeing []*request
+	for _, r := range group {
+		if frees(r.entries) {
+			freeing = append(freeing, r)
+		} else {
+			rest = append(rest, r)
+		}
+	}
+	if len(freeing) == 0 || !l.reserve.given && l.reserve.giveUp() != nil {
+		return group
+	}
+	if left, err = l.append(freeing, nil); err == nil {
+		l.gap.lines -= count(freeing)
+	}
+	l.finish(freeing, left, err)
+	return rest
+}
+
+// finish tells those who wait how their lines fared.
+func (l *Log) finish(group []*request, left bool, err error) {
 	for _, r := range group {
 		if r.err = err; !r.state.CompareAndSwap(pending, written) && r.put && err == nil {
 			l.takeBack(r, "the request ended before this line was on disk")
@@ -216,9 +262,18 @@ func (l *Log) writeGroup(group []*request) {
 		}
 		close(r.done)
 	}
-	if err == nil && len(l.owed) > 0 {
-		l.writeGroup(nil)
+}
+
+// count is how many lines a group has.
+func count(group []*request) (lines int) {
+	for _, r := range group {
+		lines += len(r.entries)
 	}
+	return lines
+}
+
+func noRoom(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
 // maxOwed bounds what is kept of a disk that takes lines but does not say so. At the next start it is
