@@ -33,10 +33,11 @@ type attachment struct {
 type led struct {
 	to      [2]uint16 // ports of the listeners, by family; 0: none
 	station string    // of the bridge
+	uppers  string    // indexes of interfaces made of this one
 }
 
 func (a *attachment) ledTo(ls *links) led {
-	l := led{station: ls.byIndex[a.where.bridge].mac}
+	l := led{station: ls.byIndex[a.where.bridge].mac, uppers: fmt.Sprint(ls.uppers(a.where.ifindex))}
 	for i, f := range families {
 		if s := a.serving[f]; s != nil && a.wants(f) {
 			l.to[i] = s.port
@@ -223,6 +224,7 @@ func (a *attachment) want(ls *links) []element {
 			element{family: table, set: exits, key: mark + iif},
 			element{family: nftables.TableFamilyNetdev, set: ports, key: mark, value: iif})
 	}
+	out = append(out, guardUppers(ls.uppers(a.where.ifindex))...)
 	for _, f := range families {
 		s := a.serving[f]
 		if s == nil || !a.wants(f) {

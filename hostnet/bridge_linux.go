@@ -40,6 +40,7 @@ func (f *firewall) bridge(conn *nftables.Conn, t *table) error {
 		f.owners(b, t, fam)
 		f.guestChain(b, t, fam, toHost(t))
 	}
+	discovery(b)
 	f.fromGuests(b, t)
 	f.toGuests(b, t)
 	f.portsIn(b, t)
@@ -48,6 +49,7 @@ func (f *firewall) bridge(conn *nftables.Conn, t *table) error {
 	b.open(chain{name: "input", hook: nftables.ChainHookInput, priority: *nftables.ChainPriorityFilter})
 	b.add("for the metadata service", ourMark(f.mark, true), accept)
 	noClaimsToHost(b, t)
+	f.mayUnwrap(b, t)
 	return nil
 }
 
@@ -117,11 +119,13 @@ func (f *firewall) fromGuests(b *book, t *table) {
 		b.add("guests", fam.to(), jump("guest"+fam.name))
 	}
 	b.add("the station of another guest", othersStation(t), drop)
+	sourceRoute(b, nil)
+	b.add("is it neighbour discovery?", inFragments(), jump("discovery"))
 }
 
 func (f *firewall) portsThrough(b *book, t *table) {
 	b.open(chain{name: "forward", hook: nftables.ChainHookForward, priority: *nftables.ChainPriorityFilter})
-	b.add("what is for this host is for nobody else", ourMark(f.mark, true), drop)
+	b.add("what is for this host is for nobody else", ourMark(f.mark, true), f.notUnwrapped(), drop)
 	b.add("to guests", interfaceIn(expr.MetaKeyOIF, t.sets[interfaces]), jump("to-guests"))
 }
 
@@ -134,6 +138,7 @@ func (f *firewall) toGuests(b *book, t *table) {
 		b.add("guests have one metadata service: "+kind, posing()[kind], drop)
 	}
 	noClaims(b, t)
+	b.add("is it neighbour discovery?", inFragments(), jump("discovery"))
 }
 
 func sorted(rules map[string]rule) []string { return slices.Sorted(maps.Keys(rules)) }

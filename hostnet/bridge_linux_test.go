@@ -8,7 +8,7 @@ import (
 )
 
 // bridge makes a bridge of the host, with an address if given.
-func bridge(t *testing.T, name, prefix string) {
+func bridge(t testing.TB, name, prefix string) {
 	t.Helper()
 	must(t, netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: name, TxQLen: -1}}))
 	t.Cleanup(func() { unplug(name) })
@@ -19,7 +19,7 @@ func bridge(t *testing.T, name, prefix string) {
 }
 
 // plug makes an interface a port of a bridge.
-func plug(t *testing.T, port, bridge string) {
+func plug(t testing.TB, port, bridge string) {
 	t.Helper()
 	must(t, netlink.LinkSetMaster(link(t, port), link(t, bridge)))
 }

@@ -357,12 +357,16 @@ func (f *firewall) inet(conn *nftables.Conn, t *table) error {
 	}
 	// Before connection tracking, which so sees one pair of ports in both directions.
 	b.open(chain{name: "prerouting", hook: nftables.ChainHookPrerouting, priority: *nftables.ChainPriorityRaw})
+	for _, fam := range families {
+		b.add("what came out of a guest's packet", f.isUnwrapped(), fam.to(), drop)
+	}
 	b.add("ports of bridges: see the table of family bridge", ourMark(f.mark, true), leave)
 	b.add("who has the address?", neighbour(ndSolicitation),
 		interfaceIn(expr.MetaKeyIIF, t.sets[interfaces]), setMark(f.mark), accept)
 	for _, fam := range families {
 		b.add("guests", fam.to(), jump("guest"+fam.name))
 	}
+	sourceRoute(b, interfaceIn(expr.MetaKeyIIF, t.sets[interfaces]))
 	// Nobody without CAP_NET_ADMIN makes a transparent socket. One that is not is of a program that has
 	// taken the port of a process that was killed; and where there is none, a guest asks again, which it
 	// would not if it were refused.
@@ -372,7 +376,9 @@ func (f *firewall) inet(conn *nftables.Conn, t *table) error {
 		b.add("or nobody's", ourMark(f.mark, true), fam.to(), drop)
 	}
 	b.open(chain{name: "forward", hook: nftables.ChainHookForward, priority: *nftables.ChainPriorityMangle})
-	b.add("what is for this host is for nobody else", ourMark(f.mark, true), drop)
+	b.add("what is for this host is for nobody else", ourMark(f.mark, true), f.notUnwrapped(), drop)
+	b.open(chain{name: "arrived", hook: nftables.ChainHookInput, priority: *nftables.ChainPriorityRaw})
+	f.mayUnwrap(b, t)
 	b.open(chain{name: "postrouting", hook: nftables.ChainHookPostrouting, priority: *nftables.ChainPriorityMangle})
 	for _, fam := range families {
 		b.add("guests see port 80", ourMark(f.mark, true), fam.from(), isTransport(unix.IPPROTO_TCP),

@@ -81,6 +81,7 @@ func New(cfg Config) (*Host, error) {
 		firewall: newFirewall(cfg.Mark, cfg.Uplinks), ledger: newLedger(), routes: map[*family]bool{}, routed: map[*family]bool{},
 		guards: map[guard][]element{}, left: map[inode]string{},
 	}
+	h.marks[cfg.Mark|unwrappedIndex] = true // no attachment's
 	for _, name := range cfg.Uplinks {
 		h.ledger.change(nil, uplinkElements(name))
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 )
@@ -14,6 +15,7 @@ type link struct {
 	name   string
 	kind   string // "bridge", "veth", "tun", …
 	master int
+	parent int    // that it is made of, as one of a VLAN is; 0: none here
 	mac    string // six bytes
 	// netnsid is the host's number for the namespace that the other end is in; -1: the host's own.
 	netnsid int
@@ -21,21 +23,33 @@ type link struct {
 
 // links is the interfaces of the host, as far as they have been told.
 type links struct {
-	byIndex map[int]link
-	byName  map[string]int
+	byIndex  map[int]link
+	byName   map[string]int
+	byParent map[int][]int
 }
 
-func newLinks() *links { return &links{byIndex: map[int]link{}, byName: map[string]int{}} }
+func newLinks() *links {
+	return &links{byIndex: map[int]link{}, byName: map[string]int{}, byParent: map[int][]int{}}
+}
 
 func toLink(l netlink.Link) link {
 	a := l.Attrs()
-	return link{index: a.Index, name: a.Name, kind: l.Type(), master: a.MasterIndex, mac: string(a.HardwareAddr), netnsid: a.NetNsID}
+	out := link{index: a.Index, name: a.Name, kind: l.Type(), master: a.MasterIndex, mac: string(a.HardwareAddr), netnsid: a.NetNsID}
+	pair := slices.Contains([]string{"veth", "netkit", "vxcan"}, out.kind) // whose parent is the other end
+	if a.NetNsID < 0 && !pair {
+		out.parent = a.ParentIndex
+	}
+	return out
 }
 
 func (ls *links) put(l link) {
 	ls.drop(l.index)
 	ls.byIndex[l.index] = l
 	ls.byName[l.name] = l.index
+	if l.parent != 0 && l.parent != l.index {
+		ls.byParent[l.parent] = append(ls.byParent[l.parent], l.index)
+		slices.Sort(ls.byParent[l.parent])
+	}
 }
 
 func (ls *links) drop(index int) {
@@ -44,6 +58,11 @@ func (ls *links) drop(index int) {
 		return
 	}
 	delete(ls.byIndex, index)
+	if siblings := slices.DeleteFunc(ls.byParent[old.parent], func(i int) bool { return i == index }); len(siblings) > 0 {
+		ls.byParent[old.parent] = siblings
+	} else {
+		delete(ls.byParent, old.parent)
+	}
 	if ls.byName[old.name] == index {
 		delete(ls.byName, old.name)
 	}
