@@ -1,0 +1,82 @@
+package boltstore
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+
+	"github.com/openimds/openimds"
+)
+
+// countedEnv makes this test binary a program that makes countedCommits commits, known to everyone, in
+// the store that it names.
+const (
+	countedEnv     = "OPENIMDS_TEST_COUNTED"
+	countedCommits = 45
+)
+
+func countingWriter(path string) *exec.Cmd {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), countedEnv+"="+path)
+	return cmd
+}
+
+// writeCounted prints a line for each commit once it is acknowledged.
+func writeCounted(path string) {
+	s, err := Open(path)
+	for i := 0; err == nil && i < countedCommits; i++ {
+		if _, err = s.Commit(context.Background(), counted(i)...); err == nil {
+			fmt.Println(i)
+		}
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// counted is the commit of that number: always of two records, so that halves are seen.
+func counted(i int) []openimds.Change {
+	const keys = 7
+	size := []int{10, 400, 5_000, 70_000}[i%4]
+	value := []byte(strings.Repeat(fmt.Sprintf("%d,", i), size))[:size]
+	changes := []openimds.Change{
+		{Key: fmt.Sprintf("a/%d", i%keys), Value: value, If: openimds.Whatever},
+		{Key: fmt.Sprintf("b/%d", i%keys), Value: value, If: openimds.Whatever},
+	}
+	if i%5 == 4 {
+		for _, kind := range []string{"a", "b"} {
+			changes = append(changes, openimds.Change{Verb: openimds.Delete, Key: fmt.Sprintf("%s/%d", kind, (i+3)%keys), If: openimds.Whatever})
+		}
+	}
+	return changes
+}
+
+// after is what a store holds after that many commits.
+func after(commits int) map[string]string {
+	records := map[string]string{}
+	for i := range commits {
+		for _, c := range counted(i) {
+			if records[c.Key] = string(c.Value); c.Verb == openimds.Delete {
+				delete(records, c.Key)
+			}
+		}
+	}
+	return records
+}
+
+func difference(want, is map[string]string) string {
+	for key := range is {
+		if _, ok := want[key]; !ok {
+			return key + " should not be there"
+		}
+	}
+	for key, value := range want {
+		if is[key] != value {
+			return fmt.Sprintf("%s is %.20q, not %.20q", key, is[key], value)
+		}
+	}
+	return ""
+}
