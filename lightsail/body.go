@@ -4,11 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"io"
 	"mime"
 	"net/http"
 	"strconv"
 	"unicode/utf8"
+
+	"github.com/openimds/openimds/front"
 )
 
 // maxBody is the most bytes of a request. The largest honest one carries 16 KiB of user data.
@@ -19,21 +20,23 @@ func isJSON11(contentType string) bool {
 	return err == nil && media == "application/x-amz-json-1.1"
 }
 
-// readBody reads the whole body before anything looks at it: its hash is part of what is signed.
-func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-		return nil, &wireError{status: http.StatusRequestEntityTooLarge, name: "RequestEntityTooLargeException",
+// unread says why a body was not read.
+func unread(err error) error {
+	switch {
+	case errors.Is(err, front.ErrTooLarge):
+		return &wireError{status: http.StatusRequestEntityTooLarge, name: "RequestEntityTooLargeException",
 			Message: "A request has at most " + strconv.Itoa(maxBody) + " bytes"}
+	case errors.Is(err, front.ErrNoLength):
+		return &wireError{status: http.StatusLengthRequired, name: "MissingContentLength",
+			Message: "A request says by Content-Length how long its body is"}
+	case errors.Is(err, front.ErrBusy): // clients try it again
+		return &wireError{status: http.StatusServiceUnavailable, name: "ServiceUnavailableException",
+			Message: "Too many large requests at once; try again"}
 	}
-	if err != nil {
-		return nil, serialization("The request's body broke off")
-	}
-	return body, nil
+	return serialization("The request's body broke off")
 }
 
-// checkSyntax refuses what is not one JSON object in UTF-8. It keeps nothing, so that a request
-// without a signature costs no more than its bytes.
+// checkSyntax refuses what is not one JSON object in UTF-8.
 func checkSyntax(body []byte) error {
 	if !utf8.Valid(body) || !json.Valid(body) {
 		return serialization("The request's body is not JSON in UTF-8")

@@ -16,12 +16,16 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/front"
 	"github.com/openimds/openimds/sigv4"
 )
 
-// Authenticator tells who signed a request whose body was received as body. A refusal is a
-// [*sigv4.Error]; any other error means that nobody can tell. [sigv4.Verifier] is one.
+// Authenticator tells who signed a request. A refusal is a [*sigv4.Error]; any other error means that
+// nobody can tell. [sigv4.Verifier] is one.
 type Authenticator interface {
+	// CheckHead refuses what needs no body to be refused. proven: whoever sends it holds a key.
+	CheckHead(r *http.Request) (proven bool, err error)
+	// Verify tells who signed a request whose body was received as body.
 	Verify(r *http.Request, body []byte) (sigv4.Identity, error)
 }
 
@@ -55,7 +59,7 @@ func New(cfg Config) http.Handler {
 		cfg.Now = time.Now
 	}
 	return &api{
-		service: cfg.Service, cfg: cfg, table: table(), refusals: refusals{cfg.Refused, cfg.Now},
+		service: cfg.Service, cfg: cfg, table: table(), bodies: front.NewBodies(maxBody), refusals: refusals{cfg.Refused, cfg.Now},
 		blueprints: byID(openimds.Blueprints(), func(b openimds.Blueprint) string { return b.ID }),
 		bundles:    byID(openimds.Bundles(cfg.Service.Region()), func(b openimds.Bundle) string { return b.ID }),
 	}
@@ -67,6 +71,7 @@ type api struct {
 	cfg      Config
 	table    map[string]action
 	refusals refusals
+	bodies   *front.Bodies
 	// The catalogue of the region by id: each instance that is shown needs an entry of both.
 	blueprints map[string]openimds.Blueprint
 	bundles    map[string]openimds.Bundle
@@ -85,12 +90,16 @@ type call struct {
 	id     string // of the request, for the client and the audit
 	target string
 	who    sigv4.Identity
+	read   bool // the whole body was
 }
 
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	started := time.Now()
 	c := &call{id: openimds.NewUUID(), target: r.Header.Get("X-Amz-Target")}
 	result, err := a.answerSafely(c, w, r)
+	if !c.read && r.ContentLength != 0 {
+		front.Abandon(w)
+	}
 	status := write(w, c.id, result, err)
 	if status >= http.StatusInternalServerError {
 		a.cfg.Log.Error("a control request failed", "request", c.id, "target", shown(c.target), "error", err)
@@ -112,24 +121,31 @@ func (a *api) answerSafely(c *call, w http.ResponseWriter, r *http.Request) (res
 }
 
 // answer decides in the order in which AWS's JSON services do: form, operation, signature, types,
-// constraints, action. So it is one body, read once, that was checked, signed and acted upon.
+// constraints, action. So it is one body, read once, that was checked, signed and acted upon. It is
+// not read at all before the head shows that somebody known may have signed it.
 func (a *api) answer(c *call, w http.ResponseWriter, r *http.Request) (any, error) {
 	if r.Method != http.MethodPost || r.URL.Path != "/" || !isJSON11(r.Header.Get("Content-Type")) {
 		return nil, errNotTheAPI
-	}
-	body, err := readBody(w, r)
-	if err != nil {
-		return nil, err
-	}
-	if err := checkSyntax(body); err != nil {
-		return nil, err
 	}
 	op, known := a.table[c.target]
 	if !known {
 		return nil, errUnknownOperation
 	}
+	proven, err := a.cfg.Auth.CheckHead(r)
+	if err != nil {
+		return nil, a.refusals.signature(c.id, operationName(c.target), r, err)
+	}
+	body, release, err := a.bodies.Read(r, proven)
+	if err != nil {
+		return nil, unread(err)
+	}
+	defer release()
+	c.read = true
 	if c.who, err = a.cfg.Auth.Verify(r, body); err != nil {
 		return nil, a.refusals.signature(c.id, operationName(c.target), r, err)
+	}
+	if err := checkSyntax(body); err != nil {
+		return nil, err
 	}
 	if op.changes && c.who.ReadOnly {
 		return nil, a.refusals.readOnly(c, r, a.service.AccountID())

@@ -40,5 +40,6 @@ var (
 	errMissing      = refuse(codeMissing, "Request is missing Authentication Token")
 	errUnrecognized = refuse(codeUnrecognized, "The security token included in the request is invalid.")
 	errMismatch     = refuse(codeInvalid, "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details.")
+	errBodyHash     = refuse(codeInvalid, "The provided 'x-amz-content-sha256' header does not match what was computed.")
 	errThrottled    = refuse(codeThrottled, "Rate exceeded")
 )

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/openimds/openimds/front"
 	"golang.org/x/time/rate"
 )
 
@@ -24,12 +25,7 @@ func (l *limiter) allow(remoteAddr string, now time.Time) bool {
 	if l.perSecond == 0 {
 		return true
 	}
-	from, _ := netip.ParseAddrPort(remoteAddr) // all that has no address shares the zero one
-	source := from.Addr().Unmap()
-	if source.Is6() { // a host has 2^64 addresses to choose from
-		prefix, _ := source.Prefix(64)
-		source = prefix.Addr()
-	}
+	source := front.SourceOf(remoteAddr)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.sources == nil || len(l.sources) >= maxSources {

@@ -60,6 +60,25 @@ func New(cfg Config) *Verifier {
 	return &Verifier{cfg: cfg, decoy: rand.Text(), wrong: limiter{perSecond: cfg.WrongPerSecond}}
 }
 
+// CheckHead refuses what a request's head alone shows to be wrong, before anybody reads its body: the
+// checks of [Verifier.Verify], but for the signature where that covers a body nobody has seen. proven
+// says that the signature is right already, since the client sent the body's hash with it
+// (X-Amz-Content-Sha256); the body has to be verified in any case.
+func (v *Verifier) CheckHead(r *http.Request) (proven bool, err error) {
+	a, headers, err := v.form(r)
+	if err != nil {
+		return false, err
+	}
+	hash := ""
+	if claimed, ok := headers["x-amz-content-sha256"]; ok {
+		if hash = claimed[0]; !isHash(hash) { // UNSIGNED-PAYLOAD, say
+			return false, errBodyHash
+		}
+	}
+	_, err = v.identify(r, a, headers, hash)
+	return err == nil && hash != "", err
+}
+
 // Verify tells who signed r, whose body was received as body. A refusal is an [*Error], in the
 // order of checks and with the texts of AWS's JSON services; any other error means that the keys
 // could not be looked up.
@@ -68,21 +87,37 @@ func New(cfg Config) *Verifier {
 // every other x-amz header that is there. Further headers may have been changed on the way, unless
 // the client chose to sign them: nothing may hang on them.
 func (v *Verifier) Verify(r *http.Request, body []byte) (Identity, error) {
-	a, err := parseAuthorization(r)
+	a, headers, err := v.form(r)
 	if err != nil {
 		return Identity{}, err
 	}
+	hash := hexHash(body)
+	if claimed, ok := headers["x-amz-content-sha256"]; ok && claimed[0] != hash {
+		return Identity{}, errBodyHash
+	}
+	return v.identify(r, a, headers, hash)
+}
+
+// form reads what a request says of its signature, and refuses what no key could make good.
+func (v *Verifier) form(r *http.Request) (*authorization, map[string][]string, error) {
+	a, err := parseAuthorization(r)
+	if err != nil {
+		return nil, nil, err
+	}
 	if err := a.checkDate(v.cfg.Now()); err != nil {
-		return Identity{}, err
+		return nil, nil, err
 	}
 	headers := headersOf(r)
 	if err := a.checkSigned(headers); err != nil {
-		return Identity{}, err
+		return nil, nil, err
 	}
-	if err := a.checkScope(v.cfg.Regions, v.cfg.Service); err != nil {
-		return Identity{}, err
-	}
-	request, err := a.canonical(r, headers, body)
+	return a, headers, a.checkScope(v.cfg.Regions, v.cfg.Service)
+}
+
+// identify finds the key and compares the signature with its own. Without the body's hash a signature
+// that differs decides nothing, but the work is the same.
+func (v *Verifier) identify(r *http.Request, a *authorization, headers map[string][]string, hash string) (Identity, error) {
+	request, err := a.canonical(r, headers, hash)
 	if err != nil {
 		return Identity{}, err
 	}
@@ -95,7 +130,7 @@ func (v *Verifier) Verify(r *http.Request, body []byte) (Identity, error) {
 		a.scope.keyID, key.Secret = "", v.decoy
 	}
 	want := sign(v.keys.signingKey(a.scope, key.Secret), a.stringToSign(request))
-	matches := subtle.ConstantTimeCompare([]byte(want), []byte(a.signature)) == 1
+	matches := subtle.ConstantTimeCompare([]byte(want), []byte(a.signature)) == 1 || hash == ""
 	switch {
 	case (!known || !matches) && !v.wrong.allow(r.RemoteAddr, v.cfg.Now()):
 		return Identity{}, errThrottled
