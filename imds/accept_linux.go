@@ -166,8 +166,14 @@ func (s *Server) serveNow(fd int, g *Guest, overIPv6 bool, w *workspace) *worksp
 
 // hand passes a descriptor on to a goroutine that may wait on it.
 func (s *Server) hand(fd int, g *Guest, serve func(net.Conn)) {
+	if !s.wait(g) {
+		g.leave()
+		_ = unix.Close(fd)
+		return
+	}
 	c, err := connOf(fd)
 	if err != nil { // it takes a second descriptor for a moment
+		s.waited()
 		g.leave()
 		s.pauseAccepting(50*time.Millisecond, err)
 		return
@@ -179,6 +185,7 @@ func (s *Server) hand(fd int, g *Guest, serve func(net.Conn)) {
 // finish sends what is left of an answer.
 func (s *Server) finish(c net.Conn, g *Guest, x exchange, w *workspace) {
 	defer s.serving.Done()
+	defer s.waited()
 	defer g.leave()
 	g.track(c)
 	defer g.untrack(c)

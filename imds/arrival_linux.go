@@ -54,7 +54,7 @@ func (g *Guest) await(fd int, overIPv6 bool, x exchange, w *workspace) bool {
 	}
 	g.arrivals.mu.Lock()
 	defer g.arrivals.mu.Unlock()
-	if len(g.arrivals.waiting) >= maxArrivals {
+	if len(g.arrivals.waiting) >= maxArrivals || !g.server.wait(g) {
 		return false
 	}
 	g.arrivals.waiting = append(g.arrivals.waiting, a)
@@ -119,6 +119,7 @@ func (g *Guest) lookAtArrivals(now time.Time) bool {
 			a.counters.Undelivered(a.source, a.userAgent, a.hopLimit, neededHopLimit(a.fd, a.overIPv6), g.server.cfg.Now())
 		}
 		_ = unix.Close(a.fd)
+		g.server.waited()
 	}
 	clear(l.waiting[len(left):])
 	l.waiting = left
@@ -133,22 +134,23 @@ func (g *Guest) lookAtArrivals(now time.Time) bool {
 func (g *Guest) dropArrivals() {
 	g.arrivals.mu.Lock()
 	defer g.arrivals.mu.Unlock()
-	g.arrivals.drop()
+	g.dropAll()
 }
 
 // stopArrivals is dropArrivals by the goroutine that looks at them, at its end.
 func (g *Guest) stopArrivals() {
 	g.arrivals.mu.Lock()
 	defer g.arrivals.mu.Unlock()
-	g.arrivals.drop()
+	g.dropAll()
 	g.arrivals.running = false
 }
 
-func (l *arrivals) drop() {
-	for _, a := range l.waiting {
+func (g *Guest) dropAll() {
+	for _, a := range g.arrivals.waiting {
 		_ = unix.Close(a.fd)
+		g.server.waited()
 	}
-	l.waiting = nil
+	g.arrivals.waiting = nil
 }
 
 // acknowledged says whether the peer has acknowledged all that was sent but, perhaps, the end.

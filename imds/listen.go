@@ -8,10 +8,35 @@ import (
 	"strconv"
 )
 
-// Listen opens the listeners of one address "host:port". An address of no family ("", or a name that
-// stands for both) gets one listener for each, since a socket of both families would hide how a
-// connection arrived. Port 0 asks for a free one.
+// Listen opens the listeners of one address, as [ListenTCP] does, so that [Server.Serve] serves them
+// fastest.
 func Listen(ctx context.Context, addr string) ([]net.Listener, error) {
+	plain, err := ListenTCP(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	var open []net.Listener
+	for _, l := range plain {
+		deferred, failed := Defer(l)
+		if failed != nil {
+			err = failed
+			continue
+		}
+		open = append(open, deferred)
+	}
+	if err != nil {
+		for _, l := range open {
+			_ = l.Close()
+		}
+		return nil, err
+	}
+	return open, nil
+}
+
+// ListenTCP opens the listeners of one address "host:port". An address is of the family that it is
+// written in: 0.0.0.0 does not open [::]. One of no family ("") gets one listener for each, since a
+// socket of both families would hide how a connection arrived. Port 0 asks for a free one.
+func ListenTCP(ctx context.Context, addr string) ([]*net.TCPListener, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, fmt.Errorf("listen address %q is not of the form host:port", addr)
@@ -30,12 +55,9 @@ func Listen(ctx context.Context, addr string) ([]net.Listener, error) {
 	}
 	// No keep-alive: it costs timers on each connection and none lives longer than seconds.
 	cfg := net.ListenConfig{KeepAlive: -1}
-	var open []net.Listener
+	var open []*net.TCPListener
 	for _, network := range networks {
 		l, err := cfg.Listen(ctx, network, net.JoinHostPort(host, port))
-		if err == nil {
-			l, err = Defer(l.(*net.TCPListener))
-		}
 		if err != nil {
 			if network == "tcp6" && len(open) > 0 {
 				break // a machine without IPv6
@@ -45,7 +67,7 @@ func Listen(ctx context.Context, addr string) ([]net.Listener, error) {
 			}
 			return nil, err
 		}
-		open = append(open, l)
+		open = append(open, l.(*net.TCPListener))
 		port = strconv.Itoa(l.Addr().(*net.TCPAddr).Port) // both families on the same port
 	}
 	return open, nil

@@ -47,6 +47,10 @@ type Config struct {
 	Rate        float64 // requests a second
 	Burst       int     // requests at once, above the rate
 	Connections int     // connections at once
+	// Waiting is how many connections of all guests may wait at once, for the rest of a request or for
+	// their answer to be taken; one guest may have half of them. 0 is no limit. Most connections never
+	// wait: they are answered and closed in one step.
+	Waiting int
 	// AllowHosts are DNS names that guests may use in Host besides AWS's own.
 	AllowHosts  []string
 	Credentials openimds.CredentialSource
@@ -66,6 +70,7 @@ type Server struct {
 	patience   patience
 	date       atomic.Pointer[dateText]
 	closing    atomic.Bool
+	waiting    atomic.Int64  // connections that wait
 	stopping   chan struct{} // closed when closing is set
 
 	mu        sync.Mutex
@@ -263,9 +268,23 @@ func faultText(fault any) string {
 	return fmt.Sprintf("a panic with a value of type %T", fault)
 }
 
+// wait admits a connection of the guest to those that wait, so that guests do not take the descriptors
+// of each other's, of the control API and of the program's own files.
+func (s *Server) wait(g *Guest) bool {
+	n, limit := s.waiting.Add(1), int64(s.cfg.Waiting)
+	if limit > 0 && (n > limit || g.active.Load() > max(limit/2, 1)) {
+		s.waiting.Add(-1)
+		return false
+	}
+	return true
+}
+
+func (s *Server) waited() { s.waiting.Add(-1) }
+
 // converse serves a connection that needs waiting for. buf holds what was already read of it.
 func (s *Server) converse(c net.Conn, g *Guest, read int, w *workspace) {
 	defer s.serving.Done()
+	defer s.waited()
 	defer g.leave()
 	_ = c.SetReadDeadline(time.Now().Add(s.patience.head))
 	g.track(c)
@@ -341,6 +360,11 @@ func (s *Server) acceptWaiting(l net.Listener, g *Guest, with around) error {
 		}
 		pause = 0
 		if with.turnsAway(c) || !g.enter() {
+			_ = c.Close()
+			continue
+		}
+		if !s.wait(g) {
+			g.leave()
 			_ = c.Close()
 			continue
 		}
