@@ -1,9 +1,11 @@
 package front
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -94,6 +96,48 @@ func (c *Certificates) config() *tls.Config {
 
 // Leaf is the certificate that is shown to clients now.
 func (c *Certificates) Leaf() *x509.Certificate { return c.current.Load().Leaf }
+
+// KnownBy finds out whether whoever trusts the certificates in a file would accept this one now.
+func (c *Certificates) KnownBy(caFile string, now time.Time) error {
+	text, _, err := read(caFile)
+	if err != nil {
+		return err
+	}
+	roots, between := x509.NewCertPool(), x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(text) {
+		return fmt.Errorf("%s has no certificate in PEM", caFile)
+	}
+	for _, der := range c.current.Load().Certificate[1:] {
+		if cert, err := x509.ParseCertificate(der); err == nil {
+			between.AddCert(cert)
+		}
+	}
+	leaf := c.Leaf()
+	if now.After(leaf.NotAfter) || now.Before(leaf.NotBefore) { // that it is not valid now is said elsewhere
+		now = leaf.NotAfter
+	}
+	_, err = leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, CurrentTime: now})
+	return err
+}
+
+// ReadLeaf reads the certificate at the start of a file, without its key.
+func ReadLeaf(certFile string) (*x509.Certificate, error) {
+	text, _, err := read(certFile)
+	if err != nil {
+		return nil, err
+	}
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type == "CERTIFICATE" {
+			return x509.ParseCertificate(block.Bytes)
+		}
+	}
+	return nil, fmt.Errorf("%s has no certificate in PEM", certFile)
+}
+
+// SignedByItself says whether a certificate has no other above it: clients know it by itself only.
+func SignedByItself(c *x509.Certificate) bool {
+	return bytes.Equal(c.RawIssuer, c.RawSubject) && c.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature) == nil
+}
 
 // Run follows the files until the context ends.
 func (c *Certificates) Run(ctx context.Context) {

@@ -268,19 +268,6 @@ func faultText(fault any) string {
 	return fmt.Sprintf("a panic with a value of type %T", fault)
 }
 
-// wait admits a connection of the guest to those that wait, so that guests do not take the descriptors
-// of each other's, of the control API and of the program's own files.
-func (s *Server) wait(g *Guest) bool {
-	n, limit := s.waiting.Add(1), int64(s.cfg.Waiting)
-	if limit > 0 && (n > limit || g.active.Load() > max(limit/2, 1)) {
-		s.waiting.Add(-1)
-		return false
-	}
-	return true
-}
-
-func (s *Server) waited() { s.waiting.Add(-1) }
-
 // converse serves a connection that needs waiting for. buf holds what was already read of it.
 func (s *Server) converse(c net.Conn, g *Guest, read int, w *workspace) {
 	defer s.serving.Done()
@@ -344,51 +331,6 @@ func (s *Server) linger(c net.Conn) {
 	}
 	_ = c.SetReadDeadline(time.Now().Add(s.patience.linger))
 	_, _ = io.Copy(io.Discard, io.LimitReader(c, lingerBytes))
-}
-
-// acceptWaiting accepts connections one by one, each with a goroutine of its own. It serves where
-// there is no faster way.
-func (s *Server) acceptWaiting(l net.Listener, g *Guest, with around) error {
-	for pause := time.Duration(0); ; {
-		c, err := l.Accept()
-		if err != nil {
-			if !passing(err) {
-				return err
-			}
-			pause = s.pauseAccepting(pause, err)
-			continue
-		}
-		pause = 0
-		if with.turnsAway(c) || !g.enter() {
-			_ = c.Close()
-			continue
-		}
-		if !s.wait(g) {
-			g.leave()
-			_ = c.Close()
-			continue
-		}
-		s.serving.Add(1)
-		w := workspaces.Get().(*workspace)
-		w.observe = with.observe
-		go s.converse(c, g, 0, w)
-	}
-}
-
-// passing says whether an accept error can end by itself: the process or the system is out of
-// descriptors or memory, or a peer was gone before it was accepted.
-func passing(err error) bool {
-	ne, ok := errors.AsType[net.Error](err)
-	//lint:ignore SA1019 there is no other word for it
-	return ok && ne.Temporary()
-}
-
-// pauseAccepting waits a little longer at each failure in a row, up to a tenth of a second.
-func (s *Server) pauseAccepting(pause time.Duration, err error) time.Duration {
-	pause = min(max(2*pause, 5*time.Millisecond), 100*time.Millisecond)
-	s.cfg.Log.Warn("cannot accept a connection; trying again", "error", err, "pause", pause)
-	time.Sleep(pause)
-	return pause
 }
 
 func isIPv6(a net.Addr) bool {

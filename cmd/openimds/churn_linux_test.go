@@ -113,7 +113,7 @@ func newChurnHost(t *testing.T) *churnHost {
 		}
 		h.server.close()
 	})
-	access := clientConfig{endpoint: "http://" + h.server.apiL.Addr().String(), dataDir: c.dataDir, output: "json"}
+	access := clientConfig{endpoint: "http://" + h.server.apiL[0].Addr().String(), dataDir: c.dataDir, output: "json"}
 	var err error
 	h.client, err = access.open(ctx)
 	must(t, err)

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -19,6 +21,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/openimds/openimds/credentials"
 	"github.com/spf13/cobra"
 )
@@ -37,6 +40,7 @@ type clientConfig struct {
 	region   string
 	dataDir  string
 	output   string
+	ca       string
 }
 
 func (c *clientConfig) addFlags(cmd *cobra.Command) {
@@ -45,6 +49,7 @@ func (c *clientConfig) addFlags(cmd *cobra.Command) {
 	f.StringVar(&c.profile, "profile", "", "AWS `profile` to sign with (default: the server's own credentials file)")
 	f.StringVar(&c.region, "region", "", "region to sign for (default: the profile's, else "+defaultRegion+")")
 	f.StringVar(&c.dataDir, "data-dir", "", "where the server keeps its data, for its credentials file")
+	f.StringVar(&c.ca, "api-ca", "", "`file` with the certificates (PEM) to know the control API by (default: $AWS_CA_BUNDLE, else the system's)")
 	f.StringVarP(&c.output, "output", "o", "table", "form of the output: table or json")
 }
 
@@ -100,12 +105,39 @@ func (c *clientConfig) open(ctx context.Context) (*client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("no credentials to sign with: %w", err)
 	}
+	speaks, err := c.httpClient(loaded.HTTPClient)
+	if err != nil {
+		return nil, err
+	}
 	return &client{
 		endpoint:    strings.TrimSuffix(endpoint, "/") + "/",
 		region:      loaded.Region,
 		credentials: loaded.Credentials,
-		http:        &http.Client{Timeout: 60 * time.Second},
+		http:        speaks,
 	}, nil
+}
+
+// httpClient makes the client of the control API from the SDK's, which knows AWS_CA_BUNDLE and the
+// profile's ca_bundle.
+func (c *clientConfig) httpClient(sdk aws.HTTPClient) (*http.Client, error) {
+	known, ok := sdk.(*awshttp.BuildableClient)
+	if !ok {
+		known = awshttp.NewBuildableClient()
+	}
+	transport := known.GetTransport()
+	transport.DisableKeepAlives = false
+	if c.ca != "" {
+		text, err := os.ReadFile(c.ca)
+		if err != nil {
+			return nil, usagef("--api-ca: %w", err)
+		}
+		roots := x509.NewCertPool()
+		if !roots.AppendCertsFromPEM(text) {
+			return nil, usagef("--api-ca: %s has no certificate in PEM", c.ca)
+		}
+		transport.TLSClientConfig = &tls.Config{RootCAs: roots}
+	}
+	return &http.Client{Transport: transport, Timeout: 60 * time.Second}, nil
 }
 
 // apiError is what the control API answers instead of a result.
@@ -151,11 +183,16 @@ func (c *client) call(ctx context.Context, target string, in, out any) error {
 		return fmt.Errorf("no credentials to sign with: %w", err)
 	}
 	sum := sha256.Sum256(body)
-	if err := v4.NewSigner().SignHTTP(ctx, keys, req, hex.EncodeToString(sum[:]), "lightsail", c.region, time.Now()); err != nil {
+	hash := hex.EncodeToString(sum[:])
+	req.Header.Set("X-Amz-Content-Sha256", hash) // so that the server knows who signed before it reads the body
+	if err := v4.NewSigner().SignHTTP(ctx, keys, req, hash, "lightsail", c.region, time.Now()); err != nil {
 		return fmt.Errorf("cannot sign the request: %w", err)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
+		if _, unknown := errors.AsType[x509.UnknownAuthorityError](err); unknown {
+			return fmt.Errorf("the control API's certificate is not known here: %w; name the CA's file with --api-ca or AWS_CA_BUNDLE", errors.Unwrap(err))
+		}
 		return fmt.Errorf("cannot reach the control API: %w; is 'openimds serve' running, and is --endpoint right?", errors.Unwrap(err))
 	}
 	defer func() { _ = resp.Body.Close() }()

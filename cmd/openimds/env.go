@@ -1,12 +1,14 @@
 package main
 
 import (
+	"crypto/x509"
 	"fmt"
 	"net"
 	"net/netip"
 	"path/filepath"
 	"strings"
 
+	"github.com/openimds/openimds/front"
 	"github.com/openimds/openimds/printable"
 	"github.com/spf13/cobra"
 )
@@ -31,14 +33,30 @@ The settings are those of "openimds serve", from the same flags, environment var
 			if err != nil {
 				return err
 			}
-			if credentials != printable.Line(credentials) {
-				return fmt.Errorf("no shell line can be printed for %s, whose name has control characters; choose another --data-dir", credentials)
+			var leaf *x509.Certificate
+			if c.apiCert != "" {
+				if leaf, err = front.ReadLeaf(c.apiCert); err != nil {
+					return fmt.Errorf("--api-cert: %w", err)
+				}
 			}
-			return say(cmd.OutOrStdout(), `export AWS_EC2_METADATA_SERVICE_ENDPOINT=%s
+			ca, err := c.caFile(leaf)
+			if err != nil {
+				return err
+			}
+			for _, file := range []string{credentials, ca} {
+				if file != printable.Line(file) {
+					return fmt.Errorf("no shell line can be printed for %s, whose name has control characters; choose another name", file)
+				}
+			}
+			err = say(cmd.OutOrStdout(), `export AWS_EC2_METADATA_SERVICE_ENDPOINT=%s
 export AWS_ENDPOINT_URL_LIGHTSAIL=%s
 export AWS_SHARED_CREDENTIALS_FILE=%s
 export AWS_DEFAULT_REGION=%s
-`, quote("http://"+reachable(c.imdsListen[0])+"/"), quote("http://"+reachable(c.apiListen)), quote(credentials), quote(c.region))
+`, quote("http://"+reachable(c.imdsListen[0])+"/"), quote(urlOfAPI(c.apiListen, leaf)), quote(credentials), quote(c.region))
+			if err == nil && ca != "" {
+				err = say(cmd.OutOrStdout(), "export AWS_CA_BUNDLE=%s\n", quote(ca))
+			}
+			return err
 		},
 	}
 	c.addFlags(cmd.Flags())

@@ -68,7 +68,7 @@ func openInstallation(t testing.TB, dir string, more ...string) *installation {
 		s.close()
 	})
 	t.Cleanup(stop)
-	c := clientConfig{endpoint: "http://" + s.apiL.Addr().String(), output: "json"}
+	c := clientConfig{endpoint: "http://" + s.apiL[0].Addr().String(), output: "json"}
 	client, err := c.open(ctx)
 	must(t, err)
 	return &installation{client, s.imdsL[0].Addr().String(), stop}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -23,6 +24,7 @@ import (
 	"github.com/openimds/openimds/audit"
 	"github.com/openimds/openimds/boltstore"
 	"github.com/openimds/openimds/credentials"
+	"github.com/openimds/openimds/front"
 	"github.com/openimds/openimds/guestside"
 	"github.com/openimds/openimds/hostnet"
 	"github.com/openimds/openimds/identity"
@@ -49,6 +51,9 @@ the environment beats the file.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := c.settle(cmd.Flags()); err != nil {
+				return err
+			}
+			if err := c.checkExposure(cmd.Context()); err != nil {
 				return err
 			}
 			var replayed *openimds.Recording
@@ -103,14 +108,22 @@ type server struct {
 	service     *openimds.Service
 	instance    *openimds.Instance
 	guests      *guestside.Server
-	door        *doorkeeper // of imdsL; nil: all users may call
-	imdsL       []net.Listener
-	apiL        net.Listener
-	api         *http.Server
+	// guestsWaiting is how many connections of guests may wait at once; 0: any number.
+	guestsWaiting int
+	door          *doorkeeper // of imdsL; nil: all users may call
+	imdsL         []net.Listener
+	apiL          []net.Listener
+	api           *front.Server
+	// certificates of the control API; nil: it does not speak TLS.
+	certificates *front.Certificates
 }
 
 // open brings up everything that can fail, so that a start that cannot succeed changes nothing.
 func (s *server) open(ctx context.Context) error {
+	if err := s.openCertificates(); err != nil {
+		return err
+	}
+	s.shareDescriptors()
 	dir, err := openDataDir(s.cfg.dataDir)
 	if err != nil {
 		return err
@@ -194,6 +207,7 @@ func (s *server) openGuests(ctx context.Context) error {
 			Rate:        s.cfg.rate,
 			Burst:       s.cfg.burst,
 			Connections: s.cfg.connections,
+			Waiting:     s.guestsWaiting,
 			AllowHosts:  s.cfg.allowHosts,
 			Usage:       s.usage,
 		},
@@ -231,12 +245,7 @@ func (s *server) listen(ctx context.Context) error {
 			s.imdsL = append(s.imdsL, s.guarded(l))
 		}
 	}
-	l, err := net.Listen("tcp", s.cfg.apiListen)
-	if err != nil {
-		return cannotListen("--api-listen", s.cfg.apiListen, err)
-	}
-	s.apiL = l
-	return nil
+	return s.listenAPI(ctx)
 }
 
 func cannotListen(flag, addr string, err error) error {
@@ -258,10 +267,10 @@ func (s *server) welcome() string {
 	}
 	return fmt.Sprintf(`openimds %s serves the instance %q (%s)
   guest side   http://%s/latest/meta-data/
-  control API  http://%s/
+  control API  %s/
   data         %s
 %s  stop         Ctrl-C
-%s`, version, s.instance.Name, s.instance.ID, first, s.apiL.Addr(), printable.Line(s.cfg.dataDir), replays, s.hostNotes)
+%s`, version, s.instance.Name, s.instance.ID, first, s.apiURL(), printable.Line(s.cfg.dataDir), replays, s.hostNotes)
 }
 
 // serve answers both sides until the context ends or one of them fails.
@@ -278,17 +287,22 @@ func (s *server) serve(ctx context.Context) error {
 		})
 	}
 	s.api = newAPIServer(s)
-	running.Go(func() {
-		if err := s.api.Serve(s.apiL); !errors.Is(err, http.ErrServerClosed) {
-			cancel(fmt.Errorf("the control API failed: %w", err))
-		}
-	})
+	for _, l := range s.apiL {
+		running.Go(func() {
+			if err := s.api.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				cancel(fmt.Errorf("the control API on %s failed: %w", l.Addr(), err))
+			}
+		})
+	}
 	agentCtx, stopAgent := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopAgent()
 	running.Go(func() { s.guests.Run(agentCtx) })
 	running.Go(func() { s.useIdentityKeys(agentCtx) })
 	running.Go(func() { s.usage.Run(agentCtx) })
 	running.Go(func() { s.alarms.Run(agentCtx) })
+	if s.certificates != nil {
+		running.Go(func() { s.certificates.Run(agentCtx) })
+	}
 	s.runHost(agentCtx, &running)
 	s.runHandover(agentCtx, &running)
 	if err := s.writeReadyFile(); err != nil {
@@ -307,7 +321,6 @@ func (s *server) serve(ctx context.Context) error {
 	stopping.Go(func() {
 		if err := s.api.Shutdown(deadline); err != nil {
 			s.log.Warn("some control requests were cut off", "error", err)
-			_ = s.api.Close()
 		}
 	})
 	stopping.Wait()
@@ -344,7 +357,10 @@ func (s *server) writeReadyFile() error {
 	for _, l := range s.imdsL {
 		_ = say(&text, "imds=%s\n", l.Addr())
 	}
-	_ = say(&text, "api=%s\n", s.apiL.Addr())
+	for _, l := range s.apiL {
+		_ = say(&text, "api=%s\n", l.Addr())
+	}
+	_ = say(&text, "api_url=%s\n", s.apiURL())
 	if err := safefile.Write(s.cfg.readyFile, []byte(text.String()), 0o644); err != nil {
 		return fmt.Errorf("cannot write --ready-file: %w", err)
 	}
@@ -352,11 +368,8 @@ func (s *server) writeReadyFile() error {
 }
 
 func (s *server) close() {
-	for _, l := range s.imdsL {
+	for _, l := range slices.Concat(s.imdsL, s.apiL) {
 		_ = l.Close()
-	}
-	if s.apiL != nil {
-		_ = s.apiL.Close()
 	}
 	if s.door != nil {
 		s.door.close()

@@ -3,13 +3,13 @@ package main
 import (
 	"context"
 	"io"
-	"log/slog"
 	"net/http"
 	"path/filepath"
 	"time"
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/audit"
+	"github.com/openimds/openimds/front"
 	"github.com/openimds/openimds/lightsail"
 	"github.com/openimds/openimds/sigv4"
 	"github.com/openimds/openimds/usage"
@@ -45,7 +45,7 @@ func (s *server) closeAudit() {
 }
 
 // newAPIServer makes the server of the operator's side.
-func newAPIServer(s *server) *http.Server {
+func newAPIServer(s *server) *front.Server {
 	verifier := sigv4.New(sigv4.Config{
 		Regions:        []string{s.cfg.region},
 		Service:        "lightsail",
@@ -59,14 +59,16 @@ func newAPIServer(s *server) *http.Server {
 	mux.Handle("/", lightsail.New(lightsail.Config{
 		Service: s.service, Auth: verifier, Refused: s.refusals.Tell, Log: s.log, Version: version,
 	}))
-	return &http.Server{
-		Handler:           mux,
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       30 * time.Second,
-		WriteTimeout:      60 * time.Second,
-		IdleTimeout:       60 * time.Second,
-		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	return front.New(front.Config{
+		Handler: mux, Certificates: s.certificates, Connections: s.cfg.apiConnections, Log: s.log,
+	})
+}
+
+// shareDescriptors keeps the two sides from leaving each other without descriptors.
+func (s *server) shareDescriptors() {
+	if limit, ok := descriptorLimit(); ok {
+		s.cfg.apiConnections, s.guestsWaiting = shareDescriptors(limit, s.cfg.apiConnections)
+		s.log.Debug("descriptors", "limit", limit, "api", s.cfg.apiConnections, "guests", s.guestsWaiting)
 	}
 }
 

@@ -29,6 +29,10 @@ type serveConfig struct {
 	imdsShared      bool
 	allowUsers      []string
 	apiListen       string
+	apiCert, apiKey string
+	apiCA           string
+	apiInsecure     bool
+	apiConnections  int
 	defaultInstance string
 	rate            float64
 	burst           int
@@ -57,6 +61,11 @@ func (c *serveConfig) addFlags(f *pflag.FlagSet) {
 	f.StringSliceVar(&c.allowUsers, "imds-allow-uid", nil, "let only this `user` (a number or name) call --imds-listen, root neither unless named; repeatable (Linux)")
 	f.BoolVar(&c.imdsShared, "imds-listen-shared", false, "let every user of this machine have the real credentials of --role-credentials by --imds-listen")
 	f.StringVar(&c.apiListen, "api-listen", defaultAPIListen, "`address` of the control API")
+	f.StringVar(&c.apiCert, "api-cert", "", "`file` with the certificate of the control API and its chain (PEM): it speaks TLS then")
+	f.StringVar(&c.apiKey, "api-key", "", "`file` with the certificate's key (PEM); both are read again when they change")
+	f.StringVar(&c.apiCA, "api-ca", "", "`file` with the certificates (PEM) by which clients know that of --api-cert, for 'openimds env'")
+	f.BoolVar(&c.apiInsecure, "api-insecure", false, "let --api-listen be open to other machines without TLS")
+	f.IntVar(&c.apiConnections, "api-connections", 256, "connections at once of the control API; one source may have half of them")
 	f.StringVar(&c.defaultInstance, "default-instance", defaultInstance, "`name` of the instance that the callers of --imds-listen are; made on the first start")
 	f.Float64Var(&c.rate, "guest-rate", 1000, "requests a second of one instance; 0: no limit")
 	f.IntVar(&c.burst, "guest-burst", 2000, "requests at once of one instance, above its rate")
@@ -89,6 +98,9 @@ func (c *serveConfig) settle(f *pflag.FlagSet) error {
 		}
 	}
 	if err := c.checkAddresses(); err != nil {
+		return err
+	}
+	if err := c.checkTLS(); err != nil {
 		return err
 	}
 	if err := openimds.ValidateName(c.defaultInstance); err != nil {
@@ -151,6 +163,20 @@ func (c *serveConfig) checkAddresses() error {
 		}
 	}
 	return check("--api-listen", c.apiListen)
+}
+
+// checkTLS refuses half of what TLS needs.
+func (c *serveConfig) checkTLS() error {
+	if (c.apiCert == "") != (c.apiKey == "") {
+		return usagef("--api-cert and --api-key belong together; give both, or none for plain HTTP")
+	}
+	if c.apiCA != "" && c.apiCert == "" {
+		return usagef("--api-ca says how clients know --api-cert; give that and --api-key too")
+	}
+	if c.apiConnections < 2 {
+		return usagef("--api-connections must be at least 2")
+	}
+	return nil
 }
 
 func (c *serveConfig) service() openimds.ServiceConfig {

@@ -1,0 +1,5 @@
+package front
+
+import "syscall"
+
+const tooManyFiles = syscall.EMFILE
