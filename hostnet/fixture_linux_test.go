@@ -36,6 +36,10 @@ func TestMain(m *testing.M) {
 		holdName()
 		return
 	}
+	if len(os.Args) > 1 && os.Args[1] == "fill-namespace" {
+		fillNamespace()
+		return
+	}
 	if os.Getenv(insideVariable) != "" {
 		if err := prepareHost(); err != nil {
 			fmt.Fprintln(os.Stderr, "the host of the tests:", err)

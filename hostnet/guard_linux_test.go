@@ -1,10 +1,13 @@
 package hostnet_test
 
 import (
+	"bufio"
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -13,6 +16,7 @@ import (
 	"github.com/google/nftables"
 	"github.com/openimds/openimds/hostnet"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // cloud makes the host one that forwards, and has a metadata service of its own behind an uplink.
@@ -284,7 +288,7 @@ func TestTakenPort(t *testing.T) {
 func TestLockedOut(t *testing.T) {
 	needHost(t)
 	cmd := exec.Command("/proc/self/exe", "hold-name") // its directory is closed to others
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	out, err := cmd.StdoutPipe()
 	must(t, err)
 	must(t, cmd.Start())
@@ -317,4 +321,113 @@ func holdName() {
 			return
 		}
 	}
+}
+
+// TestTakesOver has another process serve the host at first: when it ends, what was set is attached.
+func TestTakesOver(t *testing.T) {
+	needHost(t)
+	g := machine(t, "g1", "i1", "10.0.0.5/24")
+	machine(t, "b1", "p1", "10.0.1.5/24")
+	newNamespace(t, "c1")
+	holder := startHolder(t)
+	h, _ := newHost(t)
+	run(t, h)
+	if err := h.Set([]hostnet.Endpoint{{ID: "mine", Interface: "i1"}}); !errors.Is(err, hostnet.ErrBusy) {
+		t.Errorf("attached while another process serves the host: %v", err)
+	}
+	if s := becomes(t, h, "mine", hostnet.Failed); !strings.Contains(s.Reason, "another openimds process") {
+		t.Errorf("the reason is %q", s.Reason)
+	}
+	if h.Blocked() == nil {
+		t.Error("nothing is said to be in the way")
+	}
+	must(t, holder.Process.Kill())
+	_ = holder.Wait()
+	becomes(t, h, "mine", hostnet.Attached)
+	g.hears(metadata4, "mine")
+	if err := h.Blocked(); err != nil {
+		t.Errorf("in the way: %v", err)
+	}
+}
+
+// TestManyRules has a user without rights fill a namespace of a user namespace of his own with rules, one that
+// nobody attached and one that is attached. RULES is how many.
+func TestManyRules(t *testing.T) {
+	needHost(t)
+	rules := 20000
+	if text := os.Getenv("RULES"); text != "" {
+		var err error
+		rules, err = strconv.Atoi(text)
+		must(t, err)
+	}
+	g := machine(t, "g1", "i1", "10.0.0.5/24")
+	endpoints := []hostnet.Endpoint{{ID: "vm", Interface: "i1"}}
+	first := func(endpoints []hostnet.Endpoint) time.Duration {
+		t.Helper()
+		h, _ := newHost(t)
+		start := time.Now()
+		must(t, h.Set(endpoints))
+		g.hears(metadata4, "vm")
+		took := time.Since(start)
+		must(t, h.Sweep())
+		t.Logf("first answer after %v, swept after %v", took.Round(time.Millisecond), time.Since(start).Round(time.Millisecond))
+		took = time.Since(start)
+		must(t, h.Close())
+		return took
+	}
+	before := first(endpoints)
+	cmd := exec.Command("/proc/self/exe", "fill-namespace", strconv.Itoa(rules))
+	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNET,
+		UidMappings: []syscall.SysProcIDMap{{HostID: 65534, Size: 1}}, GidMappings: []syscall.SysProcIDMap{{HostID: 65534, Size: 1}},
+		Credential: &syscall.Credential{NoSetGroups: true}, // root in there
+	}
+	out, err := cmd.StdoutPipe()
+	must(t, err)
+	must(t, cmd.Start())
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "filled\n" {
+		t.Fatalf("filling said %q, %v", line, err)
+	}
+	if took := first(endpoints); took > before+5*time.Second { // a second, on a quiet machine
+		t.Errorf("with %d rules elsewhere it took %v, and %v without", rules, took, before)
+	}
+	if took := first(append(endpoints, hostnet.Endpoint{ID: "full", PID: cmd.Process.Pid})); took > before+5*time.Second {
+		t.Errorf("with %d rules in an attached namespace it took %v, and %v without", rules, took, before)
+	}
+}
+
+// fillNamespace makes rules where a Host would look for its own.
+func fillNamespace() {
+	count, err := strconv.Atoi(os.Args[2])
+	if err == nil {
+		err = addRules(count)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	fmt.Println("filled")
+	select {}
+}
+
+func addRules(count int) error {
+	table := &nftables.Table{Name: "openimds-guest", Family: nftables.TableFamilyINet}
+	for count > 0 {
+		conn, err := nftables.New()
+		if err != nil {
+			return err
+		}
+		conn.AddTable(table)
+		chain := conn.AddChain(&nftables.Chain{Name: "prerouting", Table: table})
+		for n := min(count, 150); n > 0; n-- { // as many as an unprivileged socket takes acknowledgements for
+			conn.AddRule(&nftables.Rule{Table: table, Chain: chain})
+			count--
+		}
+		if err := conn.Flush(); err != nil {
+			return err
+		}
+	}
+	return nil
 }

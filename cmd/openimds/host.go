@@ -32,25 +32,29 @@ func (s *server) serveEndpoint(id string, l *net.TCPListener) (stop func()) {
 
 // openHost takes over the network of the host, if this process may. Without it the server serves the
 // callers on this machine, and refuses attachments.
-func (s *server) openHost() {
+func (s *server) openHost() error {
 	host, err := hostnet.New(hostnet.Config{
 		Serve:   s.serveEndpoint,
 		Changed: func(status hostnet.EndpointStatus) { s.attachments.Changed(status) }, // who is made before anything is attached
 		Uplinks: s.cfg.uplinks,
 		Log:     s.log,
 	})
+	if err != nil && len(s.cfg.uplinks) > 0 {
+		return fmt.Errorf("--guard-all-but: %w", err)
+	}
 	if errors.Is(err, hostnet.ErrUnable) { // as on a laptop, which wants none
 		s.log.Debug("no instance can be attached to this host", "reason", err)
-		return
+		return nil
 	}
 	if err != nil {
 		s.hostNotes = fmt.Sprintf("  attached     none can be: %s\n", printable.Line(err.Error()))
-		return
+		return nil
 	}
 	for _, capability := range host.Missing() {
 		s.hostNotes += fmt.Sprintf("  missing      %s\n", printable.Line(fmt.Sprint(capability)))
 	}
 	s.host = host
+	return nil
 }
 
 // Guarded implements [openimds.Attachments].

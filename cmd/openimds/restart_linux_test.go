@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -36,6 +37,8 @@ func TestRestarts(t *testing.T) {
 			t.Fatal("RESTARTS: ", err)
 		}
 	}
+	runtime.LockOSThread() // Pdeathsig is of the thread, and others end
+	defer runtime.UnlockOSThread()
 	must(t, prepareInside())
 	h := newRestartHost(t)
 	ctx, stop := context.WithCancel(t.Context())
@@ -71,6 +74,7 @@ func TestRestarts(t *testing.T) {
 			t.Errorf("%s was answered as %q", g.name, *foreign)
 		}
 	}
+	h.releaseOffline()
 	t.Logf("%d restarts in %v: %d requests, %d answered, %d not, 0 by another service", restarts, time.Since(start).Round(time.Second), answers+none, answers, none)
 }
 
@@ -237,4 +241,38 @@ func (h *restartHost) everybodyAnswered() {
 			return g.own.Load() > before+100 || g.foreign.Load() != nil
 		}))
 	}
+}
+
+// releaseOffline gives all places up without a server, and not beside one.
+func (h *restartHost) releaseOffline() {
+	h.t.Helper()
+	release := func() (string, error) {
+		out, err := exec.Command("openimds", "release", "--all", "--offline").CombinedOutput()
+		return string(out), err
+	}
+	if out, err := release(); err == nil || !strings.Contains(out, "another openimds process") {
+		h.t.Errorf("released beside a server: %v, %s", err, out)
+	}
+	h.end(syscall.SIGTERM)
+	for _, g := range h.guests {
+		must(h.t, inside(g.ns, func() error {
+			if id, err := whoAmI(300 * time.Millisecond); err == nil {
+				h.t.Errorf("%s is answered as %q by nobody", g.name, id)
+			}
+			return nil
+		}))
+	}
+	out, err := release()
+	if err != nil || !strings.Contains(out, "interface routed") || !strings.Contains(out, "namespace /run/netns/namespace") {
+		h.t.Errorf("release: %v, %s", err, out)
+	}
+	for _, g := range h.guests {
+		must(h.t, inside(g.ns, func() error {
+			if id, err := whoAmI(patience); id != "cloud" {
+				h.t.Errorf("%s, released, is answered as %q, %v", g.name, id, err)
+			}
+			return nil
+		}))
+	}
+	h.start()
 }

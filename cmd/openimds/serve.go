@@ -153,7 +153,9 @@ func (s *server) open(ctx context.Context) error {
 	s.usage = usage.NewRecorder(usage.Config{Store: s.store, Log: s.log})
 	cfg := s.cfg.service()
 	cfg.Audit, cfg.History, cfg.Callers = s.audit.Record, s.usage, s.usage
-	s.openHost()
+	if err := s.openHost(); err != nil {
+		return err
+	}
 	if s.host != nil {
 		cfg.Attachments = attachmentStatus{s}
 	}
