@@ -266,6 +266,9 @@ func (h *Host) Close() error {
 	h.order = nil
 	var err error
 	if h.given && h.lock != nil {
+		for _, t := range h.firewall.tables {
+			t.built = false // one step for all that leads to attachments, instead of one for each
+		}
 		err = h.reconcile(orphans)
 	}
 	h.closed = true

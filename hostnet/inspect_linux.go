@@ -16,9 +16,9 @@ import (
 // a guest that goes on, which must not keep the host busy.
 
 const (
-	// round is the time in which all attachments are looked at; atOnce is how many are in any case.
-	round  = 10
-	atOnce = 200
+	// round is the seconds in which all attachments are looked at; atOnce is how many are in one in any case.
+	round  = 30
+	atOnce = 50
 	// calm is how long all has to be well until what was amiss is forgotten.
 	calm = time.Minute
 )
@@ -48,7 +48,7 @@ func (h *Host) inspect() {
 	h.mu.Lock()
 	n := min(len(h.order), max(atOnce, len(h.order)/round+1))
 	h.mu.Unlock()
-	const together = 50 // others wait for no more than these
+	const together = 25 // others wait for no more than these
 	for ; n > 0; n -= together {
 		h.inspectNext(min(n, together))
 	}

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -102,18 +101,24 @@ func (f *firewall) check(l *ledger) (fault string, err error) {
 		return "", err
 	}
 	var faults []string
-	for _, family := range slices.Sorted(maps.Keys(f.tables)) {
-		t := f.tables[family]
-		if !t.built {
-			continue
+	// Rules first: without them nothing is guarded, and elements may be many.
+	for _, compare := range []func(*table, *ledger) (string, error){f.compareRules, f.compareElements} {
+		for _, family := range allFamilies {
+			t := f.tables[family]
+			if !t.built {
+				continue
+			}
+			what, err := compare(t, l)
+			if err != nil {
+				return "", err
+			}
+			if what != "" {
+				faults = append(faults, fmt.Sprintf("%s of table %s of family %s", what, tableName, familyName(family)))
+				t.built = false
+			}
 		}
-		what, err := f.compare(t, l)
-		if err != nil {
-			return "", err
-		}
-		if what != "" {
-			faults = append(faults, fmt.Sprintf("%s of table %s of family %s", what, tableName, familyName(family)))
-			t.built = false
+		if len(faults) > 0 {
+			break
 		}
 	}
 	if after, err := generation(); err != nil || after != gen || len(faults) > 0 {
@@ -129,8 +134,8 @@ func familyName(family nftables.TableFamily) string {
 	}[family], "inet")
 }
 
-// compare says what of a table is not as it should be; "": all is.
-func (f *firewall) compare(t *table, l *ledger) (what string, err error) {
+// compareRules says what of a table's rules is not as it should be; "": all is.
+func (f *firewall) compareRules(t *table, _ *ledger) (what string, err error) {
 	switch print, err := imprintOf(t.Table, t.constants...); {
 	case err != nil:
 		return "", err
@@ -139,6 +144,11 @@ func (f *firewall) compare(t *table, l *ledger) (what string, err error) {
 	case print != t.print:
 		return "rules", nil
 	}
+	return "", nil
+}
+
+// compareElements says what of the elements is not as it should be.
+func (f *firewall) compareElements(t *table, l *ledger) (what string, err error) {
 	wanted := map[string]int{}
 	for slot := range l.there {
 		if slot.family == t.Family {
