@@ -41,7 +41,7 @@ generate: ## make the generated documents and golden files again
 	$(GO) generate ./...
 
 soak: ## the tests again and again, more churn, five minutes of each fuzz target
-	@COUNT=5 FUZZTIME=5m CYCLES=1000 .ci/test
+	@COUNT=5 FUZZTIME=5m CYCLES=1000 RESTARTS=200 .ci/test
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18

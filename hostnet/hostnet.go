@@ -26,9 +26,10 @@
 // guest's interface. Where sources are checked (net.ipv4.conf.*.rp_filter), the host hears those guests
 // to whose address it has a route by their interface, or by their bridge.
 //
-// All that is put into the host carries the package's name, routing table or mark, so that a later
-// process finds and removes what one that was killed left ([Host.Sweep]). In a namespace it says whose it
-// is too, and what a living process of another network namespace has there is left alone.
+// All that is put into the host carries the package's name, routing table or mark. The tables outlive the
+// process, with a guard for each place that was attached and nothing that leads from there: a later process
+// takes them over in one step, and [Host.Release] gives a place up. In a namespace it says whose it is, and
+// what a living process of another network namespace has there is left alone.
 package hostnet
 
 import (
