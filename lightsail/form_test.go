@@ -159,6 +159,20 @@ func TestTimestamps(t *testing.T) {
 	}
 }
 
+// TestLengthRequired: a body whose length nobody says is not read.
+func TestLengthRequired(t *testing.T) {
+	s := newServer(t)
+	w := httptest.NewRecorder()
+	r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(`{}`))
+	r.Header.Set("Content-Type", "application/x-amz-json-1.1")
+	r.Header.Set("X-Amz-Target", "Lightsail_20161128.GetInstances")
+	r.ContentLength = -1
+	lightsail.New(lightsail.Config{Service: s.service, Auth: fixedAuth{}}).ServeHTTP(w, r)
+	if w.Code != http.StatusLengthRequired || !strings.Contains(w.Body.String(), `"__type":"MissingContentLength"`) {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
 // failingStore is a store that is away.
 type failingStore struct{ openimds.Store }
 

@@ -507,3 +507,49 @@ func FuzzVerify(f *testing.F) {
 		}
 	})
 }
+
+// TestCheckHead: what the head shows to be wrong is refused before there is a body, as Verify would; a
+// signature over a body that nobody has seen is neither refused nor proven.
+func TestCheckHead(t *testing.T) {
+	withHash := func(hash string, c *call) string {
+		c.headers = append(c.headers, "x-amz-content-sha256:"+hash)
+		c.signed = "content-type;host;x-amz-content-sha256;x-amz-date;x-amz-target"
+		return c.raw()
+	}
+	for name, test := range map[string]struct {
+		make   func(*call) string
+		proven bool
+		want   string
+	}{
+		"right":                    {func(c *call) string { return c.raw() }, false, ""},
+		"right, with the hash":     {func(c *call) string { return withHash(sum(c.body), c) }, true, ""},
+		"wrong secret":             {func(c *call) string { c.secret = "wrong"; return c.raw() }, false, ""},
+		"wrong secret, with hash":  {func(c *call) string { c.secret = "wrong"; return withHash(sum(c.body), c) }, false, mismatch},
+		"another hash than signed": {func(c *call) string { return strings.Replace(withHash(sum(c.body), c), sum(c.body), sum("other"), 1) }, false, mismatch},
+		"no hash":                  {func(c *call) string { return withHash("UNSIGNED-PAYLOAD", c) }, false, "InvalidSignatureException: The provided 'x-amz-content-sha256' header does not match what was computed."},
+		"in chunks":                {func(c *call) string { return withHash("STREAMING-AWS4-HMAC-SHA256-PAYLOAD", c) }, false, "InvalidSignatureException: The provided 'x-amz-content-sha256' header does not match what was computed."},
+		"unknown key": {func(c *call) string {
+			c.credential = strings.Replace(c.credential, keyID, "AKIDOTHER", 1)
+			return c.raw()
+		}, false, unrecognized},
+		"no signature": {func(c *call) string { return c.with() }, false, missing},
+	} {
+		c := newCall()
+		r, body, err := receive(test.make(&c))
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := newVerifier(noon)
+		proven, err := v.CheckHead(r)
+		got := ""
+		if err != nil {
+			got = err.Error()
+		}
+		if proven != test.proven || got != test.want {
+			t.Errorf("%s: %v, %q", name, proven, got)
+		}
+		if _, err := v.Verify(r, body); proven && err != nil || test.want != "" && err == nil {
+			t.Errorf("%s: Verify says %v", name, err)
+		}
+	}
+}

@@ -43,6 +43,7 @@ const patience = 30 * time.Second
 //	hang ADDR [whole]        open a connection and leave it in the middle of a request, or behind a whole one
 //	cut FILE SIZE            cut a file off
 //	storeversion DIR N       make a store say that it has another version
+//	certificate CERT KEY HOST  write a certificate, signed by itself, and its key
 //	quickstart FILE          write the commands of the README's quick start into a shell script
 func TestStories(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -84,6 +85,7 @@ func TestStories(t *testing.T) {
 			"cut":          cut,
 			"storeversion": storeVersion,
 			"quickstart":   quickStart,
+			"certificate":  certificate,
 		},
 	})
 }
