@@ -30,13 +30,12 @@ type program struct {
 	imds, api string
 	url       string
 	key       string // an access key's id: it is no secret
-	log       *bytes.Buffer
 }
 
 // startProgram starts "openimds serve" behind shell commands that set limits.
 func startProgram(t *testing.T, limits string, flags ...string) *program {
 	t.Helper()
-	p := &program{t: t, dir: t.TempDir(), log: new(bytes.Buffer)}
+	p := &program{t: t, dir: t.TempDir()}
 	must(t, os.Chmod(p.dir, 0o700))
 	self, err := os.Executable()
 	must(t, err)
@@ -46,20 +45,28 @@ func startProgram(t *testing.T, limits string, flags ...string) *program {
 	args := append([]string{"-c", limits + `exec "$0" serve "$@"`, name,
 		"--data-dir", filepath.Join(p.dir, "data"), "--imds-listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0", "--ready-file", ready}, flags...)
 	p.cmd = exec.Command("sh", args...)
-	p.cmd.Stderr = p.log
+	log, err := os.Create(filepath.Join(p.dir, "log"))
+	must(t, err)
+	defer func() { _ = log.Close() }()
+	p.cmd.Stderr = log
 	must(t, p.cmd.Start())
-	ended := make(chan error, 1)
-	go func() { ended <- p.cmd.Wait() }()
+	ended, gone := make(chan error, 1), make(chan struct{})
+	go func() { ended <- p.cmd.Wait(); close(gone) }()
 	t.Cleanup(func() {
 		_ = p.cmd.Process.Signal(syscall.SIGTERM)
 		if err := <-ended; err != nil {
-			t.Errorf("the program ended with %v\n%s", err, p.log)
+			t.Errorf("the program ended with %v\n%s", err, p.log())
 		}
 	})
 	must(t, eventually(func() bool {
 		time.Sleep(5 * time.Millisecond)
 		_, err := os.Stat(ready)
-		return err == nil || p.cmd.ProcessState != nil
+		select {
+		case <-gone:
+			t.Fatalf("the program ended:\n%s", p.log())
+		default:
+		}
+		return err == nil
 	}))
 	text, err := os.ReadFile(ready)
 	must(t, err)
@@ -79,6 +86,13 @@ func startProgram(t *testing.T, limits string, flags ...string) *program {
 	return p
 }
 
+// log is what the program has said by now.
+func (p *program) log() string {
+	text, err := os.ReadFile(filepath.Join(p.dir, "log"))
+	must(p.t, err)
+	return string(text)
+}
+
 // guestTimes calls as a guest, on new connections, and returns how long each took, sorted.
 func (p *program) guestTimes(calls int) []time.Duration {
 	p.t.Helper()
@@ -87,7 +101,7 @@ func (p *program) guestTimes(calls int) []time.Duration {
 		began := time.Now()
 		answer, err := exchange(p.imds, []byte("GET /latest/meta-data/ami-id HTTP/1.1\r\nHost: 169.254.169.254\r\n\r\n"))
 		if err != nil || !bytes.HasPrefix(answer, []byte("HTTP/1.1 200 ")) {
-			p.t.Fatalf("a guest gets %.60q, %v\n%s", answer, err, p.log)
+			p.t.Fatalf("a guest gets %.60q, %v\n%s", answer, err, p.log())
 		}
 		took = append(took, time.Since(began))
 	}
@@ -104,7 +118,7 @@ func (p *program) operates() {
 	c, err := (&clientConfig{endpoint: p.url, dataDir: filepath.Join(p.dir, "data"), output: "json"}).open(p.t.Context())
 	must(p.t, err)
 	if err := c.call(p.t.Context(), targetLightsail+"GetInstances", struct{}{}, nil); err != nil {
-		p.t.Fatalf("an operator gets %v\n%s", err, p.log)
+		p.t.Fatalf("an operator gets %v\n%s", err, p.log())
 	}
 	c.http.CloseIdleConnections()
 	if answer, err := exchange(p.api, []byte("GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")); err != nil || !bytes.HasPrefix(answer, []byte("HTTP/1.1 200 ")) {
@@ -385,7 +399,7 @@ func TestFamilies(t *testing.T) {
 					t.Errorf("%s on %q: IPv4 %v, IPv6 %v", side, host, got[0], got[1])
 				}
 			}
-			if n := strings.Count(p.log.String(), "open to other machines without TLS"); n != 1 {
+			if n := strings.Count(p.log(), "open to other machines without TLS"); n != 1 {
 				t.Errorf("%d warnings", n)
 			}
 		})
