@@ -50,7 +50,7 @@ func (g *Guest) await(fd int, overIPv6 bool, x exchange, w *workspace) bool {
 	agent := w.request.userAgent
 	a := arrival{
 		fd: fd, overIPv6: overIPv6, since: time.Now(), hopLimit: x.hopLimit, counters: x.counters,
-		source: w.source.Addr(), userAgent: append([]byte(nil), agent[:min(len(agent), usage.MaxUserAgent)]...),
+		source: w.source.Addr(), userAgent: append([]byte(nil), agent[:min(len(agent), usage.MaxUserAgent+1)]...),
 	}
 	g.arrivals.mu.Lock()
 	defer g.arrivals.mu.Unlock()

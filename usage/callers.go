@@ -7,12 +7,24 @@ import (
 	"time"
 )
 
-// maxCallers is how many callers of an instance are told apart. A guest that changes its User-Agent
-// all the time fills the table once, and then counts among the others.
-const maxCallers = 256
+// How many callers of an instance are told apart, and how large their record may become with what tells
+// them apart. A guest that changes its User-Agent or its address all the time fills the table once, and
+// then counts among the others.
+const (
+	maxCallers      = 256
+	maxCallersBytes = 8 << 10
+)
 
-// MaxUserAgent is how many bytes of a User-Agent tell callers apart.
+// What a caller takes up in the record beside its words, and each word beside its bytes.
+const (
+	callerBytes = 24
+	wordBytes   = 2
+)
+
+// MaxUserAgent is how many bytes of a User-Agent tell callers apart. A longer one ends with cutMark there.
 const MaxUserAgent = 128
+
+const cutMark = "…"
 
 // caller is who used a guest, told apart by three things. It is found without a lock.
 type caller struct {
@@ -44,6 +56,7 @@ type callers struct {
 
 	// The rest is under the guest's mu.
 	count int
+	bytes int  // of the record, about
 	added bool // somebody was, since the last save
 	// What the store has. read: its callers were added to these; known: revision is its record's;
 	// saved: the traces that it holds.
@@ -103,7 +116,8 @@ func (t callerTable) all(yield func(*caller) bool) {
 
 // caller returns who makes a request; a new one is remembered if there is room.
 func (g *Guest) caller(source netip.Addr, part group, userAgent []byte, now time.Time) *caller {
-	userAgent = userAgent[:min(len(userAgent), MaxUserAgent)]
+	var room [MaxUserAgent]byte
+	userAgent = shorten(userAgent, &room)
 	hash := g.callers.hash(source, part, userAgent)
 	full := g.callers.full.Load() // before the table: see there
 	if c := g.callers.table.Load().find(hash, source, part, userAgent); c != nil {
@@ -117,13 +131,37 @@ func (g *Guest) caller(source netip.Addr, part group, userAgent []byte, now time
 	return g.callers.add(hash, source, part, userAgent, now)
 }
 
+// shorten is the User-Agent as callers have it, in room if it is cut.
+func shorten(userAgent []byte, room *[MaxUserAgent]byte) []byte {
+	if len(userAgent) <= MaxUserAgent {
+		return userAgent
+	}
+	copy(room[copy(room[:MaxUserAgent-len(cutMark)], userAgent):], cutMark)
+	return room[:]
+}
+
+// cost is what one caller more adds to the record.
+func (t callerTable) cost(source netip.Addr, userAgent string) int {
+	newSource, newAgent := wordBytes+16, wordBytes+len(userAgent)
+	for c := range t.all {
+		if c.source == source {
+			newSource = 0
+		}
+		if c.userAgent == userAgent {
+			newAgent = 0
+		}
+	}
+	return callerBytes + newSource + newAgent
+}
+
 // add remembers a caller. The guest's mu is held.
 func (c *callers) add(hash uint64, source netip.Addr, part group, userAgent []byte, now time.Time) *caller {
 	t := *c.table.Load()
 	if known := t.find(hash, source, part, userAgent); known != nil {
 		return known
 	}
-	if c.count == maxCallers {
+	cost := t.cost(source, string(userAgent))
+	if c.count == maxCallers || c.bytes+cost > maxCallersBytes {
 		c.full.Store(true)
 		if c.others.first == 0 {
 			c.others.first = now.UnixNano()
@@ -137,6 +175,7 @@ func (c *callers) add(hash uint64, source netip.Addr, part group, userAgent []by
 	added.last.Store(now.UnixNano())
 	t.put(hash, added)
 	c.count++
+	c.bytes += cost
 	c.added = true
 	return added
 }
@@ -144,9 +183,10 @@ func (c *callers) add(hash uint64, source netip.Addr, part group, userAgent []by
 // rebuild makes a table of that size of the callers that keep says. The guest's mu is held.
 func (c *callers) rebuild(size int, keep func(*caller) bool) callerTable {
 	t := make(callerTable, size)
-	c.count = 0
+	c.count, c.bytes = 0, 0
 	for known := range c.table.Load().all {
 		if keep(known) {
+			c.bytes += t.cost(known.source, known.userAgent)
 			t.put(c.hash(known.source, known.group, []byte(known.userAgent)), known)
 			c.count++
 		}

@@ -19,10 +19,10 @@ import (
 // Others is the source of the one caller that stands for all who came after the table was full.
 const Others = "others"
 
-// callersSchema is the version of the records of callers; a later one is refused, never half-read.
-// The first had no undelivered tokens, and is read as such.
-const callersSchema = 2
+// callersFormat leads a record of callers. Earlier ones were JSON, the first without undelivered tokens.
+const callersFormat = 3
 
+// callersRecord is a record of an earlier format.
 type callersRecord struct {
 	Schema  int            `json:"schema"`
 	Callers []callerRecord `json:"callers"`
@@ -41,15 +41,15 @@ type callerRecord struct {
 type callerKey struct {
 	Others bool       `json:"others,omitempty"`
 	Source netip.Addr `json:"source,omitzero"`
-	// Agent is the User-Agent, quoted as in Go: it need not be UTF-8, which JSON demands.
+	// Agent is the User-Agent; in earlier formats it is quoted as in Go.
 	Agent string `json:"agent,omitempty"`
 	Group string `json:"group,omitempty"`
 }
 
 func (c *caller) record() callerRecord {
-	r := callerRecord{callerKey: callerKey{Source: c.source, Group: groupNames[c.group]}, First: c.first, Last: c.last.Load()}
-	if c.userAgent != "" {
-		r.Agent = strconv.QuoteToASCII(c.userAgent)
+	r := callerRecord{
+		callerKey: callerKey{Source: c.source, Agent: c.userAgent, Group: groupNames[c.group]},
+		First:     c.first, Last: c.last.Load(),
 	}
 	for m, name := range metricNames {
 		if n := c.counts[m].Load(); n > 0 {
@@ -83,12 +83,36 @@ func decodeCallers(r openimds.Record) ([]callerRecord, error) {
 	if r.Value == nil {
 		return nil, nil
 	}
-	var stored callersRecord
-	if err := json.Unmarshal(r.Value, &stored); err != nil {
-		return nil, fmt.Errorf("record %s is damaged: %w", r.Key, err)
+	var callers []callerRecord
+	var err error
+	switch format := r.Value[:min(1, len(r.Value))]; {
+	case string(format) == "{":
+		callers, err = decodeEarlierCallers(r.Value)
+	case len(format) == 1 && format[0] > callersFormat:
+		err = fmt.Errorf("it has format %d, this program knows %d: run the newer openimds", format[0], callersFormat)
+	default:
+		callers, err = unpackCallers(r.Value)
 	}
-	if stored.Schema < 1 || stored.Schema > callersSchema {
-		return nil, fmt.Errorf("record %s has schema %d, this program knows %d: run the newer openimds", r.Key, stored.Schema, callersSchema)
+	if err != nil {
+		return nil, fmt.Errorf("record %s: %w", r.Key, err)
+	}
+	return callers, nil
+}
+
+func decodeEarlierCallers(value []byte) ([]callerRecord, error) {
+	var stored callersRecord
+	if err := json.Unmarshal(value, &stored); err != nil {
+		return nil, fmt.Errorf("it is damaged: %w", err)
+	}
+	if stored.Schema < 1 || stored.Schema >= callersFormat {
+		return nil, fmt.Errorf("it has format %d, this program knows %d: run the newer openimds", stored.Schema, callersFormat)
+	}
+	for i := range stored.Callers {
+		agent := &stored.Callers[i].Agent
+		*agent, _ = strconv.Unquote(*agent)
+		if len(*agent) == MaxUserAgent { // cut without a mark
+			*agent = (*agent)[:MaxUserAgent-len(cutMark)] + cutMark
+		}
 	}
 	return stored.Callers, nil
 }
@@ -107,6 +131,8 @@ func (g *Guest) learnCallers(r openimds.Record) error {
 		return nil
 	}
 	if !c.read {
+		// If there is not room for all, for the latest.
+		slices.SortStableFunc(stored, func(a, b callerRecord) int { return cmp.Compare(b.Last, a.Last) })
 		for _, s := range stored {
 			c.learn(s)
 		}
@@ -118,9 +144,8 @@ func (g *Guest) learnCallers(r openimds.Record) error {
 func (c *callers) learn(s callerRecord) {
 	known := &c.others
 	if !s.Others {
-		agent, _ := strconv.Unquote(s.Agent)
-		part := groups[s.Group]
-		known = c.add(c.hash(s.Source, part, []byte(agent)), s.Source, part, []byte(agent), time.Unix(0, s.First))
+		agent, part := []byte(s.Agent), groups[s.Group]
+		known = c.add(c.hash(s.Source, part, agent), s.Source, part, agent, time.Unix(0, s.First))
 	}
 	if known.first == 0 || s.First < known.first {
 		known.first = s.First
@@ -137,21 +162,17 @@ func (c *callers) learn(s callerRecord) {
 }
 
 // draftCallers returns the change that brings the record up to date. The guest's mu is held.
-func (g *Guest) draftCallers(now time.Time) (write, error) {
+func (g *Guest) draftCallers(now time.Time) write {
 	c := &g.callers
 	held := c.traces() // before they are read: what is counted meanwhile is written the next time
-	value, err := json.Marshal(callersRecord{Schema: callersSchema, Callers: c.records()})
-	if err != nil {
-		return write{}, err
-	}
 	return write{
 		guest:  g,
-		change: openimds.Change{Verb: openimds.Put, Key: c.key, Value: value, If: c.revision},
+		change: openimds.Change{Verb: openimds.Put, Key: c.key, Value: packCallers(c.records()), If: c.revision},
 		done: func(revision int64) {
 			c.revision, c.saved, c.savedAt, c.added = revision, held, now, c.count != held.callers
 		},
 		redo: func() { c.known, c.added = false, true },
-	}, nil
+	}
 }
 
 // Callers implements [openimds.CallerList].
@@ -235,8 +256,7 @@ func (c callerRecord) caller() openimds.Caller {
 		if c.Source.IsValid() {
 			shown.Source = c.Source.String()
 		}
-		agent, _ := strconv.Unquote(c.Agent)
-		shown.UserAgent = printable(agent)
+		shown.UserAgent = printable(c.Agent)
 	}
 	return shown
 }

