@@ -128,11 +128,16 @@ func (s *Service) OperationsOf(ctx context.Context, resource, after string, limi
 	return ops, next, nil
 }
 
-// PruneOperations forgets the operations that have ended and were created more than olderThan ago,
-// and tells how many those were.
-func (s *Service) PruneOperations(ctx context.Context, olderThan time.Duration) (int, error) {
+// PruneOperations forgets the operations that have ended and were created more than olderThan ago, or
+// before the latest keep, and tells how many those were. Each batch is a commit of its own, so that
+// other changes wait for one at most.
+func (s *Service) PruneOperations(ctx context.Context, olderThan time.Duration, keep int) (int, error) {
 	const batch = 50 // two keys each; etcd takes 128 changes in a commit unless told otherwise
 	before := s.cfg.Now().Add(-olderThan)
+	surplus, err := s.surplusOperation(ctx, keep)
+	if err != nil {
+		return 0, err
+	}
 	after, pruned := "", 0
 	for {
 		page, err := s.store.List(ctx, Range{Prefix: OperationPrefix, After: after, Limit: batch})
@@ -147,7 +152,7 @@ func (s *Service) PruneOperations(ctx context.Context, olderThan time.Duration) 
 			if err != nil {
 				return pruned, err
 			}
-			if !op.CreatedAt.Before(before) {
+			if !op.CreatedAt.Before(before) && r.Key > surplus {
 				ended = true
 				break
 			}
@@ -166,6 +171,27 @@ func (s *Service) PruneOperations(ctx context.Context, olderThan time.Duration) 
 		if ended {
 			return pruned, nil
 		}
+	}
+}
+
+// surplusOperation is the key of the latest operation before the latest keep; empty: there is none.
+func (s *Service) surplusOperation(ctx context.Context, keep int) (string, error) {
+	const page = 1000
+	r := Range{Prefix: OperationPrefix, Descending: true}
+	for left := keep + 1; ; {
+		r.Limit = min(left, page)
+		found, err := s.store.List(ctx, r)
+		if err != nil {
+			return "", storeFailed(err)
+		}
+		left -= len(found.Records)
+		if left == 0 {
+			return found.Records[len(found.Records)-1].Key, nil
+		}
+		if !found.More {
+			return "", nil
+		}
+		r.After = found.Records[len(found.Records)-1].Key
 	}
 }
 

@@ -130,7 +130,7 @@ func TestPruneOperations(t *testing.T) {
 		}
 	}
 	f.sleep(time.Hour)
-	if n, err := f.PruneOperations(ctx, 2*time.Hour); n != 0 || err != nil {
+	if n, err := f.PruneOperations(ctx, 2*time.Hour, 124); n != 0 || err != nil {
 		t.Errorf("%d young operations were pruned, %v", n, err)
 	}
 	late, err := f.RebootInstance(ctx, "db")
@@ -138,7 +138,7 @@ func TestPruneOperations(t *testing.T) {
 		t.Fatal(err)
 	}
 	// One for each instance, and the reboots.
-	if n, err := f.PruneOperations(ctx, 30*time.Minute); n != 122 || err != nil {
+	if n, err := f.PruneOperations(ctx, 30*time.Minute, 1000); n != 122 || err != nil {
 		t.Errorf("%d operations were pruned, %v; want 122", n, err)
 	}
 	left, _, err := f.Operations(ctx, "", 0)
@@ -152,5 +152,32 @@ func TestPruneOperations(t *testing.T) {
 	f.apply("web")
 	if op, err := f.Operation(ctx, waiting.ID); err != nil || !op.Terminal() {
 		t.Errorf("what was under way ended as %+v, %v", op, err)
+	}
+}
+
+// TestPruneSurplus: beyond a number of operations the earliest go, however young, but none that is under way.
+func TestPruneSurplus(t *testing.T) {
+	f := newFixture(t, nil)
+	f.create("web")
+	waiting := f.update("web", openimds.OptionsUpdate{HopLimit: new(2)})
+	var last []string
+	for range 2300 {
+		ops, err := f.RebootInstance(t.Context(), "web")
+		if err != nil {
+			t.Fatal(err)
+		}
+		last = append([]string{ops[0].ID}, last...)
+	}
+	for _, keep := range []int{5000, 2302} {
+		if n, err := f.PruneOperations(t.Context(), time.Hour, keep); n != 0 || err != nil {
+			t.Errorf("%d operations of 2302 were pruned, %v; %d are kept", n, err, keep)
+		}
+	}
+	if n, err := f.PruneOperations(t.Context(), time.Hour, 1500); n != 801 || err != nil {
+		t.Errorf("%d operations were pruned, %v; want 801", n, err)
+	}
+	left, _, err := f.Operations(t.Context(), "", 0)
+	if want := append(last[:1500:1500], waiting.ID); err != nil || !slices.Equal(ids(left), want) {
+		t.Errorf("%d are left, %v; want the latest and the one under way", len(left), err)
 	}
 }

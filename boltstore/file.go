@@ -28,22 +28,12 @@ const lockTime = time.Second
 // are one line for people and name the file. A file that is not a whole store of this version is
 // refused and left as it is: an empty one in its place would forget every restriction.
 func Open(path string) (*Store, error) {
-	info, err := os.Lstat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	if _, err := examine(path); errors.Is(err, fs.ErrNotExist) {
 		if err := create(path); err != nil {
 			return nil, fmt.Errorf("cannot make the store %s: %w", path, err)
 		}
-	case err != nil:
-		return nil, fmt.Errorf("cannot open the store %s: %w", path, cause(err))
-	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("the store %s is not a file; move it away or choose another --data-dir", path)
-	case safefile.Ours(path, info) != nil:
-		return nil, fmt.Errorf("the store %w", safefile.Ours(path, info))
-	case info.Mode().Perm()&0o022 != 0 && runtime.GOOS != "windows":
-		return nil, fmt.Errorf("the store %s can be written by others (mode %04o): run chmod 600 %[1]s", path, info.Mode().Perm())
-	case info.Size() == 0:
-		return nil, fmt.Errorf("the store %s is empty, which no store ever is; restore it from a backup, or remove it to begin anew", path)
+	} else if err != nil {
+		return nil, err
 	}
 	db, err := openFile(path)
 	if err != nil {
@@ -67,6 +57,26 @@ func Open(path string) (*Store, error) {
 	return s, nil
 }
 
+// examine refuses what cannot be a store of ours, or could be changed by others.
+func examine(path string) (fs.FileInfo, error) {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, err
+	case err != nil:
+		return nil, fmt.Errorf("cannot open the store %s: %w", path, cause(err))
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("the store %s is not a file; move it away or choose another --data-dir", path)
+	case safefile.Ours(path, info) != nil:
+		return nil, fmt.Errorf("the store %w", safefile.Ours(path, info))
+	case info.Mode().Perm()&0o022 != 0 && runtime.GOOS != "windows":
+		return nil, fmt.Errorf("the store %s can be written by others (mode %04o): run chmod 600 %[1]s", path, info.Mode().Perm())
+	case info.Size() == 0:
+		return nil, fmt.Errorf("the store %s is empty, which no store ever is; restore it from a backup, or remove it to begin anew", path)
+	}
+	return info, nil
+}
+
 func openFile(path string) (db *bbolt.DB, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -76,11 +86,19 @@ func openFile(path string) (db *bbolt.DB, err error) {
 	if err := checkSize(path); err != nil {
 		return nil, explain(path, err)
 	}
-	db, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTime, FreelistType: bbolt.FreelistMapType, OpenFile: safefile.Open})
-	if err != nil {
-		return nil, explain(path, err)
+	for {
+		var opened openedFile
+		options := &bbolt.Options{Timeout: lockTime, FreelistType: bbolt.FreelistMapType, OpenFile: opened.open}
+		if db, err = bbolt.Open(path, 0o600, options); err != nil {
+			return nil, explain(path, err)
+		}
+		if opened.named(path) {
+			return db, nil
+		}
+		if err := db.Close(); err != nil {
+			return nil, explain(path, err)
+		}
 	}
-	return db, nil
 }
 
 // checkSize refuses a file that was cut off. bbolt maps the file, and the first page that is missing

@@ -70,6 +70,14 @@ func pattern(path string) string {
 	return dir + "." + base[:min(len(base), 200)] + ".new-" // a name has at most 255 bytes
 }
 
+// Like gives the file the mode and the owner of another, whose place it is to take.
+func (f *File) Like(info fs.FileInfo) error {
+	if err := f.Chmod(info.Mode().Perm()); err != nil {
+		return err
+	}
+	return giveTo(f.File, info)
+}
+
 // Place makes the file durable and gives it its name, which an earlier one loses.
 func (f *File) Place() error {
 	return f.place(func() error {

@@ -15,6 +15,8 @@ type Gauges struct {
 	Connections func() int
 	// StoreUp says whether the store answers. It must do so at once.
 	StoreUp func() bool
+	// StoreTakes says whether the store takes changes. It must do so at once.
+	StoreTakes func() bool
 	// Contact is when the watch of the store was last heard of, and the revision then.
 	Contact func() (time.Time, int64)
 	// Credentials tells how many sets of role credentials of each source are in each state.
@@ -61,8 +63,9 @@ var (
 	credentialsDesc = prometheus.NewDesc("openimds_role_credentials_sets",
 		"Sets of role credentials that are kept for guests, by source and state (fresh; stale: the last renewal failed; none: guests get none).",
 		[]string{"source", "state"}, nil)
-	storeUpDesc = prometheus.NewDesc("openimds_store_up", "Whether the store answers.", nil, nil)
-	contactDesc = prometheus.NewDesc("openimds_watch_contact_timestamp_seconds",
+	storeUpDesc    = prometheus.NewDesc("openimds_store_up", "Whether the store answers.", nil, nil)
+	storeTakesDesc = prometheus.NewDesc("openimds_store_writable", "Whether the store takes changes: not when its disk is full or has failed.", nil, nil)
+	contactDesc    = prometheus.NewDesc("openimds_watch_contact_timestamp_seconds",
 		"When the watch of the store was last heard of, in Unix time.", nil, nil)
 	revisionDesc = prometheus.NewDesc("openimds_watch_revision", "Revision of the store that the watch has reached.", nil, nil)
 )
@@ -72,7 +75,7 @@ func (c *collector) Describe(descs chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		requestsDesc, durationDesc, tokensDesc, throttledDesc, faultedDesc, faultsDesc, noTokenDesc, undeliveredDesc,
 		instancesDesc, failuresDesc,
-		connectionsDesc, credentialsDesc, storeUpDesc, contactDesc, revisionDesc,
+		connectionsDesc, credentialsDesc, storeUpDesc, storeTakesDesc, contactDesc, revisionDesc,
 	} {
 		descs <- d
 	}
@@ -117,12 +120,10 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 			send(credentialsDesc, prometheus.GaugeValue, float64(sets), source, state)
 		})
 	}
-	if c.gauges.StoreUp != nil {
-		up := 0.0
-		if c.gauges.StoreUp() {
-			up = 1
+	for desc, is := range map[*prometheus.Desc]func() bool{storeUpDesc: c.gauges.StoreUp, storeTakesDesc: c.gauges.StoreTakes} {
+		if is != nil {
+			send(desc, prometheus.GaugeValue, map[bool]float64{true: 1}[is()])
 		}
-		send(storeUpDesc, prometheus.GaugeValue, up)
 	}
 	if c.gauges.Contact != nil {
 		contact, revision := c.gauges.Contact()

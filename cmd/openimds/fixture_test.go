@@ -32,6 +32,7 @@ func eventually(holds func() bool) error {
 
 // installation is a whole server in this process, and a client of its control API.
 type installation struct {
+	server *server
 	client *client
 	imds   string
 	stop   func()
@@ -71,5 +72,5 @@ func openInstallation(t testing.TB, dir string, more ...string) *installation {
 	c := clientConfig{endpoint: "http://" + s.apiL[0].Addr().String(), output: "json"}
 	client, err := c.open(ctx)
 	must(t, err)
-	return &installation{client, s.imdsL[0].Addr().String(), stop}
+	return &installation{s, client, s.imdsL[0].Addr().String(), stop}
 }

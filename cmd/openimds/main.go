@@ -85,7 +85,7 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef("%w; see '%s --help'", err, cmd.CommandPath())
 	})
-	root.AddCommand(newServe(), newEnv(), newInstance(), newOptions(), newCallers(), newKeys(), newIdentity(), newEvent(), newFaults(), newRecord(), newImport(), newAttach(), newDetach(), newRelease(), newRun())
+	root.AddCommand(newServe(), newEnv(), newInstance(), newOptions(), newCallers(), newKeys(), newIdentity(), newEvent(), newFaults(), newRecord(), newImport(), newCompact(), newAttach(), newDetach(), newRelease(), newRun())
 	return root
 }
 

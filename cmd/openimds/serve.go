@@ -93,11 +93,13 @@ type server struct {
 	log      *slog.Logger
 	out      io.Writer
 	store    openimds.Store
-	keys     *accesskeys.File
-	signer   *identity.Signer
-	sources  *credentials.Sources
-	usage    *usage.Recorder
-	alarms   *alarms.Alarms
+	// storeHealth says why the store refuses changes; nil: it does not.
+	storeHealth func() error
+	keys        *accesskeys.File
+	signer      *identity.Signer
+	sources     *credentials.Sources
+	usage       *usage.Recorder
+	alarms      *alarms.Alarms
 
 	// Of the host's network; nil where this process may not change it.
 	host        *hostnet.Host
@@ -133,7 +135,7 @@ func (s *server) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.store = store
+	s.store, s.storeHealth = store, store.Health
 	if err := s.clearReadyFile(); err != nil {
 		return err
 	}
@@ -301,6 +303,8 @@ func (s *server) serve(ctx context.Context) error {
 	running.Go(func() { s.guests.Run(agentCtx) })
 	running.Go(func() { s.useIdentityKeys(agentCtx) })
 	running.Go(func() { s.usage.Run(agentCtx) })
+	running.Go(func() { s.watchStore(agentCtx) })
+	running.Go(func() { s.pruneOperations(agentCtx) })
 	running.Go(func() { s.alarms.Run(agentCtx) })
 	if s.certificates != nil {
 		running.Go(func() { s.certificates.Run(agentCtx) })

@@ -76,8 +76,8 @@ func ok(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n
 
 // ready says whether the control side can do its work; the guest side does not depend on it.
 func (s *server) ready(w http.ResponseWriter, r *http.Request) {
-	if !s.storeAnswers(r.Context()) {
-		http.Error(w, "the store does not answer", http.StatusServiceUnavailable)
+	if err := s.storeTrouble(r.Context()); err != nil {
+		http.Error(w, oneLine(err.Error()), http.StatusServiceUnavailable)
 		return
 	}
 	if err := s.auditAnswers(r.Context()); err != nil {
@@ -111,6 +111,7 @@ func (s *server) metrics(verifier *sigv4.Verifier) http.Handler {
 	exported := s.usage.Handler(usage.Gauges{
 		Connections: func() int { return s.guests.Connections(s.instance.Name) },
 		StoreUp:     func() bool { return s.storeAnswers(context.Background()) },
+		StoreTakes:  func() bool { return s.storeHealth() == nil },
 		Contact:     s.guests.Agent().Health,
 		Credentials: func(yield func(source, state string, sets int)) {
 			for held, n := range s.sources.Held() {

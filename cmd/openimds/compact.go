@@ -1,0 +1,40 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/openimds/openimds/boltstore"
+	"github.com/spf13/cobra"
+)
+
+func newCompact() *cobra.Command {
+	var dataDir string
+	cmd := &cobra.Command{
+		Use:   "compact",
+		Short: "Write the store anew, without the room that deleted records have left",
+		Long: `Write the store of a server that does not run anew, without the room that deleted records have left.
+A store never becomes smaller by itself; what is deleted in it makes room for what comes.
+
+The new file is written beside the old one, so that there must be room for it, and takes its place once
+it is whole and on disk. If that fails the old one stays as it is.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if dataDir == "" {
+				var err error
+				if dataDir, err = defaultDataDir(); err != nil {
+					return err
+				}
+			}
+			path := filepath.Join(dataDir, storeFile)
+			before, after, err := boltstore.Compact(path)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d KB before, %d KB now\n", path, before>>10, after>>10)
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&dataDir, "data-dir", "", "where the server keeps its data (default: $XDG_STATE_HOME/openimds, else ~/.local/state/openimds)")
+	return cmd
+}
