@@ -23,6 +23,7 @@ var (
 	metaBucket    = []byte("meta")
 	versionKey    = []byte("version")
 	revisionKey   = []byte("revision")
+	probeKey      = []byte("probe")
 )
 
 // Store is the [openimds.Store] in a file.

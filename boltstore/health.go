@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -18,6 +19,9 @@ const retryEvery = time.Second
 // deleteSlack is how much larger a commit that deletes something may make the store on a full disk: it
 // brings the record of its own operation.
 const deleteSlack = 1 << 10
+
+// probeSize is of what a store has to have room for before it calls itself well again.
+const probeSize = 32 << 10
 
 // Health says why the store refuses changes, in one line with what to do; nil: it takes them. Reads are
 // not affected. It never waits.
@@ -77,8 +81,12 @@ func (s *Store) try(group []*commit) ([]*commit, error) {
 	c := &s.condition
 	err := s.cramped()
 	if err == nil {
+		// That the store could be made smaller says nothing of room.
+		proves := !noRoom(c.failed) || len(s.growing(group)) > 0
 		if err = s.writeGroup(group); err == nil {
-			c.failed = nil
+			if proves {
+				c.failed = nil
+			}
 			return group, nil
 		}
 	}
@@ -88,28 +96,27 @@ func (s *Store) try(group []*commit) ([]*commit, error) {
 			return group, nil
 		}
 	}
+	c.note(err)
+	return group, err
+}
+
+// note takes up how an attempt failed.
+func (c *condition) note(err error) {
+	c.failed = err
 	if suspect(err) {
 		c.broken = fmt.Errorf("the store takes no more changes since the disk failed (%w); check the disk, then start openimds again", err)
-	} else {
-		c.failed = err
 	}
-	return group, err
 }
 
 // shrink answers those of a group that there is no room for, and carries out the others, which it
 // returns.
 func (s *Store) shrink(group []*commit, full error) (smaller []*commit, err error) {
-	var larger []*commit
-	_ = s.db.View(func(tx *bbolt.Tx) error {
-		for _, c := range group {
-			if shrinks(tx, c.changes) {
-				smaller = append(smaller, c)
-			} else {
-				larger = append(larger, c)
-			}
+	larger := s.growing(group)
+	for _, c := range group {
+		if !slices.Contains(larger, c) {
+			smaller = append(smaller, c)
 		}
-		return nil
-	})
+	}
 	answer(larger, full)
 	if len(smaller) == 0 {
 		return nil, nil
@@ -120,6 +127,19 @@ func (s *Store) shrink(group []*commit, full error) (smaller []*commit, err erro
 		err = s.writeGroup(smaller)
 	}
 	return smaller, err
+}
+
+// growing returns those of a group that need room.
+func (s *Store) growing(group []*commit) (larger []*commit) {
+	_ = s.db.View(func(tx *bbolt.Tx) error {
+		for _, c := range group {
+			if !shrinks(tx, c.changes) {
+				larger = append(larger, c)
+			}
+		}
+		return nil
+	})
+	return larger
 }
 
 // answer ends commits, with the error if there is one.
@@ -151,10 +171,14 @@ func shrinks(tx *bbolt.Tx, changes []openimds.Change) bool {
 // cramped says that there is neither a reserve nor, inside the file, as much free room as one: what is
 // left is for deletions.
 func (s *Store) cramped() error {
-	if s.condition.lacking == nil || int64(s.db.Stats().FreePageN)*int64(s.db.Info().PageSize) >= reserveInside {
+	if s.condition.lacking == nil || s.roomInside() {
 		return nil
 	}
 	return s.condition.lacking
+}
+
+func (s *Store) roomInside() bool {
+	return int64(s.db.Stats().FreePageN)*int64(s.db.Info().PageSize) >= reserveInside
 }
 
 // retry looks whether a store that refuses changes can take them again: nobody need change anything to
@@ -167,13 +191,27 @@ func (s *Store) retry() {
 	case c.failed == nil || noRoom(c.failed):
 		if err := s.reserve.fill(reserveExtra); !noRoom(err) { // who may not make the file does without it
 			c.failed, c.lacking = nil, nil
-		} else if c.lacking != nil && s.cramped() == nil {
-			c.failed = nil // deletions have made room inside the file
+		} else if s.roomInside() { // deletions have made it, be it in one piece or not
+			if err := s.probe(); err == nil {
+				c.failed = nil
+			} else {
+				c.note(err)
+			}
 		}
 	default:
 		_, _ = s.try(nil)
 	}
 	s.tell()
+}
+
+// probe writes as much as a large instance, and takes it away.
+func (s *Store) probe() (err error) {
+	defer recoverDamage(&err)
+	err = s.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put(probeKey, make([]byte, probeSize)) })
+	if err == nil {
+		err = s.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Delete(probeKey) })
+	}
+	return err
 }
 
 // suspect says whether a failed commit leaves the file in doubt. A write or a truncation that failed
