@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"path/filepath"
 
 	"github.com/openimds/openimds/boltstore"
@@ -31,8 +30,7 @@ it is whole and on disk. If that fails the old one stays as it is.`,
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d KB before, %d KB now\n", path, before>>10, after>>10)
-			return err
+			return say(cmd.OutOrStdout(), "%s: %d KB before, %d KB now\n", path, before>>10, after>>10)
 		},
 	}
 	cmd.Flags().StringVar(&dataDir, "data-dir", "", "where the server keeps its data (default: $XDG_STATE_HOME/openimds, else ~/.local/state/openimds)")

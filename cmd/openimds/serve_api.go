@@ -11,6 +11,7 @@ import (
 	"github.com/openimds/openimds/audit"
 	"github.com/openimds/openimds/front"
 	"github.com/openimds/openimds/lightsail"
+	"github.com/openimds/openimds/printable"
 	"github.com/openimds/openimds/sigv4"
 	"github.com/openimds/openimds/usage"
 )
@@ -77,7 +78,7 @@ func ok(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n
 // ready says whether the control side can do its work; the guest side does not depend on it.
 func (s *server) ready(w http.ResponseWriter, r *http.Request) {
 	if err := s.storeTrouble(r.Context()); err != nil {
-		http.Error(w, oneLine(err.Error()), http.StatusServiceUnavailable)
+		http.Error(w, printable.Line(err.Error()), http.StatusServiceUnavailable)
 		return
 	}
 	if err := s.auditAnswers(r.Context()); err != nil {
