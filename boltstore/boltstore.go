@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/safefile"
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
 )
@@ -37,7 +38,7 @@ type Store struct {
 
 	health atomic.Pointer[error]
 	// Of the writer alone.
-	reserve   *reserve
+	reserve   *safefile.Reserve
 	condition condition
 }
 

@@ -51,7 +51,7 @@ func Open(path string) (*Store, error) {
 		stop:    make(chan struct{}),
 		ended:   make(chan struct{}),
 	}
-	s.reserve, s.condition.lacking = openReserve(path)
+	s.reserve, s.condition.lacking = safefile.OpenReserve(reservePath(path), reserveMost, reserveLeast)
 	s.tell()
 	go s.write()
 	return s, nil

@@ -10,8 +10,20 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/safefile"
 	"go.etcd.io/bbolt"
 )
+
+const (
+	// What the store's reserve takes up: the most, and the least that is worth it.
+	reserveMost  = 1 << 20
+	reserveLeast = 64 << 10
+	// reserveInside of free room in the store's own file does in a reserve's place.
+	reserveInside = 256 << 10
+)
+
+// reservePath is where the reserve of a store lies, from which deletions are written on a full disk.
+func reservePath(store string) string { return store + ".reserve" }
 
 // retryEvery is how often a store that refuses changes looks whether it can take them again.
 const retryEvery = time.Second
@@ -51,7 +63,7 @@ func (s *Store) tell() {
 			err = s.cramped()
 		}
 		switch {
-		case noRoom(err):
+		case safefile.NoRoom(err):
 			err = fmt.Errorf("the store's disk is full (%w); changes are refused and only deletions carried out until there is room again: free some, or delete what is not needed", err)
 		case err != nil:
 			err = fmt.Errorf("%w; check the disk", err)
@@ -82,7 +94,7 @@ func (s *Store) try(group []*commit) ([]*commit, error) {
 	err := s.cramped()
 	if err == nil {
 		// That the store could be made smaller says nothing of room.
-		proves := !noRoom(c.failed) || len(s.growing(group)) > 0
+		proves := !safefile.NoRoom(c.failed) || len(s.growing(group)) > 0
 		if err = s.writeGroup(group); err == nil {
 			if proves {
 				c.failed = nil
@@ -90,7 +102,7 @@ func (s *Store) try(group []*commit) ([]*commit, error) {
 			return group, nil
 		}
 	}
-	if noRoom(err) {
+	if safefile.NoRoom(err) {
 		c.failed = err
 		if group, err = s.shrink(group, err); err == nil {
 			return group, nil
@@ -122,7 +134,7 @@ func (s *Store) shrink(group []*commit, full error) (smaller []*commit, err erro
 		return nil, nil
 	}
 	err = s.writeGroup(smaller)
-	if noRoom(err) && s.reserve.giveUp() {
+	if safefile.NoRoom(err) && s.reserve.GiveUp() {
 		s.condition.lacking = err
 		err = s.writeGroup(smaller)
 	}
@@ -188,8 +200,8 @@ func (s *Store) retry() {
 	switch {
 	case c.broken != nil || c.failed == nil && c.lacking == nil:
 		return
-	case c.failed == nil || noRoom(c.failed):
-		if err := s.reserve.fill(reserveExtra); !noRoom(err) { // who may not make the file does without it
+	case c.failed == nil || safefile.NoRoom(c.failed):
+		if s.reserve.Fill() == nil {
 			c.failed, c.lacking = nil, nil
 		} else if s.roomInside() { // deletions have made it, be it in one piece or not
 			if err := s.probe(); err == nil {
@@ -226,5 +238,5 @@ func suspect(err error) bool {
 		return path.Op == "sync"
 	}
 	var number syscall.Errno
-	return errors.As(err, &number) && !noRoom(err)
+	return errors.As(err, &number) && !safefile.NoRoom(err)
 }

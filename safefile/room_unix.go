@@ -1,6 +1,6 @@
 //go:build unix
 
-package boltstore
+package safefile
 
 import (
 	"errors"
@@ -8,9 +8,9 @@ import (
 	"syscall"
 )
 
-// noRoom says whether a write failed because the disk, or what the user may have of it, is full. bbolt
-// gives the error of a file that cannot grow as a text.
-func noRoom(err error) bool {
+// NoRoom says whether a write failed because the disk, or what the user may have of it, is full. Some
+// pass such an error on as a text.
+func NoRoom(err error) bool {
 	return err != nil && (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) ||
 		strings.Contains(err.Error(), syscall.ENOSPC.Error()) || strings.Contains(err.Error(), syscall.EDQUOT.Error()))
 }

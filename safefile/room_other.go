@@ -1,6 +1,6 @@
 //go:build !unix
 
-package boltstore
+package safefile
 
 import (
 	"errors"
@@ -13,5 +13,5 @@ const (
 	diskFull       = syscall.Errno(112)
 )
 
-// noRoom says whether a write failed because the disk is full.
-func noRoom(err error) bool { return errors.Is(err, diskFull) || errors.Is(err, handleDiskFull) }
+// NoRoom says whether a write failed because the disk is full.
+func NoRoom(err error) bool { return errors.Is(err, diskFull) || errors.Is(err, handleDiskFull) }
