@@ -13,10 +13,10 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/safefile"
 )
 
 // Config says where the log is and how much hangs on it.
@@ -47,7 +47,7 @@ type Log struct {
 
 	// Of the writer alone.
 	file    file
-	reserve reserve
+	reserve *safefile.Reserve // nil: there is none
 	gap     gap
 	owed    []byte // lines that take back others, which may be in the file although they were given up
 }
@@ -85,8 +85,9 @@ func Open(cfg Config) (l *Log, latest []openimds.AuditEntry, err error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot open the audit log: %w", err)
 	}
-	if l.reserve.path = cfg.Path + ".reserve"; !cfg.BestEffort {
-		l.reserve.fill()
+	if !cfg.BestEffort {
+		// Without room for it now, it is made when there is.
+		l.reserve, _ = safefile.OpenReserve(cfg.Path+".reserve", reserveSize, reserveSize)
 	}
 	go l.write()
 	return l, entries(text), nil
@@ -197,24 +198,30 @@ func (l *Log) writeGroup(group []*request) {
 	if n := l.dropped.Swap(0); n > 0 && l.gap.why == nil {
 		l.gap = gap{time.Now().UTC(), int(n), errors.New("the disk did not keep up")}
 	}
-	if l.reserve.given {
-		l.reserve.fill()
-	}
-	left, err := false, error(syscall.ENOSPC)
-	if !l.reserve.given {
+	left, err := false, l.refill()
+	if err == nil {
 		left, err = l.append(group, append(l.gap.line(l.cfg.BestEffort), l.owed...))
 	}
 	l.note(count(group), err)
 	if err == nil {
 		l.owed, l.gap = nil, gap{}
 	}
-	if noRoom(err) && !l.cfg.BestEffort {
+	if safefile.NoRoom(err) && !l.cfg.BestEffort {
 		group = l.spend(group, left, err)
 	}
 	l.finish(group, left, err)
 	if err == nil && len(l.owed) > 0 {
 		l.writeGroup(nil)
 	}
+}
+
+// refill makes the reserve whole. The error says that there is no room for it: what there is, is for
+// lines that free some.
+func (l *Log) refill() error {
+	if l.reserve == nil || l.reserve.Whole() {
+		return nil
+	}
+	return l.reserve.Fill()
 }
 
 // append writes the lines of a group behind others. left says that some of them may be in the file
@@ -239,7 +246,7 @@ func (l *Log) spend(group []*request, left bool, err error) (rest []*request) {
 			rest = append(rest, r)
 		}
 	}
-	if len(freeing) == 0 || !l.reserve.given && l.reserve.giveUp() != nil {
+	if len(freeing) == 0 || l.reserve.Whole() && !l.reserve.GiveUp() {
 		return group
 	}
 	if left, err = l.append(freeing, nil); err == nil {
@@ -270,10 +277,6 @@ func count(group []*request) (lines int) {
 		lines += len(r.entries)
 	}
 	return lines
-}
-
-func noRoom(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
 // maxOwed bounds what is kept of a disk that takes lines but does not say so. At the next start it is
