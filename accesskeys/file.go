@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"regexp"
 	"strings"
 
@@ -145,7 +146,9 @@ func read(path string) (string, fs.FileInfo, error) {
 // with its holder.
 func (f *File) lock() (unlock func(), err error) {
 	path := f.path + ".lock"
-	if err = safefile.Plain(path); err == nil {
+	file, err := safefile.Open(path, os.O_RDWR|os.O_CREATE, 0o600) // who can open it can hold it
+	if err == nil {
+		_ = file.Close()
 		unlock, err = lockedfile.MutexAt(path).Lock()
 	}
 	if err != nil {
