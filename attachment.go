@@ -3,11 +3,14 @@ package openimds
 import (
 	"context"
 	"errors"
+	"net"
 	"net/netip"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // AttachmentPrefix leads the keys of attachments; they go on with the instance's name.
@@ -26,7 +29,15 @@ type Attachment struct {
 	Netns string `json:"netns,omitempty"`
 	// PID is a process whose network namespace it is. It must have been running at CreatedAt: a
 	// later process of that number is another guest.
-	PID       int       `json:"pid,omitempty"`
+	PID int `json:"pid,omitempty"`
+	// MAC and Alias, with Interface: only a link with this address, or with that of a hypervisor's tap
+	// for a guest that has it, and with this alias.
+	MAC   string `json:"mac,omitempty"`
+	Alias string `json:"ifAlias,omitempty"`
+	// ByName takes whatever has the name of the interface or namespace, whoever made it.
+	ByName bool `json:"byName,omitempty"`
+	// Bound is what was found there first, which it is bound to. Nil: nothing yet, or it goes by name.
+	Bound     *Face     `json:"bound,omitempty"`
 	CreatedAt time.Time `json:"createdAt"`
 }
 
@@ -39,6 +50,9 @@ type Attachments interface {
 	Guarded() []GuardedPlace
 	// Release ends the guard of these places, or of all with no names, and says of which it did.
 	Release(names []string) ([]GuardedPlace, error)
+	// Found is what is at the place of an instance's attachment now and is not what that is bound to;
+	// nil: nothing else is.
+	Found(instance string) *Face
 }
 
 // Validate refuses an attachment that cannot be carried out, whatever the host.
@@ -62,6 +76,14 @@ func (a *Attachment) Validate() error {
 		return Errorf(InvalidInput, "", "%d cannot be the id of a process", a.PID)
 	case len(a.Sources) > 0 && a.Interface == "":
 		return Errorf(InvalidInput, "", "Sources tell the callers of an interface apart; a namespace has one caller")
+	case (a.MAC != "" || a.Alias != "") && a.Interface == "":
+		return Errorf(InvalidInput, "", "macAddress and ifAlias are marks of an interface; a namespace or process has none")
+	case a.ByName && (a.MAC != "" || a.Alias != "" || a.PID != 0):
+		return Errorf(InvalidInput, "", "byName takes whatever has the name of an interface or namespace; leave out macAddress, ifAlias and processId")
+	case a.MAC != "" && !macForm(a.MAC):
+		return Errorf(InvalidInput, "", "%.40q is not a MAC address of the form 52:54:00:12:34:56", a.MAC)
+	case len(a.Alias) > 255 || strings.ContainsFunc(a.Alias, unicode.IsControl): // linux/if.h: IFALIASZ
+		return Errorf(InvalidInput, "", "%.80q cannot be the alias of an interface", a.Alias)
 	case len(a.Sources) > 64:
 		return Errorf(InvalidInput, "", "An attachment has at most 64 sources")
 	}
@@ -94,6 +116,16 @@ func netnsForm(name string) bool {
 	return name != "." && name != ".." && len(name) <= 255
 }
 
+func macForm(text string) bool {
+	hw, err := net.ParseMAC(text)
+	return err == nil && len(hw) == 6 && hw.String() == text
+}
+
+// samePlace says whether both are at one place, with the same callers.
+func (a *Attachment) samePlace(b *Attachment) bool {
+	return a.Interface == b.Interface && a.Netns == b.Netns && a.PID == b.PID && slices.Equal(a.Sources, b.Sources)
+}
+
 // conflicts says whether one caller could be both.
 func (a *Attachment) conflicts(b *Attachment) bool {
 	if a.Interface != b.Interface || a.Netns != b.Netns || a.PID != b.PID {
@@ -105,7 +137,10 @@ func (a *Attachment) conflicts(b *Attachment) bool {
 
 // DecodeAttachment reads an attachment's record.
 func DecodeAttachment(r Record) (*Attachment, error) {
-	a, err := decode[*Attachment](r)
+	a, schema, err := open[*Attachment](r)
+	if err == nil && schema != recordSchema && schema != attachmentSchema {
+		err = newerSchema(r, schema)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +151,8 @@ func DecodeAttachment(r Record) (*Attachment, error) {
 }
 
 // AttachInstance attaches an instance to a place of this host. An instance has one attachment; a
-// place that another instance has is refused, unless sources tell the two apart.
+// place that another instance has is refused, unless sources tell the two apart. To attach it again to its
+// place binds it to what is there now.
 func (s *Service) AttachInstance(ctx context.Context, a Attachment) (Operation, error) {
 	if s.cfg.Attachments == nil {
 		return Operation{}, Errorf(OperationFailure, "", "This server cannot attach instances: it needs Linux and the capabilities CAP_NET_ADMIN, CAP_NET_RAW and CAP_SYS_ADMIN; start it as root")
@@ -130,25 +166,58 @@ func (s *Service) AttachInstance(ctx context.Context, a Attachment) (Operation, 
 			return err
 		}
 		key := AttachmentPrefix + a.Instance
-		switch _, err := s.store.Get(ctx, key); {
+		d.operation(instanceOperation("AttachInstance", in))
+		switch was, err := s.store.Get(ctx, key); {
 		case err == nil:
-			return Errorf(InvalidInput, "", "The instance %s is attached already; detach it first", a.Instance)
+			return s.attachAgain(ctx, d, was, a)
 		case !errors.Is(err, ErrNoRecord):
 			return storeFailed(err)
 		}
-		a.CreatedAt = d.now
+		a.CreatedAt, a.Bound = d.now, nil
 		d.changes = append(d.changes, Change{Verb: Check, Key: instanceWas.Key, If: instanceWas.Revision})
 		if err := s.take(ctx, d, &a); err != nil {
 			return err
 		}
 		d.put(Record{Key: key, Revision: IfAbsent}, &a)
-		d.operation(instanceOperation("AttachInstance", in))
 		return nil
 	})
 	if err != nil {
 		return Operation{}, err
 	}
 	return d.operations[0], nil
+}
+
+// attachAgain drafts that an instance stays where it is attached, by the marks that are asked for now. If
+// something else is there by now, it is bound to that, as the operator says by attaching it again.
+func (s *Service) attachAgain(ctx context.Context, d *draft, was Record, a Attachment) error {
+	before, err := DecodeAttachment(was)
+	if err != nil || !before.samePlace(&a) {
+		return Errorf(InvalidInput, "", "The instance %s is attached already; detach it first", a.Instance)
+	}
+	a.CreatedAt, a.Bound = before.CreatedAt, before.Bound
+	state, _ := s.cfg.Attachments.Status(a.Instance)
+	found := s.cfg.Attachments.Found(a.Instance)
+	switch {
+	case a.ByName:
+		a.Bound = nil
+	case found != nil && (a.MAC != "" || a.Alias != ""):
+		a.CreatedAt, a.Bound = d.now, nil // it takes the one with these marks
+	case found != nil:
+		if err := s.meet(ctx, d, a.Instance, *found); err != nil {
+			return err
+		}
+		a.CreatedAt, a.Bound = d.now, found
+	case a.PID != 0 && state != "attached":
+		a.CreatedAt = d.now // the process of that number now
+	}
+	if reflect.DeepEqual(&a, before) {
+		return nil
+	}
+	if err := s.take(ctx, d, &a); err != nil {
+		return err
+	}
+	d.put(was, &a)
+	return nil
 }
 
 // DetachInstance takes an instance's attachment away; its guest is answered no more.
@@ -199,6 +268,15 @@ func (s *Service) AttachmentStatus(instance string) (state, reason string) {
 		return "failed", "this server cannot attach instances"
 	}
 	return s.cfg.Attachments.Status(instance)
+}
+
+// FoundInstead is what is at the place of an instance's attachment and is not what that is bound to; nil:
+// nothing else is.
+func (s *Service) FoundInstead(instance string) *Face {
+	if s.cfg.Attachments == nil {
+		return nil
+	}
+	return s.cfg.Attachments.Found(instance)
 }
 
 // removeAttachment removes the attachment of an instance that is deleted in the same commit; an instance of

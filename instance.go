@@ -43,6 +43,9 @@ type Instance struct {
 	// TokenKey seals the session tokens of this life of the instance: made at creation and anew at
 	// each start from stopped, so that a token never outlives the life that it was given to.
 	TokenKey Secret `json:"tokenKey"`
+	// Bound is what the guest of this life is known by, if it was ever attached: another one begins
+	// another life.
+	Bound *Face `json:"bound,omitempty"`
 
 	Region string `json:"region"`
 	Zone   string `json:"zone"`

@@ -44,7 +44,7 @@ func (s *Service) take(ctx context.Context, d *draft, a *Attachment) error {
 		return err
 	}
 	for _, other := range p {
-		if !other.conflicts(a) {
+		if other.Instance == a.Instance || !other.conflicts(a) {
 			continue
 		}
 		// The attachment itself decides: its record may have been lost without the place's.

@@ -64,6 +64,10 @@ const recordSchema = 1
 // would answer the table in its place.
 const recordedSchema = 2
 
+// attachmentSchema is that of attachments: programs that know only the first one would take another link of
+// the name for the one that an attachment is bound to.
+const attachmentSchema = 2
+
 type envelope[T any] struct {
 	Schema int `json:"schema"`
 	Data   T   `json:"data"`
@@ -73,6 +77,9 @@ type envelope[T any] struct {
 func encode(v any) ([]byte, error) {
 	if in, ok := v.(*Instance); ok {
 		return EncodeInstance(in)
+	}
+	if a, ok := v.(*Attachment); ok {
+		return json.Marshal(envelope[any]{Schema: attachmentSchema, Data: a})
 	}
 	return json.Marshal(envelope[any]{Schema: recordSchema, Data: v})
 }

@@ -104,6 +104,7 @@ func TestPlaceOfALostAttachment(t *testing.T) {
 type carried struct{}
 
 func (carried) Status(string) (state, reason string) { return "attached", "" }
+func (carried) Found(string) *openimds.Face          { return nil }
 
 func (carried) Guarded() []openimds.GuardedPlace { return nil }
 

@@ -48,6 +48,7 @@ var shown = map[string][]string{
 	"Options":            {".", "lightsail", "imds", "agent"},
 	"OptionsOperation":   {"."},
 	"TokenKey":           {".", "imds"},
+	"Bound":              {"."},
 	"Region":             {".", "metadata"},
 	"Zone":               {".", "metadata", "lightsail"},
 	"ZoneID":             {"metadata"},

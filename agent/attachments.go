@@ -22,19 +22,27 @@ type Host interface {
 	Set(endpoints []hostnet.Endpoint) error
 }
 
+// Binder keeps what attachments are bound to; [openimds.Service] is one.
+type Binder interface {
+	BindAttachments(ctx context.Context, bindings []openimds.Binding) error
+}
+
 // Seats are the places where instances are served on this host. A place stays until it was given back as
 // often as it was taken.
 type Seats interface {
 	Seat(ctx context.Context, instance string) error
 	Unseat(instance string) error
+	// Await waits until an instance that is served obeys its record of that revision, or the context ends.
+	Await(ctx context.Context, instance string, revision int64) error
 }
 
 // AttachConfig is what [Attachments] work with.
 type AttachConfig struct {
-	Store openimds.Store
-	Seats Seats
-	Host  Host
-	Log   *slog.Logger
+	Store  openimds.Store
+	Binder Binder
+	Seats  Seats
+	Host   Host
+	Log    *slog.Logger
 }
 
 // Attachments keep the host's network in step with the attachments in the store. It implements
@@ -43,12 +51,18 @@ type Attachments struct {
 	cfg AttachConfig
 	// seated are the instances that have a seat for an attachment; only Run has to do with them.
 	seated map[string]bool
+	// fresh are the instances that have been bound to another guest since the host was last made so, and
+	// the revisions of that; only Run has to do with them.
+	fresh map[string]int64
 
 	// mu is never held while the host's network is changed: to ask how far that is must not wait for it.
 	mu sync.Mutex
 	// wanted are the endpoints of the attachments, by instance; status is what the host told of them.
 	wanted map[string]hostnet.Endpoint
 	status map[string]hostnet.EndpointStatus
+	// found is what attachments are to be bound to, by instance.
+	found    map[string]openimds.Binding
+	anyFound chan struct{}
 
 	settled  chan struct{}
 	tellOnce sync.Once
@@ -57,7 +71,8 @@ type Attachments struct {
 // NewAttachments makes attachments of none yet.
 func NewAttachments(cfg AttachConfig) *Attachments {
 	return &Attachments{
-		cfg: cfg, seated: map[string]bool{},
+		cfg: cfg, seated: map[string]bool{}, fresh: map[string]int64{},
+		found: map[string]openimds.Binding{}, anyFound: make(chan struct{}, 1),
 		wanted: map[string]hostnet.Endpoint{}, status: map[string]hostnet.EndpointStatus{}, settled: make(chan struct{}),
 	}
 }
@@ -79,6 +94,9 @@ func InstanceOf(endpointID string) string {
 
 // Run follows the store until the context ends. What is attached stays attached while it is away.
 func (a *Attachments) Run(ctx context.Context) {
+	var binding sync.WaitGroup
+	binding.Go(func() { a.bind(ctx) })
+	defer binding.Wait()
 	for backoff := 50 * time.Millisecond; ctx.Err() == nil; backoff = min(2*backoff, 5*time.Second) {
 		err := a.follow(ctx)
 		if ctx.Err() != nil || errors.Is(err, openimds.ErrStoreClosed) {
@@ -106,6 +124,7 @@ func (a *Attachments) follow(ctx context.Context) error {
 		there[strings.TrimPrefix(r.Key, openimds.AttachmentPrefix)] = true
 		a.see(openimds.Event(r))
 	}
+	clear(a.fresh) // who is seated now is seated from the store
 	a.mu.Lock()
 	for name := range a.wanted {
 		if !there[name] {
@@ -151,9 +170,14 @@ func (a *Attachments) see(e openimds.Event) {
 		a.cfg.Log.Warn("the process of an attachment has ended; the instance is not attached", "instance", name, "pid", attachment.PID)
 		return
 	}
+	before := a.wanted[name]
 	a.wanted[name] = hostnet.Endpoint{
 		ID: EndpointID(attachment), Interface: attachment.Interface, Netns: attachment.Netns, PID: attachment.PID, Sources: attachment.Sources,
+		MAC: attachment.MAC, Alias: attachment.Alias, ByName: attachment.ByName, Bound: (*hostnet.Face)(attachment.Bound),
 		IPv6: true, // whether fd00:ec2::254 answers is the instance's option, which its guest obeys
+	}
+	if attachment.Bound != nil && (before.Bound == nil || before.ID != a.wanted[name].ID) {
+		a.fresh[name] = e.Revision
 	}
 }
 
@@ -177,7 +201,9 @@ func (a *Attachments) settle(ctx context.Context) error {
 			return fmt.Errorf("seat %s: %w", name, err)
 		}
 		a.seated[name] = true
+		delete(a.fresh, name)
 	}
+	a.awaitFresh(ctx)
 	if err := a.cfg.Host.Set(slices.Collect(maps.Values(wanted))); err != nil {
 		a.cfg.Log.Error("the host's network is not all as it should be", "error", err)
 	}
@@ -193,14 +219,79 @@ func (a *Attachments) settle(ctx context.Context) error {
 	return nil
 }
 
+// renewal is how long an instance has to obey its record with the token key of another life.
+const renewal = 2 * time.Second
+
+// awaitFresh waits until those who are bound to another guest have their new token key, so that the old
+// one's tokens do not open for the new one even for a moment.
+func (a *Attachments) awaitFresh(ctx context.Context) {
+	ctx, done := context.WithTimeout(ctx, renewal)
+	defer done()
+	for name, revision := range a.fresh {
+		if err := a.cfg.Seats.Await(ctx, name, revision); err != nil {
+			a.cfg.Log.Warn("an instance with another guest still has its former token key", "instance", name, "error", err)
+		}
+	}
+	clear(a.fresh)
+}
+
 // Changed is told by the host what has become of an endpoint ([hostnet.Config]).
 func (a *Attachments) Changed(s hostnet.EndpointStatus) {
 	name := InstanceOf(s.ID)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.wanted[name].ID == s.ID { // else it is of an earlier attachment
-		a.status[name] = s
+	if a.wanted[name].ID != s.ID {
+		return // it is of an earlier attachment
 	}
+	a.status[name] = s
+	if s.Found != nil {
+		a.cfg.Log.Warn("something else is where an instance is attached; nobody is answered there", "instance", name, "reason", s.Reason)
+	}
+}
+
+// Bind is told by the host what it has found for an endpoint ([hostnet.Config]).
+func (a *Attachments) Bind(id string, face hostnet.Face) {
+	name, stamp, _ := strings.Cut(id, "#")
+	nanoseconds, err := strconv.ParseInt(stamp, 36, 64)
+	if err != nil {
+		return // the ID is not one of [EndpointID]
+	}
+	a.mu.Lock()
+	a.found[name] = openimds.Binding{Instance: name, CreatedAt: time.Unix(0, nanoseconds).UTC(), Face: openimds.Face(face)}
+	a.mu.Unlock()
+	select {
+	case a.anyFound <- struct{}{}:
+	default:
+	}
+}
+
+// bind has kept what was found, until the context ends. What cannot be kept now the host finds again.
+func (a *Attachments) bind(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.anyFound:
+		}
+		a.mu.Lock()
+		all := slices.Collect(maps.Values(a.found))
+		clear(a.found)
+		a.mu.Unlock()
+		if err := a.cfg.Binder.BindAttachments(ctx, all); err != nil && ctx.Err() == nil {
+			a.cfg.Log.Error("what attachments are bound to could not be kept; they are not answered yet", "error", err)
+		}
+	}
+}
+
+// Found implements [openimds.Attachments].
+func (a *Attachments) Found(instance string) *openimds.Face {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if s := a.status[instance]; s.Found != nil && s.ID == a.wanted[instance].ID {
+		face := openimds.Face(*s.Found)
+		return &face
+	}
+	return nil
 }
 
 // Status implements [openimds.Attachments].
@@ -212,6 +303,9 @@ func (a *Attachments) Status(instance string) (state, reason string) {
 		return string(hostnet.Gone), "its process has ended, or it is not known here yet"
 	}
 	if s := a.status[instance]; s.ID == wanted.ID {
+		if s.Found != nil && s.Bound != nil {
+			return string(s.State), s.Reason + "; if that is the instance's, attach it again as before"
+		}
 		return string(s.State), s.Reason
 	}
 	return string(hostnet.Waiting), "it is being attached"

@@ -118,6 +118,11 @@ func (s *Server) Unseat(name string) error {
 	return nil
 }
 
+// Await waits until the guest of an instance obeys its record of that revision; see [agent.Agent.Await].
+func (s *Server) Await(ctx context.Context, name string, revision int64) error {
+	return s.agent.Await(ctx, name, revision)
+}
+
 // Run carries changes from the store to the seats until the context ends.
 func (s *Server) Run(ctx context.Context) { s.agent.Run(ctx) }
 

@@ -4,13 +4,13 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"slices"
 	"strings"
 
 	"github.com/google/nftables"
+	"github.com/vishvananda/netlink"
 )
 
 // attachment is an endpoint in force. It belongs to one interface or namespace, not to one name: when
@@ -21,6 +21,7 @@ type attachment struct {
 	where    place
 	ns       *namespace // nil: an interface
 	netnsid  int        // the host's number for it
+	link     *sentinel  // of that interface
 	serving  map[*family]*serving
 	inside   inside
 	trouble  *trouble
@@ -36,8 +37,18 @@ type led struct {
 	uppers  string    // indexes of interfaces made of this one
 }
 
+// noStation is an address that no frame is for. The element must have one: the kernel refuses it
+// otherwise, and with it those of all others.
+const (
+	stationLen = 6
+	noStation  = "\x00\x00\x00\x00\x00\x00"
+)
+
 func (a *attachment) ledTo(ls *links) led {
 	l := led{station: ls.byIndex[a.where.bridge].mac, uppers: fmt.Sprint(ls.uppers(a.where.ifindex))}
+	if len(l.station) != stationLen {
+		l.station = noStation // of a bridge that has lost its last port; what it becomes is told
+	}
 	for i, f := range families {
 		if s := a.serving[f]; s != nil && a.wants(f) {
 			l.to[i] = s.port
@@ -54,7 +65,7 @@ type place struct {
 
 // serving is a listener. What is given to Config.Serve is closed there.
 type serving struct {
-	listener *net.TCPListener
+	listener *Listener
 	port     uint16
 	stop     func() // nil: it has not been given out
 }
@@ -65,6 +76,9 @@ func (s *serving) end() {
 	}
 	_ = s.listener.Close() // Serve may have closed it already
 }
+
+// there says whether what the attachment was made for has been there all the time.
+func (a *attachment) there() bool { return a.link == nil || a.link.there() }
 
 // newMark takes a mark that no attachment has and the last ones did not have either, so that the
 // connections of an attachment that is gone do not find their mark again.
@@ -92,6 +106,9 @@ func (h *Host) open(s *seat, where place) (*attachment, error) {
 		a.ns, s.ns = s.ns, nil
 		a.netnsid = netnsid(a.ns.file)
 		delete(h.left, a.ns.id)
+	} else if a.link, err = h.tie(where.ifindex); err != nil {
+		delete(h.marks, mark)
+		return nil, err
 	}
 	err = h.serve(a)
 	if a.serving[v4] == nil {
@@ -121,9 +138,31 @@ func (h *Host) serve(a *attachment) error {
 			errs = append(errs, fmt.Errorf("%v: %w", f.addr, err))
 			continue
 		}
-		a.serving[f] = &serving{listener: l, port: port}
+		a.serving[f] = &serving{listener: &Listener{l, a.link.there}, port: port}
 	}
 	return errors.Join(errs...)
+}
+
+// tie watches over the link with an index, if it still is the one that was recognized.
+func (h *Host) tie(index int) (*sentinel, error) {
+	link, err := watchLink(index)
+	if err != nil {
+		return nil, err
+	}
+	was := h.links.byIndex[index]
+	same := true
+	if now := originOf(was); was.origin.read && now.serial != 0 {
+		same = was.origin.serial == now.serial
+	} else if l, err := netlink.LinkByIndex(index); err == nil {
+		now := toLink(l)
+		same = now.name == was.name && now.mac == was.mac && now.alias == was.alias
+	}
+	if !same {
+		link.close()
+		h.links.doubt(index)
+		return nil, errAbsent // another one has the index by now
+	}
+	return link, nil
 }
 
 func (a *attachment) wants(f *family) bool { return f == v4 || a.endpoint.IPv6 }
@@ -157,7 +196,7 @@ func (h *Host) serveInside(a *attachment) error {
 					failed[f] = err
 					continue
 				}
-				a.serving[f] = &serving{listener: l, port: port}
+				a.serving[f] = &serving{listener: &Listener{TCPListener: l}, port: port}
 			}
 			ports[f] = a.serving[f].port
 		}
@@ -192,6 +231,9 @@ func (h *Host) shut(attachments []*attachment, taken map[inode]bool) {
 			s.end()
 			delete(a.serving, f)
 		}
+		if a.link != nil {
+			a.link.close()
+		}
 		delete(h.marks, a.mark)
 		if a.ns == nil {
 			continue
@@ -219,7 +261,7 @@ func (a *attachment) want(ls *links) []element {
 	} else {
 		out = append(out, a.owns(iif, guestMAC(a.where.ifindex))...)
 		out = append(out,
-			element{family: table, set: stations, key: iif, value: string(ls.station(a.where.bridge))},
+			element{family: table, set: stations, key: iif, value: a.led.station},
 			element{family: table, set: pinned, key: mark},
 			element{family: table, set: exits, key: mark + iif},
 			element{family: nftables.TableFamilyNetdev, set: ports, key: mark, value: iif})

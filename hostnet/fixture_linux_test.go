@@ -93,6 +93,10 @@ func prepareHost() error {
 	if err := netlink.LinkSetUp(lo); err != nil {
 		return err
 	}
+	// What sysfs shows is of the namespace it was mounted in.
+	if err := unix.Mount("sysfs", "/sys", "sysfs", 0, ""); err != nil {
+		return err
+	}
 	return noDAD()
 }
 
@@ -121,7 +125,7 @@ type guests struct {
 	open    atomic.Int64 // listeners
 }
 
-func (g *guests) serve(id string, l *net.TCPListener) func() {
+func (g *guests) serve(id string, l *hostnet.Listener) func() {
 	g.open.Add(1)
 	g.serving.Add(1)
 	mine := map[net.Conn]bool{}

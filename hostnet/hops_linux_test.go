@@ -13,8 +13,8 @@ import (
 )
 
 // hopServer answers like guests, with so many hops in what it sends after the handshake.
-func hopServer(hops *atomic.Int64) func(string, *net.TCPListener) func() {
-	return func(id string, l *net.TCPListener) func() {
+func hopServer(hops *atomic.Int64) func(string, *hostnet.Listener) func() {
+	return func(id string, l *hostnet.Listener) func() {
 		go func() {
 			for {
 				c, err := l.AcceptTCP()

@@ -19,6 +19,7 @@ type Host struct {
 	visitor    *visitor
 	neighbours *neighbours // nil without CAP_NET_RAW
 	blocked    atomic.Pointer[error]
+	boot       string // the kernel's boot id
 
 	mu         sync.Mutex // for all below
 	lock       *lock      // nil: busy says why
@@ -57,6 +58,9 @@ type seat struct {
 	was    bool        // it has been attached
 	fault  error       // it cannot be attached as it was given
 	ns     *namespace  // that was looked up and not yet attached
+	bound  *Face       // what it is bound to; nil: nothing yet, or it goes by the name
+	found  *Face       // what has its name and is another one
+	lost   bool        // its link has been missing
 	// problem is what could not be had of the attachment, or why there is none.
 	problem string
 	// spot is where it belongs; attaching there failed, and is not to be tried before retry.
@@ -76,7 +80,7 @@ func New(cfg Config) (*Host, error) {
 		return nil, err
 	}
 	h := &Host{
-		cfg: cfg, missing: missing,
+		cfg: cfg, missing: missing, boot: bootID(),
 		links: newLinks(), seats: map[string]*seat{}, marks: map[uint32]bool{},
 		firewall: newFirewall(cfg.Mark, cfg.Uplinks), ledger: newLedger(), routes: map[*family]bool{}, routed: map[*family]bool{},
 		guards: map[guard][]element{}, left: map[inode]string{},
@@ -116,7 +120,7 @@ func capabilities() (missing []string, err error) {
 	}{
 		{unix.CAP_SYS_ADMIN, "CAP_SYS_ADMIN: attaching network namespaces"},
 		{unix.CAP_SYS_PTRACE, "CAP_SYS_PTRACE: attaching the namespace of another user's process"},
-		{unix.CAP_NET_RAW, "CAP_NET_RAW: telling guests that have " + addr6.String() + " on their own link where it is (guests with a route to it need nothing)"},
+		{unix.CAP_NET_RAW, "CAP_NET_RAW: telling guests that have " + addr6.String() + " on their own link where it is (guests with a route to it need nothing); knowing without delay that an interface has gone"},
 	} {
 		if !has(c.bit) {
 			missing = append(missing, c.text)
@@ -155,11 +159,14 @@ func (h *Host) Set(endpoints []Endpoint) error {
 			continue
 		}
 		h.order = append(h.order, e.ID)
-		s := &seat{Endpoint: e, fault: e.Validate()}
+		s := &seat{Endpoint: e, fault: e.Validate(), bound: e.Bound}
 		if old := h.seats[e.ID]; old != nil && old.samePlace(e) {
-			s.status, s.was = old.status, old.was
+			s.status, s.was, s.lost = old.status, old.was, old.lost
 			s.at, s.ns, old.at, old.ns = old.at, old.ns, nil, nil
 			s.status.Endpoint = e
+			if s.bound == nil && h.cfg.Bind == nil {
+				s.bound = old.bound
+			}
 			if e.PID != 0 {
 				s.fault = old.fault
 			}
@@ -214,14 +221,14 @@ func (s *seat) kind() string {
 
 // report notes what has become of a seat.
 func (h *Host) report(s *seat, state State, reason string) {
-	now := EndpointStatus{Endpoint: s.Endpoint, State: state, Reason: reason}
+	now := EndpointStatus{Endpoint: s.Endpoint, State: state, Reason: reason, Found: s.found}
 	if s.at != nil {
 		_, now.IPv4 = s.at.serving[v4]
 		_, now.IPv6Answers = s.at.serving[v6]
 		now.Bridge = h.links.byIndex[s.at.where.bridge].name
 	}
 	old := s.status
-	if old.State == now.State && old.Reason == now.Reason && old.IPv4 == now.IPv4 &&
+	if old.State == now.State && old.Reason == now.Reason && old.IPv4 == now.IPv4 && sameFace(old.Found, now.Found) &&
 		old.IPv6Answers == now.IPv6Answers && old.Bridge == now.Bridge {
 		return
 	}
@@ -231,6 +238,8 @@ func (h *Host) report(s *seat, state State, reason string) {
 		h.cfg.Changed(now)
 	}
 }
+
+func sameFace(a, b *Face) bool { return a == b || a != nil && b != nil && *a == *b }
 
 // take takes the lock, if it is not taken.
 func (h *Host) take() error {

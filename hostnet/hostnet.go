@@ -72,10 +72,16 @@ type Config struct {
 	// it closes the listener and the connections that came from it, and is called once.
 	//
 	// The listener's own address has another port than guests see.
-	Serve func(id string, l *net.TCPListener) (stop func())
+	Serve func(id string, l *Listener) (stop func())
 	// Changed, when set, is told each new status of an endpoint, in order. It must not wait, nor
 	// call the Host.
 	Changed func(EndpointStatus)
+	// Bind, when set, is told what is found at an endpoint that is bound to nothing yet, again and again
+	// until a Set says that it is bound to that ([Endpoint.Bound]): so it can be kept safe before anybody
+	// is answered. It is also told when lasting marks of what an endpoint is bound to have changed. It
+	// must not wait, nor call the Host. Without it an endpoint is bound to what is found, for as long as
+	// the Host has it.
+	Bind func(id string, found Face)
 
 	// Uplinks, if any, are the interfaces by which the host reaches its own networks: by all others,
 	// attached or not, nobody reaches another metadata service through the host.
@@ -122,17 +128,30 @@ type Endpoint struct {
 	ID string
 
 	// Interface is the host's end of the guest's link: a tap, a veth, a port of a Linux bridge, a
-	// bridge. It need not exist yet.
+	// bridge. It need not exist yet. By this name the link is found at first; from then on the endpoint
+	// is bound to that link, whatever it is called, and to no other one of the name unless it has the
+	// same lasting marks.
 	Interface string
 	// Sources, with Interface: only callers with these addresses. This tells callers apart by what
 	// they say of themselves, so it is for networks that stop spoofing.
 	Sources []netip.Prefix
 
-	// Netns is a network namespace: a name as of ip-netns(8), or a path. It need not exist yet.
+	// MAC and Alias, with Interface: only a link with this address, or that of a hypervisor's tap for a
+	// guest with this address, and with this alias (ifalias). Every such link of that name is the same.
+	MAC, Alias string
+
+	// Netns is a network namespace: a name as of ip-netns(8), or a path. It need not exist yet. From
+	// when it is found, the endpoint is bound to it.
 	Netns string
 	// PID is a process whose network namespace it is. It is looked up once, when the endpoint is new
 	// to the Host; a PID kept from before a restart may be another process's by now.
 	PID int
+
+	// Bound is what the endpoint was bound to, by this Host or an earlier one. Nil: to nothing yet.
+	Bound *Face
+	// ByName takes whatever has the name instead: only where names are given with care, and nobody gets
+	// that of another guest.
+	ByName bool
 
 	// IPv6 says whether fd00:ec2::254 answers too.
 	IPv6 bool
@@ -165,6 +184,12 @@ func (e Endpoint) Validate() error {
 		return fault(fmt.Sprintf("%q cannot be the name of a namespace", e.Netns))
 	case len(e.Sources) > 0 && e.Interface == "":
 		return fault("source addresses tell the callers of an interface apart; a namespace has one caller")
+	case (e.MAC != "" || e.Alias != "") && e.Interface == "":
+		return fault("an address and an alias are marks of an interface")
+	case e.ByName && (e.MAC != "" || e.Alias != "" || e.PID != 0):
+		return fault("what goes by its name is known by nothing else")
+	case e.MAC != "" && !isMAC(e.MAC):
+		return fault(fmt.Sprintf("%q is not a MAC address in the form 52:54:00:12:34:56", e.MAC))
 	}
 	for i, p := range e.Sources {
 		if !p.IsValid() || p.Addr().Is4In6() || p.Addr().Zone() != "" {
@@ -189,6 +214,27 @@ func (e Endpoint) place() string {
 	}
 }
 
+// Listener is where the guests of one endpoint connect.
+type Listener struct {
+	*net.TCPListener
+	there func() bool // nil: always
+}
+
+// There says whether what the listener was made for is still there. A connection that was accepted when
+// it is not may be of whoever came next, and must be closed unheard. It never waits.
+func (l *Listener) There() bool { return l.there == nil || l.there() }
+
+// Accept accepts the connections of the endpoint, and closes others.
+func (l *Listener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.TCPListener.Accept()
+		if err != nil || l.There() {
+			return c, err
+		}
+		_ = c.Close()
+	}
+}
+
 // State is how far an endpoint is.
 type State string
 
@@ -196,7 +242,7 @@ type State string
 const (
 	// Attached: its guests are answered, at least over IPv4; Reason says what is amiss if anything.
 	Attached State = "attached"
-	// Waiting: its interface or namespace does not exist.
+	// Waiting: its interface or namespace does not exist, or is another one of the name (Found).
 	Waiting State = "waiting"
 	// Failed: Reason says why. It is tried again.
 	Failed State = "failed"
@@ -209,6 +255,8 @@ type EndpointStatus struct {
 	Endpoint
 	State  State
 	Reason string
+	// Found, of one that waits, is what has the name now and is not what the endpoint is bound to.
+	Found *Face
 	// IPv4 and IPv6Answers say which of the two addresses answers.
 	IPv4, IPv6Answers bool
 	// Bridge is the bridge that the interface is a port of, if it is.

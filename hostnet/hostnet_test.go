@@ -1,7 +1,6 @@
 package hostnet_test
 
 import (
-	"net"
 	"net/netip"
 	"reflect"
 	"runtime"
@@ -40,6 +39,11 @@ func TestValidate(t *testing.T) {
 		{hostnet.Endpoint{ID: "a", Netns: "web", Sources: source("10.0.0.7/32")}, "a namespace has one caller"},
 		{hostnet.Endpoint{ID: "a", Interface: "br0", Sources: source("10.0.0.0/8", "10.1.0.0/16")}, "overlaps"},
 		{hostnet.Endpoint{ID: "a", Interface: "br0", Sources: []netip.Prefix{{}}}, "not an address"},
+		{hostnet.Endpoint{ID: "a", Interface: "tap0", MAC: "52:54:00:00:00:01", Alias: "web"}, ""},
+		{hostnet.Endpoint{ID: "a", Interface: "tap0", MAC: "52-54-00-00-00-01"}, "not a MAC address"},
+		{hostnet.Endpoint{ID: "a", Interface: "tap0", MAC: "52:54:00:00:00:01", ByName: true}, "known by nothing else"},
+		{hostnet.Endpoint{ID: "a", Netns: "web", Alias: "web"}, "marks of an interface"},
+		{hostnet.Endpoint{ID: "a", PID: 1, ByName: true}, "known by nothing else"},
 		{hostnet.Endpoint{ID: "a", Interface: "br0", Sources: source("::ffff:10.0.0.7/128")}, "not an address"},
 	} {
 		err := test.endpoint.Validate()
@@ -52,7 +56,7 @@ func TestValidate(t *testing.T) {
 // TestFields fails when an endpoint gets a field, until somebody has seen to it: a field of the place
 // belongs to samePlace, any other to what Set changes live.
 func TestFields(t *testing.T) {
-	want := []string{"ID", "Interface", "Sources", "Netns", "PID", "IPv6", "Once"}
+	want := []string{"ID", "Interface", "Sources", "MAC", "Alias", "Netns", "PID", "Bound", "ByName", "IPv6", "Once"}
 	var got []string
 	for f := range reflect.TypeFor[hostnet.Endpoint]().Fields() {
 		got = append(got, f.Name)
@@ -63,7 +67,7 @@ func TestFields(t *testing.T) {
 }
 
 func TestConfig(t *testing.T) {
-	serve := func(string, *net.TCPListener) func() { return func() {} }
+	serve := func(string, *hostnet.Listener) func() { return func() {} }
 	for fault, cfg := range map[string]hostnet.Config{
 		"Serve is missing": {},
 		"low 24 bits":      {Serve: serve, Mark: 0x69000001},

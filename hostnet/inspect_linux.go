@@ -112,7 +112,7 @@ func (h *Host) found(s *seat, fault string) bool {
 	t.mended = true
 	h.cfg.Log.Warn("an attachment is put back", "endpoint", s.ID, "place", s.place(), "fault", fault, "times", t.times)
 	for f, serving := range s.at.serving {
-		if !accepting(serving.listener) {
+		if !accepting(serving.listener.TCPListener) {
 			serving.end()
 			delete(s.at.serving, f)
 		}
@@ -127,7 +127,7 @@ func (h *Host) found(s *seat, fault string) bool {
 // faultOf says what is amiss with an attachment; "": nothing.
 func (h *Host) faultOf(a *attachment) string {
 	for _, f := range families {
-		if s := a.serving[f]; s != nil && !accepting(s.listener) {
+		if s := a.serving[f]; s != nil && !accepting(s.listener.TCPListener) {
 			return fmt.Sprintf("the listener of %v was ended", f.addr)
 		}
 	}

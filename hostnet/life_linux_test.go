@@ -19,11 +19,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestComesAndGoes attaches before there is an interface or a namespace, and follows them.
+// TestComesAndGoes attaches before there is an interface or a namespace, and follows whatever has the name.
 func TestComesAndGoes(t *testing.T) {
 	h, _ := newHost(t)
 	run(t, h)
-	must(t, h.Set([]hostnet.Endpoint{{ID: "vm", Interface: "i1", IPv6: true}, {ID: "box", Netns: "c1"}}))
+	must(t, h.Set([]hostnet.Endpoint{{ID: "vm", Interface: "i1", IPv6: true, ByName: true}, {ID: "box", Netns: "c1", ByName: true}}))
 	becomes(t, h, "vm", hostnet.Waiting)
 	becomes(t, h, "box", hostnet.Waiting)
 	for range 3 {
@@ -65,13 +65,13 @@ func TestOnce(t *testing.T) {
 	box.hears(metadata4, "other")
 }
 
-// TestRenamed takes an interface's name away and gives it to another one.
+// TestRenamed takes an interface's name away and gives it to another one: the name is what was asked for.
 func TestRenamed(t *testing.T) {
 	h, _ := newHost(t)
 	run(t, h)
 	g1 := machine(t, "g1", "i1", "10.0.0.5/24")
 	g2 := machine(t, "g2", "i2", "10.0.0.6/24")
-	must(t, h.Set([]hostnet.Endpoint{{ID: "one", Interface: "i1"}, {ID: "two", Interface: "i2"}}))
+	must(t, h.Set([]hostnet.Endpoint{{ID: "one", Interface: "i1", ByName: true}, {ID: "two", Interface: "i2", ByName: true}}))
 	must(t, netlink.LinkSetName(link(t, "i1"), "aside"))
 	t.Cleanup(func() { unplug("aside") })
 	becomes(t, h, "one", hostnet.Waiting)
@@ -159,7 +159,7 @@ func TestOldConnections(t *testing.T) {
 	for _, place := range []hostnet.Endpoint{{Interface: "i1"}, {Netns: "g1"}} {
 		t.Run(place.Interface+place.Netns, func(t *testing.T) {
 			var heard atomic.Int64
-			server := func(id string, l *net.TCPListener) func() {
+			server := func(id string, l *hostnet.Listener) func() {
 				go func() {
 					for {
 						c, err := l.Accept()
@@ -328,7 +328,7 @@ func startHolder(t *testing.T) *exec.Cmd {
 }
 
 func holdHost() {
-	h, err := hostnet.New(hostnet.Config{Serve: func(string, *net.TCPListener) func() { return func() {} }})
+	h, err := hostnet.New(hostnet.Config{Serve: func(string, *hostnet.Listener) func() { return func() {} }})
 	if err == nil {
 		err = h.Set(held(""))
 	}

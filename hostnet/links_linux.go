@@ -19,6 +19,8 @@ type link struct {
 	mac    string // six bytes
 	// netnsid is the host's number for the namespace that the other end is in; -1: the host's own.
 	netnsid int
+	alias   string
+	origin  origin // once somebody has asked
 }
 
 // links is the interfaces of the host, as far as they have been told.
@@ -26,15 +28,16 @@ type links struct {
 	byIndex  map[int]link
 	byName   map[string]int
 	byParent map[int][]int
+	macs     map[string]int // how many of one kind have the same address, by kind and address
 }
 
 func newLinks() *links {
-	return &links{byIndex: map[int]link{}, byName: map[string]int{}, byParent: map[int][]int{}}
+	return &links{byIndex: map[int]link{}, byName: map[string]int{}, byParent: map[int][]int{}, macs: map[string]int{}}
 }
 
 func toLink(l netlink.Link) link {
 	a := l.Attrs()
-	out := link{index: a.Index, name: a.Name, kind: l.Type(), master: a.MasterIndex, mac: string(a.HardwareAddr), netnsid: a.NetNsID}
+	out := link{index: a.Index, name: a.Name, kind: l.Type(), master: a.MasterIndex, mac: string(a.HardwareAddr), netnsid: a.NetNsID, alias: a.Alias}
 	pair := slices.Contains([]string{"veth", "netkit", "vxcan"}, out.kind) // whose parent is the other end
 	if a.NetNsID < 0 && !pair {
 		out.parent = a.ParentIndex
@@ -43,6 +46,9 @@ func toLink(l netlink.Link) link {
 }
 
 func (ls *links) put(l link) {
+	if old, ok := ls.byIndex[l.index]; ok && old.mac == l.mac && old.kind == l.kind {
+		l.origin = old.origin
+	}
 	ls.drop(l.index)
 	ls.byIndex[l.index] = l
 	ls.byName[l.name] = l.index
@@ -50,6 +56,7 @@ func (ls *links) put(l link) {
 		ls.byParent[l.parent] = append(ls.byParent[l.parent], l.index)
 		slices.Sort(ls.byParent[l.parent])
 	}
+	ls.macs[l.kind+l.mac]++
 }
 
 func (ls *links) drop(index int) {
@@ -62,6 +69,11 @@ func (ls *links) drop(index int) {
 		ls.byParent[old.parent] = siblings
 	} else {
 		delete(ls.byParent, old.parent)
+	}
+	if key := old.kind + old.mac; ls.macs[key] > 1 {
+		ls.macs[key]--
+	} else {
+		delete(ls.macs, key)
 	}
 	if ls.byName[old.name] == index {
 		delete(ls.byName, old.name)

@@ -2,7 +2,6 @@ package hostnet_test
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"runtime"
 	"strconv"
@@ -60,7 +59,7 @@ func manyInterfaces(b testing.TB, endpoints []hostnet.Endpoint) {
 }
 
 func attachMany(b *testing.B, endpoints []hostnet.Endpoint) {
-	h, err := hostnet.New(hostnet.Config{Serve: func(_ string, l *net.TCPListener) func() { return func() { _ = l.Close() } }})
+	h, err := hostnet.New(hostnet.Config{Serve: func(_ string, l *hostnet.Listener) func() { return func() { _ = l.Close() } }})
 	must(b, err)
 	before := resident(b)
 	n := len(endpoints) - 1

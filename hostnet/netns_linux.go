@@ -82,6 +82,7 @@ type inode struct{ dev, ino uint64 }
 type namespace struct {
 	file    *os.File
 	id      inode
+	face    Face
 	path    string   // that leads to it; empty: it is of a process
 	pidfd   *os.File // of that process
 	process string   // a path by way of it

@@ -35,15 +35,17 @@ func (h *Host) reconcile(orphans []*attachment) error {
 			}
 			continue
 		}
-		if s.at != nil && s.at.where != where {
+		if s.at != nil && (s.at.where != where || !s.at.there()) {
 			orphans = append(orphans, s.at)
-			s.at = nil
+			s.at, s.lost = nil, s.lost || !s.at.there()
 		}
 		if s.spot != where {
 			s.spot, s.failure = where, nil
 		}
 		err := h.seatAt(s, where)
-		if err != nil {
+		if errors.Is(err, errAbsent) {
+			h.report(s, Waiting, s.place()+" does not exist")
+		} else if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", s.ID, err))
 			s.problem = strings.ReplaceAll(err.Error(), "\n", "; ")
 		}
@@ -86,20 +88,27 @@ func (h *Host) resolve(orphans []*attachment) (map[*seat]place, []*attachment) {
 		delete(spots, s)
 		h.report(s, state, reason)
 	}
-	for _, id := range h.order {
+	for _, id := range h.boundFirst() {
 		s := h.seats[id]
-		s.problem = ""
+		s.problem, s.found = "", nil
 		where, err := h.locate(s)
+		home := place{ifindex: where.ifindex, ns: where.ns}
+		var other *stranger
 		switch {
 		case errors.Is(err, errGone):
 			leave(s, Gone, "its "+s.kind()+" has gone")
 		case errors.Is(err, errAbsent):
+			s.lost = true
 			leave(s, Waiting, s.place()+" does not exist")
+		case errors.As(err, &other):
+			s.found = &other.found
+			leave(s, Waiting, other.text)
 		case err != nil:
 			leave(s, Failed, err.Error())
+		case s.bound == nil && owner(s, homes[home]) != nil:
+			leave(s, Failed, fmt.Sprintf("endpoint %q is bound to that %s: detach one", owner(s, homes[home]).ID, s.kind()))
 		default:
 			spots[s] = where
-			home := place{ifindex: where.ifindex, ns: where.ns}
 			homes[home] = append(homes[home], s)
 		}
 	}
@@ -109,7 +118,36 @@ func (h *Host) resolve(orphans []*attachment) (map[*seat]place, []*attachment) {
 			leave(s, Failed, fmt.Sprintf("endpoint %q claims the same callers: detach one", other.ID))
 		}
 	}
+	for s, where := range spots {
+		if !h.bind(s, where) {
+			leave(s, Waiting, s.place()+" was found; it is being bound to that")
+		}
+	}
 	return spots, orphans
+}
+
+// boundFirst lists the seats so that what one is bound to is no other's, whatever name it has by now.
+func (h *Host) boundFirst() []string {
+	out := make([]string, 0, len(h.order))
+	for _, bound := range []bool{true, false} {
+		for _, id := range h.order {
+			if (h.seats[id].bound != nil) == bound {
+				out = append(out, id)
+			}
+		}
+	}
+	return out
+}
+
+// owner is who among those at a link is bound to it since it had another name, and has callers that s
+// claims now by that link's new one.
+func owner(s *seat, there []*seat) *seat {
+	for _, other := range there {
+		if other.bound != nil && other.Interface != s.Interface && len(rivals([]*seat{s, other})) > 0 {
+			return other
+		}
+	}
+	return nil
 }
 
 // rivals are those among the seats of one place that claim callers which another one claims too.
@@ -150,65 +188,6 @@ func rivals(seats []*seat) map[*seat]*seat {
 	return out
 }
 
-// errGone is of what was there and is not to be waited for.
-var errGone = errors.New("has gone")
-
-// locate finds the place of a seat. If that is a namespace not held by its attachment, the seat holds
-// it from now on.
-func (h *Host) locate(s *seat) (place, error) {
-	if s.fault != nil {
-		return place{}, s.fault
-	}
-	once := s.was && (s.Once || s.PID != 0)
-	if s.Interface != "" {
-		where, err := h.locateInterface(s)
-		// Another interface of that name is another interface.
-		if once && (errors.Is(err, errAbsent) || s.at == nil || s.at.where.ifindex != where.ifindex) {
-			return place{}, errGone
-		}
-		return where, err
-	}
-	if s.at != nil && s.at.ns.there() {
-		return s.at.where, nil
-	}
-	if once {
-		return place{}, errGone
-	}
-	if s.ns != nil && s.ns.there() {
-		return place{ns: s.ns.id}, nil
-	}
-	if s.ns != nil {
-		s.ns.close()
-		s.ns = nil
-	}
-	ns, err := openNamespace(s.Endpoint)
-	if err == nil && ns.id == h.visitor.id {
-		ns.close()
-		err = errors.New("this is the host's own namespace")
-	}
-	if err != nil {
-		if s.PID != 0 {
-			s.fault = err // the next process with this PID is another one
-		}
-		return place{}, err
-	}
-	s.ns = ns
-	return place{ns: ns.id}, nil
-}
-
-func (h *Host) locateInterface(s *seat) (place, error) {
-	l, ok := h.links.find(s.Interface)
-	if !ok && h.following {
-		h.links.ask(s.Interface)
-		l, ok = h.links.find(s.Interface)
-	}
-	if !ok {
-		return place{}, errAbsent
-	}
-	bridge, err := h.links.reach(l)
-	return place{ifindex: l.index, bridge: bridge}, err
-}
-
 // retry is how long what failed is left alone. A Set does not wait.
 const retry = 5 * time.Second
 
@@ -221,7 +200,9 @@ func (h *Host) seatAt(s *seat, where place) (err error) {
 		return s.failure
 	}
 	defer func() {
-		s.failure, s.retry = err, time.Now().Add(retry)
+		if !errors.Is(err, errAbsent) { // events tell of what comes
+			s.failure, s.retry = err, time.Now().Add(retry)
+		}
 	}()
 	if s.at == nil {
 		s.at, err = h.open(s, where)
@@ -255,9 +236,10 @@ func (h *Host) install(orphans []*attachment) error {
 		interfaces = true
 		h.ports = h.ports || a.where.bridge != 0
 		if now := a.ledTo(h.links); now != a.led {
+			a.led = now
 			want := a.want(h.links)
 			h.ledger.change(a.elements, want)
-			a.elements, a.led = want, now
+			a.elements = want
 		}
 	}
 	h.leadNobodyTo(orphans)
@@ -418,6 +400,9 @@ func (h *Host) publish() {
 		problem := s.problem
 		if problem == "" && s.at.where.bridge != 0 && h.unbound != nil {
 			problem = h.unbound.Error()
+		}
+		if l := h.links.byIndex[s.at.where.ifindex]; s.Interface != l.name && problem == "" {
+			problem = "the interface is called " + l.name + " now"
 		}
 		switch t := s.at.trouble; {
 		case t != nil && !t.mended:

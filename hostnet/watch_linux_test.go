@@ -216,10 +216,10 @@ func TestListenerEnded(t *testing.T) {
 			h, guests := newHost(t, logging(&log))
 			_ = h.Close()
 			h, _ = newHost(t, logging(&log), func(c *hostnet.Config) {
-				c.Serve = func(id string, l *net.TCPListener) func() {
+				c.Serve = func(id string, l *hostnet.Listener) func() {
 					mu.Lock()
 					defer mu.Unlock()
-					latest = l
+					latest = l.TCPListener
 					return guests.serve(id, l)
 				}
 			})

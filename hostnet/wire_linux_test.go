@@ -172,7 +172,7 @@ func TestKnownPort(t *testing.T) {
 	var known string
 	h, _ := newHost(t, func(c *hostnet.Config) {
 		serve := c.Serve
-		c.Serve = func(id string, l *net.TCPListener) func() {
+		c.Serve = func(id string, l *hostnet.Listener) func() {
 			known = l.Addr().String()
 			return serve(id, l)
 		}

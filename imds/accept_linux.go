@@ -37,7 +37,7 @@ func (s *Server) accept(l net.Listener, g *Guest, with around) error {
 		}
 		pause = 0
 		w.source, w.observe = from.source(), with.observe
-		if with.admit != nil && !with.admit(w.source, localOf(fd)) || !g.enter() {
+		if deferred.there != nil && !deferred.there() || with.admit != nil && !with.admit(w.source, localOf(fd)) || !g.enter() {
 			_ = unix.Close(fd)
 			continue
 		}

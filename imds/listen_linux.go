@@ -14,10 +14,16 @@ type deferredListener struct {
 	file *os.File
 	raw  syscall.RawConn
 	addr net.Addr
+	// there says whether those who call are still those whom the listener was made for; nil: always.
+	there func() bool
 }
 
 // Defer makes a listener that [Server.Serve] serves fastest. It takes l over.
-func Defer(l *net.TCPListener) (net.Listener, error) {
+func Defer(l *net.TCPListener) (net.Listener, error) { return DeferWhile(l, nil) }
+
+// DeferWhile is Defer for a listener whose callers may come to be others: connections that are accepted when
+// there says so are closed unheard. It is asked for each one and must not wait.
+func DeferWhile(l *net.TCPListener, there func() bool) (net.Listener, error) {
 	file, err := l.File() // a descriptor of its own
 	_ = l.Close()
 	if err != nil {
@@ -34,16 +40,21 @@ func Defer(l *net.TCPListener) (net.Listener, error) {
 	_ = raw.Control(func(fd uintptr) {
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, 1)
 	})
-	return &deferredListener{file: file, raw: raw, addr: l.Addr()}, nil
+	return &deferredListener{file: file, raw: raw, addr: l.Addr(), there: there}, nil
 }
 
 func (l *deferredListener) Close() error   { return l.file.Close() }
 func (l *deferredListener) Addr() net.Addr { return l.addr }
 
 func (l *deferredListener) Accept() (net.Conn, error) {
-	fd, err := newAcceptor(l.raw).next()
-	if err != nil {
-		return nil, err
+	for {
+		fd, err := newAcceptor(l.raw).next()
+		if err != nil {
+			return nil, err
+		}
+		if l.there == nil || l.there() {
+			return connOf(fd)
+		}
+		_ = unix.Close(fd)
 	}
-	return connOf(fd)
 }

@@ -3,6 +3,7 @@ package lightsail
 import (
 	"context"
 	"net/netip"
+	"strings"
 
 	"github.com/openimds/openimds"
 )
@@ -15,11 +16,17 @@ type attachInstanceRequest struct {
 	Sources          []string `json:"sources"`
 	NetworkNamespace string   `json:"networkNamespace"`
 	ProcessID        int      `json:"processId"`
+	// MACAddress and IfAlias are marks that the interface must have. ByName takes whatever has the name;
+	// otherwise the attachment is bound to what is found there first.
+	MACAddress string `json:"macAddress"`
+	IfAlias    string `json:"ifAlias"`
+	ByName     bool   `json:"byName"`
 }
 
 func (a *api) attachInstance(ctx context.Context, in *attachInstanceRequest) (operationResult, error) {
 	attachment := openimds.Attachment{
 		Instance: in.InstanceName, Interface: in.Interface, Netns: in.NetworkNamespace, PID: in.ProcessID,
+		MAC: strings.ToLower(in.MACAddress), Alias: in.IfAlias, ByName: in.ByName,
 	}
 	for _, text := range in.Sources {
 		prefix, err := parseSource(text)
@@ -57,11 +64,27 @@ type attachment struct {
 	Sources          []string `json:"sources,omitempty"`
 	NetworkNamespace string   `json:"networkNamespace,omitempty"`
 	ProcessID        int      `json:"processId,omitempty"`
+	MACAddress       string   `json:"macAddress,omitempty"`
+	IfAlias          string   `json:"ifAlias,omitempty"`
+	ByName           bool     `json:"byName,omitempty"`
 	CreatedAt        epoch    `json:"createdAt"`
 	// State is attached, waiting (for its interface or namespace), failed or gone; Reason says what
 	// is amiss.
 	State  string `json:"state"`
 	Reason string `json:"reason,omitempty"`
+	// BoundTo is what the attachment is bound to; Found is what is at its place now, if that is another.
+	BoundTo *face `json:"boundTo,omitempty"`
+	Found   *face `json:"found,omitempty"`
+}
+
+// face is [openimds.Face]; the numbers that exceed what JavaScript can tell apart are texts.
+type face struct {
+	Boot   string `json:"boot,omitempty"`
+	Index  int    `json:"index,omitempty"`
+	Serial uint64 `json:"serial,omitempty,string"`
+	Cookie uint64 `json:"cookie,omitempty,string"`
+	MAC    string `json:"mac,omitempty"`
+	Alias  string `json:"alias,omitempty"`
 }
 
 func (a *api) getAttachments(ctx context.Context, _ *nothing) (getAttachmentsResult, error) {
@@ -70,7 +93,8 @@ func (a *api) getAttachments(ctx context.Context, _ *nothing) (getAttachmentsRes
 	for _, at := range all {
 		shown := attachment{
 			InstanceName: at.Instance, Interface: at.Interface, NetworkNamespace: at.Netns, ProcessID: at.PID,
-			CreatedAt: epoch{at.CreatedAt},
+			MACAddress: at.MAC, IfAlias: at.Alias, ByName: at.ByName, CreatedAt: epoch{at.CreatedAt},
+			BoundTo: (*face)(at.Bound), Found: (*face)(a.service.FoundInstead(at.Instance)),
 		}
 		for _, p := range at.Sources {
 			shown.Sources = append(shown.Sources, p.String())

@@ -15,12 +15,20 @@ type wireAttachment struct {
 	Sources   []string `json:"sources"`
 	Netns     string   `json:"networkNamespace"`
 	PID       int      `json:"processId"`
+	ByName    bool     `json:"byName"`
 	State     string   `json:"state"`
 	Reason    string   `json:"reason"`
 }
 
 // place is where an attachment is, for people.
 func (a *wireAttachment) place() string {
+	if a.ByName {
+		return a.location() + " by name"
+	}
+	return a.location()
+}
+
+func (a *wireAttachment) location() string {
 	switch {
 	case a.Netns != "":
 		return "namespace " + a.Netns
@@ -32,15 +40,21 @@ func (a *wireAttachment) place() string {
 	return "interface " + a.Interface
 }
 
+// attachRequest is what the server is asked for.
+type attachRequest struct {
+	nameOnly
+	Interface string   `json:"interface,omitempty"`
+	Sources   []string `json:"sources,omitempty"`
+	Netns     string   `json:"networkNamespace,omitempty"`
+	PID       int      `json:"processId,omitempty"`
+	MAC       string   `json:"macAddress,omitempty"`
+	Alias     string   `json:"ifAlias,omitempty"`
+	ByName    bool     `json:"byName,omitempty"`
+}
+
 func newAttach() *cobra.Command {
 	var c clientConfig
-	request := struct {
-		nameOnly
-		Interface string   `json:"interface,omitempty"`
-		Sources   []string `json:"sources,omitempty"`
-		Netns     string   `json:"networkNamespace,omitempty"`
-		PID       int      `json:"processId,omitempty"`
-	}{}
+	var request attachRequest
 	cmd := &cobra.Command{
 		Use:   "attach [NAME]",
 		Short: "Attach an instance to an interface or a namespace of the host, or list what is attached",
@@ -52,7 +66,15 @@ instance's guest. Without a name: list what is attached.
   openimds attach web-2 --pid 4711            the network namespace of a process
   openimds attach web-3 --interface br0 --source 10.0.0.7     only where the network stops spoofing
 
-An interface or namespace that does not exist yet is attached when it appears.`,
+An interface or namespace that does not exist yet is attached when it appears. From then on the
+instance is bound to that very one: the next one of its name may be another machine's. It is taken for the
+same if its MAC address, when somebody has set one, and its alias are the same, as those of a VM that was
+started again; otherwise the attachment waits, and the list says so.
+
+  openimds attach web-1 --interface tap0                     again: binds it to what is there now
+  openimds attach web-1 --interface tap0 --mac 52:54:00:12:34:56    only the link of that guest
+  openimds attach web-1 --interface tap0 --ifalias web-1     only a link with this alias
+  openimds attach web-1 --interface tap0 --by-name           whatever has the name`,
 		Args: names(0, 1, "at most one name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			places := 0
@@ -62,7 +84,7 @@ An interface or namespace that does not exist yet is attached when it appears.`,
 				}
 			}
 			switch {
-			case len(args) == 0 && (places > 0 || len(request.Sources) > 0):
+			case len(args) == 0 && (places > 0 || len(request.Sources) > 0 || request.MAC != "" || request.Alias != "" || request.ByName):
 				return usagef("say which instance to attach; see '%s --help'", cmd.CommandPath())
 			case len(args) == 1 && places != 1:
 				return usagef("say where: one of --interface, --netns and --pid")
@@ -84,6 +106,9 @@ An interface or namespace that does not exist yet is attached when it appears.`,
 	f.StringSliceVar(&request.Sources, "source", nil, "only callers from this `address` or prefix; repeatable")
 	f.StringVar(&request.Netns, "netns", "", "a network namespace: a `name` or path")
 	f.IntVar(&request.PID, "pid", 0, "a process: its network namespace")
+	f.StringVar(&request.MAC, "mac", "", "only an interface with this `address`, or a hypervisor's tap for a guest with it")
+	f.StringVar(&request.Alias, "ifalias", "", "only an interface with this alias: a `text` as of 'ip link set alias'")
+	f.BoolVar(&request.ByName, "by-name", false, "whatever has the name, now and later: only where no other guest's can get it")
 	return cmd
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"strings"
 	"sync"
 
@@ -17,9 +16,9 @@ import (
 )
 
 // serveEndpoint is how the host hands out the listener of an endpoint.
-func (s *server) serveEndpoint(id string, l *net.TCPListener) (stop func()) {
+func (s *server) serveEndpoint(id string, l *hostnet.Listener) (stop func()) {
 	name := agent.InstanceOf(id)
-	deferred, err := imds.Defer(l)
+	deferred, err := imds.DeferWhile(l.TCPListener, l.There)
 	if err != nil {
 		s.log.Error("an attached instance cannot be served", "instance", name, "error", err)
 		return func() { _ = l.Close() }
@@ -37,6 +36,7 @@ func (s *server) openHost() error {
 		Serve:   s.serveEndpoint,
 		Changed: func(status hostnet.EndpointStatus) { s.attachments.Changed(status) }, // who is made before anything is attached
 		Uplinks: s.cfg.uplinks,
+		Bind:    func(id string, found hostnet.Face) { s.attachments.Bind(id, found) },
 		Log:     s.log,
 	})
 	if err != nil && len(s.cfg.uplinks) > 0 {
@@ -87,6 +87,11 @@ func (a attachmentStatus) Status(instance string) (state, reason string) {
 	return a.server.attachments.Status(instance)
 }
 
+// Found implements [openimds.Attachments].
+func (a attachmentStatus) Found(instance string) *openimds.Face {
+	return a.server.attachments.Found(instance)
+}
+
 // runHost keeps the host attached until the context ends.
 func (s *server) runHost(ctx context.Context, running *sync.WaitGroup) {
 	if s.host == nil {
@@ -129,7 +134,7 @@ func (s *server) listAttachments(ctx context.Context) error {
 	_ = say(&text, "  attached     %d; see 'openimds attach --help'\n", len(all))
 	err = printTable(&text, func(row func(...any)) {
 		for _, a := range all[:min(len(all), listedAttachments)] {
-			at := wireAttachment{Interface: a.Interface, Netns: a.Netns, PID: a.PID}
+			at := wireAttachment{Interface: a.Interface, Netns: a.Netns, PID: a.PID, ByName: a.ByName}
 			for _, source := range a.Sources {
 				at.Sources = append(at.Sources, source.String())
 			}

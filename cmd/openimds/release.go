@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 
 	"github.com/openimds/openimds/hostnet"
 	"github.com/spf13/cobra"
@@ -97,7 +96,7 @@ func (c *clientConfig) showGuarded(cmd *cobra.Command, places []wireGuarded) err
 
 // releaseOffline does a server's part, with none running.
 func releaseOffline(names []string, all bool) ([]wireGuarded, error) {
-	host, err := hostnet.New(hostnet.Config{Serve: func(_ string, l *net.TCPListener) func() { return func() { _ = l.Close() } }})
+	host, err := hostnet.New(hostnet.Config{Serve: func(_ string, l *hostnet.Listener) func() { return func() { _ = l.Close() } }})
 	if err != nil {
 		return nil, err
 	}

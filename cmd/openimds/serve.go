@@ -218,7 +218,7 @@ func (s *server) openGuests(ctx context.Context) error {
 		Log: s.log,
 	})
 	s.attachments = agent.NewAttachments(agent.AttachConfig{
-		Store: s.store, Seats: s.guests, Host: s.host, Log: s.log,
+		Store: s.store, Binder: s.service, Seats: s.guests, Host: s.host, Log: s.log,
 	})
 	return s.guests.Seat(ctx, s.instance.Name)
 }

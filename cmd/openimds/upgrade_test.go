@@ -191,6 +191,7 @@ func look(t *testing.T, dir string, was snapshot) map[string]json.RawMessage {
 type unattached struct{}
 
 func (unattached) Status(string) (state, reason string) { return "waiting", "" }
+func (unattached) Found(string) *openimds.Face          { return nil }
 
 func (unattached) Guarded() []openimds.GuardedPlace { return nil }
 
