@@ -63,6 +63,8 @@ type Attachments struct {
 	// found is what attachments are to be bound to, by instance.
 	found    map[string]openimds.Binding
 	anyFound chan struct{}
+	// unbound are those for which something was found and that are not known to be bound to it yet.
+	unbound map[string]bool
 
 	settled  chan struct{}
 	tellOnce sync.Once
@@ -72,12 +74,12 @@ type Attachments struct {
 func NewAttachments(cfg AttachConfig) *Attachments {
 	return &Attachments{
 		cfg: cfg, seated: map[string]bool{}, fresh: map[string]int64{},
-		found: map[string]openimds.Binding{}, anyFound: make(chan struct{}, 1),
+		found: map[string]openimds.Binding{}, anyFound: make(chan struct{}, 1), unbound: map[string]bool{},
 		wanted: map[string]hostnet.Endpoint{}, status: map[string]hostnet.EndpointStatus{}, settled: make(chan struct{}),
 	}
 }
 
-// Settled is closed once the attachments that were in the store have been made, or tried.
+// Settled is closed once the attachments that were in the store have been bound and made, or tried.
 func (a *Attachments) Settled() <-chan struct{} { return a.settled }
 
 // EndpointID names the endpoint of an attachment. It holds the time of the attachment, so that the
@@ -135,7 +137,7 @@ func (a *Attachments) follow(ctx context.Context) error {
 	if err := a.settle(ctx); err != nil {
 		return err
 	}
-	a.tellOnce.Do(func() { close(a.settled) })
+	a.tellSettled()
 	watch := a.cfg.Store.Watch(openimds.AttachmentPrefix, page.Revision)
 	for {
 		events, err := watch.Next(ctx)
@@ -148,6 +150,15 @@ func (a *Attachments) follow(ctx context.Context) error {
 		if err := a.settle(ctx); err != nil {
 			return err
 		}
+		a.tellSettled()
+	}
+}
+
+func (a *Attachments) tellSettled() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.unbound) == 0 {
+		a.tellOnce.Do(func() { close(a.settled) })
 	}
 }
 
@@ -176,6 +187,9 @@ func (a *Attachments) see(e openimds.Event) {
 		MAC: attachment.MAC, Alias: attachment.Alias, ByName: attachment.ByName, Bound: (*hostnet.Face)(attachment.Bound),
 		IPv6: true, // whether fd00:ec2::254 answers is the instance's option, which its guest obeys
 	}
+	if attachment.Bound != nil || attachment.ByName {
+		delete(a.unbound, name)
+	}
 	if attachment.Bound != nil && (before.Bound == nil || before.ID != a.wanted[name].ID) {
 		a.fresh[name] = e.Revision
 	}
@@ -185,6 +199,7 @@ func (a *Attachments) see(e openimds.Event) {
 func (a *Attachments) forget(name string) {
 	delete(a.wanted, name)
 	delete(a.status, name)
+	delete(a.unbound, name)
 }
 
 // settle seats the instances that are attached now, makes the host so, and empties the other seats:
@@ -257,6 +272,9 @@ func (a *Attachments) Bind(id string, face hostnet.Face) {
 		return // the ID is not one of [EndpointID]
 	}
 	a.mu.Lock()
+	if wanted := a.wanted[name]; wanted.ID == id && wanted.Bound == nil {
+		a.unbound[name] = true
+	}
 	a.found[name] = openimds.Binding{Instance: name, CreatedAt: time.Unix(0, nanoseconds).UTC(), Face: openimds.Face(face)}
 	a.mu.Unlock()
 	select {
@@ -279,6 +297,10 @@ func (a *Attachments) bind(ctx context.Context) {
 		a.mu.Unlock()
 		if err := a.cfg.Binder.BindAttachments(ctx, all); err != nil && ctx.Err() == nil {
 			a.cfg.Log.Error("what attachments are bound to could not be kept; they are not answered yet", "error", err)
+			a.mu.Lock()
+			clear(a.unbound)
+			a.mu.Unlock()
+			a.tellSettled()
 		}
 	}
 }

@@ -18,6 +18,10 @@
 // Listeners sit on free ports and the tables translate port 80, since a web server on port 80 of the
 // host, or in a container, must not keep the metadata service out or be kept out by it.
 //
+// All of that goes by the number of an interface, which another one may have a moment later. So each
+// attachment has a socket that the kernel ties to its link, and a connection that is accepted when that
+// link has gone is closed ([Listener]).
+//
 // A namespace gets the addresses on its own loopback interface and a listener inside.
 //
 // # What the host has to bring

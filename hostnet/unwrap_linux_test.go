@@ -103,7 +103,7 @@ func TestListenerPort(t *testing.T) {
 	var ports []int
 	h, _ := newHost(t, func(c *hostnet.Config) {
 		serve := c.Serve
-		c.Serve = func(id string, l *net.TCPListener) func() {
+		c.Serve = func(id string, l *hostnet.Listener) func() {
 			ports = append(ports, l.Addr().(*net.TCPAddr).Port)
 			return serve(id, l)
 		}
