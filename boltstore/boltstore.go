@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 
@@ -54,6 +55,7 @@ func (s *Store) view(ctx context.Context, read func(*bbolt.Tx) error) (err error
 		return err
 	}
 	defer recoverDamage(&err)
+	defer faultsPanic()()
 	var revision int64
 	err = s.db.View(func(tx *bbolt.Tx) error {
 		revision = revisionOf(tx)
@@ -68,10 +70,18 @@ func (s *Store) view(ctx context.Context, read func(*bbolt.Tx) error) (err error
 	return s.log.Reach(ctx, revision)
 }
 
+// recoverDamage is deferred, with faultsPanic, by whoever reads pages.
 func recoverDamage(err *error) {
 	if p := recover(); p != nil {
 		*err = fmt.Errorf("the store is damaged (%v); restore it from a backup", p)
 	}
+}
+
+// faultsPanic has faults of memory panic in this goroutine, and returns what undoes it: a damaged page may
+// name one beyond the file that is mapped, and no recover catches what that would be otherwise.
+func faultsPanic() func() {
+	was := debug.SetPanicOnFault(true)
+	return func() { debug.SetPanicOnFault(was) }
 }
 
 // Get implements [openimds.Store].

@@ -99,6 +99,7 @@ func (s *Store) writeGroup(group []*commit) (err error) {
 		}
 	}()
 	defer recoverDamage(&err)
+	defer faultsPanic()()
 	err = s.db.Update(func(tx *bbolt.Tx) error {
 		revision := revisionOf(tx)
 		for _, c := range group {
@@ -128,6 +129,7 @@ func (s *Store) writeGroup(group []*commit) (err error) {
 func (s *Store) resetLog() {
 	var err error
 	defer recoverDamage(&err)
+	defer faultsPanic()()
 	_ = s.db.View(func(tx *bbolt.Tx) error {
 		s.log.Reset(revisionOf(tx))
 		return nil

@@ -63,6 +63,7 @@ func Compact(path string) (before, after int64, err error) {
 // copyStore copies the store into the empty file at path, and reads the copy.
 func copyStore(path string, src *bbolt.DB) (err error) {
 	defer recoverDamage(&err)
+	defer faultsPanic()()
 	options := &bbolt.Options{FreelistType: bbolt.FreelistMapType, OpenFile: safefile.Open, NoSync: true, NoGrowSync: true} // who places it syncs it
 	dst, err := bbolt.Open(path, 0o600, options)
 	if err != nil {

@@ -83,6 +83,7 @@ func openFile(path string) (db *bbolt.DB, err error) {
 			err = damaged(path, fmt.Errorf("%v", p))
 		}
 	}()
+	defer faultsPanic()()
 	if err := checkSize(path); err != nil {
 		return nil, explain(path, err)
 	}
@@ -150,6 +151,7 @@ func inspect(db *bbolt.DB) (revision int64, err error) {
 			err = fmt.Errorf("is damaged (%v); restore it from a backup, or move it away to begin anew", p)
 		}
 	}()
+	defer faultsPanic()()
 	err = db.View(func(tx *bbolt.Tx) error {
 		meta, records := tx.Bucket(metaBucket), tx.Bucket(recordsBucket)
 		if meta == nil || records == nil || len(meta.Get(revisionKey)) != 8 {

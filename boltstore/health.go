@@ -143,6 +143,9 @@ func (s *Store) shrink(group []*commit, full error) (smaller []*commit, err erro
 
 // growing returns those of a group that need room.
 func (s *Store) growing(group []*commit) (larger []*commit) {
+	var err error // which writing the rest will meet too
+	defer recoverDamage(&err)
+	defer faultsPanic()()
 	_ = s.db.View(func(tx *bbolt.Tx) error {
 		for _, c := range group {
 			if !shrinks(tx, c.changes) {
@@ -219,6 +222,7 @@ func (s *Store) retry() {
 // probe writes as much as a large instance, and takes it away.
 func (s *Store) probe() (err error) {
 	defer recoverDamage(&err)
+	defer faultsPanic()()
 	err = s.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put(probeKey, make([]byte, probeSize)) })
 	if err == nil {
 		err = s.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Delete(probeKey) })

@@ -52,8 +52,7 @@ func readClaim() (*claim, error) {
 	c := &claim{address: map[*family]bool{}}
 	found := 0
 	err := query(unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, nftables.TableFamilyINet, func(attrs []byte) bool {
-		comment, _ := userdata.GetString(attribute(attrs, unix.NFTA_RULE_USERDATA), userdata.TypeComment)
-		whose, owner, _ := strings.Cut(comment, servedFrom)
+		whose, owner, _ := strings.Cut(commentOf(attrs), servedFrom)
 		c.owner, c.address[families[found]] = owner, whose == addressOurs
 		found++
 		return found < len(families)
@@ -65,6 +64,24 @@ func readClaim() (*claim, error) {
 		return nil, fmt.Errorf("nftables: %w%s", err, hint(err))
 	}
 	return c, nil
+}
+
+// commentOf is the comment of a rule: its user data are fields of a kind, a length and a text that ends in
+// a zero. Whoever is root in a namespace writes them as he likes, and the library believes the lengths.
+func commentOf(rule []byte) string {
+	fields := attribute(rule, unix.NFTA_RULE_USERDATA)
+	for len(fields) >= 2 {
+		kind, text := fields[0], fields[2:]
+		length := int(fields[1])
+		if length > len(text) {
+			return ""
+		}
+		if userdata.Type(kind) == userdata.TypeComment {
+			return strings.TrimSuffix(string(text[:length]), "\x00")
+		}
+		fields = text[length:]
+	}
+	return ""
 }
 
 // socketsRead bounds what is read of a namespace's sockets; listeners come first.

@@ -87,7 +87,7 @@ func attributes(b []byte) iter.Seq2[uint16, []byte] {
 	return func(yield func(uint16, []byte) bool) {
 		for len(b) >= unix.SizeofNlAttr {
 			length, kind := int(binary.NativeEndian.Uint16(b)), binary.NativeEndian.Uint16(b[2:])
-			if length < unix.SizeofNlAttr || length > len(b) || !yield(kind&^flags, b[unix.SizeofNlAttr:length]) {
+			if length < unix.SizeofNlAttr || length > len(b) || !yield(kind&^flags, b[unix.SizeofNlAttr:length:length]) {
 				return
 			}
 			b = b[min((length+3)&^3, len(b)):]

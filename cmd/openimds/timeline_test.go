@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -98,4 +99,38 @@ timeline:
 			t.Errorf("%q: %v; want one line with %q", text, err, words)
 		}
 	}
+}
+
+// FuzzTimeline: no file is more than a scenario that can be played to its end, or an error of one line
+// that names the file.
+func FuzzTimeline(f *testing.F) {
+	for _, seed := range []string{
+		"instances: [demo]\ntimeline:\n  - at: 2m\n    clear: [spot]\n  - at: +30s\n    spot: {action: stop, in: 90s}\n    rebalance:\n",
+		"timeline:\n  - at: 45s\n    instances: [web-1]\n    maintenance: {code: system-reboot, in: 1s, duration: 1h}\n    lifecycle: Terminated\n",
+		"timeline: [{at: 1s, rebalance: }]\n", "a: &a [*a]\n", "timeline: &t\n  - *t\n", "---\n---\n", "timeline: [{at: 9999999h}]", "\t", "timeline: !!binary aGk=",
+		"instances: [a, b]\ntimeline:\n- at: 1e9s\n", "timeline: [{<<: {at: 1s}}]", "{timeline: [{at: 1s, clear: [x, x]}]}",
+	} {
+		f.Add([]byte(seed))
+	}
+	file := filepath.Join(f.TempDir(), "timeline.yaml")
+	f.Fuzz(func(t *testing.T, text []byte) {
+		file := file + strconv.Itoa(os.Getpid())
+		if err := os.WriteFile(file, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		read, err := readTimeline(file, nil)
+		if err != nil {
+			if _, ok := errors.AsType[usageError](err); !ok || strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), file) {
+				t.Errorf("%q: %v", text, err)
+			}
+			return
+		}
+		last := time.Duration(0)
+		for _, step := range read.Timeline {
+			if time.Duration(step.At) < last {
+				t.Errorf("%q: a step comes before the one ahead of it", text)
+			}
+			last = time.Duration(step.At)
+		}
+	})
 }
