@@ -371,10 +371,9 @@ func (f *firewall) inet(conn *nftables.Conn, t *table) error {
 	// taken the port of a process that was killed; and where there is none, a guest asks again, which it
 	// would not if it were refused.
 	b.open(chain{name: "input", hook: nftables.ChainHookInput, priority: *nftables.ChainPriorityMangle})
-	b.add("a listener of ours", ourMark(f.mark, true), isTransparent(), accept)
-	for _, fam := range families {
-		b.add("or nobody's", ourMark(f.mark, true), fam.to(), drop)
-	}
+	opensFromGuest := does(ourMark(f.mark, true), opensConnection()) // the other packets are of what it opened
+	b.add("a listener of ours", opensFromGuest, isTransparent(), accept)
+	b.add("or nobody's", opensFromGuest, drop)
 	b.open(chain{name: "forward", hook: nftables.ChainHookForward, priority: *nftables.ChainPriorityMangle})
 	b.add("what is for this host is for nobody else", ourMark(f.mark, true), f.notUnwrapped(), drop)
 	b.open(chain{name: "arrived", hook: nftables.ChainHookInput, priority: *nftables.ChainPriorityRaw})

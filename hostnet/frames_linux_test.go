@@ -215,7 +215,9 @@ func (c *cloudHost) untouched(t *testing.T, what string, from *wire, answered bo
 		fault := func(f []byte) bool { // of ICMP, with what it is about
 			return f[12] == 8 && f[23] == unix.IPPROTO_ICMP || f[12] == 0x86 && f[20] == unix.IPPROTO_ICMPV6 && f[54] < 128
 		}
-		if f := from.first(func(f []byte) bool { return !bytes.Equal(f[6:12], c.victim.mac) && about(f) && !fault(f) }); f != nil && !answered && from != c.stranger {
+		if f := from.first(func(f []byte) bool {
+			return !bytes.Equal(f[6:12], c.victim.mac) && !bytes.Equal(f[6:12], c.stranger.mac) && about(f) && !fault(f)
+		}); f != nil && !answered && from != c.stranger {
 			t.Errorf("%s: answered: %x", what, f)
 		}
 	}

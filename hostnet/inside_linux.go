@@ -202,8 +202,9 @@ func (o occupied) build(mark uint32, earlier bool) error {
 	}
 	// When nobody listens any more a caller asks again, which it would not if it were refused.
 	b.open(chain{name: "input", hook: nftables.ChainHookInput, priority: *nftables.ChainPriorityMangle})
-	b.add("a listener of openimds", metaIs(expr.MetaKeyMARK, native(mark)), isTransparent(), accept)
-	b.add("or nobody's", metaIs(expr.MetaKeyMARK, native(mark)), drop)
+	opens := does(metaIs(expr.MetaKeyMARK, native(mark)), opensConnection())
+	b.add("a listener of openimds", opens, isTransparent(), accept)
+	b.add("or nobody's", opens, drop)
 	b.open(chain{name: "postrouting", hook: nftables.ChainHookPostrouting, priority: *nftables.ChainPriorityMangle})
 	for _, f := range families {
 		if _, serve := o.ports[f]; !serve {

@@ -83,13 +83,19 @@ func TestPutBack(t *testing.T) {
 			test.undo(t, conn)
 			must(t, conn.Flush())
 			start := time.Now()
-			for changed(whole, state(t)) != "" {
+			for log.count(test.said) == 0 {
+				if time.Since(start) > forever {
+					t.Fatal("nothing was said")
+				}
+				time.Sleep(time.Millisecond)
+			}
+			_ = h.Status() // which waits for what is under way
+			t.Logf("put back after %v", time.Since(start).Round(time.Millisecond))
+			for time.Sleep(patience); changed(whole, state(t)) != ""; time.Sleep(patience) {
 				if time.Since(start) > forever {
 					t.Fatalf("not put back: %s", changed(whole, state(t)))
 				}
-				time.Sleep(10 * time.Millisecond)
 			}
-			t.Logf("put back after %v", time.Since(start).Round(time.Millisecond))
 			g.hears(metadata4, "one")
 			b.hears(metadata4, "two")
 			time.Sleep(patience)
