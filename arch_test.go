@@ -70,7 +70,7 @@ var laws = map[string]law{
 		"a store keeps records; a rule in it would have to be written again in the next store"},
 	"./storetest": {[]string{"."},
 		"the contract of all stores knows none of them"},
-	"./hostnet": {[]string{"github.com/google/nftables", "github.com/vishvananda/netlink", "github.com/vishvananda/netns", "golang.org/x/sys"},
+	"./hostnet": {[]string{"github.com/dchest/siphash", "github.com/google/nftables", "github.com/vishvananda/netlink", "github.com/vishvananda/netns", "golang.org/x/sys"},
 		"the host's network is a desired state of endpoints, to be tested without instances"},
 	"./fdpass": {[]string{"golang.org/x/sys"},
 		"messages and files are passed on without knowing what they are for"},

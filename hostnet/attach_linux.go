@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/google/nftables"
-	"github.com/vishvananda/netlink"
 )
 
 // attachment is an endpoint in force. It belongs to one interface or namespace, not to one name: when
@@ -61,20 +60,6 @@ func (a *attachment) ledTo(ls *links) led {
 type place struct {
 	ifindex, bridge int // bridge: that the interface is a port of
 	ns              inode
-}
-
-// serving is a listener. What is given to Config.Serve is closed there.
-type serving struct {
-	listener *Listener
-	port     uint16
-	stop     func() // nil: it has not been given out
-}
-
-func (s *serving) end() {
-	if s.stop != nil {
-		s.stop()
-	}
-	_ = s.listener.Close() // Serve may have closed it already
 }
 
 // there says whether what the attachment was made for has been there all the time.
@@ -138,31 +123,14 @@ func (h *Host) serve(a *attachment) error {
 			errs = append(errs, fmt.Errorf("%v: %w", f.addr, err))
 			continue
 		}
-		a.serving[f] = &serving{listener: &Listener{l, a.link.there}, port: port}
+		s, err := newServing(&Listener{l, a.link.there}, port)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%v: %w", f.addr, err))
+			continue
+		}
+		a.serving[f] = s
 	}
 	return errors.Join(errs...)
-}
-
-// tie watches over the link with an index, if it still is the one that was recognized.
-func (h *Host) tie(index int) (*sentinel, error) {
-	link, err := watchLink(index)
-	if err != nil {
-		return nil, err
-	}
-	was := h.links.byIndex[index]
-	same := true
-	if now := originOf(was); was.origin.read && now.serial != 0 {
-		same = was.origin.serial == now.serial
-	} else if l, err := netlink.LinkByIndex(index); err == nil {
-		now := toLink(l)
-		same = now.name == was.name && now.mac == was.mac && now.alias == was.alias
-	}
-	if !same {
-		link.close()
-		h.links.doubt(index)
-		return nil, errAbsent // another one has the index by now
-	}
-	return link, nil
 }
 
 func (a *attachment) wants(f *family) bool { return f == v4 || a.endpoint.IPv6 }
@@ -196,7 +164,11 @@ func (h *Host) serveInside(a *attachment) error {
 					failed[f] = err
 					continue
 				}
-				a.serving[f] = &serving{listener: &Listener{TCPListener: l}, port: port}
+				if a.serving[f], err = newServing(&Listener{TCPListener: l}, port); err != nil {
+					delete(a.serving, f)
+					failed[f] = err
+					continue
+				}
 			}
 			ports[f] = a.serving[f].port
 		}

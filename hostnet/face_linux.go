@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"unsafe"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -76,8 +78,8 @@ func (h *Host) face(index int) Face {
 		h.links.byIndex[index] = l
 	}
 	f := Face{Boot: h.boot, Index: index, Serial: l.origin.serial, Alias: l.alias}
-	// Some network plugins give all their links the same address.
-	if l.origin.setMAC && h.links.macs[l.kind+l.mac] == 1 {
+	// Some network plugins give all their links the same address, and systemd one that follows from the name.
+	if l.origin.setMAC && h.links.macs[l.kind+l.mac] == 1 && !slices.Contains(predictable(h.machine, l.name), l.mac) {
 		f.MAC = net.HardwareAddr(l.mac).String()
 	}
 	return f
@@ -147,4 +149,26 @@ func (s *sentinel) close() {
 	if !s.closed.Swap(true) && s.fd >= 0 {
 		_ = unix.Close(s.fd)
 	}
+}
+
+// tie watches over the link with an index, if it still is the one that was recognized.
+func (h *Host) tie(index int) (*sentinel, error) {
+	link, err := watchLink(index)
+	if err != nil {
+		return nil, err
+	}
+	was := h.links.byIndex[index]
+	same := true
+	if now := originOf(was); was.origin.read && now.serial != 0 {
+		same = was.origin.serial == now.serial
+	} else if l, err := netlink.LinkByIndex(index); err == nil {
+		now := toLink(l)
+		same = now.name == was.name && now.mac == was.mac && now.alias == was.alias
+	}
+	if !same {
+		link.close()
+		h.links.doubt(index)
+		return nil, errAbsent // another one has the index by now
+	}
+	return link, nil
 }

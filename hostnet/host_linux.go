@@ -20,6 +20,7 @@ type Host struct {
 	neighbours *neighbours // nil without CAP_NET_RAW
 	blocked    atomic.Pointer[error]
 	boot       string // the kernel's boot id
+	machine    []byte // its ID, from which addresses may follow
 
 	mu         sync.Mutex // for all below
 	lock       *lock      // nil: busy says why
@@ -80,7 +81,7 @@ func New(cfg Config) (*Host, error) {
 		return nil, err
 	}
 	h := &Host{
-		cfg: cfg, missing: missing, boot: bootID(),
+		cfg: cfg, missing: missing, boot: bootID(), machine: machineID(),
 		links: newLinks(), seats: map[string]*seat{}, marks: map[uint32]bool{},
 		firewall: newFirewall(cfg.Mark, cfg.Uplinks), ledger: newLedger(), routes: map[*family]bool{}, routed: map[*family]bool{},
 		guards: map[guard][]element{}, left: map[inode]string{},

@@ -206,6 +206,24 @@ func TestSharedAddress(t *testing.T) {
 	unplug("i1")
 }
 
+// TestPredictableAddress: an address that systemd has made of the name is no mark: it comes with the name.
+func TestPredictableAddress(t *testing.T) {
+	address := hostnet.Predictable("i1")
+	if address == "" {
+		t.Skip("this machine has no ID")
+	}
+	named := func(a *netlink.LinkAttrs) { a.HardwareAddr = mac(address) }
+	h, _ := newHost(t)
+	run(t, h)
+	g1, g2 := newNamespace(t, "g1"), newNamespace(t, "g2")
+	g1.rewire("i1", named)
+	must(t, h.Set([]hostnet.Endpoint{{ID: "one", Interface: "i1"}}))
+	g1.hears(metadata4, "one")
+	g2.rewire("i1", named)
+	another(t, h, "one")
+	g2.hearsNothing(metadata4)
+}
+
 // TestFollowsItsLink renames the bound links, in turns: the guests behind them stay who they are.
 func TestFollowsItsLink(t *testing.T) {
 	h, _ := newHost(t)

@@ -3,7 +3,6 @@ package hostnet
 import (
 	"errors"
 	"fmt"
-	"net"
 	"strings"
 	"time"
 
@@ -112,7 +111,7 @@ func (h *Host) found(s *seat, fault string) bool {
 	t.mended = true
 	h.cfg.Log.Warn("an attachment is put back", "endpoint", s.ID, "place", s.place(), "fault", fault, "times", t.times)
 	for f, serving := range s.at.serving {
-		if !accepting(serving.listener.TCPListener) {
+		if !serving.accepting() {
 			serving.end()
 			delete(s.at.serving, f)
 		}
@@ -127,7 +126,7 @@ func (h *Host) found(s *seat, fault string) bool {
 // faultOf says what is amiss with an attachment; "": nothing.
 func (h *Host) faultOf(a *attachment) string {
 	for _, f := range families {
-		if s := a.serving[f]; s != nil && !accepting(s.listener.TCPListener) {
+		if s := a.serving[f]; s != nil && !s.accepting() {
 			return fmt.Sprintf("the listener of %v was ended", f.addr)
 		}
 	}
@@ -140,17 +139,6 @@ func (h *Host) faultOf(a *attachment) string {
 		return "" // reconcile finds out whether it has gone
 	}
 	return fault
-}
-
-// accepting says whether a listener still is one: its socket can be ended from outside (ss --kill).
-func accepting(l *net.TCPListener) bool {
-	raw, err := l.SyscallConn()
-	if err != nil {
-		return false
-	}
-	is := 0
-	cerr := raw.Control(func(fd uintptr) { is, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ACCEPTCONN) })
-	return cerr == nil && err == nil && is == 1
 }
 
 // inside is the table in a namespace as it was made.

@@ -1,6 +1,7 @@
 package hostnet
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -98,4 +99,42 @@ func filter(fd int, mask, mark uint32) error {
 		return fmt.Errorf("setsockopt SO_ATTACH_FILTER: %w", err)
 	}
 	return nil
+}
+
+// serving is a listener. What is given to Config.Serve is closed there.
+type serving struct {
+	listener *Listener
+	port     uint16
+	stop     func() // nil: it has not been given out
+	socket   int    // the listener's, which no event wakes
+}
+
+// newServing takes a listener, and a descriptor of it for itself: who serves it may have one of its own by
+// then, and have closed this one.
+func newServing(l *Listener, port uint16) (*serving, error) {
+	s := &serving{listener: l, port: port, socket: -1}
+	raw, err := l.SyscallConn()
+	if err == nil {
+		cerr := raw.Control(func(fd uintptr) { s.socket, err = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0) })
+		err = cmp.Or(err, cerr)
+	}
+	if err != nil {
+		_ = l.Close()
+		return nil, fmt.Errorf("a descriptor of the listener: %w", err)
+	}
+	return s, nil
+}
+
+// accepting says whether the listener still is one: its socket can be ended from outside (ss --kill).
+func (s *serving) accepting() bool {
+	is, err := unix.GetsockoptInt(s.socket, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
+	return err == nil && is == 1
+}
+
+func (s *serving) end() {
+	if s.stop != nil {
+		s.stop()
+	}
+	_ = s.listener.Close() // Serve may have closed it already
+	_ = unix.Close(s.socket)
 }

@@ -2,6 +2,7 @@ package hostnet_test
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
 	"net"
 	"strings"
@@ -208,6 +209,42 @@ func told(t *testing.T, h *hostnet.Host, text string) {
 		if time.Now().After(end) {
 			t.Fatalf("it is %s (%s), and not told: %s", s.State, s.Reason, text)
 		}
+	}
+}
+
+// TestListenerTakenOver: who serves a listener may go on with a descriptor of its own; that is no end of it.
+func TestListenerTakenOver(t *testing.T) {
+	var log journal
+	g := machine(t, "g1", "i1", "10.0.0.5/24")
+	c := newNamespace(t, "c1")
+	h, _ := newHost(t, logging(&log), func(c *hostnet.Config) {
+		c.Serve = func(id string, l *hostnet.Listener) func() {
+			file, err := l.File()
+			must(t, err)
+			_ = l.Close()
+			again, err := net.FileListener(file)
+			_ = file.Close()
+			must(t, err)
+			go func() {
+				for {
+					conn, err := again.Accept()
+					if err != nil {
+						return
+					}
+					_, _ = fmt.Fprintf(conn, "%s -\n", id)
+					_ = conn.Close()
+				}
+			}()
+			return func() { _ = again.Close() }
+		}
+	})
+	run(t, h)
+	must(t, h.Set([]hostnet.Endpoint{{ID: "one", Interface: "i1"}, {ID: "two", Netns: "c1"}}))
+	time.Sleep(3 * time.Second) // it is looked at every second
+	g.hears(metadata4, "one")
+	c.hears(metadata4, "two")
+	if n := log.count("an attachment is put back"); n != 0 {
+		t.Errorf("said %d times: %s", n, log.text.String())
 	}
 }
 
