@@ -25,6 +25,7 @@ type ownInstance struct {
 	store   openimds.Store
 	sources *credentials.Sources
 	guests  *guestside.Server
+	log     *outlet
 	stop    context.CancelFunc
 	running sync.WaitGroup
 }
@@ -45,13 +46,18 @@ func (c *runConfig) launchOwn(cmd *cobra.Command) (*ownInstance, error) {
 	o := &ownInstance{name: "run", store: memstore.New()}
 	var level slog.LevelVar
 	level.Set(slog.LevelError) // until the command starts, what fails is returned
-	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: &level}))
+	// The command may have the same standard error, and need not read it: its answers do not wait for that.
+	o.log = newOutlet(cmd.ErrOrStderr(), func(lines int) []byte {
+		return fmt.Appendf(nil, "openimds: %d lines are lost, since nobody read them in time\n", lines)
+	})
+	log := slog.New(slog.NewTextHandler(o.log, &slog.HandlerOptions{Level: &level}))
 	ctx, stop := context.WithCancel(context.WithoutCancel(cmd.Context()))
 	o.stop = stop
 	rules := openimds.NewService(o.store, service)
 	in, err := c.launch(ctx, cmd, rules, o.name)
 	if err != nil {
 		stop()
+		o.log.close(outputTime)
 		return nil, err
 	}
 	o.sources = credentials.NewSources(byRole, log)
@@ -148,4 +154,5 @@ func (o *ownInstance) close() {
 	o.sources.Close()
 	_ = o.store.Close()
 	o.running.Wait()
+	o.log.close(outputTime)
 }

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -34,9 +33,6 @@ import (
 	"github.com/openimds/openimds/usage"
 	"github.com/spf13/cobra"
 )
-
-// shutdownTime is how long answers under way may take after Ctrl-C.
-const shutdownTime = 5 * time.Second
 
 func newServe() *cobra.Command {
 	var c serveConfig
@@ -63,26 +59,41 @@ the environment beats the file.`,
 					return err
 				}
 			}
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
-			defer stop()
-			context.AfterFunc(ctx, stop) // a second Ctrl-C ends the program at once
-			log, err := c.logger(cmd.ErrOrStderr())
-			if err != nil {
-				return err
-			}
-			s := &server{cfg: c, log: log, out: cmd.OutOrStdout(), replayed: replayed}
-			defer s.close()
-			if err := s.open(ctx); err != nil {
-				return err
-			}
-			if _, err := io.WriteString(s.out, s.welcome()); err != nil {
-				return err
-			}
-			return s.serve(ctx)
+			return runServe(cmd, c, replayed)
 		},
 	}
 	c.addFlags(cmd.Flags())
 	return cmd
+}
+
+// runServe is a server from its start to its end.
+func runServe(cmd *cobra.Command, c serveConfig, replayed *openimds.Recording) error {
+	keepWithoutReaders()
+	ctx, stop := untilSignal(cmd.Context())
+	defer stop()
+	dog := newWatchdog(cmd.ErrOrStderr())
+	defer dog.end()
+	context.AfterFunc(ctx, dog.start)
+	errs, err := c.logOutlet(cmd.ErrOrStderr())
+	if err != nil {
+		return err
+	}
+	defer errs.close(outputTime)
+	out := newOutlet(cmd.OutOrStdout(), func(int) []byte { return nil })
+	defer out.close(outputTime)
+	log, err := c.logger(errs)
+	if err != nil {
+		return err
+	}
+	s := &server{cfg: c, log: log, out: out, dog: dog, replayed: replayed}
+	defer s.close()
+	if err := s.open(ctx); err != nil {
+		return err
+	}
+	if _, err := io.WriteString(s.out, s.welcome()); err != nil {
+		return err
+	}
+	return s.serve(ctx)
 }
 
 // server is one running installation.
@@ -92,6 +103,7 @@ type server struct {
 	replayed *openimds.Recording
 	log      *slog.Logger
 	out      io.Writer
+	dog      *watchdog // nil: none
 	store    openimds.Store
 	// storeHealth says why the store refuses changes; nil: it does not.
 	storeHealth func() error
@@ -305,7 +317,7 @@ func (s *server) serve(ctx context.Context) error {
 	running.Go(func() { s.usage.Run(agentCtx) })
 	running.Go(func() { s.watchStore(agentCtx) })
 	running.Go(func() { s.pruneOperations(agentCtx) })
-	running.Go(func() { s.alarms.Run(agentCtx) })
+	running.Go(func() { s.alarms.Run(ctx) }) // a webhook that hangs is not waited for
 	if s.certificates != nil {
 		running.Go(func() { s.certificates.Run(agentCtx) })
 	}
@@ -315,9 +327,14 @@ func (s *server) serve(ctx context.Context) error {
 		cancel(err)
 	}
 	<-ctx.Done()
+	s.dog.start()
+	s.sources.Stop() // their programs too
 	s.log.Info("stopping")
-	deadline, done := context.WithTimeout(context.Background(), shutdownTime)
+	deadline, done := context.WithTimeout(context.Background(), answersTime)
 	defer done()
+	counts, counted := context.WithTimeout(context.Background(), countsTime)
+	defer counted()
+	s.dog.at("answers under way")
 	var stopping sync.WaitGroup
 	stopping.Go(func() {
 		if err := s.guests.Shutdown(deadline); err != nil {
@@ -330,9 +347,11 @@ func (s *server) serve(ctx context.Context) error {
 		}
 	})
 	stopping.Wait()
-	if err := s.usage.Close(deadline); err != nil {
+	s.dog.at("the last counts to be stored")
+	if err := s.usage.Close(counts); err != nil {
 		s.log.Warn("the last counts could not be stored", "error", err)
 	}
+	s.dog.at("what runs beside the answers")
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		return cause
 	}
@@ -381,15 +400,19 @@ func (s *server) close() {
 		s.door.close()
 	}
 	if s.host != nil {
+		s.dog.at("the host's network")
 		if err := s.host.Close(); err != nil {
 			s.log.Warn("the host's network could not be left as it was", "error", err)
 		}
 	}
 	if s.sources != nil {
+		s.dog.at("the sources of credentials")
 		s.sources.Close()
 	}
+	s.dog.at("the audit log")
 	s.closeAudit()
 	if s.store != nil {
+		s.dog.at("the store, which is the disk's to answer")
 		if err := s.store.Close(); err != nil {
 			s.log.Error("the store did not close cleanly", "error", err)
 		}

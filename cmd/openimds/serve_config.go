@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"io"
 	"log/slog"
 	"math"
@@ -216,6 +217,20 @@ func checkWebhook(address string) error {
 		return usagef("--alarm-webhook is not a URL; write it as https://host/path")
 	}
 	return nil
+}
+
+// logOutlet is where the log goes: to a writer that may block, without waiting for it.
+func (c *serveConfig) logOutlet(w io.Writer) (*outlet, error) {
+	var line bytes.Buffer
+	log, err := c.logger(&line)
+	if err != nil {
+		return nil, err
+	}
+	return newOutlet(w, func(writes int) []byte {
+		line.Reset()
+		log.Error("lines of the log are lost, since nobody read them in time", "lines", writes)
+		return line.Bytes()
+	}), nil
 }
 
 func (c *serveConfig) logger(w io.Writer) (*slog.Logger, error) {

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"io"
+	"sync"
+	"time"
+)
+
+// outletSize is how much may wait for a reader who does not read.
+const outletSize = 1 << 20
+
+// outlet passes on what is written to it and never makes the writer wait: a guest must not be kept
+// waiting by a pipe that nobody reads. What finds no room is lost, and how much was lost is told as soon
+// as there is room again.
+type outlet struct {
+	to   io.Writer
+	lost func(writes int) []byte
+
+	mu      sync.Mutex
+	waiting []entry
+	size    int
+	dropped int
+
+	wake  chan struct{}
+	ended chan struct{}
+}
+
+// entry is something to be written, or somebody who waits until all before it is.
+type entry struct {
+	text    []byte
+	written chan struct{} // nil: nobody waits
+}
+
+// newOutlet makes an outlet to a writer; lost makes what is written in place of what was lost.
+func newOutlet(to io.Writer, lost func(writes int) []byte) *outlet {
+	o := &outlet{to: to, lost: lost, wake: make(chan struct{}, 1), ended: make(chan struct{})}
+	go o.run()
+	return o
+}
+
+// Write implements [io.Writer]; it takes p as a whole or not at all, and never fails.
+func (o *outlet) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	if o.size+len(p) > outletSize {
+		o.dropped++
+	} else {
+		o.waiting = append(o.waiting, entry{text: append([]byte(nil), p...)})
+		o.size += len(p)
+	}
+	o.mu.Unlock()
+	o.nudge()
+	return len(p), nil
+}
+
+func (o *outlet) nudge() {
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (o *outlet) run() {
+	for {
+		select {
+		case <-o.wake:
+			o.drain()
+		case <-o.ended:
+			return
+		}
+	}
+}
+
+// drain writes what waits. It alone may block; an error is that of a reader who is gone, and changes
+// nothing for who writes.
+func (o *outlet) drain() {
+	for {
+		o.mu.Lock()
+		if len(o.waiting) == 0 {
+			dropped := o.dropped
+			o.dropped = 0
+			o.mu.Unlock()
+			if dropped == 0 {
+				return
+			}
+			_, _ = o.to.Write(o.lost(dropped))
+			continue
+		}
+		next := o.waiting[0]
+		o.waiting = o.waiting[1:]
+		o.mu.Unlock()
+		if next.written != nil {
+			close(next.written)
+			continue
+		}
+		_, _ = o.to.Write(next.text)
+		o.mu.Lock()
+		o.size -= len(next.text)
+		o.mu.Unlock()
+	}
+}
+
+// close waits until all is written, but no longer than that, and ends the outlet.
+func (o *outlet) close(patience time.Duration) {
+	written := make(chan struct{})
+	o.mu.Lock()
+	o.waiting = append(o.waiting, entry{written: written})
+	o.mu.Unlock()
+	o.nudge()
+	select {
+	case <-written:
+	case <-time.After(patience):
+	}
+	close(o.ended)
+}

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// What a stop may take. Whatever hangs, be it a disk, the program ends within 5 seconds of the signal.
+const (
+	answersTime = 2500 * time.Millisecond // for answers under way
+	countsTime  = 3500 * time.Millisecond // until the last counts are stored
+	stopTime    = 4500 * time.Millisecond // until the program ends as it is
+	outputTime  = 300 * time.Millisecond  // for the last lines to be read by somebody
+)
+
+// untilSignal makes a context that ends with the first SIGINT or SIGTERM. The second one ends the program
+// at once.
+func untilSignal(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	stopped := make(chan struct{})
+	go func() {
+		for again := false; ; again = true {
+			select {
+			case got := <-signals:
+				if again {
+					number, _ := got.(syscall.Signal)
+					os.Exit(128 + int(number))
+				}
+				cancel()
+			case <-stopped:
+				return
+			}
+		}
+	}()
+	return ctx, sync.OnceFunc(func() {
+		signal.Stop(signals)
+		close(stopped)
+		cancel()
+	})
+}
+
+// keepWithoutReaders has writing to a pipe whose reader is gone fail, which costs a line of the log. Without
+// it the program would be ended.
+func keepWithoutReaders() {
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // ignoring it would be passed on to children
+}
+
+// watchdog ends the program if its stop takes too long.
+type watchdog struct {
+	stderr io.Writer
+	exit   func(code int)
+	stage  atomic.Pointer[string]
+
+	mu    sync.Mutex
+	timer *time.Timer
+}
+
+func newWatchdog(stderr io.Writer) *watchdog { return &watchdog{stderr: stderr, exit: os.Exit} }
+
+// at says what is being done, for whoever reads what hung.
+func (w *watchdog) at(stage string) {
+	if w != nil {
+		w.stage.Store(&stage)
+	}
+}
+
+// start begins to count, once.
+func (w *watchdog) start() {
+	if w == nil {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.timer == nil {
+		w.timer = time.AfterFunc(stopTime, w.bite)
+	}
+}
+
+func (w *watchdog) bite() {
+	stage := "the start"
+	if at := w.stage.Load(); at != nil {
+		stage = *at
+	}
+	lastWords(w.stderr, fmt.Sprintf("openimds: ended without waiting any longer for %s, which hangs; what was acknowledged is kept", stage))
+	w.exit(exitFailed)
+}
+
+// end is called when the stop is over.
+func (w *watchdog) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.timer == nil {
+		w.timer = time.AfterFunc(time.Hour, func() {}) // a start from now on does nothing
+	}
+	w.timer.Stop()
+}
+
+// lastWords writes a line, but waits for nobody who does not read it.
+func lastWords(to io.Writer, line string) {
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		_, _ = fmt.Fprintln(to, line)
+	}()
+	select {
+	case <-written:
+	case <-time.After(outputTime):
+	}
+}

@@ -1,0 +1,371 @@
+//go:build unix
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// stopBound is what a stop may take here: the program promises 5 seconds, and the machine may be busy.
+const stopBound = 8 * time.Second
+
+// started is the real program, in its own process.
+type started struct {
+	cmd       *exec.Cmd
+	imds, api string
+	dir       string
+	errs      bytes.Buffer
+	ended     chan error
+}
+
+// start starts "openimds serve" and waits until it answers. prepare may change the command.
+func start(t *testing.T, prepare func(*started), args ...string) *started {
+	t.Helper()
+	program, err := exec.LookPath("openimds")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &started{dir: t.TempDir(), ended: make(chan error, 1)}
+	ready := filepath.Join(s.dir, "ready")
+	s.cmd = exec.Command(program, append([]string{"serve", "--data-dir", filepath.Join(s.dir, "data"), "--imds-listen", "127.0.0.1:0",
+		"--api-listen", "127.0.0.1:0", "--ready-file", ready}, args...)...)
+	s.cmd.Stderr = &s.errs
+	if prepare != nil {
+		prepare(s)
+	}
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { s.ended <- s.cmd.Wait() }()
+	t.Cleanup(func() { _ = s.cmd.Process.Kill() })
+	for deadline := time.Now().Add(patience); s.api == ""; time.Sleep(5 * time.Millisecond) {
+		text, _ := os.ReadFile(ready)
+		for line := range strings.Lines(string(text)) {
+			switch name, value, _ := strings.Cut(strings.TrimSpace(line), "="); name {
+			case "imds":
+				s.imds = value
+			case "api":
+				s.api = value
+			}
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not ready\n%s", s.errs.String())
+		}
+	}
+	return s
+}
+
+// stop sends SIGTERM, and returns the exit code and how long it took.
+func (s *started) stop(t *testing.T) (code int, took time.Duration) {
+	t.Helper()
+	before := time.Now()
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-s.ended:
+		took = time.Since(before)
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+			return exit.ExitCode(), took
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return 0, took
+	case <-time.After(2 * patience):
+		t.Fatalf("it does not stop")
+		return 0, 0
+	}
+}
+
+// command runs another command of the program, as a client of this one.
+func (s *started) command(t *testing.T, args ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, s.cmd.Path, append(args, "--endpoint", "http://"+s.api, "--data-dir", filepath.Join(s.dir, "data"))...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %v\n%s", args, err, out)
+	}
+}
+
+// alarm makes an alarm and has it change its state.
+func (s *started) alarm(t *testing.T) {
+	t.Helper()
+	c, err := (&clientConfig{endpoint: "http://" + s.api, dataDir: filepath.Join(s.dir, "data"), output: "json"}).open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = c.call(t.Context(), targetLightsail+"PutAlarm", map[string]any{
+		"alarmName": "load", "metricName": "CPUUtilization", "monitoredResourceName": "demo", "comparisonOperator": "GreaterThanThreshold",
+		"threshold": 0.5, "evaluationPeriods": 1, "notificationEnabled": true,
+	}, nil)
+	if err == nil {
+		err = c.call(t.Context(), targetLightsail+"TestAlarm", map[string]any{"alarmName": "load", "state": "ALARM"}, nil)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// full makes a pipe that nobody reads, and that has no room.
+func full(t *testing.T) *os.File {
+	t.Helper()
+	var fds [2]int
+	if err := syscall.Pipe(fds[:]); err != nil {
+		t.Fatal(err)
+	}
+	syscall.CloseOnExec(fds[0])
+	if err := syscall.SetNonblock(fds[1], true); err != nil {
+		t.Fatal(err)
+	}
+	for size := 4096; size > 0; {
+		if _, err := syscall.Write(fds[1], make([]byte, size)); err != nil {
+			size /= 2
+		}
+	}
+	if err := syscall.SetNonblock(fds[1], false); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Close(fds[0]) })
+	w := os.NewFile(uintptr(fds[1]), "full pipe")
+	t.Cleanup(func() { _ = w.Close() })
+	return w
+}
+
+func getMetadata(t *testing.T, s *started) {
+	t.Helper()
+	client := http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	answer, err := client.Get("http://" + s.imds + "/latest/meta-data/ami-id")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		t.Fatal(answer.Status)
+	}
+}
+
+// TestStopsInTime: whatever hangs, the program ends within 5 seconds, and with 0 where nothing failed.
+func TestStopsInTime(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it starts programs")
+	}
+	hold := func(t *testing.T, addr, request string) {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		if _, err := io.WriteString(c, request); err != nil {
+			t.Fatal(err)
+		}
+	}
+	within := func(t *testing.T, s *started) {
+		t.Helper()
+		code, took := s.stop(t)
+		t.Logf("%v", took)
+		if code != 0 || took > stopBound {
+			t.Errorf("exit code %d after %v\n%s", code, took, s.errs.String())
+		}
+	}
+	t.Run("a credential process that hangs", func(t *testing.T) {
+		pids := filepath.Join(t.TempDir(), "pids")
+		script := "trap '' TERM INT HUP; sleep 1000 & echo $$ $! >" + pids + "; sleep 1000; sleep 1000"
+		s := start(t, nil, "--imds-listen-shared", "--role-credentials", "app=process:"+script)
+		s.command(t, "instance", "set", "demo", "--role", "app")
+		for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+			if text, _ := os.ReadFile(pids); len(text) > 0 {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatal("the program is not run")
+			}
+		}
+		within(t, s)
+		text, _ := os.ReadFile(pids)
+		for _, field := range strings.Fields(string(text)) {
+			pid, _ := strconv.Atoi(field)
+			for deadline := time.Now().Add(patience); alive(pid); time.Sleep(5 * time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Errorf("process %d is left", pid)
+					break
+				}
+			}
+		}
+	})
+	t.Run("a log and an output that nobody reads", func(t *testing.T) {
+		s := start(t, func(s *started) { s.cmd.Stderr, s.cmd.Stdout = full(t), full(t) }, "--log-level", "debug")
+		getMetadata(t, s)
+		for range 20 { // each is a line of the log
+			hold(t, s.api, "GARBAGE\r\n\r\n")
+		}
+		s.command(t, "instance", "create", "web-1")
+		getMetadata(t, s)
+		within(t, s)
+	})
+	t.Run("a log whose reader is gone", func(t *testing.T) {
+		reader, writer, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := start(t, func(s *started) { s.cmd.Stderr = writer }, "--log-level", "debug")
+		_, _ = reader.Close(), writer.Close()
+		s.command(t, "instance", "create", "web-1")
+		getMetadata(t, s)
+		within(t, s)
+	})
+	t.Run("a webhook that hangs", func(t *testing.T) {
+		asked := make(chan struct{}, 10)
+		release := make(chan struct{})
+		hook := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked <- struct{}{}; <-release }))
+		defer hook.Close()
+		defer close(release)
+		s := start(t, nil, "--alarm-webhook", hook.URL)
+		s.alarm(t)
+		select {
+		case <-asked:
+		case <-time.After(patience):
+			t.Fatal("the webhook is not called")
+		}
+		within(t, s)
+	})
+	t.Run("clients and guests that stall and drip", func(t *testing.T) {
+		s := start(t, nil)
+		hold(t, s.api, "POST / HTTP/1.1\r\nHost: x\r\nX-Amz-Target: Lightsail_20161128.GetInstances\r\nContent-Length: 1000\r\n\r\n{")
+		hold(t, s.api, "POST / HTTP/1.1\r\nHost: x\r\n")
+		hold(t, s.imds, "GET /latest/meta-data/ HTTP/1.1\r\nHost: 169.254")
+		for range 10 {
+			c, err := net.Dial("tcp", s.imds)
+			if err != nil {
+				t.Fatal(err)
+			}
+			go func() {
+				defer func() { _ = c.Close() }()
+				for _, b := range []byte("GET /latest/meta-data/ HTTP/1.1\r\nX-Drip: " + strings.Repeat("x", 4000)) {
+					if _, err := c.Write([]byte{b}); err != nil {
+						return
+					}
+					time.Sleep(20 * time.Millisecond)
+				}
+			}()
+		}
+		within(t, s)
+	})
+	t.Run("all of these at once", func(t *testing.T) {
+		s := start(t, func(s *started) { s.cmd.Stderr, s.cmd.Stdout = full(t), full(t) }, "--imds-listen-shared",
+			"--role-credentials", "app=process:sleep 1000")
+		s.command(t, "instance", "set", "demo", "--role", "app")
+		hold(t, s.api, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
+		hold(t, s.imds, "GET /latest/meta-data/ HTTP/1.1\r\n")
+		within(t, s)
+	})
+}
+
+func alive(pid int) bool {
+	if syscall.Kill(pid, 0) != nil {
+		return false
+	}
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err != nil || !bytes.Contains(text, []byte(") Z "))
+}
+
+// A disk that does not answer is not waited for either; then the program says so, and has failed.
+func TestStopsWithoutTheDisk(t *testing.T) {
+	strace, err := exec.LookPath("strace")
+	if err != nil || runtime.GOOS != "linux" {
+		t.Skip("a disk that hangs needs strace")
+	}
+	s := start(t, nil)
+	tracer := exec.Command(strace, "-f", "-qq", "-o", os.DevNull, "-p", strconv.Itoa(s.cmd.Process.Pid),
+		"-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:delay_enter=1000s")
+	if err := tracer.Start(); err != nil {
+		t.Skip(err)
+	}
+	defer func() { _ = tracer.Process.Kill(); _ = tracer.Wait() }()
+	for deadline := time.Now().Add(patience); !traced(s.cmd.Process.Pid); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Skip("this process may not be traced")
+		}
+	}
+	getMetadata(t, s) // a count, to be stored at the end
+	before := time.Now()
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	// The tracer keeps threads that it delays even when their process has ended.
+	for ; alive(s.cmd.Process.Pid); time.Sleep(5 * time.Millisecond) {
+		if time.Since(before) > patience {
+			t.Fatal("it does not stop")
+		}
+	}
+	took := time.Since(before)
+	_ = tracer.Process.Kill()
+	code := 0
+	if exit, ok := errors.AsType[*exec.ExitError](<-s.ended); ok {
+		code = exit.ExitCode()
+	}
+	if code != exitFailed || took > stopBound || !strings.Contains(s.errs.String(), "ended without waiting any longer for the") {
+		t.Errorf("exit code %d after %v\n%s", code, took, s.errs.String())
+	}
+}
+
+// traced says whether all threads of a process are traced.
+func traced(pid int) bool {
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+	for _, file := range files {
+		if text, _ := os.ReadFile(file); bytes.Contains(text, []byte("TracerPid:\t0\n")) {
+			return false
+		}
+	}
+	return len(files) > 0
+}
+
+// The second signal is obeyed at once, with all of these hanging.
+func TestSecondSignal(t *testing.T) {
+	s := start(t, func(s *started) { s.cmd.Stderr = full(t) }, "--imds-listen-shared", "--role-credentials", "*=process:sleep 1000")
+	c, err := net.Dial("tcp", s.api)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	_, _ = io.WriteString(c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
+	time.Sleep(50 * time.Millisecond)
+	if err := s.cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(50 * time.Millisecond)
+	code, took := s.stop(t)
+	if code != 128+int(syscall.SIGTERM) || took > 2*time.Second {
+		t.Errorf("exit code %d after %v", code, took)
+	}
+}
+
+func TestWatchdogKnowsTheEnd(t *testing.T) {
+	d := newWatchdog(io.Discard)
+	d.exit = func(int) { t.Error("a program that has stopped is ended") }
+	d.start()
+	d.end()
+	d = newWatchdog(io.Discard)
+	d.end()
+	d.start()
+	var none *watchdog
+	none.at("x")
+	none.start()
+}
