@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -90,7 +89,7 @@ func (w *watchdog) bite() {
 	if at := w.stage.Load(); at != nil {
 		stage = *at
 	}
-	lastWords(w.stderr, fmt.Sprintf("openimds: ended without waiting any longer for %s, which hangs; what was acknowledged is kept", stage))
+	lastWords(w.stderr, "openimds: ended without waiting any longer for %s, which hangs; what was acknowledged is kept\n", stage)
 	w.exit(exitFailed)
 }
 
@@ -104,12 +103,12 @@ func (w *watchdog) end() {
 	w.timer.Stop()
 }
 
-// lastWords writes a line, but waits for nobody who does not read it.
-func lastWords(to io.Writer, line string) {
+// lastWords says a line, but waits for nobody who does not read it.
+func lastWords(to io.Writer, format string, args ...any) {
 	written := make(chan struct{})
 	go func() {
 		defer close(written)
-		_, _ = fmt.Fprintln(to, line)
+		_ = say(to, format, args...)
 	}()
 	select {
 	case <-written:
