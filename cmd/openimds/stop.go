@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -113,5 +114,61 @@ func lastWords(to io.Writer, format string, args ...any) {
 	select {
 	case <-written:
 	case <-time.After(outputTime):
+	}
+}
+
+// finish ends what is under way: answers first, then what they left to be stored.
+func (s *server) finish() {
+	s.dog.start()
+	s.sources.Stop() // their programs too
+	s.log.Info("stopping")
+	deadline, done := context.WithTimeout(context.Background(), answersTime)
+	defer done()
+	counts, counted := context.WithTimeout(context.Background(), countsTime)
+	defer counted()
+	s.dog.at("answers under way")
+	var stopping sync.WaitGroup
+	stopping.Go(func() {
+		if err := s.guests.Shutdown(deadline); err != nil {
+			s.log.Warn("some guests' answers were cut off", "error", err)
+		}
+	})
+	stopping.Go(func() {
+		if err := s.api.Shutdown(deadline); err != nil {
+			s.log.Warn("some control requests were cut off", "error", err)
+		}
+	})
+	stopping.Wait()
+	s.dog.at("the last counts to be stored")
+	if err := s.usage.Close(counts); err != nil {
+		s.log.Warn("the last counts could not be stored", "error", err)
+	}
+	s.dog.at("what runs beside the answers")
+}
+
+func (s *server) close() {
+	for _, l := range slices.Concat(s.imdsL, s.apiL) {
+		_ = l.Close()
+	}
+	if s.door != nil {
+		s.door.close()
+	}
+	if s.host != nil {
+		s.dog.at("the host's network")
+		if err := s.host.Close(); err != nil {
+			s.log.Warn("the host's network could not be left as it was", "error", err)
+		}
+	}
+	if s.sources != nil {
+		s.dog.at("the sources of credentials")
+		s.sources.Close()
+	}
+	s.dog.at("the audit log")
+	s.closeAudit()
+	if s.store != nil {
+		s.dog.at("the store, which is the disk's to answer")
+		if err := s.store.Close(); err != nil {
+			s.log.Error("the store did not close cleanly", "error", err)
+		}
 	}
 }
