@@ -15,7 +15,7 @@ import (
 )
 
 // host stands for the one that will carry the attachments out.
-type host struct{}
+type host struct{ openimds.Attachments }
 
 func (host) Status(string) (state, reason string) { return "waiting", "" }
 
