@@ -47,6 +47,12 @@ func (d *draft) note(was Record, v any) []byte {
 		d.err = errors.Join(d.err, err)
 		return nil
 	}
+	// One that an earlier version has let grow may still be changed, its options too, but not grow.
+	const state = 1 << 10
+	if in, ok := v.(*Instance); ok && len(value) > MaxInstanceRecord && len(value) > len(was.Value)+state {
+		d.err = errors.Join(d.err, Errorf(InvalidInput, "", "All that is kept of the instance %s would take %d bytes, at most %d are allowed: shorten its overlay or its lists",
+			in.Name, len(value), MaxInstanceRecord))
+	}
 	d.changes = append(d.changes, Change{Verb: Put, Key: was.Key, Value: value, If: was.Revision})
 	return value
 }
@@ -187,6 +193,9 @@ func (s *Service) try(ctx context.Context, what string, compose func(*draft) err
 	d := &draft{service: s, now: s.cfg.Now().UTC()}
 	if err := compose(d); err != nil {
 		return nil, err
+	}
+	if refused, ok := errors.AsType[*Error](d.err); ok {
+		return nil, refused
 	}
 	if d.err != nil {
 		return nil, &Error{Kind: Internal, Message: "Internal error", Err: d.err}

@@ -115,6 +115,11 @@ type Instance struct {
 // "Run commands when you launch an EC2 instance").
 const MaxUserData = 16 << 10
 
+// MaxInstanceRecord is the most bytes of an instance's record. It is written whole at each change of the
+// instance, and kept for those who watch, so that everything in it has to be bounded together; what is
+// larger, a recording, has a record of its own.
+const MaxInstanceRecord = 256 << 10
+
 // NIC is one network interface. The guest sees it below network/interfaces/macs/MAC/.
 type NIC struct {
 	ID           string `json:"id"`  // "eni-" and 17 hexadecimal digits

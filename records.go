@@ -1,6 +1,7 @@
 package openimds
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -146,7 +147,11 @@ func EncodeInstance(in *Instance) ([]byte, error) {
 	} else {
 		stored.Recorded = nil
 	}
-	return json.Marshal(envelope[*Instance]{Schema: schema, Data: &stored})
+	var text bytes.Buffer
+	plain := json.NewEncoder(&text)
+	plain.SetEscapeHTML(false) // which would make much of an overlay six times as long
+	err := plain.Encode(envelope[*Instance]{Schema: schema, Data: &stored})
+	return bytes.TrimSuffix(text.Bytes(), []byte("\n")), err
 }
 
 // LoadRecording reads the recording of an instance that has one, from the store unless known, an

@@ -188,3 +188,60 @@ func TestLoadRecording(t *testing.T) {
 		}
 	}
 }
+
+// TestInstanceRecordIsBounded: what is in one record is bounded together. A record that an earlier version
+// let grow beyond that takes changes that do not enlarge it.
+func TestInstanceRecordIsBounded(t *testing.T) {
+	f := newFixture(t, func(c *openimds.ServiceConfig, _ *openimds.Store) {
+		c.ValidateOverlay = func(map[string]*string) error { return nil }
+	})
+	f.create("web")
+	size := func() int {
+		r, err := f.store.Get(t.Context(), openimds.InstancePrefix+"web")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(r.Value)
+	}
+	set := func(u openimds.InstanceUpdate) error { _, err := f.SetInstance(t.Context(), "web", u); return err }
+	// All that is bounded by itself, at its most, fits, if it is text.
+	markup := strings.Repeat("<", 60<<10)
+	if err := set(openimds.InstanceUpdate{UserData: new(make([]byte, openimds.MaxUserData)), Overlay: map[string]*string{"meta-data/x": &markup}}); err != nil {
+		t.Fatal(err)
+	}
+	if n := size(); n > 100<<10 {
+		t.Errorf("60 KB of overlay and 16 KB of user data take %d bytes", n)
+	}
+	before := f.revision()
+	words := make([]string, 5000)
+	for i := range words {
+		words[i] = strings.Repeat("x", 200)
+	}
+	odd := strings.Repeat("\x01", 60<<10)
+	for what, u := range map[string]openimds.InstanceUpdate{
+		"product codes": {ProductCodes: &words},
+		"ancestors":     {AncestorAMIIDs: &words},
+		"an overlay":    {Overlay: map[string]*string{"meta-data/x": &odd}},
+	} {
+		err := set(u)
+		if openimds.KindOf(err) != openimds.InvalidInput || !strings.Contains(err.Error(), "would take") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if f.revision() != before {
+		t.Error("a refused change left something behind")
+	}
+	in := f.get("web")
+	in.ProductCodes = words
+	value, err := openimds.EncodeInstance(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.store.Commit(t.Context(), openimds.Change{Key: openimds.InstancePrefix + "web", Value: value, If: openimds.Whatever}); err != nil {
+		t.Fatal(err)
+	}
+	if err := set(openimds.InstanceUpdate{UserData: new([]byte{})}); err != nil {
+		t.Errorf("a large record cannot be made smaller: %v", err)
+	}
+	f.update("web", openimds.OptionsUpdate{HopLimit: new(2)})
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/openimds/openimds"
+)
+
+// changesEnv sets how many changes TestMemoryOfChanges makes; a soak makes more.
+const changesEnv = "OPENIMDS_TEST_CHANGES"
+
+// mostMemory is how much a server may grow by changes, whatever they are, in KB: the history that
+// watchers may fall behind, and what the garbage collector leaves for later.
+const mostMemory = 100 << 10
+
+// TestMemoryOfChanges changes an instance with a recording that is as large as may be, over and over, in
+// each way that writes much.
+func TestMemoryOfChanges(t *testing.T) {
+	changes := 200
+	if text := os.Getenv(changesEnv); text != "" {
+		var err error
+		changes, err = strconv.Atoi(text)
+		must(t, err)
+	}
+	recorded := &openimds.Recording{Source: "there", RecordedAt: time.Now(), Items: []openimds.RecordedItem{
+		{Path: "", Listing: true, ContentType: "text/plain", Body: []byte("latest")},
+		{Path: "latest", Listing: true, ContentType: "text/plain", Body: []byte("large")},
+		{Path: "latest/large", ContentType: "text/plain", Body: []byte(strings.Repeat("x", 240<<10))},
+	}}
+	p := startProcess(t, filepath.Join(t.TempDir(), "data"))
+	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_ENDPOINT_URL_LIGHTSAIL"} {
+		t.Setenv(name, "")
+	}
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", filepath.Join(p.dir, credentialsFile))
+	c := clientConfig{endpoint: "http://" + p.api, output: "json"}
+	client, err := c.open(t.Context())
+	must(t, err)
+	set := func(r setRequest) error {
+		r.nameOnly = nameOnly{"demo"}
+		return client.call(t.Context(), targetOpenIMDS+"SetInstance", r, nil)
+	}
+	must(t, set(setRequest{Recording: wireRecordingOf(recorded)}))
+	overlay := strings.Repeat("<", 30<<10)
+	for _, way := range []struct {
+		name   string
+		change func(n int) error
+	}{
+		{"options", func(n int) error {
+			request := map[string]any{"instanceName": "demo", "httpPutResponseHopLimit": 1 + n%64}
+			return client.call(t.Context(), targetLightsail+"UpdateInstanceMetadataOptions", request, nil)
+		}},
+		{"recordings", func(n int) error {
+			recorded.Items[2].Body[n] ^= 1
+			return set(setRequest{Recording: wireRecordingOf(recorded)})
+		}},
+		{"user data and overlays", func(n int) error {
+			data := make([]byte, 16<<10)
+			data[0] = byte(n)
+			return set(setRequest{UserData: &data, Overlay: map[string]*string{"meta-data/x": &overlay}})
+		}},
+	} {
+		before := p.resident(t)
+		for n := range changes {
+			must(t, way.change(n))
+		}
+		grown := p.resident(t) - before
+		t.Logf("%d changes of %s: from %d MB to %d MB", changes, way.name, before>>10, (before+grown)>>10)
+		if grown > mostMemory {
+			t.Errorf("%d changes of %s took %d MB", changes, way.name, grown>>10)
+		}
+	}
+}
+
+// resident is how much memory the process has, in KB, with the pages of the store's file.
+func (p *process) resident(t *testing.T) (kb int) {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	must(t, err)
+	_, rest, found := strings.Cut(string(text), "\nVmRSS:")
+	if !found {
+		t.Fatal("the memory of a process is not told")
+	}
+	_, err = fmt.Sscan(rest, &kb)
+	must(t, err)
+	return kb
+}
