@@ -129,11 +129,12 @@ func (s *Service) OperationsOf(ctx context.Context, resource, after string, limi
 }
 
 // PruneOperations forgets the operations that have ended and were created more than olderThan ago, or
-// before the latest keep, and tells how many those were. Each batch is a commit of its own, so that
+// before the latest keep, and tells how many those were. The audit may still ask for the youngest
+// ([Service.ConcludeAudit]), so that they stay, however many there are. Each batch is a commit of its own, so that
 // other changes wait for one at most.
 func (s *Service) PruneOperations(ctx context.Context, olderThan time.Duration, keep int) (int, error) {
 	const batch = 50 // two keys each; etcd takes 128 changes in a commit unless told otherwise
-	before := s.cfg.Now().Add(-olderThan)
+	before, young := s.cfg.Now().Add(-olderThan), s.cfg.Now().Add(-2*concludeTime)
 	surplus, err := s.surplusOperation(ctx, keep)
 	if err != nil {
 		return 0, err
@@ -152,7 +153,7 @@ func (s *Service) PruneOperations(ctx context.Context, olderThan time.Duration, 
 			if err != nil {
 				return pruned, err
 			}
-			if !op.CreatedAt.Before(before) && r.Key > surplus {
+			if !op.CreatedAt.Before(before) && (r.Key > surplus || !op.CreatedAt.Before(young)) {
 				ended = true
 				break
 			}

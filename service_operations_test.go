@@ -168,12 +168,18 @@ func TestPruneSurplus(t *testing.T) {
 		}
 		last = append([]string{ops[0].ID}, last...)
 	}
-	for _, keep := range []int{5000, 2302} {
-		if n, err := f.PruneOperations(t.Context(), time.Hour, keep); n != 0 || err != nil {
+	for _, keep := range []int{5000, 2302, 10} {
+		if keep > 10 {
+			f.sleep(2 * time.Hour)
+		} else {
+			f.sleep(-4 * time.Hour) // the audit may still ask for them
+		}
+		if n, err := f.PruneOperations(t.Context(), 24*time.Hour, keep); n != 0 || err != nil {
 			t.Errorf("%d operations of 2302 were pruned, %v; %d are kept", n, err, keep)
 		}
 	}
-	if n, err := f.PruneOperations(t.Context(), time.Hour, 1500); n != 801 || err != nil {
+	f.sleep(4 * time.Hour)
+	if n, err := f.PruneOperations(t.Context(), 24*time.Hour, 1500); n != 801 || err != nil {
 		t.Errorf("%d operations were pruned, %v; want 801", n, err)
 	}
 	left, _, err := f.Operations(t.Context(), "", 0)
