@@ -20,9 +20,6 @@ func TestAttackList(t *testing.T) {
 		t.Fatal(err)
 	}
 	row := regexp.MustCompile(`^\| (\d+) \| (.+?) \| (.*) \|$`)
-	named := regexp.MustCompile("`([a-z0-9/]+)\\.((?:Test|Fuzz|Benchmark|Run)[A-Za-z0-9_]*)`")
-	story := regexp.MustCompile("story `([^`]+)`")
-	sources := make(map[string]string)
 	next := 1
 	for line := range strings.Lines(string(doc)) {
 		cells := row.FindStringSubmatch(strings.TrimSpace(line))
@@ -33,27 +30,47 @@ func TestAttackList(t *testing.T) {
 			t.Fatalf("line %s stands where %d should", cells[1], next)
 		}
 		next++
-		tests := named.FindAllStringSubmatch(cells[3], -1)
-		stories := story.FindAllStringSubmatch(cells[3], -1)
-		if len(tests)+len(stories) == 0 && !strings.Contains(cells[3], " ") && !(next > 101 && cells[3] == "open") {
+		if !strings.Contains(cells[3], "`") && !strings.Contains(cells[3], " ") {
 			t.Errorf("line %s has neither a test nor a sentence: %q", cells[1], cells[3])
 		}
-		for _, name := range tests {
-			if _, ok := sources[name[1]]; !ok {
-				sources[name[1]] = sourceOf(t, name[1])
-			}
-			if !strings.Contains(sources[name[1]], "\nfunc "+name[2]+"(") {
-				t.Errorf("line %s: there is no %s in %s", cells[1], name[2], name[1])
-			}
-		}
-		for _, name := range stories {
-			if _, err := os.Stat("cmd/openimds/testdata/script/" + name[1] + ".txtar"); err != nil {
-				t.Errorf("line %s: %v", cells[1], err)
-			}
+		for part := range strings.SplitSeq(cells[3], ";") {
+			checkNames(t, cells[1], part)
 		}
 	}
 	if next != attacks+1 {
 		t.Errorf("the list ends before line %d of %d", next, attacks)
+	}
+}
+
+var (
+	quoted   = regexp.MustCompile("(stor(?:y|ies))? ?`([^`]+)`")
+	testName = regexp.MustCompile(`^(?:([a-z0-9/]+)\.)?((?:Test|Fuzz|Benchmark|Run)[A-Za-z0-9_]*)$`)
+)
+
+// checkNames looks for what a part of a line names: tests, with their package or of the package named
+// before, and stories.
+func checkNames(t *testing.T, line, part string) {
+	t.Helper()
+	of, stories := "", false
+	for _, name := range quoted.FindAllStringSubmatch(part, -1) {
+		stories = stories || name[1] != ""
+		test := testName.FindStringSubmatch(name[2])
+		switch info, err := os.Stat(name[2]); {
+		case test != nil:
+			stories = false
+			if test[1] != "" {
+				of = test[1]
+			}
+			if !strings.Contains(sourceOf(t, of), "\nfunc "+test[2]+"(") {
+				t.Errorf("line %s: there is no %s in %q", line, test[2], of)
+			}
+		case stories:
+			if _, err := os.Stat("cmd/openimds/testdata/script/" + name[2] + ".txtar"); err != nil {
+				t.Errorf("line %s: %v", line, err)
+			}
+		case name[2] == "openimds", err == nil && info.IsDir():
+			of = name[2]
+		}
 	}
 }
 
