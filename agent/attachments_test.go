@@ -1,0 +1,185 @@
+package agent_test
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/agent"
+	"github.com/openimds/openimds/hostnet"
+)
+
+// network stands for the host's network: it finds the same link for whatever is not bound, and keeps what
+// it was set to.
+type network struct {
+	attachments *agent.Attachments
+	link        hostnet.Face
+
+	mu   sync.Mutex
+	sets []hostnet.Endpoint // the only endpoint, as it was set each time
+}
+
+func (n *network) Set(endpoints []hostnet.Endpoint) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, e := range endpoints {
+		n.sets = append(n.sets, e)
+		status := hostnet.EndpointStatus{Endpoint: e, State: hostnet.Attached}
+		switch {
+		case e.ByName:
+		case e.Bound == nil:
+			status.State, status.Reason = hostnet.Waiting, "it is being bound"
+			n.attachments.Bind(e.ID, n.link)
+		case *e.Bound != n.link:
+			found := n.link
+			status.State, status.Reason, status.Found = hostnet.Waiting, "interface tap0 is not the one it was", &found
+		}
+		n.attachments.Changed(status)
+	}
+	return nil
+}
+
+// seats note the revisions that they were waited for.
+type seats struct {
+	mu      sync.Mutex
+	awaited map[string]int64
+}
+
+func (*seats) Seat(context.Context, string) error { return nil }
+func (*seats) Unseat(string) error                { return nil }
+
+func (s *seats) Await(_ context.Context, name string, revision int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.awaited[name] = revision
+	return nil
+}
+
+// attaching is a host whose attachments are followed, with a service that attaches.
+type attaching struct {
+	*host
+	network *network
+	seats   *seats
+}
+
+func newAttaching(t *testing.T) *attaching {
+	h := newHost(t, nil)
+	a := &attaching{host: h, network: &network{link: hostnet.Face{Boot: "b", Index: 7, Serial: 100}}, seats: &seats{awaited: map[string]int64{}}}
+	var service *openimds.Service
+	a.network.attachments = agent.NewAttachments(agent.AttachConfig{
+		Store: h.store, Binder: binder{&service}, Seats: a.seats, Host: a.network, Log: slog.New(slog.NewTextHandler(h.log, nil)),
+	})
+	service = openimds.NewService(h.store, openimds.ServiceConfig{
+		Region: "us-east-1", AccountID: "123456789012", Attachments: carrier{a.network.attachments},
+	})
+	h.service = service
+	h.create("web")
+	return a
+}
+
+// binder is a service that is made later.
+type binder struct{ service **openimds.Service }
+
+func (b binder) BindAttachments(ctx context.Context, all []openimds.Binding) error {
+	return (*b.service).BindAttachments(ctx, all)
+}
+
+// carrier carries attachments out on a host where nothing is guarded.
+type carrier struct{ *agent.Attachments }
+
+func (carrier) Guarded() []openimds.GuardedPlace                  { return nil }
+func (carrier) Release([]string) ([]openimds.GuardedPlace, error) { return nil, nil }
+
+func (a *attaching) follow() {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { a.network.attachments.Run(ctx); close(done) }()
+	a.t.Cleanup(func() { cancel(); <-done })
+}
+
+func (a *attaching) attach(attachment openimds.Attachment) {
+	a.t.Helper()
+	attachment.Instance, attachment.Interface = "web", "tap0"
+	if _, err := a.service.AttachInstance(a.t.Context(), attachment); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+func (a *attaching) becomes(want string) (reason string) {
+	a.t.Helper()
+	eventually(a.t, "the attachment is "+want, func() bool {
+		var state string
+		state, reason = a.network.attachments.Status("web")
+		return state == want && !strings.Contains(reason, "being")
+	})
+	return reason
+}
+
+// TestBindsBeforeAnswering: what the host finds is in the store before the host is told to answer there, and
+// the next server is told of it from the start.
+func TestBindsBeforeAnswering(t *testing.T) {
+	a := newAttaching(t)
+	a.attach(openimds.Attachment{})
+	a.follow()
+	a.becomes("attached")
+	<-a.network.attachments.Settled()
+	all, err := a.service.Attachments(t.Context())
+	if err != nil || len(all) != 1 || all[0].Bound == nil || hostnet.Face(*all[0].Bound) != a.network.link {
+		t.Fatalf("the store has %+v, %v", all, err)
+	}
+	a.network.mu.Lock()
+	first, last := a.network.sets[0], a.network.sets[len(a.network.sets)-1]
+	a.network.mu.Unlock()
+	if first.Bound != nil || last.Bound == nil || first.ID != last.ID {
+		t.Errorf("set first to %+v and last to %+v", first, last)
+	}
+}
+
+// TestTellsOfAnother: another link is told of in the status and the log; attached again it is taken, not
+// before the instance has its new token key.
+func TestTellsOfAnother(t *testing.T) {
+	a := newAttaching(t)
+	a.follow()
+	a.attach(openimds.Attachment{})
+	a.becomes("attached")
+	key := string(a.instance("web").TokenKey)
+	a.network.mu.Lock()
+	a.network.link = hostnet.Face{Boot: "b", Index: 8, Serial: 101}
+	a.network.mu.Unlock()
+	a.hops("web", 2) // no news of attachments
+	a.attach(openimds.Attachment{ByName: true})
+	a.becomes("attached")
+	a.attach(openimds.Attachment{})
+	a.becomes("attached") // bound anew, to the other one
+	if now := string(a.instance("web").TokenKey); now == key {
+		t.Error("another guest has the former one's token key")
+	}
+	a.network.mu.Lock()
+	a.network.link = hostnet.Face{Boot: "b", Index: 9, Serial: 102}
+	wanted := a.network.sets[len(a.network.sets)-1]
+	a.network.mu.Unlock()
+	_ = a.network.Set([]hostnet.Endpoint{wanted}) // the host sees it
+	if reason := a.becomes("waiting"); !strings.Contains(reason, "is not the one it was") || !strings.Contains(reason, "attach it again") {
+		t.Errorf("the reason is %q", reason)
+	}
+	if found := a.network.attachments.Found("web"); found == nil || found.Index != 9 {
+		t.Errorf("found %+v", found)
+	}
+	if text := a.log.String(); !strings.Contains(text, "something else is where an instance is attached") {
+		t.Errorf("the log has no word of it: %s", text)
+	}
+	key = string(a.instance("web").TokenKey)
+	a.attach(openimds.Attachment{})
+	a.becomes("attached")
+	if now := string(a.instance("web").TokenKey); now == key {
+		t.Error("another guest has the former one's token key")
+	}
+	a.seats.mu.Lock()
+	defer a.seats.mu.Unlock()
+	if a.seats.awaited["web"] == 0 {
+		t.Error("nobody waited for the new token key")
+	}
+}
