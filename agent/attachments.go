@@ -333,6 +333,28 @@ func (a *Attachments) Status(instance string) (state, reason string) {
 	return string(hostnet.Waiting), "it is being attached"
 }
 
+// States counts the attachments by state: those of [hostnet], and "replaced" of those that wait since
+// something else is at their place.
+func (a *Attachments) States() map[string]int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	states := map[string]int{"replaced": 0}
+	for _, state := range []hostnet.State{hostnet.Attached, hostnet.Waiting, hostnet.Failed, hostnet.Gone} {
+		states[string(state)] = 0
+	}
+	for name, wanted := range a.wanted {
+		switch s := a.status[name]; {
+		case s.ID != wanted.ID:
+			states[string(hostnet.Waiting)]++
+		case s.Found != nil:
+			states["replaced"]++
+		default:
+			states[string(s.State)]++
+		}
+	}
+	return states
+}
+
 // startedAfter says whether the process of that number began after t, or is not there: then it is not
 // the one that was meant then (proc(5): field 22 of stat counts hundredths of a second since boot).
 func startedAfter(pid int, t time.Time) bool {

@@ -21,6 +21,8 @@ type Gauges struct {
 	Contact func() (time.Time, int64)
 	// Credentials tells how many sets of role credentials of each source are in each state.
 	Credentials func(yield func(source, state string, sets int))
+	// Attachments tells how many attachments are in each state.
+	Attachments func() map[string]int
 }
 
 // Handler serves the metrics of this process in the format of Prometheus.
@@ -63,6 +65,9 @@ var (
 	credentialsDesc = prometheus.NewDesc("openimds_role_credentials_sets",
 		"Sets of role credentials that are kept for guests, by source and state (fresh; stale: the last renewal failed; none: guests get none).",
 		[]string{"source", "state"}, nil)
+	attachmentsDesc = prometheus.NewDesc("openimds_attachments",
+		"Attachments of instances to this host, by state (attached, waiting, failed, gone; replaced: something else is at the place).",
+		[]string{"state"}, nil)
 	storeUpDesc    = prometheus.NewDesc("openimds_store_up", "Whether the store answers.", nil, nil)
 	storeTakesDesc = prometheus.NewDesc("openimds_store_writable", "Whether the store takes changes: not when its disk is full or has failed.", nil, nil)
 	contactDesc    = prometheus.NewDesc("openimds_watch_contact_timestamp_seconds",
@@ -75,7 +80,7 @@ func (c *collector) Describe(descs chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		requestsDesc, durationDesc, tokensDesc, throttledDesc, faultedDesc, faultsDesc, noTokenDesc, undeliveredDesc,
 		instancesDesc, failuresDesc,
-		connectionsDesc, credentialsDesc, storeUpDesc, storeTakesDesc, contactDesc, revisionDesc,
+		connectionsDesc, credentialsDesc, attachmentsDesc, storeUpDesc, storeTakesDesc, contactDesc, revisionDesc,
 	} {
 		descs <- d
 	}
@@ -119,6 +124,11 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 		c.gauges.Credentials(func(source, state string, sets int) {
 			send(credentialsDesc, prometheus.GaugeValue, float64(sets), source, state)
 		})
+	}
+	if c.gauges.Attachments != nil {
+		for state, n := range c.gauges.Attachments() {
+			send(attachmentsDesc, prometheus.GaugeValue, float64(n), state)
+		}
 	}
 	for desc, is := range map[*prometheus.Desc]func() bool{storeUpDesc: c.gauges.StoreUp, storeTakesDesc: c.gauges.StoreTakes} {
 		if is != nil {

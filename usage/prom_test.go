@@ -20,6 +20,7 @@ func TestMetrics(t *testing.T) {
 		Connections: func() int { return 3 },
 		StoreUp:     func() bool { return true },
 		Contact:     func() (time.Time, int64) { return noon, 42 },
+		Attachments: func() map[string]int { return map[string]int{"attached": 2, "replaced": 1} },
 	}
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(r.Collector(gauges))
@@ -49,7 +50,11 @@ func TestMetrics(t *testing.T) {
 	if problems, err := promlint.NewWithMetricFamilies(families).Lint(); err != nil || len(problems) > 0 {
 		t.Errorf("the linter says %v, %v", problems, err)
 	}
-	const want = `# HELP openimds_imds_connections Open connections of guests.
+	const want = `# HELP openimds_attachments Attachments of instances to this host, by state (attached, waiting, failed, gone; replaced: something else is at the place).
+# TYPE openimds_attachments gauge
+openimds_attachments{state="attached"} 2
+openimds_attachments{state="replaced"} 1
+# HELP openimds_imds_connections Open connections of guests.
 # TYPE openimds_imds_connections gauge
 openimds_imds_connections 3
 # HELP openimds_imds_faulted_total Requests of guests that failed on purpose, with a status or with their connection.

@@ -109,7 +109,7 @@ func (s *server) storeAnswers(ctx context.Context) bool {
 
 // metrics serves what Prometheus reads: to whoever signs, unless the operator has opened it to all.
 func (s *server) metrics(verifier *sigv4.Verifier) http.Handler {
-	exported := s.usage.Handler(usage.Gauges{
+	gauges := usage.Gauges{
 		Connections: func() int { return s.guests.Connections(s.instance.Name) },
 		StoreUp:     func() bool { return s.storeAnswers(context.Background()) },
 		StoreTakes:  func() bool { return s.storeHealth() == nil },
@@ -119,7 +119,11 @@ func (s *server) metrics(verifier *sigv4.Verifier) http.Handler {
 				yield(held.Source, held.State, n)
 			}
 		},
-	})
+	}
+	if s.host != nil {
+		gauges.Attachments = s.attachments.States
+	}
+	exported := s.usage.Handler(gauges)
 	if s.cfg.openMetrics {
 		return exported
 	}
