@@ -124,7 +124,9 @@ func (f *firewall) fromGuests(b *book, t *table) {
 }
 
 func (f *firewall) portsThrough(b *book, t *table) {
-	b.open(chain{name: "forward", hook: nftables.ChainHookForward, priority: *nftables.ChainPriorityFilter})
+	// Before br_netfilter again: of a packet that it has taken to the tables of the host, older kernels forget to
+	// ask the chains that come next.
+	b.open(chain{name: "forward", hook: nftables.ChainHookForward, priority: -200})
 	b.add("what is for this host is for nobody else", ourMark(f.mark, true), f.notUnwrapped(), drop)
 	b.add("to guests", interfaceIn(expr.MetaKeyOIF, t.sets[interfaces]), jump("to-guests"))
 }
