@@ -286,6 +286,9 @@ func TestKilled(t *testing.T) {
 	_ = holder.Wait()
 	h, _ = newHost(t)
 	must(t, h.Set(held("new-")))
+	for _, ns := range []*namespace{g1, b1} {
+		ns.do(func() { forget(t, "eth0") }) // that nobody said where the address is
+	}
 	g1.hears(metadata4, "new-vm")
 	b1.hears(metadata4, "new-port")
 	c1.hears(metadata4, "new-box")
