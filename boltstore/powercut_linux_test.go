@@ -81,7 +81,7 @@ func TestKilledAtACall(t *testing.T) {
 	if err != nil {
 		t.Skip("skipped: strace is not installed")
 	}
-	step := 15 // every one takes minutes
+	step := 25 // every one takes minutes
 	if os.Getenv(statesEnv) != "" {
 		step = 1
 	}
