@@ -126,6 +126,7 @@ func TestHostileTexts(t *testing.T) {
 	rows := map[string][][]string{
 		"attach":                {{}, {hostile, "--interface", hostile}, {hostile, "--pid", hostile}},
 		"callers":               {{}, {hostile, "--v1"}},
+		"compact":               {{"--data-dir", bad}, {"--data-dir", data}, {hostile}},
 		"detach":                {{hostile}},
 		"env":                   {{"--data-dir", bad}, {"--region", hostile}, {"--config", bad}, {"--config", good}},
 		"event clear":           {{hostile}, {"demo", "--kind", hostile}},
