@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"net"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/openimds/openimds/hostnet"
 	"github.com/vishvananda/netlink"
@@ -262,6 +265,13 @@ func TestUppers(t *testing.T) {
 			up(t, "upper")
 			must(t, os.WriteFile("/proc/sys/net/ipv4/conf/upper/rp_filter", []byte("0"), 0o644))
 			must(t, c.Set(endpointsOf(c.Status())))
+			// Where events are followed, the Host knows of the interface when they have told it.
+			told := func(line string) bool { return strings.HasPrefix(line, "nft ") && strings.HasSuffix(line, "{ upper }") }
+			for end := time.Now().Add(forever); !slices.ContainsFunc(state(t), told); time.Sleep(10 * time.Millisecond) {
+				if time.Now().After(end) {
+					t.Fatal("nothing guards the interface")
+				}
+			}
 			mac := link(t, "upper").Attrs().HardwareAddr
 			for _, port := range []int{80, 22} {
 				test.wire.raw(tagged(mac, test.wire.mac, test.tags, unix.ETH_P_IP, ip4(test.ip, metadata4, unix.IPPROTO_TCP, tcpSYN(test.ip, metadata4, 40000, port))))
