@@ -207,7 +207,7 @@ func (l *Log) writeGroup(group []*request) {
 		l.owed, l.gap = nil, gap{}
 	}
 	if safefile.NoRoom(err) && !l.cfg.BestEffort {
-		group = l.spend(group, left, err)
+		group = l.spend(group)
 	}
 	l.finish(group, left, err)
 	if err == nil && len(l.owed) > 0 {
@@ -237,7 +237,7 @@ func (l *Log) append(group []*request, text []byte) (left bool, err error) {
 
 // spend writes what makes the store smaller into the room of the reserve, and returns the rest of the
 // group, for which there is none.
-func (l *Log) spend(group []*request, left bool, err error) (rest []*request) {
+func (l *Log) spend(group []*request) (rest []*request) {
 	var freeing []*request
 	for _, r := range group {
 		if frees(r.entries) {
@@ -249,7 +249,8 @@ func (l *Log) spend(group []*request, left bool, err error) (rest []*request) {
 	if len(freeing) == 0 || l.reserve.Whole() && !l.reserve.GiveUp() {
 		return group
 	}
-	if left, err = l.append(freeing, nil); err == nil {
+	left, err := l.append(freeing, nil)
+	if err == nil {
 		l.gap.lines -= count(freeing)
 	}
 	l.finish(freeing, left, err)

@@ -88,7 +88,7 @@ type assumeRole struct {
 func parseAssumeRole(text string) (*Source, error) {
 	arn, query, _ := strings.Cut(text, "?")
 	if !strings.HasPrefix(arn, "arn:") {
-		return nil, errors.New("credentials assume-role: give the ARN of a role, which begins with arn:")
+		return nil, errors.New("credentials assume-role: give the ARN of a role, as in arn:aws:iam::123456789012:role/NAME")
 	}
 	parameters, err := url.ParseQuery(query)
 	if err != nil {
