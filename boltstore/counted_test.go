@@ -3,9 +3,11 @@ package boltstore
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 
 	"github.com/openimds/openimds"
 )
@@ -41,7 +43,8 @@ func writeCounted(path string) {
 func counted(i int) []openimds.Change {
 	const keys = 7
 	size := []int{10, 400, 5_000, 70_000}[i%4]
-	value := []byte(strings.Repeat(fmt.Sprintf("%d,", i), size))[:size]
+	word := fmt.Sprintf("%d,", i)
+	value := []byte(strings.Repeat(word, size/len(word)+1)[:size])
 	changes := []openimds.Change{
 		{Key: fmt.Sprintf("a/%d", i%keys), Value: value, If: openimds.Whatever},
 		{Key: fmt.Sprintf("b/%d", i%keys), Value: value, If: openimds.Whatever},
@@ -54,18 +57,19 @@ func counted(i int) []openimds.Change {
 	return changes
 }
 
-// after is what a store holds after that many commits.
-func after(commits int) map[string]string {
-	records := map[string]string{}
-	for i := range commits {
+// after is what a store holds after each number of commits.
+var after = sync.OnceValue(func() (all [countedCommits + 1]map[string]string) {
+	all[0] = map[string]string{}
+	for i := range countedCommits {
+		all[i+1] = maps.Clone(all[i])
 		for _, c := range counted(i) {
-			if records[c.Key] = string(c.Value); c.Verb == openimds.Delete {
-				delete(records, c.Key)
+			if all[i+1][c.Key] = string(c.Value); c.Verb == openimds.Delete {
+				delete(all[i+1], c.Key)
 			}
 		}
 	}
-	return records
-}
+	return all
+})
 
 func difference(want, is map[string]string) string {
 	for key := range is {

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -62,37 +61,41 @@ func trace(t *testing.T, dir string, cmd *exec.Cmd) []call {
 		rest = strings.TrimSpace(rest)
 		if begun, ok := strings.CutSuffix(rest, "<unfinished ...>"); ok {
 			unfinished[thread] = begun
-			continue // what is not finished may not have happened; see unsure
+			continue // it counts when it is finished
 		}
-		if m := resumed.FindStringSubmatch(rest); m != nil {
-			rest = unfinished[thread] + m[1]
+		if _, ended, ok := strings.Cut(rest, " resumed>"); ok && strings.HasPrefix(rest, "<... ") {
+			rest = unfinished[thread] + ended
 		}
 		calls = append(calls, parse(rest, dir)...)
 	}
 }
 
-var (
-	resumed  = regexp.MustCompile(`^<\.\.\. \w+ resumed>(.*)$`)
-	finished = regexp.MustCompile(`(?s)^(\w+)\((.*)\)\s+= (-?\d+)(<[^>]*>)?( .*)?$`)
-	argument = regexp.MustCompile(`"((?:\\x[0-9a-f]{2})*)"|<((?:\\x[0-9a-f]{2})*)>`)
-	number   = regexp.MustCompile(`(\d+)$`)
-)
-
 // parse reads one finished call. Those that failed, and those elsewhere, are none.
 func parse(line, dir string) []call {
-	m := finished.FindStringSubmatch(line)
-	if m == nil || strings.HasPrefix(m[3], "-") {
+	name, rest, _ := strings.Cut(line, "(")
+	end := strings.LastIndex(rest, ")")
+	if end < 0 || !strings.HasPrefix(strings.TrimLeft(rest[end+1:], " "), "= ") || strings.Contains(rest[end:], "= -") {
 		return nil
 	}
+	arguments := rest[:end]
 	var texts []string // paths of descriptors, and strings, in the order of the arguments
-	for _, found := range argument.FindAllStringSubmatch(m[2], -1) {
-		text, err := hex.DecodeString(strings.ReplaceAll(found[1]+found[2], `\x`, ""))
-		if err != nil {
+	for left := arguments; ; {
+		begin := strings.IndexAny(left, `"<`)
+		if begin < 0 {
+			break
+		}
+		closing := map[byte]string{'"': `"`, '<': ">"}[left[begin]]
+		word, after, ok := strings.Cut(left[begin+1:], closing)
+		text, err := hex.DecodeString(strings.ReplaceAll(word, `\x`, ""))
+		if !ok || err != nil {
 			return nil
 		}
-		texts = append(texts, string(text))
+		texts, left = append(texts, string(text)), after
 	}
-	last := func() int64 { n, _ := strconv.ParseInt(number.FindString(m[2]), 10, 64); return n }
+	last := func() int64 {
+		n, _ := strconv.ParseInt(arguments[strings.LastIndex(arguments, " ")+1:], 10, 64)
+		return n
+	}
 	here := func(path string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
 	one := func(c call) []call {
 		if !here(c.path) {
@@ -100,9 +103,9 @@ func parse(line, dir string) []call {
 		}
 		return []call{c}
 	}
-	switch m[1] {
+	switch name {
 	case "write":
-		if strings.HasPrefix(m[2], "1<") && len(texts) == 2 {
+		if strings.HasPrefix(arguments, "1<") && len(texts) == 2 {
 			return []call{{verb: "said", data: []byte(texts[1])}}
 		}
 	case "pwrite64":
@@ -112,7 +115,7 @@ func parse(line, dir string) []call {
 	case "fsync", "fdatasync":
 		return one(call{verb: "sync", path: texts[0]})
 	case "openat":
-		if strings.Contains(m[2], "O_CREAT") {
+		if strings.Contains(arguments, "O_CREAT") {
 			return one(call{verb: "create", path: texts[1]})
 		}
 	case "unlink":
@@ -120,9 +123,9 @@ func parse(line, dir string) []call {
 	case "unlinkat":
 		return one(call{verb: "unlink", path: texts[1]})
 	case "link", "rename":
-		return one(call{verb: m[1], path: texts[0], to: texts[1]})
+		return one(call{verb: name, path: texts[0], to: texts[1]})
 	case "linkat", "renameat", "renameat2":
-		return one(call{verb: strings.TrimRight(m[1], "at2"), path: texts[1], to: texts[3]})
+		return one(call{verb: strings.TrimRight(name, "at2"), path: texts[1], to: texts[3]})
 	}
 	return nil
 }

@@ -125,7 +125,7 @@ func holds(path string, acknowledged int) error {
 	}
 	differs := ""
 	for last := acknowledged; last <= min(acknowledged+1, countedCommits); last++ {
-		if differs = difference(after(last), is); differs == "" {
+		if differs = difference(after()[last], is); differs == "" {
 			err := s.db.View(func(tx *bbolt.Tx) error {
 				for err := range tx.Check() {
 					return err
