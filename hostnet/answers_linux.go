@@ -62,10 +62,19 @@ func dynset(s *nftables.Set, operation, key, value uint32) expr.Any {
 	return &expr.Dynset{SetName: s.Name, SetID: s.ID, Operation: operation, SrcRegKey: key, SrcRegData: value}
 }
 
-// tooFast matches what an attachment, by the mark in a register, does more often than it may.
-func tooFast(s *nftables.Set, mark uint32, rate uint64, burst uint32) expr.Any {
-	limit := &expr.Limit{Type: expr.LimitTypePkts, Rate: rate, Unit: expr.LimitTimeSecond, Burst: burst, Over: true}
-	return &expr.Dynset{SetName: s.Name, SetID: s.ID, Operation: unix.NFT_DYNSET_OP_UPDATE, SrcRegKey: mark, Exprs: []expr.Any{limit}}
+// tooFast matches what an attachment or a port, by the key in a register, does more often than it may, and
+// within what it does not.
+func tooFast(s *nftables.Set, key uint32, rate uint64, burst uint32) expr.Any {
+	return paced(s, key, rate, burst, true)
+}
+
+func within(s *nftables.Set, key uint32, rate uint64, burst uint32) expr.Any {
+	return paced(s, key, rate, burst, false)
+}
+
+func paced(s *nftables.Set, key uint32, rate uint64, burst uint32, over bool) expr.Any {
+	limit := &expr.Limit{Type: expr.LimitTypePkts, Rate: rate, Unit: expr.LimitTimeSecond, Burst: burst, Over: over}
+	return &expr.Dynset{SetName: s.Name, SetID: s.ID, Operation: unix.NFT_DYNSET_OP_UPDATE, SrcRegKey: key, Exprs: []expr.Any{limit}}
 }
 
 func fetchTo(m *nftables.Set, from, to uint32) expr.Any {

@@ -104,19 +104,18 @@ func (f *firewall) portsIn(b *book, t *table) {
 
 func (f *firewall) fromGuests(b *book, t *table) {
 	b.open(chain{name: "from-guests"})
+	for _, fam := range families { // first, since requests are what must be fast
+		b.add("guests", fam.to(), jump("guest"+fam.name))
+	}
 	for _, kind := range sorted(wrapped(t)) {
 		b.add("nothing is hidden from these rules: "+kind, wrapped(t)[kind], drop)
 	}
 	for _, kind := range sorted(posing()) {
 		b.add("no guest is the metadata service: "+kind, posing()[kind], drop)
 	}
+	announcements(b, t)
 	for _, question := range []rule{arpRequest(), neighbour(ndSolicitation)} {
 		b.add("who has the address?", question, setMark(f.mark), accept)
-	}
-	b.add("a frame with a tag", rule{load(expr.PayloadBaseLLHeader, 12, 2, acc), in(t.sets[tags])},
-		rule{&expr.Immediate{Register: acc, Data: native(hadTag)}, &expr.Meta{Key: expr.MetaKeyPRIORITY, SourceRegister: true, Register: acc}})
-	for _, fam := range families {
-		b.add("guests", fam.to(), jump("guest"+fam.name))
 	}
 	b.add("the station of another guest", othersStation(t), drop)
 	sourceRoute(b, nil)

@@ -322,6 +322,9 @@ func (t *table) guestSets(conn *nftables.Conn) error {
 // guestChain is the way of packets to a metadata address.
 func (f *firewall) guestChain(b *book, t *table, fam *family, deliver rule) {
 	b.open(chain{name: "guest" + fam.name})
+	if t.sets[bridges] != nil {
+		b.add("no guest is the metadata service", fam.from(), drop)
+	}
 	b.add("a guest is known by its interface",
 		ourMark(f.mark, false),
 		rule{&expr.Meta{Key: expr.MetaKeyIIF, Register: acc}}, fetch(t.sets[attached(fam)], acc),
@@ -357,10 +360,10 @@ func (f *firewall) inet(conn *nftables.Conn, t *table) error {
 	}
 	// Before connection tracking, which so sees one pair of ports in both directions.
 	b.open(chain{name: "prerouting", hook: nftables.ChainHookPrerouting, priority: *nftables.ChainPriorityRaw})
+	b.add("ports of bridges: see the table of family bridge", ourMark(f.mark, true), f.notUnwrapped(), leave)
 	for _, fam := range families {
 		b.add("what came out of a guest's packet", f.isUnwrapped(), fam.to(), drop)
 	}
-	b.add("ports of bridges: see the table of family bridge", ourMark(f.mark, true), leave)
 	b.add("who has the address?", neighbour(ndSolicitation),
 		interfaceIn(expr.MetaKeyIIF, t.sets[interfaces]), setMark(f.mark), accept)
 	for _, fam := range families {
@@ -374,10 +377,9 @@ func (f *firewall) inet(conn *nftables.Conn, t *table) error {
 	opensFromGuest := does(ourMark(f.mark, true), opensConnection()) // the other packets are of what it opened
 	b.add("a listener of ours", opensFromGuest, isTransparent(), accept)
 	b.add("or nobody's", opensFromGuest, drop)
+	f.mayUnwrap(b, t)
 	b.open(chain{name: "forward", hook: nftables.ChainHookForward, priority: *nftables.ChainPriorityMangle})
 	b.add("what is for this host is for nobody else", ourMark(f.mark, true), f.notUnwrapped(), drop)
-	b.open(chain{name: "arrived", hook: nftables.ChainHookInput, priority: *nftables.ChainPriorityRaw})
-	f.mayUnwrap(b, t)
 	b.open(chain{name: "postrouting", hook: nftables.ChainHookPostrouting, priority: *nftables.ChainPriorityMangle})
 	for _, fam := range families {
 		b.add("guests see port 80", ourMark(f.mark, true), fam.from(), isTransport(unix.IPPROTO_TCP),

@@ -41,6 +41,8 @@ func TestMain(m *testing.M) {
 		return
 	}
 	if os.Getenv(insideVariable) != "" {
+		// The first thread cannot end, so it must not be one that goes into a namespace.
+		runtime.LockOSThread()
 		if err := prepareHost(); err != nil {
 			fmt.Fprintln(os.Stderr, "the host of the tests:", err)
 			os.Exit(1)

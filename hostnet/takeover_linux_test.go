@@ -68,6 +68,8 @@ func TestTakeover(t *testing.T) {
 			"questions of its addresses": one(tagged(c.mac, from.mac, nil, unix.ETH_P_IP, ip4(victim4, metadata4, unix.IPPROTO_TCP, tcpSYN(victim4, metadata4, 40000, 80)))),
 		}
 	}
+	total := 0
+	defer func() { t.Logf("%d polls", total) }()
 	for name, from := range map[string]*wire{"attached": c.attacker, "stranger": c.stranger} {
 		for what, frames := range claims(from) {
 			for _, rate := range []int{20, 2000} {
@@ -87,6 +89,7 @@ func TestTakeover(t *testing.T) {
 					}
 				}
 				stop()
+				total += 2 * polls
 				if failed > 0 {
 					t.Errorf("%s, %s, %d/s: %d of %d polls failed", name, what, rate, failed, 2*polls)
 				}
@@ -221,5 +224,34 @@ func TestSquatting(t *testing.T) {
 	}
 	if n := c.attacker.heard(isARPOf(victim4, true)); n == 0 {
 		t.Error("the owner of an address cannot announce it any more")
+	}
+}
+
+// TestQuietNeighbours has a guest call from the addresses of those who never call: an attached neighbour, and a
+// router behind a port that is not attached. What they announce is heard as before.
+func TestQuietNeighbours(t *testing.T) {
+	c := newCloudHost(t)
+	quiet, router := c.victim, c.stranger
+	quiet.raw(advertise4(quiet.mac, victim4))
+	quiet.raw(advertise6(quiet.mac, victim6))
+	for _, ip := range []string{victim4, stranger4} {
+		c.attacker.raw(tagged(c.mac, c.attacker.mac, nil, unix.ETH_P_IP, ip4(ip, metadata4, unix.IPPROTO_TCP, tcpSYN(ip, metadata4, 40000, 80))))
+	}
+	for _, ip := range []string{victim6, stranger6} {
+		c.attacker.raw(tagged(c.mac, c.attacker.mac, nil, unix.ETH_P_IPV6, ip6(ip, metadata6, unix.IPPROTO_TCP, tcpSYN(ip, metadata6, 40000, 80))))
+	}
+	c.quiet()
+	c.attacker.forget()
+	quiet.raw(advertise4(quiet.mac, victim4))
+	quiet.raw(advertise6(quiet.mac, victim6))
+	router.raw(advertise4(router.mac, stranger4))
+	router.raw(advertise6(router.mac, stranger6))
+	for who, match := range map[string]func([]byte) bool{
+		"a quiet neighbour, ARP": isARPOf(victim4, true), "a quiet neighbour, ND": isND(136, victim6),
+		"a router, ARP": isARPOf(stranger4, true), "a router, ND": isND(136, stranger6),
+	} {
+		if n := c.attacker.heard(match); n == 0 {
+			t.Errorf("%s is not heard any more", who)
+		}
 	}
 }
