@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -32,7 +33,7 @@ func TestThreadsComeHome(t *testing.T) {
 		must(t, h.Set(all[:namespaces/2]))
 	}
 	must(t, h.Set(nil))
-	home, err := os.Readlink("/proc/self/ns/net")
+	home, err := os.Readlink("/proc/thread-self/ns/net")
 	must(t, err)
 	away := map[string]int{}
 	for end := time.Now().Add(forever); ; time.Sleep(10 * time.Millisecond) { // threads end a moment after their work
@@ -40,6 +41,9 @@ func TestThreadsComeHome(t *testing.T) {
 		threads, err := filepath.Glob("/proc/self/task/*/ns/net")
 		must(t, err)
 		for _, thread := range threads {
+			if strings.HasPrefix(thread, fmt.Sprintf("/proc/self/task/%d/", os.Getpid())) {
+				continue // the first thread cannot end: where the tests' own visits ran on it, it rests there
+			}
 			if at, err := os.Readlink(thread); err == nil && at != home {
 				away[at]++
 			}
