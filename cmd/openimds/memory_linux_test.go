@@ -22,6 +22,9 @@ const mostMemory = 100 << 10
 // TestMemoryOfChanges changes an instance with a recording that is as large as may be, over and over, in
 // each way that writes much.
 func TestMemoryOfChanges(t *testing.T) {
+	if raceEnabled() {
+		t.Skip("skipped: the race detector needs memory of its own; it runs without it, too")
+	}
 	changes := 200
 	if text := os.Getenv(changesEnv); text != "" {
 		var err error

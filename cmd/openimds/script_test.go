@@ -50,7 +50,7 @@ func TestStories(t *testing.T) {
 		Dir:                filepath.Join("testdata", "script"),
 		WorkdirRoot:        t.TempDir(),
 		RequireUniqueNames: true,
-		Deadline:           time.Now().Add(4 * patience), // for a program that should fail but runs
+		Deadline:           time.Now().Add(20 * patience), // of all of them: for a program that should fail but runs
 		Setup: func(env *testscript.Env) error {
 			packaging, err := filepath.Abs("../../packaging")
 			if err != nil {
