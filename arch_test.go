@@ -32,7 +32,7 @@ var laws = map[string]law{
 		"it reads a file; who carries it out is a client like others"},
 	"./jsonfile": {nil,
 		"what is wrong with a file is said alike, whatever it is for"},
-	"./audit": {[]string{".", "./printable", "./safefile", "golang.org/x/time"},
+	"./audit": {[]string{".", "./front", "./printable", "./safefile", "golang.org/x/time"},
 		"what stands in the log is the service's and the API's to say; it sees to it that it stands there"},
 	"./printable": {nil,
 		"what a terminal can be told to do does not depend on who says it"},

@@ -47,11 +47,8 @@ func (l *file) open() (end []byte, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := safefile.Ours(l.path, info); err != nil {
+	if err := safefile.Trusted(l.path, info); err != nil {
 		return nil, err
-	}
-	if perm := info.Mode().Perm(); perm&0o022 != 0 && filepath.Separator == '/' {
-		return nil, fmt.Errorf("%s can be written by others (mode %04o): run chmod go-w %[1]s", l.path, perm)
 	}
 	if made {
 		if err := safefile.SyncDirectory(filepath.Dir(l.path)); err != nil {

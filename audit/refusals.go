@@ -5,13 +5,13 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/front"
 	"golang.org/x/time/rate"
 )
 
@@ -65,7 +65,7 @@ func (r *Refusals) Tell(ctx context.Context, e openimds.AuditEntry, key string) 
 	if err != nil {
 		return
 	}
-	source := host(e.Source)
+	source := sourceName(e.Source)
 	if key != "" {
 		source = "the key " + key
 	}
@@ -149,17 +149,14 @@ func (r *Refusals) Close() {
 	r.Flush()
 }
 
-// host is the address that requests are counted by: without the port, and of IPv6 the network, for a
-// host has 2^64 addresses to choose from.
-func host(source string) string {
-	from, err := netip.ParseAddrPort(source)
-	if err != nil {
+// sourceName is whom requests are counted to, as a line names them.
+func sourceName(remoteAddr string) string {
+	switch source := front.SourceOf(remoteAddr); {
+	case !source.IsValid():
 		return "elsewhere"
+	case source.Is6():
+		return source.String() + "/64"
+	default:
+		return source.String()
 	}
-	addr := from.Addr().Unmap().WithZone("")
-	if addr.Is6() {
-		prefix, _ := addr.Prefix(64)
-		return prefix.String()
-	}
-	return addr.String()
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"runtime"
 	"strconv"
 	"time"
 
@@ -67,10 +66,8 @@ func examine(path string) (fs.FileInfo, error) {
 		return nil, fmt.Errorf("cannot open the store %s: %w", path, cause(err))
 	case !info.Mode().IsRegular():
 		return nil, fmt.Errorf("the store %s is not a file; move it away or choose another --data-dir", path)
-	case safefile.Ours(path, info) != nil:
-		return nil, fmt.Errorf("the store %w", safefile.Ours(path, info))
-	case info.Mode().Perm()&0o022 != 0 && runtime.GOOS != "windows":
-		return nil, fmt.Errorf("the store %s can be written by others (mode %04o): run chmod 600 %[1]s", path, info.Mode().Perm())
+	case safefile.Trusted(path, info) != nil:
+		return nil, fmt.Errorf("the store %w", safefile.Trusted(path, info))
 	case info.Size() == 0:
 		return nil, fmt.Errorf("the store %s is empty, which no store ever is; restore it from a backup, or remove it to begin anew", path)
 	}

@@ -1,6 +1,7 @@
 package lightsail_test
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -203,5 +204,42 @@ func TestCanary(t *testing.T) {
 	}
 	if !strings.Contains(s.audit.String(), "SetInstance") || !strings.Contains(s.log.String(), "SetInstance") {
 		t.Error("the logs that were searched are empty")
+	}
+}
+
+// TestClientLeaves: what a client ends by leaving is no failure of ours, and no error of the log.
+func TestClientLeaves(t *testing.T) {
+	waiting := make(chan struct{}, 1)
+	s := newServer(t, func(cfg *openimds.ServiceConfig) {
+		told := cfg.Audit
+		cfg.Audit = func(ctx context.Context, entries ...openimds.AuditEntry) error {
+			if entries[0].What != "TagResource" || entries[0].Failure != "" {
+				return told(ctx, entries...)
+			}
+			waiting <- struct{}{}
+			<-ctx.Done()
+			return ctx.Err()
+		}
+	})
+	ctx, leave := context.WithCancel(t.Context())
+	r := s.request(s.full, "TagResource", `{"resourceName":"demo","tags":[{"key":"a","value":"b"}]}`).WithContext(ctx)
+	left := make(chan struct{})
+	go func() {
+		defer close(left)
+		if response, err := http.DefaultClient.Do(r); err == nil {
+			_ = response.Body.Close()
+		}
+	}()
+	<-waiting
+	leave()
+	<-left
+	answered := func() bool { return strings.Contains(s.log.String(), "Lightsail_20161128.TagResource") }
+	for end := time.Now().Add(10 * time.Second); !answered(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the log has no word of the request")
+		}
+	}
+	if strings.Contains(s.log.String(), `"level":"ERROR"`) {
+		t.Errorf("a client that left is told as an error: %s", s.log)
 	}
 }

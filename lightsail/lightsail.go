@@ -101,7 +101,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		front.Abandon(w)
 	}
 	status := write(w, c.id, result, err)
-	if status >= http.StatusInternalServerError {
+	if status >= http.StatusInternalServerError && r.Context().Err() == nil { // else the client left, and ended what it waited for
 		a.cfg.Log.Error("a control request failed", "request", c.id, "target", shown(c.target), "error", err)
 	}
 	a.cfg.Log.Debug("control request", "request", c.id, "target", shown(c.target), "key", c.who.KeyID,

@@ -56,6 +56,18 @@ func PlainDirectory(dir string) error {
 // of the directory that it is in.
 func Ours(path string, info fs.FileInfo) error { return ours(path, info) }
 
+// Trusted is [Ours], and refuses a file that others can write.
+func Trusted(path string, info fs.FileInfo) error {
+	if err := ours(path, info); err != nil {
+		return err
+	}
+	// Windows has no such bits and shows 0666.
+	if perm := info.Mode().Perm(); perm&0o022 != 0 && runtime.GOOS != "windows" {
+		return fmt.Errorf("%s can be written by others (mode %04o): run chmod go-w %[1]s", path, perm)
+	}
+	return nil
+}
+
 // Read reads a file of at most limit bytes that others must not have been able to write.
 func Read(path string, limit int64) ([]byte, fs.FileInfo, error) { return read(path, limit, 0o022) }
 

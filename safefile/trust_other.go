@@ -17,6 +17,9 @@ func syncDir(string) error { return nil }
 
 func safeDirectory(string, fs.FileInfo, bool) error { return nil }
 
+// Unmapped is of Linux alone.
+func Unmapped(uint32) bool { return false }
+
 func ours(string, fs.FileInfo) error { return nil }
 
 // giveTo does nothing: elsewhere a new file has its directory's access rules.

@@ -38,7 +38,7 @@ func safeDirectory(path string, info fs.FileInfo, above bool) error {
 		return nil
 	}
 	mode := info.Mode()
-	if !trustedOwner(st.Uid) && (!above || !unmapped(st.Uid)) {
+	if !trustedOwner(st.Uid) && (!above || !Unmapped(st.Uid)) {
 		return fmt.Errorf("%s belongs to user %d, who could exchange what is in it: give it to user %d, who runs this", path, st.Uid, os.Geteuid())
 	}
 	open := mode.Perm() & 0o022
@@ -64,9 +64,9 @@ func privateGroup(gid uint32) bool {
 	return err == nil && (g.Name == u.Username || gid == 0) // group 0 is root's own
 }
 
-// unmapped tells the owner that stands for all who are nobody in this user namespace, as the host's
-// root is in a container without root. Nobody here can act as one of those.
-func unmapped(uid uint32) bool {
+// Unmapped tells the user that stands for all who are nobody in this user namespace, as the host's root
+// is in a container without root. Nobody here can act as one of those.
+func Unmapped(uid uint32) bool {
 	overflow, err := os.ReadFile("/proc/sys/kernel/overflowuid")
 	if err != nil || strings.TrimSpace(string(overflow)) != strconv.Itoa(int(uid)) {
 		return false

@@ -103,14 +103,12 @@ type server struct {
 	log      *slog.Logger
 	out      io.Writer
 	dog      *watchdog // nil: none
-	store    openimds.Store
-	// storeHealth says why the store refuses changes; nil: it does not.
-	storeHealth func() error
-	keys        *accesskeys.File
-	signer      *identity.Signer
-	sources     *credentials.Sources
-	usage       *usage.Recorder
-	alarms      *alarms.Alarms
+	store    *boltstore.Store
+	keys     *accesskeys.File
+	signer   *identity.Signer
+	sources  *credentials.Sources
+	usage    *usage.Recorder
+	alarms   *alarms.Alarms
 
 	// Of the host's network; nil where this process may not change it.
 	host        *hostnet.Host
@@ -142,11 +140,9 @@ func (s *server) open(ctx context.Context) error {
 		return err
 	}
 	s.cfg.dataDir = dir
-	store, err := boltstore.Open(filepath.Join(s.cfg.dataDir, storeFile))
-	if err != nil {
+	if s.store, err = boltstore.Open(filepath.Join(s.cfg.dataDir, storeFile)); err != nil {
 		return err
 	}
-	s.store, s.storeHealth = store, store.Health
 	if err := s.clearReadyFile(); err != nil {
 		return err
 	}
@@ -234,8 +230,8 @@ func (s *server) openGuests(ctx context.Context) error {
 	return s.guests.Seat(ctx, s.instance.Name)
 }
 
-// guarded makes a listener of --imds-listen one that only the users of --imds-allow-uid can call.
-func (s *server) guarded(l net.Listener) net.Listener {
+// restricted makes a listener of --imds-listen one that only the users of --imds-allow-uid can call.
+func (s *server) restricted(l net.Listener) net.Listener {
 	if s.door == nil {
 		return l
 	}
@@ -257,7 +253,7 @@ func (s *server) listen(ctx context.Context) error {
 			return cannotListen("--imds-listen", addr, err)
 		}
 		for _, l := range open {
-			s.imdsL = append(s.imdsL, s.guarded(l))
+			s.imdsL = append(s.imdsL, s.restricted(l))
 		}
 	}
 	return s.listenAPI(ctx)

@@ -112,7 +112,7 @@ func (s *server) metrics(verifier *sigv4.Verifier) http.Handler {
 	gauges := usage.Gauges{
 		Connections: func() int { return s.guests.Connections(s.instance.Name) },
 		StoreUp:     func() bool { return s.storeAnswers(context.Background()) },
-		StoreTakes:  func() bool { return s.storeHealth() == nil },
+		StoreTakes:  func() bool { return s.store.Health() == nil },
 		Contact:     s.guests.Agent().Health,
 		Credentials: func(yield func(source, state string, sets int)) {
 			for held, n := range s.sources.Held() {

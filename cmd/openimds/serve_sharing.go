@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"math"
 	"net/netip"
-	"os"
 	"os/user"
 	"strconv"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"github.com/openimds/openimds/credentials"
+	"github.com/openimds/openimds/safefile"
 	"github.com/openimds/openimds/socketowner"
 )
 
@@ -54,24 +54,10 @@ func userID(name string) (uint32, error) {
 	if err != nil || uid == math.MaxUint32 {
 		return 0, errors.New("it is no user's number")
 	}
-	if text := setting("/proc/sys/kernel/overflowuid"); text == strconv.FormatUint(uid, 10) && !allUsers(setting("/proc/self/uid_map")) {
+	if safefile.Unmapped(uint32(uid)) {
 		return 0, errors.New("in this user namespace it is the number of all users from outside; name another")
 	}
 	return uint32(uid), nil
-}
-
-// allUsers says whether a map of a user namespace has all users in it.
-func allUsers(uidMap string) bool {
-	fields := strings.Fields(uidMap)
-	return len(fields) == 3 && fields[0] == "0" && fields[2] == strconv.FormatUint(math.MaxUint32, 10)
-}
-
-func setting(file string) string {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(text))
 }
 
 // turnedAwayEvery is how often the log is told of callers that were turned away, however many come.

@@ -20,7 +20,7 @@ const (
 
 // storeTrouble says in one line why the control side cannot do its work; nil: it can.
 func (s *server) storeTrouble(ctx context.Context) error {
-	if err := s.storeHealth(); err != nil {
+	if err := s.store.Health(); err != nil {
 		return err
 	}
 	if !s.storeAnswers(ctx) {
@@ -34,7 +34,7 @@ func (s *server) watchStore(ctx context.Context) {
 	tick := time.NewTicker(healthEvery)
 	defer tick.Stop()
 	for refusing := false; ; {
-		err := s.storeHealth()
+		err := s.store.Health()
 		switch {
 		case err != nil && !refusing:
 			s.log.Error("changes are refused; guests are served as before", "error", err)
