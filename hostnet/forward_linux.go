@@ -2,7 +2,6 @@ package hostnet
 
 import (
 	"encoding/binary"
-	"errors"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -51,15 +50,11 @@ func forwardTo(t *nftables.Table, chain, comment string, r rule) error {
 
 // transact sends a batch, and waits for what is said of the message with a sequence number.
 func transact(batch []byte, seq uint32) error {
-	socket, err := nl.Subscribe(unix.NETLINK_NETFILTER)
+	socket, err := openNetfilter()
 	if err != nil {
 		return err
 	}
 	defer socket.Close()
-	wait := unix.Timeval{Sec: 5}
-	if err := errors.Join(socket.SetSendTimeout(&wait), socket.SetReceiveTimeout(&wait)); err != nil {
-		return err
-	}
 	if err := unix.Sendto(socket.GetFd(), batch, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return err
 	}

@@ -15,19 +15,29 @@ import (
 // What the library for nftables does not do: to read no more than is needed of what others may have made
 // as large as they like, and to ask whether anything has changed at all.
 
+// openNetfilter opens a socket to nftables in the thread's namespace, on which nothing waits for ever.
+func openNetfilter() (*nl.NetlinkSocket, error) {
+	socket, err := nl.Subscribe(unix.NETLINK_NETFILTER)
+	if err != nil {
+		return nil, err
+	}
+	wait := unix.Timeval{Sec: 5}
+	if err := errors.Join(socket.SetSendTimeout(&wait), socket.SetReceiveTimeout(&wait)); err != nil {
+		socket.Close()
+		return nil, err
+	}
+	return socket, nil
+}
+
 // query asks nftables in the thread's namespace and hands each message of the answer on, until that says
 // no. The answer ends there: a table in a guest's namespace may have any number of rules, and to read
 // them all takes the square of the time.
 func query(kind uint16, flags int, family nftables.TableFamily, each func(attrs []byte) bool, attrs ...*nl.RtAttr) error {
-	socket, err := nl.Subscribe(unix.NETLINK_NETFILTER)
+	socket, err := openNetfilter()
 	if err != nil {
 		return err
 	}
 	defer socket.Close()
-	wait := unix.Timeval{Sec: 5}
-	if err := errors.Join(socket.SetSendTimeout(&wait), socket.SetReceiveTimeout(&wait)); err != nil {
-		return err
-	}
 	request := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_NFTABLES<<8|int(kind), flags)
 	request.AddData(&nl.Nfgenmsg{NfgenFamily: uint8(family), Version: nl.NFNETLINK_V0})
 	for _, a := range attrs {

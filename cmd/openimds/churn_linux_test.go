@@ -23,6 +23,20 @@ import (
 // insideVariable says that this process has network and mount namespaces of its own.
 const insideVariable = "OPENIMDS_TEST_INSIDE"
 
+// times is how often a test does what it does: usual, unless the variable says otherwise, as in a soak.
+func times(t *testing.T, variable string, usual int) int {
+	t.Helper()
+	text := os.Getenv(variable)
+	if text == "" {
+		return usual
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(variable, ": ", err)
+	}
+	return n
+}
+
 // TestChurn attaches and detaches instances by the control API, in turns at the same places, while all
 // guests call without a pause: each answer must be of the instance that is attached at its place, and at
 // the end nothing may be left of any. CYCLES is how many attachments it makes, and it goes on for a
@@ -32,13 +46,7 @@ func TestChurn(t *testing.T) {
 		runInside(t)
 		return
 	}
-	cycles := 150
-	if text := os.Getenv("CYCLES"); text != "" {
-		var err error
-		if cycles, err = strconv.Atoi(text); err != nil {
-			t.Fatal("CYCLES: ", err)
-		}
-	}
+	cycles := times(t, "CYCLES", 150)
 	must(t, prepareInside())
 	h := newChurnHost(t)
 	spots := h.spots()

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -25,12 +24,7 @@ func TestMemoryOfChanges(t *testing.T) {
 	if raceEnabled() {
 		t.Skip("skipped: the race detector needs memory of its own; it runs without it, too")
 	}
-	changes := 200
-	if text := os.Getenv(changesEnv); text != "" {
-		var err error
-		changes, err = strconv.Atoi(text)
-		must(t, err)
-	}
+	changes := times(t, changesEnv, 200)
 	recorded := &openimds.Recording{Source: "there", RecordedAt: time.Now(), Items: []openimds.RecordedItem{
 		{Path: "", Listing: true, ContentType: "text/plain", Body: []byte("latest")},
 		{Path: "latest", Listing: true, ContentType: "text/plain", Body: []byte("large")},

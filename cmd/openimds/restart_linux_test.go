@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -30,13 +29,7 @@ func TestRestarts(t *testing.T) {
 		runInside(t)
 		return
 	}
-	restarts := 6
-	if text := os.Getenv("RESTARTS"); text != "" {
-		var err error
-		if restarts, err = strconv.Atoi(text); err != nil {
-			t.Fatal("RESTARTS: ", err)
-		}
-	}
+	restarts := times(t, "RESTARTS", 6)
 	runtime.LockOSThread() // Pdeathsig is of the thread, and others end
 	defer runtime.UnlockOSThread()
 	must(t, prepareInside())
