@@ -37,7 +37,8 @@ type Store struct {
 	ended   chan struct{} // closed: it has
 	closing sync.Once
 
-	health atomic.Pointer[error]
+	health   atomic.Pointer[error]
+	refusing chan error
 	// Of the writer alone.
 	reserve   *safefile.Reserve
 	condition condition

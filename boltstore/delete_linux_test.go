@@ -86,7 +86,10 @@ func TestFullDiskDeletes(t *testing.T) {
 				t.Fatalf("after %d commits: %v, want no space left", created, err)
 			}
 			fillDisk(t, filepath.Join(dir, "others"))
+			tries := 0
 			eventually(t, "the store says that the disk is full", func() bool {
+				_ = create(fmt.Sprint("try-", tries)) // it may have found room before the disk was filled
+				tries++
 				return s.Health() != nil && strings.Contains(s.Health().Error(), "disk is full (")
 			})
 			refused := 0
@@ -112,6 +115,14 @@ func TestFullDiskDeletes(t *testing.T) {
 				t.Fatal(err)
 			}
 			eventually(t, "the store goes on", func() bool { return s.Health() == nil })
+			select {
+			case err := <-s.Refusing():
+				if !strings.Contains(err.Error(), "disk is full (") {
+					t.Errorf("who listens late hears %q", err)
+				}
+			default:
+				t.Error("who listens late does not hear that it refused changes")
+			}
 			if err := create("again"); err != nil {
 				t.Errorf("with room again: %v", err)
 			}

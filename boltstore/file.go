@@ -44,11 +44,12 @@ func Open(path string) (*Store, error) {
 		return nil, fmt.Errorf("the store %s %w", path, err)
 	}
 	s := &Store{
-		db:      db,
-		log:     openimds.NewChangelog(revision, openimds.ChangelogEvents, openimds.ChangelogBytes),
-		commits: make(chan *commit, groupSize),
-		stop:    make(chan struct{}),
-		ended:   make(chan struct{}),
+		db:       db,
+		log:      openimds.NewChangelog(revision, openimds.ChangelogEvents, openimds.ChangelogBytes),
+		commits:  make(chan *commit, groupSize),
+		stop:     make(chan struct{}),
+		ended:    make(chan struct{}),
+		refusing: make(chan error, 1),
 	}
 	s.reserve, s.condition.lacking = safefile.OpenReserve(reservePath(path), reserveMost, reserveLeast)
 	s.tell()

@@ -44,6 +44,10 @@ func (s *Store) Health() error {
 	return nil
 }
 
+// Refusing tells when the store begins to refuse changes, and why; one refusal waits to be heard. Who only
+// asks Health at times would miss one that soon ends.
+func (s *Store) Refusing() <-chan error { return s.refusing }
+
 // condition is what the writer knows of its disk.
 type condition struct {
 	// broken: an fsync failed. The kernel may have dropped what it could not write and call it clean, so
@@ -71,8 +75,13 @@ func (s *Store) tell() {
 	}
 	if err == nil {
 		s.health.Store(nil)
-	} else {
-		s.health.Store(&err)
+		return
+	}
+	if s.health.Swap(&err) == nil {
+		select {
+		case s.refusing <- err:
+		default:
+		}
 	}
 }
 

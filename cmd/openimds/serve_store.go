@@ -8,7 +8,7 @@ import (
 	"github.com/openimds/openimds"
 )
 
-// healthEvery is how often the log learns whether the store takes changes; /readyz asks by itself.
+// healthEvery is how often the log learns whether a store that refused changes takes them again.
 const healthEvery = time.Second
 
 // How long the records of operations are kept, how many at most, and how often the others are forgotten.
@@ -29,23 +29,25 @@ func (s *server) storeTrouble(ctx context.Context) error {
 	return nil
 }
 
-// watchStore logs when the store begins to refuse changes, and when it takes them again.
+// watchStore logs when the store begins to refuse changes, however soon that ends, and when it takes them
+// again.
 func (s *server) watchStore(ctx context.Context) {
 	tick := time.NewTicker(healthEvery)
 	defer tick.Stop()
 	for refusing := false; ; {
-		err := s.store.Health()
-		switch {
-		case err != nil && !refusing:
-			s.log.Error("changes are refused; guests are served as before", "error", err)
-		case err == nil && refusing:
-			s.log.Info("the store takes changes again")
-		}
-		refusing = err != nil
 		select {
 		case <-ctx.Done():
 			return
+		case err := <-s.store.Refusing():
+			if !refusing {
+				s.log.Error("changes are refused; guests are served as before", "error", err)
+			}
+			refusing = true
 		case <-tick.C:
+			if refusing && s.store.Health() == nil {
+				s.log.Info("the store takes changes again")
+				refusing = false
+			}
 		}
 	}
 }
