@@ -75,7 +75,9 @@ func (s Search) find(ctx context.Context) (aws.Config, error) {
 		config.WithSharedCredentialsFiles(s.CredentialsFiles),
 		config.WithRegion(s.Region),
 		config.WithDefaultRegion(s.DefaultRegion),
-		config.WithHTTPClient(awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+		// The SDK's cache of credentials lets go of the context: without a bound of its own, a question to a
+		// service that is silent would never end.
+		config.WithHTTPClient(awshttp.NewBuildableClient().WithTimeout(fetchTime).WithTransportOptions(func(t *http.Transport) {
 			t.MaxResponseHeaderBytes, t.DisableKeepAlives = maxHeader, true
 		})),
 		config.WithAPIOptions([]func(*middleware.Stack) error{boundAnswers}),
@@ -99,6 +101,7 @@ func (s Search) find(ctx context.Context) (aws.Config, error) {
 	if err != nil {
 		return aws.Config{}, err
 	}
+	cfg.Credentials = program // not the SDK's cache around it, which keeps a context's end from it
 	return assumeProfiles(cfg, chain)
 }
 

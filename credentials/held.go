@@ -152,12 +152,19 @@ func (h *held) attempt(ctx context.Context, in *openimds.Instance) (aws.Credenti
 
 // usable refuses what no guest could use: it must not take the place of what there is.
 func usable(c aws.Credentials, now time.Time) error {
-	for name, text := range map[string]string{"access key id": c.AccessKeyID, "secret access key": c.SecretAccessKey, "session token": c.SessionToken} {
-		if text == "" && name != "session token" {
-			return sayf("the credentials have no %s", name)
+	for _, part := range []struct {
+		name, text string
+		optional   bool
+	}{
+		{"access key id", c.AccessKeyID, false},
+		{"secret access key", c.SecretAccessKey, false},
+		{"session token", c.SessionToken, true},
+	} {
+		if part.text == "" && !part.optional {
+			return sayf("the credentials have no %s", part.name)
 		}
-		if strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }) {
-			return sayf("the credentials' %s has characters that none can have", name)
+		if strings.ContainsFunc(part.text, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			return sayf("the credentials' %s has characters that none can have", part.name)
 		}
 	}
 	if c.CanExpire && !c.Expires.After(now) {

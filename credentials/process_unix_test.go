@@ -50,19 +50,44 @@ func zombie(pid int) bool {
 	return err == nil && bytes.HasPrefix(state, []byte("Z"))
 }
 
+// ofProfile makes a script the credential_process of the AWS configuration's default profile.
+func ofProfile(t *testing.T, script string) *Source {
+	t.Helper()
+	config := filepath.Join(t.TempDir(), "config")
+	writeFile(t, config, "[default]\ncredential_process = "+script+"\n")
+	t.Setenv("AWS_CONFIG_FILE", config)
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", os.DevNull)
+	source, err := ParseSource("profile:default")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return source
+}
+
 // What a program leaves behind neither holds the credentials up nor goes on.
 func TestProcessLeavesNothing(t *testing.T) {
-	child := filepath.Join(t.TempDir(), "child")
-	before := time.Now()
-	// The grandchild has both pipes, and would keep them for long.
-	keys, err := process(t.Context(), `sleep 1000 & echo $! >`+child+`; echo '{"Version":1,"AccessKeyId":"AKIAX","SecretAccessKey":"s"}'`)
-	if err != nil || keys.AccessKeyID != "AKIAX" {
-		t.Errorf("%v, %v", keys.AccessKeyID, err)
+	for _, of := range []string{"process", "profile"} {
+		t.Run(of, func(t *testing.T) {
+			child := filepath.Join(t.TempDir(), "child")
+			// The grandchild has both pipes, and would keep them for long.
+			script := `sleep 1000 & echo $! >` + child + `; echo '` + goodDocument + `'`
+			before := time.Now()
+			var keys aws.Credentials
+			var err error
+			if of == "process" {
+				keys, err = process(t.Context(), script)
+			} else {
+				keys, err = ofProfile(t, script).fetch(t.Context(), nil, openimds.RoleForV2)
+			}
+			if err != nil || keys.AccessKeyID == "" {
+				t.Errorf("%v, %v", keys.AccessKeyID, err)
+			}
+			if took := time.Since(before); took > quick {
+				t.Errorf("it took %v", took)
+			}
+			gone(t, child)
+		})
 	}
-	if took := time.Since(before); took > quick {
-		t.Errorf("it took %v", took)
-	}
-	gone(t, child)
 }
 
 // A program that does not end, whatever it does meanwhile, ends with the context, and all it started.
@@ -75,13 +100,18 @@ func TestProcessIsEnded(t *testing.T) {
 		"pipeline":         `sleep 1000 | cat`,
 		"reads input":      `cat; sleep 1000`,
 		"closes its pipes": `exec >&- 2>&-; sleep 1000`,
+		"of a profile":     `sleep 1000`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			leader, child := filepath.Join(dir, "leader"), filepath.Join(dir, "child")
-			source, err := ParseSource(`process:echo $$ >` + leader + `; sleep 1000 & echo $! >` + child + `; ` + script)
+			script = `echo $$ >` + leader + `; sleep 1000 & echo $! >` + child + `; ` + script
+			source, err := ParseSource("process:" + script)
 			if err != nil {
 				t.Fatal(err)
+			}
+			if name == "of a profile" {
+				source = ofProfile(t, script)
 			}
 			s := NewSources(map[string]*Source{AnyRole: source}, slog.New(slog.DiscardHandler))
 			in := withRole("web-1", "app")

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/openimds/openimds"
 )
 
@@ -413,4 +414,29 @@ func TestFailuresAreToldBounded(t *testing.T) {
 			t.Error("what was withheld is not told")
 		}
 	})
+}
+
+// A service that is silent is not waited for without an end, which no context of ours brings about.
+func TestQuestionsToServicesEnd(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "credentials")
+	writeFile(t, file, "[default]\naws_access_key_id = AKIAX\naws_secret_access_key = s\n")
+	cfg, err := Find(t.Context(), Search{ConfigFiles: []string{}, CredentialsFiles: []string{file}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, ok := cfg.HTTPClient.(*awshttp.BuildableClient)
+	if !ok || client.GetTimeout() != fetchTime {
+		t.Errorf("questions to services are asked by %T, without the bound of an attempt", cfg.HTTPClient)
+	}
+}
+
+// What is wrong with credentials is said alike each time: who reads the log takes other words for another fault.
+func TestUsableSaysTheSame(t *testing.T) {
+	first := usable(aws.Credentials{}, time.Now())
+	for range 100 {
+		if err := usable(aws.Credentials{}, time.Now()); err == nil || err.Error() != first.Error() {
+			t.Fatalf("%v, then %v", first, err)
+		}
+	}
 }

@@ -33,7 +33,7 @@ func (s *story) failed(tell *teller, now time.Time, current *openimds.RoleCreden
 	ended := current != nil && !now.Before(current.Expiration)
 	first := s.since.IsZero()
 	if first {
-		s.since, s.expired = now, false
+		s.since = now
 	}
 	if !first && (s.expired || !ended) && now.Sub(s.told) < reminder {
 		return
