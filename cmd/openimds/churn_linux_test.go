@@ -109,7 +109,7 @@ func newChurnHost(t *testing.T) *churnHost {
 	c.addFlags(flags)
 	must(t, flags.Parse([]string{"--data-dir", t.TempDir(), "--imds-listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0", "--guest-rate", "0"}))
 	must(t, c.settle(flags))
-	h := &churnHost{t: t, server: &server{cfg: c, log: slog.New(slog.NewTextHandler(io.Discard, nil)), out: io.Discard}, wrong: make(chan string, 1)}
+	h := &churnHost{t: t, server: &server{cfg: c, log: slog.New(slog.NewTextHandler(io.Discard, nil)), out: io.Discard, dog: patientDog()}, wrong: make(chan string, 1)}
 	ctx, cancel := context.WithCancel(context.Background())
 	must(t, h.server.open(ctx))
 	served := make(chan error, 1)

@@ -159,10 +159,15 @@ func (e *apiError) Error() string {
 	return name + ": " + message
 }
 
+// keysTime is how long a command waits for what to sign with.
+const keysTime = 30 * time.Second
+
 // keys fetches what to sign with. A program that is run for it ends when this one is interrupted.
 func (c *client) keys(ctx context.Context) (aws.Credentials, error) {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	ctx, done := context.WithTimeout(ctx, keysTime)
+	defer done()
 	return c.credentials.Retrieve(ctx)
 }
 

@@ -38,6 +38,9 @@ type installation struct {
 	stop   func()
 }
 
+// patientDog is a watchdog of a server in a test's own process, which it must not end.
+func patientDog() *watchdog { return &watchdog{stderr: io.Discard, exit: func(int) {}} }
+
 func newInstallation(b *testing.B) *installation {
 	b.Helper()
 	return openInstallation(b, filepath.Join(b.TempDir(), "data"), "--guest-rate", "0", "--guest-connections", "0")
@@ -56,7 +59,7 @@ func openInstallation(t testing.TB, dir string, more ...string) *installation {
 	cfg.addFlags(flags)
 	must(t, flags.Parse(append([]string{"--data-dir", dir, "--imds-listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0"}, more...)))
 	must(t, cfg.settle(flags))
-	s := &server{cfg: cfg, log: slog.New(slog.DiscardHandler), out: io.Discard}
+	s := &server{cfg: cfg, log: slog.New(slog.DiscardHandler), out: io.Discard, dog: patientDog()}
 	ctx, cancel := context.WithCancel(context.Background())
 	must(t, s.open(ctx))
 	ended := make(chan error, 1)

@@ -10,8 +10,8 @@ import (
 const outletSize = 1 << 20
 
 // outlet passes on what is written to it and never makes the writer wait: a guest must not be kept
-// waiting by a pipe that nobody reads. What finds no room is lost, and how much was lost is told as soon
-// as there is room again.
+// waiting by a pipe that nobody reads. What finds no room is lost, and how much was lost is told in its
+// place.
 type outlet struct {
 	to   io.Writer
 	lost func(writes int) []byte
@@ -25,9 +25,10 @@ type outlet struct {
 	ended chan struct{}
 }
 
-// entry is something to be written, or somebody who waits until all before it is.
+// entry is something to be written, word of a loss, or somebody who waits until all before it is written.
 type entry struct {
 	text    []byte
+	lost    int
 	written chan struct{} // nil: nobody waits
 }
 
@@ -44,12 +45,21 @@ func (o *outlet) Write(p []byte) (int, error) {
 	if o.size+len(p) > outletSize {
 		o.dropped++
 	} else {
+		o.tellLoss()
 		o.waiting = append(o.waiting, entry{text: append([]byte(nil), p...)})
 		o.size += len(p)
 	}
 	o.mu.Unlock()
 	o.nudge()
 	return len(p), nil
+}
+
+// tellLoss puts word of what was lost behind what was kept before. The caller has the lock.
+func (o *outlet) tellLoss() {
+	if o.dropped > 0 {
+		o.waiting = append(o.waiting, entry{lost: o.dropped})
+		o.dropped = 0
+	}
 }
 
 func (o *outlet) nudge() {
@@ -76,23 +86,23 @@ func (o *outlet) drain() {
 	for {
 		o.mu.Lock()
 		if len(o.waiting) == 0 {
-			dropped := o.dropped
-			o.dropped = 0
+			o.tellLoss()
+		}
+		if len(o.waiting) == 0 {
 			o.mu.Unlock()
-			if dropped == 0 {
-				return
-			}
-			_, _ = o.to.Write(o.lost(dropped))
-			continue
+			return
 		}
 		next := o.waiting[0]
 		o.waiting = o.waiting[1:]
 		o.mu.Unlock()
-		if next.written != nil {
+		switch {
+		case next.written != nil:
 			close(next.written)
-			continue
+		case next.lost > 0:
+			_, _ = o.to.Write(o.lost(next.lost))
+		default:
+			_, _ = o.to.Write(next.text)
 		}
-		_, _ = o.to.Write(next.text)
 		o.mu.Lock()
 		o.size -= len(next.text)
 		o.mu.Unlock()
@@ -103,6 +113,7 @@ func (o *outlet) drain() {
 func (o *outlet) close(patience time.Duration) {
 	written := make(chan struct{})
 	o.mu.Lock()
+	o.tellLoss()
 	o.waiting = append(o.waiting, entry{written: written})
 	o.mu.Unlock()
 	o.nudge()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"io"
@@ -38,19 +39,47 @@ func TestOutletDoesNotWait(t *testing.T) {
 	done := make(chan struct{})
 	go func() { _, _ = io.Copy(&read, reader); close(done) }()
 	o.close(patience)
-	// What was lost is told behind what was kept.
-	if _, err := fmt.Fprint(writer, ""); err != nil {
-		t.Fatal(err)
-	}
 	_ = writer.Close()
 	<-done
 	if took := time.Since(before); took > patience {
 		t.Errorf("closing took %v", took)
 	}
 	text := strings.ReplaceAll(read.String(), line, "")
-	if text != fmt.Sprintf("lost %d\n", dropped) && text != "" {
+	if text != fmt.Sprintf("lost %d\n", dropped) {
 		t.Errorf("beside whole lines there is %q", text)
 	}
+}
+
+// A loss is told where it was, however much is always waiting behind it.
+func TestOutletTellsOfALossInItsPlace(t *testing.T) {
+	reader, writer := io.Pipe()
+	o := newOutlet(writer, func(n int) []byte { return fmt.Appendf(nil, "lost %d\n", n) })
+	half := strings.Repeat("x", outletSize/2-1) + "\n"
+	for range 3 { // one of them is lost
+		_, _ = o.Write([]byte(half))
+	}
+	text := bufio.NewReader(reader)
+	if _, err := text.ReadString('\n'); err != nil { // there is room again, but no end of what waits
+		t.Fatal(err)
+	}
+	for o.room() < len(half) {
+		time.Sleep(time.Millisecond)
+	}
+	_, _ = o.Write([]byte("behind\n"))
+	for _, want := range []string{half, "lost 1\n", "behind\n"} {
+		if got, err := text.ReadString('\n'); err != nil || got != want {
+			t.Fatalf("%.20q, %v, not %.20q", got, err, want)
+		}
+	}
+	o.close(patience)
+	_ = writer.Close()
+}
+
+// room is how much may be written before something is lost.
+func (o *outlet) room() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return outletSize - o.size
 }
 
 func TestOutletClosesInTime(t *testing.T) {

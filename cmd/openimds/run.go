@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,6 +10,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/openimds/openimds"
@@ -17,10 +19,10 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// Exit codes of "openimds run" beside those of the command: those that a shell has for the same.
+// Exit codes of "openimds run" beside those of the command: but for exitV1, those that a shell has for the
+// same, and so is that of [endedBy].
 const (
 	exitV1            = 3
-	exitInterrupted   = 130
 	exitNotExecutable = 126
 	exitNotFound      = 127
 )
@@ -113,7 +115,8 @@ func (c *runConfig) addFlags(f *pflag.FlagSet) {
 
 // settle completes the settings and refuses those that cannot work.
 func (c *runConfig) settle(f *pflag.FlagSet) error {
-	typed := ofOwnInstance(f) // before the environment and the file, which may speak of servers
+	// Before the environment and the file, which may speak of servers, and of runs with a role.
+	typed, passes := ofOwnInstance(f), f.Changed("pass-aws-env")
 	if err := settle(f); err != nil {
 		return err
 	}
@@ -126,6 +129,9 @@ func (c *runConfig) settle(f *pflag.FlagSet) error {
 			return err // without --instance it only means that nobody's keys are there
 		}
 	}
+	if err := c.checkPassed(passes); err != nil {
+		return err
+	}
 	if c.profile != "" {
 		c.roles = append(c.roles, "*=profile:"+c.profile)
 	}
@@ -137,6 +143,20 @@ func (c *runConfig) settle(f *pflag.FlagSet) error {
 	}
 	if typed != "" {
 		return usagef("--%s is of an instance made for the command; change that of a server with 'openimds options' or 'openimds instance set'", typed)
+	}
+	return nil
+}
+
+// checkPassed refuses a --pass-aws-env that would let nothing through. What does not look like a name may be
+// a secret.
+func (c *runConfig) checkPassed(typed bool) error {
+	for _, name := range c.passAWS {
+		if !strings.HasPrefix(name, "AWS_") || strings.Contains(name, "=") {
+			return usagef("--pass-aws-env takes the name of a variable that begins with AWS_, without its value")
+		}
+	}
+	if typed && c.profile == "" && c.set.role == "" {
+		return usagef("--pass-aws-env goes with --role or --profile; without them the command keeps its AWS_… variables")
 	}
 	return nil
 }
@@ -179,7 +199,7 @@ func (c *runConfig) open(cmd *cobra.Command) (home, error) {
 // this program.
 func (c *runConfig) openUnlessEnded(cmd *cobra.Command) (home, error) {
 	outer := cmd.Context()
-	ctx, stop := signal.NotifyContext(outer, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := untilSignal(outer, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	cmd.SetContext(ctx)
 	defer cmd.SetContext(outer)
@@ -188,8 +208,8 @@ func (c *runConfig) openUnlessEnded(cmd *cobra.Command) (home, error) {
 		at.close()
 		err = ctx.Err()
 	}
-	if err != nil && ctx.Err() != nil && outer.Err() == nil {
-		return nil, withCode{exitInterrupted, errors.New("interrupted before the command was started")}
+	if by, ok := errors.AsType[endedBy](context.Cause(ctx)); ok && err != nil {
+		return nil, withCode{by.exitCode(), errors.New("interrupted before the command was started")}
 	}
 	return at, err
 }

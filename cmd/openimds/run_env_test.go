@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -48,5 +50,22 @@ func TestRunHidesAWS(t *testing.T) {
 	}
 	if inside := (&runConfig{}).environment([]string{"AWS_PROFILE=p", "AWS_EC2_METADATA_DISABLED=true"}); !slices.Equal(inside, []string{"AWS_PROFILE=p"}) {
 		t.Errorf("without a role: %v", inside)
+	}
+}
+
+// What would let nothing through is refused in one line, without what may be a value.
+func TestRunPassesAWSOnPurpose(t *testing.T) {
+	for _, args := range [][]string{
+		{"--pass-aws-env", "AWS_VAULT"},
+		{"--pass-aws-env", "AWS_VAULT", "--instance", "web-1"},
+		{"--role", "app", "--pass-aws-env", "VAULT"},
+		{"--role", "app", "--pass-aws-env", "AWS_VAULT,aws_vault"},
+		{"--profile", "prod", "--pass-aws-env", "AWS_VAULT=canary"},
+	} {
+		var errs bytes.Buffer
+		code := run(t.Context(), slices.Concat([]string{"run"}, args, []string{"--", "true"}), io.Discard, &errs)
+		if text := errs.String(); code != exitUsage || !strings.Contains(text, "--pass-aws-env") || strings.Count(text, "\n") != 1 || strings.Contains(text, "canary") {
+			t.Errorf("%q: exit code %d, %q", args, code, text)
+		}
 	}
 }

@@ -68,7 +68,7 @@ the environment beats the file.`,
 // runServe is a server from its start to its end.
 func runServe(cmd *cobra.Command, c serveConfig, replayed *openimds.Recording) error {
 	keepWithoutReaders()
-	ctx, stop := untilSignal(cmd.Context())
+	ctx, stop := untilSignal(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	dog := newWatchdog(cmd.ErrOrStderr())
 	defer dog.end()
@@ -102,7 +102,7 @@ type server struct {
 	replayed *openimds.Recording
 	log      *slog.Logger
 	out      io.Writer
-	dog      *watchdog // nil: none
+	dog      *watchdog
 	store    *boltstore.Store
 	keys     *accesskeys.File
 	signer   *identity.Signer

@@ -20,22 +20,35 @@ const (
 	outputTime  = 300 * time.Millisecond  // for the last lines to be read by somebody
 )
 
-// untilSignal makes a context that ends with the first SIGINT or SIGTERM. The second one ends the program
-// at once.
-func untilSignal(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(ctx)
+// endedBy is the signal that ended a context.
+type endedBy struct{ signal os.Signal }
+
+func (e endedBy) Error() string { return e.signal.String() }
+
+// Is has it taken for what a context without a cause ends with, as that of [signal.NotifyContext] is.
+func (e endedBy) Is(target error) bool { return target == context.Canceled }
+
+// exitCode is the one that a shell has for a command that the signal has ended.
+func (e endedBy) exitCode() int {
+	number, _ := e.signal.(syscall.Signal)
+	return 128 + int(number)
+}
+
+// untilSignal makes a context that ends with the first of the signals, which is its cause as [endedBy]. The
+// second one ends the program at once.
+func untilSignal(ctx context.Context, of ...os.Signal) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
 	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	signal.Notify(signals, of...)
 	stopped := make(chan struct{})
 	go func() {
 		for again := false; ; again = true {
 			select {
 			case got := <-signals:
 				if again {
-					number, _ := got.(syscall.Signal)
-					os.Exit(128 + int(number))
+					os.Exit(endedBy{got}.exitCode())
 				}
-				cancel()
+				cancel(endedBy{got})
 			case <-stopped:
 				return
 			}
@@ -44,7 +57,7 @@ func untilSignal(ctx context.Context) (context.Context, context.CancelFunc) {
 	return ctx, sync.OnceFunc(func() {
 		signal.Stop(signals)
 		close(stopped)
-		cancel()
+		cancel(nil)
 	})
 }
 
@@ -61,26 +74,22 @@ type watchdog struct {
 	stage  atomic.Pointer[string]
 
 	mu    sync.Mutex
-	timer *time.Timer
+	timer *time.Timer // nil: not started
+	ended bool
 }
 
 func newWatchdog(stderr io.Writer) *watchdog { return &watchdog{stderr: stderr, exit: os.Exit} }
 
 // at says what is being done, for whoever reads what hung.
 func (w *watchdog) at(stage string) {
-	if w != nil {
-		w.stage.Store(&stage)
-	}
+	w.stage.Store(&stage)
 }
 
 // start begins to count, once.
 func (w *watchdog) start() {
-	if w == nil {
-		return
-	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.timer == nil {
+	if w.timer == nil && !w.ended {
 		w.timer = time.AfterFunc(stopTime, w.bite)
 	}
 }
@@ -94,14 +103,14 @@ func (w *watchdog) bite() {
 	w.exit(exitFailed)
 }
 
-// end is called when the stop is over.
+// end is called when the stop is over; a start from then on does nothing.
 func (w *watchdog) end() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.timer == nil {
-		w.timer = time.AfterFunc(time.Hour, func() {}) // a start from now on does nothing
+	w.ended = true
+	if w.timer != nil {
+		w.timer.Stop()
 	}
-	w.timer.Stop()
 }
 
 // lastWords says a line, but waits for nobody who does not read it.

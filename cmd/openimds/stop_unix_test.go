@@ -363,9 +363,42 @@ func TestWatchdogKnowsTheEnd(t *testing.T) {
 	d.start()
 	d.end()
 	d = newWatchdog(io.Discard)
+	d.exit = func(int) { t.Error("a program that has stopped is ended") }
 	d.end()
 	d.start()
-	var none *watchdog
-	none.at("x")
-	none.start()
+	if d.timer != nil {
+		t.Error("what has stopped is waited for")
+	}
+}
+
+// A run that is ended before its command has begun has the exit code that a shell has for the signal.
+func TestRunEndedBeforeItsCommand(t *testing.T) {
+	program, err := exec.LookPath("openimds")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
+		dir := t.TempDir()
+		begun := filepath.Join(dir, "begun")
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, program, "run", "--data-dir", dir, "--network", "none", "--role", "app",
+			"--role-credentials", "app=process:echo >"+begun+"; sleep 1000", "--", "true")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		for ctx.Err() == nil {
+			if _, err := os.Stat(begun); err == nil {
+				break
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+		if err := cmd.Process.Signal(signal); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait()
+		if code := cmd.ProcessState.ExitCode(); code != 128+int(signal) {
+			t.Errorf("%v: exit code %d", signal, code)
+		}
+	}
 }
