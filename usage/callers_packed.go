@@ -16,8 +16,11 @@ import (
 //
 // Lists are their length and their parts, each with its own length. Times are in milliseconds.
 
-// lostBit of a caller's metrics says that a lost token follows.
-const lostBit = 1 << 7
+// lostBit of a caller's metrics says that a lost token follows. The metrics have the bits below it.
+const (
+	lostBit = 1 << 7
+	_       = uint(lostBit - 1<<metricCount) // does not compile if there are too many
+)
 
 func packCallers(records []callerRecord) []byte {
 	var latest int64

@@ -256,14 +256,14 @@ func (c callerRecord) caller() openimds.Caller {
 		if c.Source.IsValid() {
 			shown.Source = c.Source.String()
 		}
-		shown.UserAgent = printable(c.Agent)
+		shown.UserAgent = escaped(c.Agent)
 	}
 	return shown
 }
 
-// printable escapes what could fool a reader or a terminal: control bytes, what is no UTF-8, and
-// what changes the direction of a text.
-func printable(s string) string {
+// escaped is an agent as it can be shown: what could fool a reader or a terminal is spelt as in Go, so that
+// agents that differ only in blanks of other kinds or in bytes that are no UTF-8 do not look alike.
+func escaped(s string) string {
 	var b strings.Builder
 	for len(s) > 0 {
 		r, n := utf8.DecodeRuneInString(s)

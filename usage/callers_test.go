@@ -143,6 +143,9 @@ func TestUserAgentsAreHarmless(t *testing.T) {
 		"curl/8 (linux)":          "curl/8 (linux)",
 		"a\x1b[2J\r\nb\x00\x7f":   `a\x1b[2J\r\nb\x00\x7f`,
 		"\xff\xfe":                `\xff\xfe`,
+		"\xfe\xff":                `\xfe\xff`, // not the one before
+		"a b":                     "a b",
+		"a\tb":                    `a\tb`, // not the one before
 		"grün 日本":                 "grün 日本",
 		"evil\u202etxt.exe\u200b": `evil\u202etxt.exe\u200b`,
 		long:                      long,

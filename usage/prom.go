@@ -130,11 +130,17 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 			send(attachmentsDesc, prometheus.GaugeValue, float64(n), state)
 		}
 	}
-	for desc, is := range map[*prometheus.Desc]func() bool{storeUpDesc: c.gauges.StoreUp, storeTakesDesc: c.gauges.StoreTakes} {
-		if is != nil {
-			send(desc, prometheus.GaugeValue, map[bool]float64{true: 1}[is()])
+	sendIs := func(d *prometheus.Desc, is func() bool) {
+		switch {
+		case is == nil:
+		case is():
+			send(d, prometheus.GaugeValue, 1)
+		default:
+			send(d, prometheus.GaugeValue, 0)
 		}
 	}
+	sendIs(storeUpDesc, c.gauges.StoreUp)
+	sendIs(storeTakesDesc, c.gauges.StoreTakes)
 	if c.gauges.Contact != nil {
 		contact, revision := c.gauges.Contact()
 		send(contactDesc, prometheus.GaugeValue, unixSeconds(contact))
