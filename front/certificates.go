@@ -63,7 +63,7 @@ func LoadCertificate(certFile, keyFile string) (*tls.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A key of root's may be there for a group that this user is in.
+	// A key of another user, such as root, may be there for a group that this user is in.
 	perm := info.Mode().Perm()
 	if runtime.GOOS != "windows" && (perm&0o037 != 0 || perm&0o040 != 0 && belongsToUs(info)) {
 		return nil, fmt.Errorf("the key %s is open to others (mode %04o): run chmod 600 %[1]s", keyFile, perm)
