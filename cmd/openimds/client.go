@@ -16,6 +16,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -66,6 +67,9 @@ type client struct {
 	region      string
 	credentials aws.CredentialsProvider
 	http        *http.Client
+
+	mu   sync.Mutex
+	held aws.Credentials // what was fetched last
 }
 
 // open finds endpoint, region and credentials. The server's own credentials file is used unless a
@@ -162,13 +166,23 @@ func (e *apiError) Error() string {
 // keysTime is how long a command waits for what to sign with.
 const keysTime = 30 * time.Second
 
-// keys fetches what to sign with. A program that is run for it ends when this one is interrupted.
+// keys fetches what to sign with, once for as long as it is good: a program that is run for it may take its
+// time, or ask somebody. It ends when this one is interrupted.
 func (c *client) keys(ctx context.Context) (aws.Credentials, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.held.HasKeys() && !c.held.Expired() {
+		return c.held, nil
+	}
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	ctx, done := context.WithTimeout(ctx, keysTime)
 	defer done()
-	return c.credentials.Retrieve(ctx)
+	keys, err := c.credentials.Retrieve(ctx)
+	if err == nil {
+		c.held = keys
+	}
+	return keys, err
 }
 
 // call carries out one operation. in is marshalled as the request; out, unless nil, takes the answer.
