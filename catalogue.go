@@ -118,8 +118,8 @@ func search[T any](all []T, is func(T) bool) (T, bool) {
 	return none, false
 }
 
-// otherBundle returns the bundle of the same size with public IPv4 for one without, and vice versa.
-func otherBundle(region, id string) (Bundle, bool) {
+// CounterpartBundle returns the bundle of the same size with public IPv4 for one without, and vice versa.
+func CounterpartBundle(region, id string) (Bundle, bool) {
 	if other := strings.Replace(id, "_ipv6_", "_", 1); other != id {
 		return FindBundle(region, other)
 	}

@@ -1,6 +1,8 @@
 package openimds
 
-import "time"
+import (
+	"time"
+)
 
 // CredentialSet names one of the sets of temporary credentials that an instance may have.
 type CredentialSet uint8

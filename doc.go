@@ -1,12 +1,7 @@
-// Package openimds holds the words of an instance metadata service and the rules that govern them.
+// Package openimds holds the words of an instance metadata service: [Instance] with its [NIC]s,
+// [MetadataOptions] and the partial change [OptionsUpdate], [Events], [Faults], [Recording], [Operation],
+// [Attachment], [KeyPair], [StaticIP], [Alarm], the catalogue of [Blueprint]s and [Bundle]s, and [Error].
 //
-// Words: [Instance] with its [NIC]s, [MetadataOptions] and the partial change [OptionsUpdate],
-// [Operation], [KeyPair], [StaticIP], [Blueprint], [Bundle], and [Error].
-//
-// Rules: [Service] is the only door to a change. It validates, decides, and commits to a [Store] by
-// compare-and-set. Everybody else learns of a change by watching the store.
-//
-// The package imports nothing but the standard library. Around it stand the adapters: metadata and
-// imds show an instance to its guest, lightsail shows the service to its operator, boltstore keeps
-// the records, agent carries changes to the serving side. docs/ARCHITECTURE.md has the picture.
+// The package imports nothing but the standard library, and knows neither how a word is kept (store, records)
+// nor who may change it (control). docs/ARCHITECTURE.md has the picture.
 package openimds

@@ -1,9 +1,9 @@
 package openimds
 
 import (
-	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -48,90 +48,6 @@ const (
 	maxAbsent  = time.Hour
 )
 
-// FaultsUpdate is a change of an instance's [Faults]; nil keeps the value, and zero ends a fault.
-type FaultsUpdate struct {
-	// Clear ends all faults before the others are set.
-	Clear              bool
-	On                 *FaultTarget
-	LatencyMillis      *int
-	JitterMillis       *int
-	Status             *int
-	StatusShare        *float64 // of a new Status, without another word: 1
-	RefuseShare        *float64
-	ExpiredCredentials *bool
-	AbsentSeconds      *int
-}
-
-// UpdateFaults changes what an instance's guest meets on purpose, from its next request on.
-func (s *Service) UpdateFaults(ctx context.Context, name string, u FaultsUpdate) (Operation, error) {
-	d, err := s.commit(ctx, "UpdateInstanceFaults", func(d *draft) error {
-		in, was, err := s.instance(ctx, name)
-		if err != nil {
-			return err
-		}
-		if in.Faults, err = u.apply(in.Faults, in.LaunchedAt); err != nil {
-			return err
-		}
-		d.putInstance(was, in)
-		d.operation(instanceOperation("UpdateInstanceFaults", in))
-		return nil
-	})
-	if err != nil {
-		return Operation{}, err
-	}
-	return d.operations[0], nil
-}
-
-// apply returns the faults after the change, of an instance that was started then; nil if none is left.
-func (u *FaultsUpdate) apply(was *Faults, launched time.Time) (*Faults, error) {
-	f := Faults{On: FaultsOnAll}
-	if was != nil && !u.Clear {
-		f = *was
-	}
-	set(&f.On, u.On)
-	set(&f.LatencyMillis, u.LatencyMillis)
-	if set(&f.JitterMillis, u.JitterMillis); u.JitterMillis == nil && f.LatencyMillis == 0 {
-		f.JitterMillis = 0
-	}
-	switch set(&f.Status, u.Status); {
-	case f.Status == 0:
-		f.StatusShare = 0
-	case f.StatusShare == 0:
-		f.StatusShare = 1
-	}
-	set(&f.StatusShare, u.StatusShare)
-	if f.StatusShare == 0 {
-		f.Status = 0
-	}
-	set(&f.RefuseShare, u.RefuseShare)
-	set(&f.ExpiredCredentials, u.ExpiredCredentials)
-	if u.AbsentSeconds != nil {
-		f.AbsentSeconds = *u.AbsentSeconds
-		f.lifeBegins(launched)
-	}
-	if err := f.Validate(); err != nil {
-		return nil, err
-	}
-	if f.LatencyMillis == 0 && f.Status == 0 && f.RefuseShare == 0 {
-		if f.On != FaultsOnAll && u.On != nil {
-			return nil, Errorf(InvalidInput, "", "Faults on %s requests are a latency, a status or refused connections; expired credentials and an absent endpoint are for all", f.On)
-		}
-		f.On = FaultsOnAll
-	}
-	if f == (Faults{On: FaultsOnAll}) {
-		return nil, nil
-	}
-	return &f, nil
-}
-
-// lifeBegins notes that the instance was started or rebooted.
-func (f *Faults) lifeBegins(now time.Time) {
-	f.AbsentUntil = time.Time{}
-	if f.AbsentSeconds > 0 {
-		f.AbsentUntil = now.Add(time.Duration(f.AbsentSeconds) * time.Second)
-	}
-}
-
 // Latency is how long an answer is held back.
 func (f *Faults) Latency() time.Duration { return time.Duration(f.LatencyMillis) * time.Millisecond }
 
@@ -140,8 +56,8 @@ func (f *Faults) Jitter() time.Duration { return time.Duration(f.JitterMillis) *
 
 // Validate refuses faults that no serving side could carry out.
 func (f *Faults) Validate() error {
-	if err := oneOf("The requests that faults are for", string(f.On), []string{string(FaultsOnAll), string(FaultsOnToken), string(FaultsOnData)}); err != nil {
-		return err
+	if targets := []FaultTarget{FaultsOnAll, FaultsOnToken, FaultsOnData}; !slices.Contains(targets, f.On) {
+		return Errorf(InvalidInput, "", "The requests that faults are for must be one of %v, not %.60q", targets, f.On)
 	}
 	share := func(x float64) bool { return x >= 0 && x <= 1 } // not so a NaN
 	switch {

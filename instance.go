@@ -100,7 +100,7 @@ type Instance struct {
 	// Recorded tells of the recording that the guest is answered in place of the table; nil: it is
 	// answered the table. What is announced, the user data and the overlay lie over a recording.
 	Recorded *RecordingSummary `json:"recorded,omitempty"`
-	// Recording is what Recorded tells of, where [LoadRecording] has read it; it has a record of its own.
+	// Recording is what Recorded tells of, where [records.LoadRecording] has read it; it has a record of its own.
 	Recording *Recording `json:"recording,omitempty"`
 
 	// What only the control side shows.
@@ -252,3 +252,10 @@ func (Secret) GoString() string { return redacted }
 
 // LogValue hides the secret from log/slog.
 func (Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// The kinds of addresses that an instance has.
+const (
+	AddressDual = "dualstack"
+	AddressIPv4 = "ipv4"
+	AddressIPv6 = "ipv6"
+)

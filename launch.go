@@ -85,7 +85,7 @@ func NewInstance(l Launch, now time.Time) *Instance {
 		TokenKey:      NewTokenKey(),
 		Region:        l.Region,
 		Zone:          l.Zone,
-		ZoneID:        zoneID(l.Region, l.Zone),
+		ZoneID:        ZoneID(l.Region, l.Zone),
 		OwnerID:       cmp.Or(l.OwnerID, LightsailOwnerID),
 		BlueprintID:   l.BlueprintID,
 		BundleID:      l.BundleID,
@@ -113,8 +113,10 @@ func NewInstance(l Launch, now time.Time) *Instance {
 		in.BlockDevices[0].Device = "xvda"
 	}
 	role := "AmazonLightsailInstanceRole"
-	set(&role, l.RoleName)
-	in.Role = newRole(role, in)
+	if l.RoleName != nil {
+		role = *l.RoleName
+	}
+	in.Role = NewRole(role, in)
 	in.NICs = []NIC{newNIC(in, l.AddressType)}
 	return in
 }
@@ -135,10 +137,10 @@ func newNIC(in *Instance, addressType string) NIC {
 	}
 	nic.LocalHostname = PrivateHostname(nic.newPrivateIPv4(), in.Region)
 	if addressType != AddressIPv6 {
-		nic.giveIPv4(in.Region, true)
+		nic.GiveIPv4(in.Region, true)
 	}
 	if addressType != AddressIPv4 {
-		nic.giveIPv6()
+		nic.GiveIPv6()
 	}
 	return nic
 }
@@ -149,8 +151,8 @@ func (nic *NIC) newPrivateIPv4() netip.Addr {
 	return netip.AddrFrom4([4]byte{172, 26, byte(host >> 8), byte(host)})
 }
 
-// giveIPv4 gives the interface a private address with its name and, if wanted, a public one.
-func (nic *NIC) giveIPv4(region string, public bool) {
+// GiveIPv4 gives the interface a private address with its name and, if wanted, a public one.
+func (nic *NIC) GiveIPv4(region string, public bool) {
 	nic.PrivateIPv4 = []netip.Addr{nic.newPrivateIPv4()}
 	nic.LocalHostname = PrivateHostname(nic.PrivateIPv4[0], region)
 	if public {
@@ -158,19 +160,19 @@ func (nic *NIC) giveIPv4(region string, public bool) {
 	}
 }
 
-// clearIPv4 takes the addresses; the private name stays, as it does on AWS's IPv6-only instances.
-func (nic *NIC) clearIPv4() {
+// ClearIPv4 takes the addresses; the private name stays, as it does on AWS's IPv6-only instances.
+func (nic *NIC) ClearIPv4() {
 	nic.PrivateIPv4, nic.IPv4Prefixes, nic.Associations, nic.PublicHostname = nil, nil, nil, ""
 }
 
-// giveIPv6 gives the interface an address and its subnet's and network's blocks.
-func (nic *NIC) giveIPv6() {
+// GiveIPv6 gives the interface an address and its subnet's and network's blocks.
+func (nic *NIC) GiveIPv6() {
 	nic.SubnetIPv6CIDRs = []netip.Prefix{netip.MustParsePrefix("2001:db8:1a:2600::/64")}
 	nic.VPCIPv6CIDRs = []netip.Prefix{netip.MustParsePrefix("2001:db8:1a:2600::/56")}
 	nic.IPv6 = []netip.Addr{NewIPv6(nic.SubnetIPv6CIDRs[0])}
 }
 
-func (nic *NIC) clearIPv6() {
+func (nic *NIC) ClearIPv6() {
 	nic.IPv6, nic.IPv6Prefixes, nic.SubnetIPv6CIDRs, nic.VPCIPv6CIDRs = nil, nil, nil, nil
 }
 
@@ -255,8 +257,8 @@ func stableID(words ...string) string {
 	return hex.EncodeToString(h.Sum(nil))[:17]
 }
 
-// zoneID makes a zone id of AWS's form ("use1-az1") from region and zone.
-func zoneID(region, zone string) string {
+// ZoneID makes a zone id of AWS's form ("use1-az1") from region and zone.
+func ZoneID(region, zone string) string {
 	parts := strings.Split(region, "-")
 	if len(parts) != 3 || len(zone) != len(region)+1 {
 		return ""
@@ -280,3 +282,15 @@ func randomUint32() uint32 {
 
 // fill never fails: since Go 1.24 crypto/rand ends the program rather than return weak bytes.
 func fill(b []byte) { _, _ = rand.Read(b) }
+
+// NewRole makes the role of that name with its profile; the empty name makes none.
+func NewRole(name string, in *Instance) *Role {
+	if name == "" {
+		return nil
+	}
+	return &Role{
+		Name:       name,
+		ProfileARN: "arn:aws:iam::" + cmp.Or(in.OwnerID, LightsailOwnerID) + ":instance-profile/" + name,
+		ProfileID:  "AIPA" + strings.ToUpper(stableID(name, in.Region)),
+	}
+}

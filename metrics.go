@@ -85,3 +85,33 @@ type CallerList interface {
 	// how many are remembered is bounded. An instance that nobody called has none, without error.
 	Callers(ctx context.Context, instanceID string, since time.Time) ([]Caller, error)
 }
+
+// Metric is a metric's name with what Lightsail says of it.
+type Metric struct {
+	Name      string
+	Unit      string
+	Statistic string // of its alarms
+	// Counted metrics have data here. Lightsail's others are known by name and have none.
+	Counted bool
+	// Alarms says whether alarms may watch it. Lightsail's cannot watch MetadataNoToken.
+	Alarms bool
+}
+
+// FindMetric returns the metric of that name.
+func FindMetric(name string) (Metric, bool) {
+	return search([]Metric{
+		{Name: MetricNoToken, Unit: "Count", Statistic: "Sum", Counted: true, Alarms: true},
+		{Name: MetricNoTokenRejected, Unit: "Count", Statistic: "Sum", Counted: true},
+		{Name: MetricTokenRequests, Unit: "Count", Statistic: "Sum", Counted: true},
+		{Name: MetricWithToken, Unit: "Count", Statistic: "Sum", Counted: true},
+		{Name: MetricTokenUndelivered, Unit: "Count", Statistic: "Sum", Counted: true},
+		{Name: "CPUUtilization", Unit: "Percent", Statistic: "Average", Alarms: true},
+		{Name: "NetworkIn", Unit: "Bytes", Statistic: "Sum", Alarms: true},
+		{Name: "NetworkOut", Unit: "Bytes", Statistic: "Sum", Alarms: true},
+		{Name: "StatusCheckFailed", Unit: "Count", Statistic: "Sum", Alarms: true},
+		{Name: "StatusCheckFailed_Instance", Unit: "Count", Statistic: "Sum", Alarms: true},
+		{Name: "StatusCheckFailed_System", Unit: "Count", Statistic: "Sum", Alarms: true},
+		{Name: "BurstCapacityTime", Unit: "Seconds", Statistic: "Average", Alarms: true},
+		{Name: "BurstCapacityPercentage", Unit: "Percent", Statistic: "Average", Alarms: true},
+	}, func(m Metric) bool { return m.Name == name })
+}

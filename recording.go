@@ -1,7 +1,6 @@
 package openimds
 
 import (
-	"reflect"
 	"strings"
 	"time"
 )
@@ -26,7 +25,7 @@ type RecordingSummary struct {
 	Size       int       `json:"size"` // in bytes, as [Recording.Size] counts
 }
 
-func (r *Recording) summary() *RecordingSummary {
+func (r *Recording) Summary() *RecordingSummary {
 	return &RecordingSummary{Source: r.Source, RecordedAt: r.RecordedAt, Items: len(r.Items), Size: r.Size()}
 }
 
@@ -63,7 +62,7 @@ const roleCredentialsPath = "latest/meta-data/iam/security-credentials/"
 func (r *Recording) RoleName() string {
 	for i := range r.Items {
 		it := &r.Items[i]
-		if name, ok := strings.CutPrefix(it.Path, roleCredentialsPath); ok && it.State == RecordedBlanked && roleForm.MatchString(name) {
+		if name, ok := strings.CutPrefix(it.Path, roleCredentialsPath); ok && it.State == RecordedBlanked && RoleNameForm.MatchString(name) {
 			return name
 		}
 	}
@@ -77,43 +76,4 @@ func (r *Recording) Size() int {
 		size += len(r.Items[i].Path) + len(r.Items[i].ContentType) + len(r.Items[i].Body)
 	}
 	return size
-}
-
-// record gives the instance the recording, and the role whose credentials stand in it, for these are
-// never recorded: they come from where the role's credentials come from. An empty one is taken away.
-func (s *Service) record(d *draft, in *Instance, r *Recording) error {
-	if r == nil {
-		return nil
-	}
-	if len(r.Items) == 0 {
-		d.dropRecording(in)
-		in.Recorded, in.Recording = nil, nil
-		return nil
-	}
-	if s.cfg.ValidateRecording == nil {
-		return Errorf(InvalidInput, "", "Recordings are not available in this installation")
-	}
-	if err := s.cfg.ValidateRecording(r); err != nil {
-		return Errorf(InvalidInput, "", "The recording cannot be used: %s", err)
-	}
-	d.dropRecording(in)
-	in.Recorded, in.Recording = nil, r // a record of its own comes with the instance's
-	in.Role = newRole(r.RoleName(), in)
-	return nil
-}
-
-// checkRecorded refuses a change that a recording would hide from the guest.
-func (u *InstanceUpdate) checkRecorded(in *Instance) error {
-	if in.Recorded == nil && in.Recording == nil {
-		return nil
-	}
-	hidden := *u
-	hidden.UserData, hidden.Overlay, hidden.OverlayRemove, hidden.Recording = nil, nil, nil, nil
-	for field, value := range reflect.ValueOf(hidden).Fields() {
-		if !value.IsZero() {
-			return Errorf(InvalidInput, "", "The instance %s answers a recording, which would hide %s: lay a value over the path instead, or take the recording away",
-				in.Name, strings.ToLower(field.Name[:1])+field.Name[1:])
-		}
-	}
-	return nil
 }

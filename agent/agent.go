@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/records"
+	"github.com/openimds/openimds/store"
 )
 
 // Seat is the place where one instance is served. Set makes the next request see the instance; nil
@@ -32,7 +34,7 @@ type Marker interface {
 
 // Config is what an [Agent] works with.
 type Config struct {
-	Store  openimds.Store
+	Store  store.Store
 	Marker Marker
 	Log    *slog.Logger
 }
@@ -143,10 +145,10 @@ func (a *Agent) Run(ctx context.Context) {
 	for backoff := 50 * time.Millisecond; ctx.Err() == nil; {
 		started := time.Now()
 		err := a.follow(ctx)
-		if ctx.Err() != nil || errors.Is(err, openimds.ErrStoreClosed) {
+		if ctx.Err() != nil || errors.Is(err, store.ErrClosed) {
 			return
 		}
-		if errors.Is(err, openimds.ErrCompacted) {
+		if errors.Is(err, store.ErrCompacted) {
 			a.cfg.Log.Info("the watch fell behind the store's history; listing again")
 			continue
 		}
@@ -172,11 +174,11 @@ func (a *Agent) follow(ctx context.Context) error {
 	}
 	a.mu.Unlock()
 	// Watch from before the first read: what is then seen twice is recognised by its revision.
-	page, err := a.cfg.Store.List(ctx, openimds.Range{Prefix: openimds.InstancePrefix, Limit: 1})
+	page, err := a.cfg.Store.List(ctx, store.Range{Prefix: records.InstancePrefix, Limit: 1})
 	if err != nil {
 		return err
 	}
-	watch := a.cfg.Store.Watch(openimds.InstancePrefix, page.Revision)
+	watch := a.cfg.Store.Watch(records.InstancePrefix, page.Revision)
 	for name, s := range seats {
 		if err := a.fill(ctx, name, s); err != nil {
 			return err
@@ -208,7 +210,7 @@ func (a *Agent) heard(revision int64) {
 
 // fill reads the instance of one seat from the store.
 func (a *Agent) fill(ctx context.Context, name string, s *served) error {
-	key := openimds.InstancePrefix + name
+	key := records.InstancePrefix + name
 	for {
 		if err := a.fillOnce(ctx, name, key, s); !errors.Is(err, errReplaced) {
 			return err
@@ -220,29 +222,29 @@ func (a *Agent) fillOnce(ctx context.Context, name, key string, s *served) error
 	// A list and not a get, because it tells the revision at which there is no such instance: the
 	// watch may seat one that is created meanwhile, and that one must not be emptied again. Of all
 	// keys that begin with this one, it is the first itself.
-	page, err := a.cfg.Store.List(ctx, openimds.Range{Prefix: key, Limit: 1})
+	page, err := a.cfg.Store.List(ctx, store.Range{Prefix: key, Limit: 1})
 	if err != nil {
 		return err
 	}
 	if len(page.Records) == 0 || page.Records[0].Key != key {
 		return a.seatAs(s, name, nil, page.Revision)
 	}
-	return a.apply(ctx, openimds.Event(page.Records[0]))
+	return a.apply(ctx, store.Event(page.Records[0]))
 }
 
 // settle comes back to the changes that nobody marked before an earlier process ended.
 func (a *Agent) settle(ctx context.Context) {
 	const batch = 1000
 	for after := ""; ; {
-		page, err := a.cfg.Store.List(ctx, openimds.Range{Prefix: openimds.InstancePrefix, After: after, Limit: batch})
+		page, err := a.cfg.Store.List(ctx, store.Range{Prefix: records.InstancePrefix, After: after, Limit: batch})
 		if err != nil {
 			return // the watch sees the same, and says so
 		}
 		for _, r := range page.Records {
 			// Nearly all records are applied; telling so costs less than reading them. Seats have theirs
 			// from the watch, in order.
-			if bytes.Contains(r.Value, []byte(openimds.OptionsPending)) && !a.seated(strings.TrimPrefix(r.Key, openimds.InstancePrefix)) {
-				if err := a.apply(ctx, openimds.Event(r)); err != nil && !errors.Is(err, errReplaced) {
+			if bytes.Contains(r.Value, []byte(openimds.OptionsPending)) && !a.seated(strings.TrimPrefix(r.Key, records.InstancePrefix)) {
+				if err := a.apply(ctx, store.Event(r)); err != nil && !errors.Is(err, errReplaced) {
 					return
 				}
 			}
@@ -266,8 +268,8 @@ var errReplaced = errors.New("the instance was changed meanwhile")
 // apply carries out one change. An instance without a seat here is obeyed by nobody, so that its
 // options are in force as soon as they are stored. What cannot be carried out is logged; an error means
 // that the store is away, or errReplaced: then the watch goes on to a later state.
-func (a *Agent) apply(ctx context.Context, e openimds.Event) error {
-	name := strings.TrimPrefix(e.Key, openimds.InstancePrefix)
+func (a *Agent) apply(ctx context.Context, e store.Event) error {
+	name := strings.TrimPrefix(e.Key, records.InstancePrefix)
 	a.mu.Lock()
 	s := a.seats[name]
 	var known *openimds.Instance
@@ -278,7 +280,7 @@ func (a *Agent) apply(ctx context.Context, e openimds.Event) error {
 	var in *openimds.Instance
 	if e.Value != nil {
 		var err error
-		if in, err = openimds.DecodeInstance(openimds.Record(e)); err == nil && s != nil {
+		if in, err = records.DecodeInstance(store.Record(e)); err == nil && s != nil {
 			var away error
 			if err, away = a.load(ctx, e, in, known); away != nil {
 				return away
@@ -304,13 +306,13 @@ func (a *Agent) apply(ctx context.Context, e openimds.Event) error {
 
 // load reads the instance's recording, unless it is the one of the state that is known. damaged says why
 // there is none to be had; err that the store is away, or errReplaced.
-func (a *Agent) load(ctx context.Context, e openimds.Event, in, known *openimds.Instance) (damaged, err error) {
-	damaged = openimds.LoadRecording(ctx, a.cfg.Store, in, known)
+func (a *Agent) load(ctx context.Context, e store.Event, in, known *openimds.Instance) (damaged, err error) {
+	damaged = records.LoadRecording(ctx, a.cfg.Store, in, known)
 	if damaged == nil {
 		return nil, nil
 	}
 	switch now, err := a.cfg.Store.Get(ctx, e.Key); {
-	case errors.Is(err, openimds.ErrNoRecord), err == nil && now.Revision != e.Revision:
+	case errors.Is(err, store.ErrNoRecord), err == nil && now.Revision != e.Revision:
 		return nil, errReplaced
 	case err != nil:
 		return nil, err

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/records"
+	"github.com/openimds/openimds/store"
 )
 
 func TestSeatIsFilledBeforeItReturns(t *testing.T) {
@@ -25,7 +27,7 @@ func TestSeatIsFilledBeforeItReturns(t *testing.T) {
 		t.Errorf("the seat of a missing instance has %v after %d sets", none.now(), none.sets())
 	}
 	_ = h.store.Close()
-	if err := h.agent.Seat(t.Context(), "web2", &seat{}); !errors.Is(err, openimds.ErrStoreClosed) {
+	if err := h.agent.Seat(t.Context(), "web2", &seat{}); !errors.Is(err, store.ErrClosed) {
 		t.Errorf("Seat with a store that is away: %v", err)
 	}
 }
@@ -186,7 +188,7 @@ func TestDamagedRecord(t *testing.T) {
 		return h.instance("web").Options.State == openimds.OptionsApplied && web.now().Options.State == openimds.OptionsApplied
 	})
 	in := h.instance("web")
-	good, err := openimds.EncodeInstance(in)
+	good, err := records.EncodeInstance(in)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,7 +221,7 @@ func TestDamagedRecord(t *testing.T) {
 		}
 	}
 	in.Options.HopLimit = 33
-	if good, err = openimds.EncodeInstance(in); err != nil {
+	if good, err = records.EncodeInstance(in); err != nil {
 		t.Fatal(err)
 	}
 	h.overwrite("web", good)
@@ -245,8 +247,8 @@ func TestRunEnds(t *testing.T) {
 // TestMarkingFails: the service is told again until it knows.
 func TestMarkingFails(t *testing.T) {
 	var failures atomic.Int32
-	h := newHost(t, func(s openimds.Store) openimds.Store {
-		return &hooked{Store: s, commit: func(changes []openimds.Change) error {
+	h := newHost(t, func(s store.Store) store.Store {
+		return &hooked{Store: s, commit: func(changes []store.Change) error {
 			if failures.Add(1) == 1 {
 				return fmt.Errorf("no space left")
 			}
@@ -281,7 +283,7 @@ func TestAwait(t *testing.T) {
 		t.Errorf("with a context that has ended: %v", err)
 	}
 	h.hops("web", 9)
-	record, err := h.store.Get(t.Context(), openimds.InstancePrefix+"web")
+	record, err := h.store.Get(t.Context(), records.InstancePrefix+"web")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,8 @@ import (
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/hostnet"
+	"github.com/openimds/openimds/records"
+	"github.com/openimds/openimds/store"
 )
 
 // Host makes the host's network serve a set of endpoints; [hostnet.Host] is one.
@@ -22,7 +24,7 @@ type Host interface {
 	Set(endpoints []hostnet.Endpoint) error
 }
 
-// Binder keeps what attachments are bound to; [openimds.Service] is one.
+// Binder keeps what attachments are bound to; [control.Service] is one.
 type Binder interface {
 	BindAttachments(ctx context.Context, bindings []openimds.Binding) error
 }
@@ -38,7 +40,7 @@ type Seats interface {
 
 // AttachConfig is what [Attachments] work with.
 type AttachConfig struct {
-	Store  openimds.Store
+	Store  store.Store
 	Binder Binder
 	Seats  Seats
 	Host   Host
@@ -46,7 +48,7 @@ type AttachConfig struct {
 }
 
 // Attachments keep the host's network in step with the attachments in the store. It implements
-// [openimds.Attachments].
+// [control.Attachments].
 type Attachments struct {
 	cfg AttachConfig
 	// seated are the instances that have a seat for an attachment; only Run has to do with them.
@@ -101,10 +103,10 @@ func (a *Attachments) Run(ctx context.Context) {
 	defer binding.Wait()
 	for backoff := 50 * time.Millisecond; ctx.Err() == nil; backoff = min(2*backoff, 5*time.Second) {
 		err := a.follow(ctx)
-		if ctx.Err() != nil || errors.Is(err, openimds.ErrStoreClosed) {
+		if ctx.Err() != nil || errors.Is(err, store.ErrClosed) {
 			return
 		}
-		if errors.Is(err, openimds.ErrCompacted) {
+		if errors.Is(err, store.ErrCompacted) {
 			backoff = 50 * time.Millisecond
 			continue
 		}
@@ -117,14 +119,14 @@ func (a *Attachments) Run(ctx context.Context) {
 }
 
 func (a *Attachments) follow(ctx context.Context) error {
-	page, err := a.cfg.Store.List(ctx, openimds.Range{Prefix: openimds.AttachmentPrefix})
+	page, err := a.cfg.Store.List(ctx, store.Range{Prefix: records.AttachmentPrefix})
 	if err != nil {
 		return err
 	}
 	there := map[string]bool{}
 	for _, r := range page.Records {
-		there[strings.TrimPrefix(r.Key, openimds.AttachmentPrefix)] = true
-		a.see(openimds.Event(r))
+		there[strings.TrimPrefix(r.Key, records.AttachmentPrefix)] = true
+		a.see(store.Event(r))
 	}
 	clear(a.fresh) // who is seated now is seated from the store
 	a.mu.Lock()
@@ -138,7 +140,7 @@ func (a *Attachments) follow(ctx context.Context) error {
 		return err
 	}
 	a.tellSettled()
-	watch := a.cfg.Store.Watch(openimds.AttachmentPrefix, page.Revision)
+	watch := a.cfg.Store.Watch(records.AttachmentPrefix, page.Revision)
 	for {
 		events, err := watch.Next(ctx)
 		if err != nil {
@@ -163,15 +165,15 @@ func (a *Attachments) tellSettled() {
 }
 
 // see takes note of one attachment. One that cannot be read attaches nobody.
-func (a *Attachments) see(e openimds.Event) {
-	name := strings.TrimPrefix(e.Key, openimds.AttachmentPrefix)
+func (a *Attachments) see(e store.Event) {
+	name := strings.TrimPrefix(e.Key, records.AttachmentPrefix)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if e.Value == nil {
 		a.forget(name)
 		return
 	}
-	attachment, err := openimds.DecodeAttachment(openimds.Record(e))
+	attachment, err := records.DecodeAttachment(store.Record(e))
 	if err != nil {
 		a.cfg.Log.Error("an attachment cannot be read; the instance is not attached", "instance", name, "error", err)
 		a.forget(name)
@@ -305,7 +307,7 @@ func (a *Attachments) bind(ctx context.Context) {
 	}
 }
 
-// Found implements [openimds.Attachments].
+// Found implements [control.Attachments].
 func (a *Attachments) Found(instance string) *openimds.Face {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -316,7 +318,7 @@ func (a *Attachments) Found(instance string) *openimds.Face {
 	return nil
 }
 
-// Status implements [openimds.Attachments].
+// Status implements [control.Attachments].
 func (a *Attachments) Status(instance string) (state, reason string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

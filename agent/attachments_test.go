@@ -9,6 +9,7 @@ import (
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/agent"
+	"github.com/openimds/openimds/control"
 	"github.com/openimds/openimds/hostnet"
 )
 
@@ -68,11 +69,11 @@ type attaching struct {
 func newAttaching(t *testing.T) *attaching {
 	h := newHost(t, nil)
 	a := &attaching{host: h, network: &network{link: hostnet.Face{Boot: "b", Index: 7, Serial: 100}}, seats: &seats{awaited: map[string]int64{}}}
-	var service *openimds.Service
+	var service *control.Service
 	a.network.attachments = agent.NewAttachments(agent.AttachConfig{
 		Store: h.store, Binder: binder{&service}, Seats: a.seats, Host: a.network, Log: slog.New(slog.NewTextHandler(h.log, nil)),
 	})
-	service = openimds.NewService(h.store, openimds.ServiceConfig{
+	service = control.New(h.store, control.Config{
 		Region: "us-east-1", AccountID: "123456789012", Attachments: carrier{a.network.attachments},
 	})
 	h.service = service
@@ -81,7 +82,7 @@ func newAttaching(t *testing.T) *attaching {
 }
 
 // binder is a service that is made later.
-type binder struct{ service **openimds.Service }
+type binder struct{ service **control.Service }
 
 func (b binder) BindAttachments(ctx context.Context, all []openimds.Binding) error {
 	return (*b.service).BindAttachments(ctx, all)

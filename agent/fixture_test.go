@@ -10,7 +10,10 @@ import (
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/agent"
-	"github.com/openimds/openimds/memstore"
+	"github.com/openimds/openimds/control"
+	"github.com/openimds/openimds/records"
+	"github.com/openimds/openimds/store"
+	"github.com/openimds/openimds/store/mem"
 	"go.uber.org/goleak"
 )
 
@@ -69,25 +72,25 @@ func bare(o openimds.MetadataOptions) openimds.MetadataOptions {
 // host is one agent, its store and the service that changes it.
 type host struct {
 	t       *testing.T
-	store   openimds.Store
-	service *openimds.Service
+	store   store.Store
+	service *control.Service
 	agent   *agent.Agent
 	log     *logText
 }
 
 // newHost makes a host whose agent does not run yet. wrap puts something between the agent's side
 // and the store; nil: nothing.
-func newHost(t *testing.T, wrap func(openimds.Store) openimds.Store) *host {
+func newHost(t *testing.T, wrap func(store.Store) store.Store) *host {
 	t.Helper()
-	var store openimds.Store = memstore.New()
+	var store store.Store = mem.New()
 	h := &host{t: t, store: store, log: &logText{}}
-	h.service = openimds.NewService(store, openimds.ServiceConfig{Region: "us-east-1", AccountID: "123456789012", AllowIMDSIPv6: true})
+	h.service = control.New(store, control.Config{Region: "us-east-1", AccountID: "123456789012", AllowIMDSIPv6: true})
 	if wrap != nil {
 		store = wrap(store)
 	}
 	h.agent = agent.New(agent.Config{
 		Store:  store,
-		Marker: openimds.NewService(store, openimds.ServiceConfig{Region: "us-east-1", AccountID: "123456789012"}),
+		Marker: control.New(store, control.Config{Region: "us-east-1", AccountID: "123456789012"}),
 		Log:    slog.New(slog.NewTextHandler(h.log, nil)),
 	})
 	return h
@@ -111,7 +114,7 @@ func (h *host) run() (stop func()) {
 
 func (h *host) create(names ...string) {
 	h.t.Helper()
-	_, err := h.service.CreateInstances(h.t.Context(), openimds.InstancesLaunch{
+	_, err := h.service.CreateInstances(h.t.Context(), control.InstancesLaunch{
 		Names: names, Zone: "us-east-1a", BlueprintID: "amazon_linux_2023", BundleID: "nano_3_0",
 	})
 	if err != nil {
@@ -157,7 +160,7 @@ func (h *host) status(id string) openimds.OperationStatus {
 // overwrite puts bytes in the place of an instance's record.
 func (h *host) overwrite(name string, value []byte) {
 	h.t.Helper()
-	change := openimds.Change{Key: openimds.InstancePrefix + name, Value: value, If: openimds.Whatever}
+	change := store.Change{Key: records.InstancePrefix + name, Value: value, If: store.Whatever}
 	if _, err := h.store.Commit(h.t.Context(), change); err != nil {
 		h.t.Fatal(err)
 	}

@@ -9,13 +9,16 @@ import (
 	"testing"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/control"
+	"github.com/openimds/openimds/records"
+	"github.com/openimds/openimds/store"
 )
 
 // recordedHost has an instance "web" with a recording; each recording goes with user data of the same
 // text, so that halves of two states show.
-func recordedHost(t *testing.T, wrap func(openimds.Store) openimds.Store) *host {
+func recordedHost(t *testing.T, wrap func(store.Store) store.Store) *host {
 	h := newHost(t, wrap)
-	h.service = openimds.NewService(h.store, openimds.ServiceConfig{Region: "us-east-1", AccountID: "123456789012",
+	h.service = control.New(h.store, control.Config{Region: "us-east-1", AccountID: "123456789012",
 		ValidateRecording: func(*openimds.Recording) error { return nil }})
 	h.create("web")
 	h.record("first")
@@ -25,7 +28,7 @@ func recordedHost(t *testing.T, wrap func(openimds.Store) openimds.Store) *host 
 func (h *host) record(text string) {
 	h.t.Helper()
 	data := []byte(text)
-	_, err := h.service.SetInstance(h.t.Context(), "web", openimds.InstanceUpdate{UserData: &data, Recording: &openimds.Recording{
+	_, err := h.service.SetInstance(h.t.Context(), "web", control.InstanceUpdate{UserData: &data, Recording: &openimds.Recording{
 		Source: text, Items: []openimds.RecordedItem{{Path: "latest/x", Body: data}},
 	}})
 	if err != nil {
@@ -106,9 +109,9 @@ func TestRecordedWhole(t *testing.T) {
 func TestRecordedShared(t *testing.T) {
 	var mu sync.Mutex
 	read := 0
-	h := recordedHost(t, func(s openimds.Store) openimds.Store {
+	h := recordedHost(t, func(s store.Store) store.Store {
 		return &hooked{Store: s, read: func(key string) {
-			if strings.HasPrefix(key, openimds.RecordingPrefix) {
+			if strings.HasPrefix(key, records.RecordingPrefix) {
 				mu.Lock()
 				read++
 				mu.Unlock()
@@ -139,13 +142,13 @@ func TestRecordedLost(t *testing.T) {
 	h.seat("web", &web)
 	h.seat("other", &other)
 	h.run()
-	page, err := h.store.List(t.Context(), openimds.Range{Prefix: openimds.RecordingPrefix})
+	page, err := h.store.List(t.Context(), store.Range{Prefix: records.RecordingPrefix})
 	if err != nil {
 		t.Fatal(err)
 	}
 	in := h.instance("web")
 	in.Recorded.ID, in.UserData = "lost", []byte("lost")
-	value, err := openimds.EncodeInstance(in)
+	value, err := records.EncodeInstance(in)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,11 +160,11 @@ func TestRecordedLost(t *testing.T) {
 	op := h.hops("other", 9)
 	eventually(t, "the other instance goes on", func() bool { return h.status(op.ID) == openimds.OperationSucceeded })
 	// Damaged in place: a new seat is not filled from it.
-	in.Recorded.ID = page.Records[0].Key[len(openimds.RecordingPrefix+"web/"):]
-	if value, err = openimds.EncodeInstance(in); err != nil {
+	in.Recorded.ID = page.Records[0].Key[len(records.RecordingPrefix+"web/"):]
+	if value, err = records.EncodeInstance(in); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := h.store.Commit(t.Context(), openimds.Change{Key: page.Records[0].Key, Value: []byte("{"), If: openimds.Whatever}); err != nil {
+	if _, err := h.store.Commit(t.Context(), store.Change{Key: page.Records[0].Key, Value: []byte("{"), If: store.Whatever}); err != nil {
 		t.Fatal(err)
 	}
 	if err := h.agent.Unseat("web"); err != nil {
@@ -180,7 +183,7 @@ func TestRecordedLost(t *testing.T) {
 func TestRecordedAway(t *testing.T) {
 	var mu sync.Mutex
 	away := false
-	h := recordedHost(t, func(s openimds.Store) openimds.Store {
+	h := recordedHost(t, func(s store.Store) store.Store {
 		return &hooked{Store: s, away: func() (<-chan bool, error) {
 			mu.Lock()
 			defer mu.Unlock()

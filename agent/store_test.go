@@ -12,14 +12,17 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/control"
+	"github.com/openimds/openimds/records"
+	"github.com/openimds/openimds/store"
 )
 
 // hooked is a store that tells of what is asked of it, before and after.
 type hooked struct {
-	openimds.Store
+	store.Store
 	read   func(key string)                  // after a Get or List, before its answer is given out
-	commit func([]openimds.Change) error     // before a Commit; its error is Commit's
-	after  func([]openimds.Change, error)    // after a Commit
+	commit func([]store.Change) error        // before a Commit; its error is Commit's
+	after  func([]store.Change, error)       // after a Commit
 	away   func() (c <-chan bool, err error) // an error for each call, and what interrupts a Next
 }
 
@@ -31,9 +34,9 @@ func (h *hooked) fault() error {
 	return err
 }
 
-func (h *hooked) Get(ctx context.Context, key string) (openimds.Record, error) {
+func (h *hooked) Get(ctx context.Context, key string) (store.Record, error) {
 	if err := h.fault(); err != nil {
-		return openimds.Record{}, err
+		return store.Record{}, err
 	}
 	r, err := h.Store.Get(ctx, key)
 	if h.read != nil {
@@ -42,9 +45,9 @@ func (h *hooked) Get(ctx context.Context, key string) (openimds.Record, error) {
 	return r, err
 }
 
-func (h *hooked) List(ctx context.Context, r openimds.Range) (openimds.Page, error) {
+func (h *hooked) List(ctx context.Context, r store.Range) (store.Page, error) {
 	if err := h.fault(); err != nil {
-		return openimds.Page{}, err
+		return store.Page{}, err
 	}
 	page, err := h.Store.List(ctx, r)
 	if h.read != nil {
@@ -53,7 +56,7 @@ func (h *hooked) List(ctx context.Context, r openimds.Range) (openimds.Page, err
 	return page, err
 }
 
-func (h *hooked) Commit(ctx context.Context, changes ...openimds.Change) (revision int64, err error) {
+func (h *hooked) Commit(ctx context.Context, changes ...store.Change) (revision int64, err error) {
 	if err = h.fault(); err == nil && h.commit != nil {
 		err = h.commit(changes)
 	}
@@ -66,16 +69,16 @@ func (h *hooked) Commit(ctx context.Context, changes ...openimds.Change) (revisi
 	return revision, err
 }
 
-func (h *hooked) Watch(prefix string, after int64) openimds.Watcher {
+func (h *hooked) Watch(prefix string, after int64) store.Watcher {
 	return &hookedWatcher{h, h.Store.Watch(prefix, after)}
 }
 
 type hookedWatcher struct {
 	h *hooked
-	openimds.Watcher
+	store.Watcher
 }
 
-func (w *hookedWatcher) Next(ctx context.Context) ([]openimds.Event, error) {
+func (w *hookedWatcher) Next(ctx context.Context) ([]store.Event, error) {
 	if w.h.away == nil {
 		return w.Watcher.Next(ctx)
 	}
@@ -107,9 +110,9 @@ func TestCreatedWhileSeated(t *testing.T) {
 		close(looked)
 		<-release
 	})
-	h := newHost(t, func(s openimds.Store) openimds.Store {
+	h := newHost(t, func(s store.Store) store.Store {
 		return &hooked{Store: s, read: func(key string) {
-			if key == openimds.InstancePrefix+"web" {
+			if key == records.InstancePrefix+"web" {
 				look()
 			}
 		}}
@@ -137,7 +140,7 @@ func TestStoreAway(t *testing.T) {
 	var mu sync.Mutex
 	var gone error
 	interrupt := make(chan bool)
-	h := newHost(t, func(s openimds.Store) openimds.Store {
+	h := newHost(t, func(s store.Store) store.Store {
 		return &hooked{Store: s, away: func() (<-chan bool, error) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -224,7 +227,7 @@ func TestHistoryLost(t *testing.T) {
 	h.create("again")
 	ops := []openimds.Operation{h.hops("changed", 9), h.hops("unseated", 9), h.hops("slow", 3)}
 	for n := range 25_000 {
-		if _, err := h.store.Commit(ctx, openimds.Change{Key: "noise", Value: fmt.Append(nil, n), If: openimds.Whatever}); err != nil {
+		if _, err := h.store.Commit(ctx, store.Change{Key: "noise", Value: fmt.Append(nil, n), If: store.Whatever}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -253,10 +256,10 @@ func TestAppliedMeansObeyed(t *testing.T) {
 	web := seat{before: func(*openimds.Instance) error { time.Sleep(time.Millisecond); return nil }}
 	var mu sync.Mutex // one commit at a time, so that nothing comes between it and the look at the seat
 	applied := 0
-	look := func(changes []openimds.Change, err error) {
+	look := func(changes []store.Change, err error) {
 		defer mu.Unlock()
 		for _, c := range changes {
-			if err != nil || c.Verb != openimds.Put || c.Key != openimds.InstancePrefix+"web" {
+			if err != nil || c.Verb != store.Put || c.Key != records.InstancePrefix+"web" {
 				continue
 			}
 			var record struct{ Data openimds.Instance }
@@ -271,15 +274,15 @@ func TestAppliedMeansObeyed(t *testing.T) {
 			}
 		}
 	}
-	h := newHost(t, func(s openimds.Store) openimds.Store {
-		return &hooked{Store: s, commit: func([]openimds.Change) error { mu.Lock(); return nil }, after: look}
+	h := newHost(t, func(s store.Store) store.Store {
+		return &hooked{Store: s, commit: func([]store.Change) error { mu.Lock(); return nil }, after: look}
 	})
 	h.create("web")
 	h.seat("web", &web)
 	h.run()
 	// The writers are the other users of the same store: their commits may not slip in between.
-	service := openimds.NewService(&hooked{Store: h.store, commit: func([]openimds.Change) error { mu.Lock(); return nil }, after: look},
-		openimds.ServiceConfig{Region: "us-east-1", AccountID: "123456789012", AllowIMDSIPv6: true})
+	service := control.New(&hooked{Store: h.store, commit: func([]store.Change) error { mu.Lock(); return nil }, after: look},
+		control.Config{Region: "us-east-1", AccountID: "123456789012", AllowIMDSIPv6: true})
 	var writing sync.WaitGroup
 	ids := make(chan string, writers*rounds)
 	for writer := range writers {

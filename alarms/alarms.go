@@ -1,7 +1,7 @@
 // Package alarms has the alarms of an installation evaluated when their periods end, and tells of
 // the states that change: in the log, and to a webhook.
 //
-// The rules are [openimds.Service]'s. What changes a state does not matter here: changes are seen in
+// The rules are [control.Service]'s. What changes a state does not matter here: changes are seen in
 // the store, so that a tested alarm is told like one that was evaluated, be it on another host.
 package alarms
 
@@ -13,6 +13,9 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/control"
+	"github.com/openimds/openimds/records"
+	"github.com/openimds/openimds/store"
 )
 
 // settle is how long after the end of a period it is evaluated: all hosts have stored their counts by then.
@@ -20,8 +23,8 @@ const settle = 15 * time.Second
 
 // Config is what [Alarms] work with.
 type Config struct {
-	Service *openimds.Service
-	Store   openimds.Store
+	Service *control.Service
+	Store   store.Store
 	// Webhook is the URL that changes are posted to as JSON ([Notice]); empty: nowhere. It may hold
 	// a secret, so it shows in no log and no error. Where several processes share a store, one of
 	// them should have it.
@@ -72,10 +75,10 @@ func (a *Alarms) Run(ctx context.Context) {
 	}
 	for backoff := time.Second; ctx.Err() == nil; backoff = min(2*backoff, time.Minute) {
 		err := a.follow(ctx)
-		if ctx.Err() != nil || errors.Is(err, openimds.ErrStoreClosed) {
+		if ctx.Err() != nil || errors.Is(err, store.ErrClosed) {
 			return
 		}
-		if errors.Is(err, openimds.ErrCompacted) {
+		if errors.Is(err, store.ErrCompacted) {
 			backoff = time.Second
 			continue
 		}
@@ -114,14 +117,14 @@ func wait(ctx context.Context, d time.Duration) {
 
 // follow tells of the changes that the store shows, until its watch ends.
 func (a *Alarms) follow(ctx context.Context) error {
-	page, err := a.cfg.Store.List(ctx, openimds.Range{Prefix: openimds.AlarmPrefix})
+	page, err := a.cfg.Store.List(ctx, store.Range{Prefix: records.AlarmPrefix})
 	if err != nil {
 		return err
 	}
 	there := map[string]bool{}
 	for _, r := range page.Records {
 		there[r.Key] = true
-		a.see(openimds.Event(r))
+		a.see(store.Event(r))
 	}
 	for key := range a.known {
 		if !there[key] {
@@ -132,7 +135,7 @@ func (a *Alarms) follow(ctx context.Context) error {
 		a.started = true
 		close(a.ready)
 	}
-	watch := a.cfg.Store.Watch(openimds.AlarmPrefix, page.Revision)
+	watch := a.cfg.Store.Watch(records.AlarmPrefix, page.Revision)
 	for {
 		events, err := watch.Next(ctx)
 		if err != nil {
@@ -146,12 +149,12 @@ func (a *Alarms) follow(ctx context.Context) error {
 
 // see looks at an alarm and tells if its state is another than before. What is found at the start
 // has not changed; a later alarm began with insufficient data.
-func (a *Alarms) see(e openimds.Event) {
+func (a *Alarms) see(e store.Event) {
 	if e.Value == nil {
 		delete(a.known, e.Key)
 		return
 	}
-	alarm, err := openimds.DecodeAlarm(openimds.Record(e))
+	alarm, err := records.DecodeAlarm(store.Record(e))
 	if err != nil {
 		a.cfg.Log.Error("an alarm cannot be read", "error", err)
 		return

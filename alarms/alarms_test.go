@@ -14,7 +14,9 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
-	"github.com/openimds/openimds/memstore"
+	"github.com/openimds/openimds/control"
+	"github.com/openimds/openimds/store"
+	"github.com/openimds/openimds/store/mem"
 	"go.uber.org/goleak"
 )
 
@@ -58,16 +60,16 @@ func (b *lockedBuffer) String() string {
 }
 
 type world struct {
-	store   openimds.Store
-	service *openimds.Service
+	store   store.Store
+	service *control.Service
 	history *history
 	log     *lockedBuffer
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{store: memstore.New(), history: &history{calls: 7}, log: &lockedBuffer{}}
-	w.service = openimds.NewService(w.store, openimds.ServiceConfig{Region: "us-east-1", AccountID: "123456789012", History: w.history})
+	w := &world{store: mem.New(), history: &history{calls: 7}, log: &lockedBuffer{}}
+	w.service = control.New(w.store, control.Config{Region: "us-east-1", AccountID: "123456789012", History: w.history})
 	if _, err := w.service.EnsureInstance(context.Background(), "web-1"); err != nil {
 		t.Fatal(err)
 	}

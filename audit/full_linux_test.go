@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/control"
 	"golang.org/x/sys/unix"
 )
 
@@ -30,7 +31,7 @@ func TestFullDisk(t *testing.T) {
 	_, err = s.EnsureInstance(ctx, "demo")
 	must(t, err)
 	for n := range 3 {
-		_, err := s.CreateInstances(ctx, openimds.InstancesLaunch{Names: []string{fmt.Sprint("web-", n)}, Zone: "us-east-1a", BlueprintID: "debian_12", BundleID: "nano_3_0"})
+		_, err := s.CreateInstances(ctx, control.InstancesLaunch{Names: []string{fmt.Sprint("web-", n)}, Zone: "us-east-1a", BlueprintID: "debian_12", BundleID: "nano_3_0"})
 		must(t, err)
 	}
 	ballast, err := os.Create(filepath.Join(dir, "ballast"))

@@ -17,7 +17,9 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
-	"github.com/openimds/openimds/boltstore"
+	"github.com/openimds/openimds/control"
+	"github.com/openimds/openimds/store"
+	"github.com/openimds/openimds/store/bolt"
 )
 
 // changerEnv makes this test binary a program that changes instances until it is killed, with its data
@@ -33,8 +35,8 @@ func TestMain(m *testing.M) {
 }
 
 // service opens what is in a directory, as "openimds serve" does at its start.
-func service(dir string) (*openimds.Service, openimds.Store, *Log, error) {
-	store, err := boltstore.Open(filepath.Join(dir, "store"))
+func service(dir string) (*control.Service, store.Store, *Log, error) {
+	store, err := bolt.Open(filepath.Join(dir, "store"))
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -42,7 +44,7 @@ func service(dir string) (*openimds.Service, openimds.Store, *Log, error) {
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	s := openimds.NewService(store, openimds.ServiceConfig{Region: "us-east-1", AccountID: "123456789012", Audit: l.Record})
+	s := control.New(store, control.Config{Region: "us-east-1", AccountID: "123456789012", Audit: l.Record})
 	return s, store, l, s.ConcludeAudit(context.Background(), latest)
 }
 
@@ -58,7 +60,7 @@ func change(dir string) error {
 		return err
 	}
 	for n := range 3 {
-		l := openimds.InstancesLaunch{Names: []string{fmt.Sprint("own-", n)}, Zone: "us-east-1a", BlueprintID: "debian_12", BundleID: "nano_3_0"}
+		l := control.InstancesLaunch{Names: []string{fmt.Sprint("own-", n)}, Zone: "us-east-1a", BlueprintID: "debian_12", BundleID: "nano_3_0"}
 		if _, err := s.CreateInstances(ctx, l); err != nil && !strings.Contains(err.Error(), "already in use") {
 			return err
 		}

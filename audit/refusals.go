@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
-	"github.com/openimds/openimds/front"
+	"github.com/openimds/openimds/api/front"
 	"golang.org/x/time/rate"
 )
 

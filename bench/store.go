@@ -6,9 +6,9 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/bench/fleet"
-	"github.com/openimds/openimds/boltstore"
+	"github.com/openimds/openimds/store"
+	"github.com/openimds/openimds/store/bolt"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,13 +22,13 @@ func fillStore(ctx context.Context, dataDir string, count int) error {
 	if err := os.Mkdir(dataDir, 0o700); err != nil {
 		return err
 	}
-	store, err := boltstore.Open(storeFile(dataDir))
+	kept, err := bolt.Open(storeFile(dataDir))
 	if err != nil {
 		return err
 	}
-	defer store.Close()
+	defer kept.Close()
 	instances := fleet.NewMaker()
-	var batch []openimds.Change
+	var batch []store.Change
 	for i := range count {
 		name := fleet.Name(i)
 		if i == 0 {
@@ -38,9 +38,9 @@ func fillStore(ctx context.Context, dataDir string, count int) error {
 		if err != nil {
 			return err
 		}
-		batch = append(batch, openimds.Change{Key: r.Key, Value: r.Value, If: openimds.IfAbsent})
+		batch = append(batch, store.Change{Key: r.Key, Value: r.Value, If: store.IfAbsent})
 		if len(batch) == fillBatch || i == count-1 {
-			if _, err := store.Commit(ctx, batch...); err != nil {
+			if _, err := kept.Commit(ctx, batch...); err != nil {
 				return fmt.Errorf("filling the store: %w", err)
 			}
 			batch = batch[:0]

@@ -19,6 +19,8 @@ import (
 	"github.com/openimds/openimds/agent"
 	"github.com/openimds/openimds/imds"
 	"github.com/openimds/openimds/metadata"
+	"github.com/openimds/openimds/records"
+	"github.com/openimds/openimds/store"
 )
 
 // Credentials is where role credentials come from. It is told which instances are served here, so
@@ -39,8 +41,8 @@ type Signer interface {
 
 // Config is what a [Server] works with.
 type Config struct {
-	Store openimds.Store
-	// Marker is told which options are obeyed by now; the store's [openimds.Service] is one.
+	Store store.Store
+	// Marker is told which options are obeyed by now; the store's [control.Service] is one.
 	Marker agent.Marker
 	// Credentials and Signer; nil: there is no iam/, and identity documents have no signatures.
 	Credentials Credentials
@@ -148,8 +150,8 @@ func (s *Server) guest(name string) *imds.Guest {
 // Settle waits until the guest of a seated instance obeys what the store says now, and its options
 // are applied, or the context ends. An instance that is not in the store is not waited for.
 func (s *Server) Settle(ctx context.Context, name string) error {
-	key := openimds.InstancePrefix + name
-	page, err := s.cfg.Store.List(ctx, openimds.Range{Prefix: key, Limit: 1})
+	key := records.InstancePrefix + name
+	page, err := s.cfg.Store.List(ctx, store.Range{Prefix: key, Limit: 1})
 	if err != nil {
 		return err
 	}
@@ -158,7 +160,7 @@ func (s *Server) Settle(ctx context.Context, name string) error {
 	}
 	now, watch := page.Records[0], s.cfg.Store.Watch(key, page.Revision)
 	for {
-		in, err := openimds.DecodeInstance(now)
+		in, err := records.DecodeInstance(now)
 		if err != nil {
 			return err
 		}
@@ -171,7 +173,7 @@ func (s *Server) Settle(ctx context.Context, name string) error {
 		}
 		for _, e := range events {
 			if e.Key == key {
-				now = openimds.Record(e)
+				now = store.Record(e)
 			}
 		}
 		if now.Value == nil {

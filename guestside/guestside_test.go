@@ -12,11 +12,12 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/control"
 	"github.com/openimds/openimds/credentials"
 	"github.com/openimds/openimds/guestside"
 	"github.com/openimds/openimds/imds"
-	"github.com/openimds/openimds/memstore"
 	"github.com/openimds/openimds/metadata"
+	"github.com/openimds/openimds/store/mem"
 	"go.uber.org/goleak"
 )
 
@@ -52,7 +53,7 @@ func (k *keeper) has(what string) bool {
 // place is a store, its rules and the guest side of the instance "web".
 type place struct {
 	t       *testing.T
-	service *openimds.Service
+	service *control.Service
 	side    *guestside.Server
 	keeper  *keeper
 	url     string
@@ -61,9 +62,9 @@ type place struct {
 // newPlace serves "web"; changes arrive only once it runs.
 func newPlace(t *testing.T) *place {
 	t.Helper()
-	store := memstore.New()
+	store := mem.New()
 	p := &place{t: t, keeper: &keeper{}}
-	p.service = openimds.NewService(store, openimds.ServiceConfig{Region: "us-east-1", AccountID: "123456789012"})
+	p.service = control.New(store, control.Config{Region: "us-east-1", AccountID: "123456789012"})
 	if _, err := p.service.EnsureInstance(t.Context(), "web"); err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +144,7 @@ func TestSettle(t *testing.T) {
 			}
 		}
 		data := []byte(openimds.NewUUID())
-		if _, err := p.service.SetInstance(t.Context(), "web", openimds.InstanceUpdate{UserData: &data}); err != nil {
+		if _, err := p.service.SetInstance(t.Context(), "web", control.InstanceUpdate{UserData: &data}); err != nil {
 			t.Fatal(err)
 		}
 		p.settle()
@@ -163,7 +164,7 @@ func TestSettleWaits(t *testing.T) {
 	changes := map[string]func() error{
 		"a value": func() error {
 			data := []byte("x")
-			_, err := p.service.SetInstance(t.Context(), "web", openimds.InstanceUpdate{UserData: &data})
+			_, err := p.service.SetInstance(t.Context(), "web", control.InstanceUpdate{UserData: &data})
 			return err
 		},
 		"an option": func() error {
@@ -215,8 +216,8 @@ func TestKept(t *testing.T) {
 
 // TestBare: without credentials and signer there is just less to read.
 func TestBare(t *testing.T) {
-	store := memstore.New()
-	service := openimds.NewService(store, openimds.ServiceConfig{Region: "us-east-1", AccountID: "123456789012"})
+	store := mem.New()
+	service := control.New(store, control.Config{Region: "us-east-1", AccountID: "123456789012"})
 	if _, err := service.EnsureInstance(t.Context(), "web"); err != nil {
 		t.Fatal(err)
 	}

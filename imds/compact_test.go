@@ -9,6 +9,8 @@ import (
 	"unsafe"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/records"
+	"github.com/openimds/openimds/store"
 )
 
 // A copy says the same as its original, whatever was copied before, and leaves it alone.
@@ -65,11 +67,11 @@ func decoded(t *testing.T, change func(*openimds.Instance)) *openimds.Instance {
 	in := *fixedInstance()
 	in.NICs = slices.Clone(in.NICs)
 	change(&in)
-	value, err := openimds.EncodeInstance(&in)
+	value, err := records.EncodeInstance(&in)
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := openimds.DecodeInstance(openimds.Record{Key: openimds.InstancePrefix + in.Name, Value: value})
+	out, err := records.DecodeInstance(store.Record{Key: records.InstancePrefix + in.Name, Value: value})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
-	"github.com/openimds/openimds/memstore"
+	"github.com/openimds/openimds/store/mem"
 	"github.com/openimds/openimds/usage"
 )
 
@@ -19,7 +19,7 @@ func newCounted(t testing.TB, setup func(*Config, *openimds.Instance)) (*wire, *
 	t.Helper()
 	var recorder *usage.Recorder
 	w := newWire(t, func(c *Config, in *openimds.Instance) {
-		recorder = usage.NewRecorder(usage.Config{Store: memstore.New(), Now: c.Now})
+		recorder = usage.NewRecorder(usage.Config{Store: mem.New(), Now: c.Now})
 		c.Usage = recorder
 		if setup != nil {
 			setup(c, in)

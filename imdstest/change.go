@@ -5,11 +5,12 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/control"
 )
 
 // Change makes a change of the instance through the service's own rules, for what no other method
 // does: tags, stop and start, scheduled events. It returns when the next request obeys.
-func (s *Server) Change(change func(ctx context.Context, service *openimds.Service, name string) error) {
+func (s *Server) Change(change func(ctx context.Context, service *control.Service, name string) error) {
 	s.t.Helper()
 	ctx, done := context.WithTimeout(context.Background(), patience)
 	defer done()
@@ -25,7 +26,7 @@ func (s *Server) Change(change func(ctx context.Context, service *openimds.Servi
 // SetOptions changes the metadata options; what is left out stays as it is.
 func (s *Server) SetOptions(o Options) {
 	s.t.Helper()
-	s.Change(func(ctx context.Context, service *openimds.Service, name string) error {
+	s.Change(func(ctx context.Context, service *control.Service, name string) error {
 		_, err := service.UpdateOptions(ctx, name, o.update())
 		return err
 	})
@@ -34,31 +35,31 @@ func (s *Server) SetOptions(o Options) {
 // Set gives a path a value, whatever was there: a path below the version, like "meta-data/ami-id".
 func (s *Server) Set(path, value string) {
 	s.t.Helper()
-	s.setInstance(path, openimds.InstanceUpdate{Overlay: map[string]*string{path: &value}})
+	s.setInstance(path, control.InstanceUpdate{Overlay: map[string]*string{path: &value}})
 }
 
 // Remove makes a path and what is below it absent.
 func (s *Server) Remove(path string) {
 	s.t.Helper()
-	s.setInstance(path, openimds.InstanceUpdate{Overlay: map[string]*string{path: nil}})
+	s.setInstance(path, control.InstanceUpdate{Overlay: map[string]*string{path: nil}})
 }
 
 // Restore takes back what [Server.Set], [Server.Remove] or [Instance] did to a path.
 func (s *Server) Restore(path string) {
 	s.t.Helper()
-	s.setInstance(path, openimds.InstanceUpdate{OverlayRemove: []string{path}})
+	s.setInstance(path, control.InstanceUpdate{OverlayRemove: []string{path}})
 }
 
 // SetUserData changes the user data; empty, there is none.
 func (s *Server) SetUserData(data string) {
 	s.t.Helper()
 	content := []byte(data)
-	s.setInstance("", openimds.InstanceUpdate{UserData: &content})
+	s.setInstance("", control.InstanceUpdate{UserData: &content})
 }
 
-func (s *Server) setInstance(path string, u openimds.InstanceUpdate) {
+func (s *Server) setInstance(path string, u control.InstanceUpdate) {
 	s.t.Helper()
-	s.Change(func(ctx context.Context, service *openimds.Service, name string) error {
+	s.Change(func(ctx context.Context, service *control.Service, name string) error {
 		if err := checkPath(path); err != nil {
 			return err
 		}
@@ -71,7 +72,7 @@ func (s *Server) setInstance(path string, u openimds.InstanceUpdate) {
 // look real and open nothing.
 func (s *Server) SetCredentials(c Credentials) {
 	s.t.Helper()
-	s.Change(func(ctx context.Context, service *openimds.Service, name string) error {
+	s.Change(func(ctx context.Context, service *control.Service, name string) error {
 		in, err := service.Instance(ctx, name)
 		if err != nil {
 			return err
@@ -84,24 +85,24 @@ func (s *Server) SetCredentials(c Credentials) {
 // future: action is "terminate", "stop" or "hibernate".
 func (s *Server) InterruptSpot(action string, at time.Time) {
 	s.t.Helper()
-	s.updateEvents(openimds.EventsUpdate{Spot: &openimds.SpotInterruption{Action: action, Time: at}})
+	s.updateEvents(control.EventsUpdate{Spot: &openimds.SpotInterruption{Action: action, Time: at}})
 }
 
 // RecommendRebalance tells the instance at that time that it is likely to be interrupted.
 func (s *Server) RecommendRebalance(at time.Time) {
 	s.t.Helper()
-	s.updateEvents(openimds.EventsUpdate{RebalanceAt: &at})
+	s.updateEvents(control.EventsUpdate{RebalanceAt: &at})
 }
 
 // ClearEvents takes back all that was announced.
 func (s *Server) ClearEvents() {
 	s.t.Helper()
-	s.updateEvents(openimds.EventsUpdate{Clear: openimds.EventKinds()})
+	s.updateEvents(control.EventsUpdate{Clear: control.EventKinds()})
 }
 
-func (s *Server) updateEvents(u openimds.EventsUpdate) {
+func (s *Server) updateEvents(u control.EventsUpdate) {
 	s.t.Helper()
-	s.Change(func(ctx context.Context, service *openimds.Service, name string) error {
+	s.Change(func(ctx context.Context, service *control.Service, name string) error {
 		_, err := service.UpdateEvents(ctx, name, u)
 		return err
 	})
@@ -112,7 +113,7 @@ func (s *Server) updateEvents(u openimds.EventsUpdate) {
 // A request whose connection is reset is not among [Server.Requests].
 func (s *Server) SetFaults(f openimds.Faults) {
 	s.t.Helper()
-	u := openimds.FaultsUpdate{
+	u := control.FaultsUpdate{
 		Clear: true, LatencyMillis: &f.LatencyMillis, JitterMillis: &f.JitterMillis, Status: &f.Status,
 		RefuseShare: &f.RefuseShare, ExpiredCredentials: &f.ExpiredCredentials, AbsentSeconds: &f.AbsentSeconds,
 	}
@@ -122,7 +123,7 @@ func (s *Server) SetFaults(f openimds.Faults) {
 	if f.StatusShare != 0 { // left out, it is every request
 		u.StatusShare = &f.StatusShare
 	}
-	s.Change(func(ctx context.Context, service *openimds.Service, name string) error {
+	s.Change(func(ctx context.Context, service *control.Service, name string) error {
 		_, err := service.UpdateFaults(ctx, name, u)
 		return err
 	})

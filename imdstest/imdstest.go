@@ -7,12 +7,13 @@ import (
 	"sync"
 	"time"
 
-	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/control"
 	"github.com/openimds/openimds/guestside"
 	"github.com/openimds/openimds/identity"
 	"github.com/openimds/openimds/imds"
-	"github.com/openimds/openimds/memstore"
 	"github.com/openimds/openimds/metadata"
+	"github.com/openimds/openimds/store"
+	"github.com/openimds/openimds/store/mem"
 )
 
 // patience bounds what takes microseconds on a machine that works.
@@ -34,7 +35,7 @@ type Server struct {
 
 	t           TB
 	name        string
-	service     *openimds.Service
+	service     *control.Service
 	side        *guestside.Server
 	credentials roleCredentials
 	signer      *identity.LateSigner
@@ -102,10 +103,10 @@ func (s *Server) start(in Instance) error {
 	if err := s.credentials.set(in.Credentials, record); err != nil {
 		return err
 	}
-	store := memstore.New()
+	store := mem.New()
 	s.name = record.Name
 	s.signer = newSigner()
-	s.service = openimds.NewService(store, openimds.ServiceConfig{
+	s.service = control.New(store, control.Config{
 		Region: record.Region, AccountID: record.OwnerID, ValidateOverlay: metadata.ValidateOverlay,
 	})
 	s.side = guestside.New(guestside.Config{
@@ -127,7 +128,7 @@ func (s *Server) start(in Instance) error {
 }
 
 // run serves until stop is called.
-func (s *Server) run(store openimds.Store, l net.Listener) {
+func (s *Server) run(store store.Store, l net.Listener) {
 	s.URL = "http://" + l.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup

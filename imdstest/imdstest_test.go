@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/control"
 	"github.com/openimds/openimds/imdstest"
 )
 
@@ -250,7 +251,7 @@ func TestEvents(t *testing.T) {
 	}
 	srv.ClearEvents()
 	expect(t, srv, map[string]string{"meta-data/spot/": "[404]", "meta-data/events/recommendations/rebalance": "[404]"})
-	srv.Change(func(ctx context.Context, service *openimds.Service, name string) error {
+	srv.Change(func(ctx context.Context, service *control.Service, name string) error {
 		_, err := service.TagResource(ctx, name, "", []openimds.Tag{{Key: "a", Value: "b"}})
 		return err
 	})
@@ -299,7 +300,7 @@ func TestBadChanges(t *testing.T) {
 		"from 400 to 599":        func(s *imdstest.Server) { s.SetFaults(openimds.Faults{Status: 200}) },
 		"no form of signature":   func(s *imdstest.Server) { s.CertificatePEM("x") },
 		"out of luck": func(s *imdstest.Server) {
-			s.Change(func(context.Context, *openimds.Service, string) error { return fmt.Errorf("out of luck") })
+			s.Change(func(context.Context, *control.Service, string) error { return fmt.Errorf("out of luck") })
 		},
 	} {
 		said := failure(&recorder{}, func(tb imdstest.TB) {

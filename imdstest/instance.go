@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/control"
 	"github.com/openimds/openimds/metadata"
 )
 
@@ -74,7 +75,7 @@ const instanceName = "imdstest"
 // record makes the instance as the service keeps it.
 func (in *Instance) record(now time.Time) (*openimds.Instance, error) {
 	region, account := cmp.Or(in.Region, "us-east-1"), cmp.Or(in.AccountID, "123456789012")
-	if err := (openimds.ServiceConfig{Region: region, AccountID: account}).Validate(); err != nil {
+	if err := (control.Config{Region: region, AccountID: account}).Validate(); err != nil {
 		return nil, err
 	}
 	launch := openimds.Launch{

@@ -14,7 +14,9 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
-	"github.com/openimds/openimds/boltstore"
+	"github.com/openimds/openimds/records"
+	"github.com/openimds/openimds/store"
+	"github.com/openimds/openimds/store/bolt"
 )
 
 // TestMain builds the program under test and puts it first in PATH, where the tests find it as its
@@ -79,19 +81,19 @@ func fillStore(t testing.TB, dataDir string, in *openimds.Instance) {
 	if err := os.Mkdir(dataDir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	store, err := boltstore.Open(filepath.Join(dataDir, "openimds.db"))
+	kept, err := bolt.Open(filepath.Join(dataDir, "openimds.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	value, err := openimds.EncodeInstance(in)
+	value, err := records.EncodeInstance(in)
 	if err != nil {
 		t.Fatal(err)
 	}
-	record := openimds.Change{Key: openimds.InstancePrefix + in.Name, Value: value, If: openimds.IfAbsent}
-	if _, err := store.Commit(context.Background(), record); err != nil {
+	record := store.Change{Key: records.InstancePrefix + in.Name, Value: value, If: store.IfAbsent}
+	if _, err := kept.Commit(context.Background(), record); err != nil {
 		t.Fatal(err)
 	}
-	if err := store.Close(); err != nil {
+	if err := kept.Close(); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -11,14 +11,15 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
-	"github.com/openimds/openimds/memstore"
+	"github.com/openimds/openimds/store"
+	"github.com/openimds/openimds/store/mem"
 	"github.com/openimds/openimds/usage"
 )
 
 // stored is how large the records below a prefix are: the largest, and all.
-func stored(t *testing.T, s openimds.Store, prefix string) (largest, all int) {
+func stored(t *testing.T, s store.Store, prefix string) (largest, all int) {
 	t.Helper()
-	page, err := s.List(context.Background(), openimds.Range{Prefix: prefix})
+	page, err := s.List(context.Background(), store.Range{Prefix: prefix})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +78,7 @@ func TestGuestsBound(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newClock()
-			store := memstore.New()
+			store := mem.New()
 			r := newRecorder(store, c)
 			g := r.Guest(id, "web-1")
 			for i := range 3000 {
@@ -115,7 +116,7 @@ func TestGuestsBound(t *testing.T) {
 // TestHonestCallersFit: a guest with many tools that read many things has room for all of them.
 func TestHonestCallersFit(t *testing.T) {
 	c := newClock()
-	store := memstore.New()
+	store := mem.New()
 	r := newRecorder(store, c)
 	g := r.Guest(id, "web-1")
 	want := 0
@@ -146,19 +147,19 @@ func TestEarlierCallers(t *testing.T) {
 			fmt.Sprintf("%q", odd(i, 128)), i, now.Add(-time.Hour).UnixNano(), now.Add(time.Duration(i)*time.Second).UnixNano())
 	}
 	fmt.Fprintf(&text, `{"others":true,"counts":{"MetadataNoToken":1000},"first":%d,"last":%[1]d}]}`, now.UnixNano())
-	store := memstore.New()
-	if _, err := store.Commit(t.Context(), openimds.Change{Key: storedCallers, Value: []byte(text.String()), If: openimds.IfAbsent}); err != nil {
+	kept := mem.New()
+	if _, err := kept.Commit(t.Context(), store.Change{Key: storedCallers, Value: []byte(text.String()), If: store.IfAbsent}); err != nil {
 		t.Fatal(err)
 	}
-	r := newRecorder(store, c)
+	r := newRecorder(kept, c)
 	g := r.Guest(id, "web-1")
 	g.Count(usage.NoToken, netip.MustParseAddr("10.0.0.1"), []byte("latest/meta-data/ami-id"), append(odd(255, 128), "and more"...), c.now())
 	flush(t, r)
-	if largest, _ := stored(t, store, storedCallers); largest > 9<<10 {
+	if largest, _ := stored(t, kept, storedCallers); largest > 9<<10 {
 		t.Errorf("the record has %d bytes", largest)
 	}
 	var sum int64
-	callers := callersOf(t, newRecorder(store, c), time.Time{})
+	callers := callersOf(t, newRecorder(kept, c), time.Time{})
 	for _, caller := range callers {
 		sum += caller.Counts[openimds.MetricNoToken]
 	}
@@ -173,19 +174,19 @@ func TestEarlierCallers(t *testing.T) {
 // TestDamagedCallers: a damaged record is an error or callers, never a panic.
 func TestDamagedCallers(t *testing.T) {
 	c := newClock()
-	store := memstore.New()
-	r := newRecorder(store, c)
+	kept := mem.New()
+	r := newRecorder(kept, c)
 	g := r.Guest(id, "web-1")
 	for i := range 30 {
 		g.Count(usage.NoToken, source, path, odd(i, 20), c.now())
 	}
 	g.Undelivered(source, agent, 1, 2, c.now())
 	flush(t, r)
-	record, err := store.Get(t.Context(), storedCallers)
+	record, err := kept.Get(t.Context(), storedCallers)
 	if err != nil {
 		t.Fatal(err)
 	}
-	whole := callersOf(t, newRecorder(store, c), time.Time{})
+	whole := callersOf(t, newRecorder(kept, c), time.Time{})
 	random := rand.New(rand.NewPCG(1, 2))
 	for i := range 3000 {
 		value := append([]byte{}, record.Value[:min(len(record.Value), random.IntN(2*len(record.Value)))]...)
@@ -194,15 +195,15 @@ func TestDamagedCallers(t *testing.T) {
 				value[random.IntN(len(value))] = byte(random.Uint32())
 			}
 		}
-		if _, err := store.Commit(t.Context(), openimds.Change{Key: storedCallers, Value: value, If: openimds.Whatever}); err != nil {
+		if _, err := kept.Commit(t.Context(), store.Change{Key: storedCallers, Value: value, If: store.Whatever}); err != nil {
 			t.Fatal(err)
 		}
-		_, _ = newRecorder(store, c).Callers(t.Context(), id, time.Time{})
+		_, _ = newRecorder(kept, c).Callers(t.Context(), id, time.Time{})
 	}
-	if _, err := store.Commit(t.Context(), openimds.Change{Key: storedCallers, Value: record.Value, If: openimds.Whatever}); err != nil {
+	if _, err := kept.Commit(t.Context(), store.Change{Key: storedCallers, Value: record.Value, If: store.Whatever}); err != nil {
 		t.Fatal(err)
 	}
-	if again := callersOf(t, newRecorder(store, c), time.Time{}); !reflect.DeepEqual(again, whole) {
+	if again := callersOf(t, newRecorder(kept, c), time.Time{}); !reflect.DeepEqual(again, whole) {
 		t.Error("the whole record reads otherwise the second time")
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/store"
 )
 
 // Others is the source of the one caller that stands for all who came after the table was full.
@@ -79,7 +80,7 @@ func (c *callers) records() []callerRecord {
 	return records
 }
 
-func decodeCallers(r openimds.Record) ([]callerRecord, error) {
+func decodeCallers(r store.Record) ([]callerRecord, error) {
 	if r.Value == nil {
 		return nil, nil
 	}
@@ -119,7 +120,7 @@ func decodeEarlierCallers(value []byte) ([]callerRecord, error) {
 
 // learnCallers adds what an earlier process stored to what was seen since. Later records are only
 // what this process wrote, so that of them the revision alone is of interest.
-func (g *Guest) learnCallers(r openimds.Record) error {
+func (g *Guest) learnCallers(r store.Record) error {
 	stored, err := decodeCallers(r)
 	if err != nil {
 		return err
@@ -167,7 +168,7 @@ func (g *Guest) draftCallers(now time.Time) write {
 	held := c.traces() // before they are read: what is counted meanwhile is written the next time
 	return write{
 		guest:  g,
-		change: openimds.Change{Verb: openimds.Put, Key: c.key, Value: packCallers(c.records()), If: c.revision},
+		change: store.Change{Verb: store.Put, Key: c.key, Value: packCallers(c.records()), If: c.revision},
 		done: func(revision int64) {
 			c.revision, c.saved, c.savedAt, c.added = revision, held, now, c.count != held.callers
 		},
@@ -192,7 +193,7 @@ func (r *Recorder) Callers(ctx context.Context, instanceID string, since time.Ti
 		merge(g.callers.records())
 		g.mu.Unlock()
 	}
-	page, err := r.cfg.Store.List(ctx, openimds.Range{Prefix: callersKeys(instanceID)})
+	page, err := r.cfg.Store.List(ctx, store.Range{Prefix: callersKeys(instanceID)})
 	if err != nil {
 		return nil, err
 	}

@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
-	"github.com/openimds/openimds/memstore"
 	"github.com/openimds/openimds/metadata"
+	"github.com/openimds/openimds/store/mem"
 	"github.com/openimds/openimds/usage"
 )
 
@@ -27,7 +27,7 @@ func callersOf(t *testing.T, r *usage.Recorder, since time.Time) []openimds.Call
 
 func TestCallers(t *testing.T) {
 	c := newClock()
-	store := memstore.New()
+	store := mem.New()
 	r := newRecorder(store, c)
 	g := r.Guest(id, "web-1")
 	other := netip.MustParseAddr("fd00::1")
@@ -84,7 +84,7 @@ func TestCallers(t *testing.T) {
 // and is counted all the same.
 func TestCallersAreBounded(t *testing.T) {
 	c := newClock()
-	store := memstore.New()
+	store := mem.New()
 	r := newRecorder(store, c)
 	g := r.Guest(id, "web-1")
 	call(g, c, usage.NoToken, 1)
@@ -135,7 +135,7 @@ func TestCallersAreBounded(t *testing.T) {
 
 func TestUserAgentsAreHarmless(t *testing.T) {
 	c := newClock()
-	r := newRecorder(memstore.New(), c)
+	r := newRecorder(mem.New(), c)
 	g := r.Guest(id, "web-1")
 	long := strings.Repeat("x", 128)
 	want := map[string]bool{}
@@ -168,7 +168,7 @@ func TestUserAgentsAreHarmless(t *testing.T) {
 func TestGroupsFollowTheTable(t *testing.T) {
 	c := newClock()
 	for _, category := range metadata.Categories() {
-		r := newRecorder(memstore.New(), c)
+		r := newRecorder(mem.New(), c)
 		r.Guest(id, "web-1").Count(usage.NoToken, source, []byte("latest/"+category.Path), nil, c.now())
 		parts := strings.SplitN(category.Path, "/", 3)
 		want := parts[0]
@@ -189,7 +189,7 @@ func TestGroupsFollowTheTable(t *testing.T) {
 		"": "other", "latest": "other", "latest/": "other", "latest/nothing": "other", "latest/meta-datax/iam": "other",
 		"latest/meta-data": "meta-data", "latest/meta-data/iamx/y": "meta-data", "latest/dynamic": "dynamic",
 	} {
-		r := newRecorder(memstore.New(), c)
+		r := newRecorder(mem.New(), c)
 		r.Guest(id, "web-1").Count(usage.NoToken, source, []byte(path), nil, c.now())
 		if got := callersOf(t, r, time.Time{})[0].PathGroup; got != want {
 			t.Errorf("%q is of the group %q, want %q", path, got, want)
@@ -199,7 +199,7 @@ func TestGroupsFollowTheTable(t *testing.T) {
 
 func TestCallersExpire(t *testing.T) {
 	c := newClock()
-	store := memstore.New()
+	store := mem.New()
 	r := newRecorder(store, c)
 	g := r.Guest(id, "web-1")
 	for n := range 300 {

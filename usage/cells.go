@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/store"
 )
 
 // A record of the history has one day of one instance, as cells: of a sample each while the day is
@@ -115,11 +115,11 @@ func appendCounts(b []byte, c counts) []byte {
 
 var errDamaged = errors.New("it is damaged")
 
-func decodeSamples(r openimds.Record) ([]cell, error) { return decodeRecord(r, samplesPerDay) }
+func decodeSamples(r store.Record) ([]cell, error) { return decodeRecord(r, samplesPerDay) }
 
-func decodeHours(r openimds.Record) ([]cell, error) { return decodeRecord(r, daySeconds/hourSeconds) }
+func decodeHours(r store.Record) ([]cell, error) { return decodeRecord(r, daySeconds/hourSeconds) }
 
-func decodeRecord(r openimds.Record, parts int64) ([]cell, error) {
+func decodeRecord(r store.Record, parts int64) ([]cell, error) {
 	cells, err := decodeCells(r.Value, parts)
 	if err != nil {
 		return nil, fmt.Errorf("record %s: %w", r.Key, err)

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"time"
 
-	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/store"
 )
 
 // day is what this host counted of one instance on one day: what the store has of it, what is on its
@@ -34,7 +34,7 @@ func newDay(instanceID, host string, number int64) *day {
 func (d *day) dirty() bool { return d.sent != nil || len(d.unsaved) > 0 }
 
 // learn takes up the record that the store has; the zero record is none.
-func (d *day) learn(r openimds.Record) {
+func (d *day) learn(r store.Record) {
 	d.known = true
 	if d.sent != nil && r.Revision == d.revision {
 		return // the attempt may still succeed: send it again
@@ -53,20 +53,20 @@ func (d *day) learn(r openimds.Record) {
 }
 
 // draft returns the change that brings the store up to date; there is none if ok is false.
-func (d *day) draft() (_ openimds.Change, ok bool, err error) {
+func (d *day) draft() (_ store.Change, ok bool, err error) {
 	if d.sent == nil {
 		cells, err := d.cells()
 		if err != nil {
-			return openimds.Change{}, false, err
+			return store.Change{}, false, err
 		}
 		value := encodeCells(cells)
 		if string(value) == string(d.stored) {
 			clear(d.unsaved)
-			return openimds.Change{}, false, nil
+			return store.Change{}, false, nil
 		}
 		d.sent, d.took, d.unsaved = value, d.unsaved, map[int]*counts{}
 	}
-	return openimds.Change{Verb: openimds.Put, Key: d.key, Value: d.sent, If: d.revision}, true, nil
+	return store.Change{Verb: store.Put, Key: d.key, Value: d.sent, If: d.revision}, true, nil
 }
 
 // done notes that the store has what was sent.
@@ -78,9 +78,9 @@ func (d *day) done(revision int64) {
 // cells are all that was counted, as far as it is known here.
 func (d *day) cells() ([]cell, error) {
 	var cells []cell
-	if d.revision != openimds.IfAbsent {
+	if d.revision != store.IfAbsent {
 		var err error
-		if cells, err = decodeSamples(openimds.Record{Key: d.key, Value: d.stored}); err != nil {
+		if cells, err = decodeSamples(store.Record{Key: d.key, Value: d.stored}); err != nil {
 			return nil, err
 		}
 	}
@@ -88,10 +88,10 @@ func (d *day) cells() ([]cell, error) {
 }
 
 // find reads a record; one that is not there is the zero record, which has the revision IfAbsent.
-func (r *Recorder) find(ctx context.Context, key string) (openimds.Record, error) {
+func (r *Recorder) find(ctx context.Context, key string) (store.Record, error) {
 	record, err := r.cfg.Store.Get(ctx, key)
-	if errors.Is(err, openimds.ErrNoRecord) {
-		return openimds.Record{}, nil
+	if errors.Is(err, store.ErrNoRecord) {
+		return store.Record{}, nil
 	}
 	return record, err
 }

@@ -6,7 +6,7 @@ import (
 	"iter"
 	"slices"
 
-	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/store"
 )
 
 // How much one commit writes: enough to make a flush of many instances a few commits, little enough
@@ -23,7 +23,7 @@ const flushAttempts = 3
 // write is one change of a flush, and who waits for it.
 type write struct {
 	guest  *Guest
-	change openimds.Change
+	change store.Change
 	done   func(revision int64) // under the guest's mu
 	redo   func()               // the same: what is known of the record is not so
 }
@@ -63,7 +63,7 @@ func (r *Recorder) save(ctx context.Context, guests []*Guest, all bool) error {
 		guests = nil
 		for batch := range batches(writes) {
 			err := r.commit(ctx, batch)
-			if errors.Is(err, openimds.ErrConflict) {
+			if errors.Is(err, store.ErrConflict) {
 				for _, w := range batch {
 					guests = append(guests, w.guest)
 				}
@@ -76,7 +76,7 @@ func (r *Recorder) save(ctx context.Context, guests []*Guest, all bool) error {
 		}
 		guests = unique(guests)
 	}
-	return errors.Join(append(failures, openimds.ErrConflict)...)
+	return errors.Join(append(failures, store.ErrConflict)...)
 }
 
 // batches yields the writes in commits' portions.
@@ -139,7 +139,7 @@ func (r *Recorder) leaves(g *Guest) bool {
 
 // commit writes a batch, and tells the guests how it went.
 func (r *Recorder) commit(ctx context.Context, batch []write) error {
-	changes := make([]openimds.Change, len(batch))
+	changes := make([]store.Change, len(batch))
 	for i, w := range batch {
 		changes[i] = w.change
 	}
@@ -149,7 +149,7 @@ func (r *Recorder) commit(ctx context.Context, batch []write) error {
 		switch {
 		case err == nil:
 			w.done(revision)
-		case errors.Is(err, openimds.ErrConflict):
+		case errors.Is(err, store.ErrConflict):
 			w.redo()
 		}
 		w.guest.mu.Unlock()

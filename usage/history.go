@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/store"
 )
 
 // Points implements [openimds.MetricHistory]. Of the days that are past [sampleDays] only hours are
@@ -93,7 +94,7 @@ func (r *Recorder) eachCell(ctx context.Context, instanceID string, number int64
 
 // samplesOf puts together the samples that the hosts have of a day.
 func (r *Recorder) samplesOf(ctx context.Context, instanceID string, number int64, mine []cell) ([]cell, error) {
-	page, err := r.cfg.Store.List(ctx, openimds.Range{Prefix: sampleKeys(number, instanceID)})
+	page, err := r.cfg.Store.List(ctx, store.Range{Prefix: sampleKeys(number, instanceID)})
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +111,7 @@ func (r *Recorder) samplesOf(ctx context.Context, instanceID string, number int6
 }
 
 // addRecord adds a record of samples to those of other hosts.
-func addRecord(samples []cell, record openimds.Record) ([]cell, error) {
+func addRecord(samples []cell, record store.Record) ([]cell, error) {
 	cells, err := decodeSamples(record)
 	if err != nil {
 		return nil, err

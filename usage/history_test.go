@@ -10,7 +10,8 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
-	"github.com/openimds/openimds/memstore"
+	"github.com/openimds/openimds/store"
+	"github.com/openimds/openimds/store/mem"
 	"github.com/openimds/openimds/usage"
 )
 
@@ -29,7 +30,7 @@ func countSeries(r *usage.Recorder, c *clock, calls ...int) {
 
 func TestPoints(t *testing.T) {
 	c := newClock()
-	r := newRecorder(memstore.New(), c)
+	r := newRecorder(mem.New(), c)
 	// 12:00 to 13:05; none at 12:15 and 12:20.
 	countSeries(r, c, 1, 2, 3, -1, -1, 0, 7, 1, 1, 1, 1, 1, 5)
 	type p struct {
@@ -94,9 +95,9 @@ func clockTime(t *testing.T, text string) time.Time {
 	return at
 }
 
-func keys(t *testing.T, s openimds.Store, prefix string) []string {
+func keys(t *testing.T, s store.Store, prefix string) []string {
 	t.Helper()
-	page, err := s.List(context.Background(), openimds.Range{Prefix: prefix})
+	page, err := s.List(context.Background(), store.Range{Prefix: prefix})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +111,7 @@ func keys(t *testing.T, s openimds.Store, prefix string) []string {
 // TestPrune follows one day of two hosts through its ages.
 func TestPrune(t *testing.T) {
 	c := newClock()
-	store := memstore.New()
+	store := mem.New()
 	for _, host := range []string{"a", "b"} {
 		c.nanos.Store(noon.UnixNano())
 		r := usage.NewRecorder(usage.Config{Store: store, Host: host, Now: c.now})
@@ -165,7 +166,7 @@ func TestPrune(t *testing.T) {
 
 func TestPruneManyPages(t *testing.T) {
 	c := newClock()
-	store := memstore.New()
+	store := mem.New()
 	r := newRecorder(store, c)
 	for n := range 250 {
 		r.Guest(fmt.Sprintf("i-%03d", n), "web").Running(true)
@@ -193,20 +194,20 @@ func TestPruneManyPages(t *testing.T) {
 // A process that does not live for an hour prunes all the same.
 func TestRunPrunesAtOnce(t *testing.T) {
 	c := newClock()
-	store := memstore.New()
-	r := newRecorder(store, c)
+	kept := mem.New()
+	r := newRecorder(kept, c)
 	countSeries(r, c, 1)
 	flush(t, r)
 	c.forward(70 * 24 * time.Hour)
-	page, err := store.List(context.Background(), openimds.Range{})
+	page, err := kept.List(context.Background(), store.Range{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithTimeout(context.Background(), 20*time.Second)
 	defer stop()
 	ended := make(chan struct{})
-	go func() { newRecorder(store, c).Run(ctx); close(ended) }()
-	if _, err := store.Watch("usage/3600/", page.Revision).Next(ctx); err != nil {
+	go func() { newRecorder(kept, c).Run(ctx); close(ended) }()
+	if _, err := kept.Watch("usage/3600/", page.Revision).Next(ctx); err != nil {
 		t.Errorf("no hours are made: %v", err)
 	}
 	stop()
@@ -217,7 +218,7 @@ var errAway = errors.New("the store is away")
 
 // shaky is a store whose commits fail at times, some after they were carried out.
 type shaky struct {
-	openimds.Store
+	store.Store
 	// fate says what becomes of the nth commit: "", "lost", "unknown" (carried out, not said), or
 	// "late" (carried out just before the next one).
 	fate func(n int) string
@@ -225,7 +226,7 @@ type shaky struct {
 	late func()
 }
 
-func (s *shaky) Commit(ctx context.Context, changes ...openimds.Change) (int64, error) {
+func (s *shaky) Commit(ctx context.Context, changes ...store.Change) (int64, error) {
 	if s.late != nil {
 		s.late()
 		s.late = nil
@@ -252,7 +253,7 @@ func TestUnknownOutcomes(t *testing.T) {
 			fates[i] = []string{"", "lost", "unknown", "late"}[rest%4]
 		}
 		c := newClock()
-		inner := memstore.New()
+		inner := mem.New()
 		store := &shaky{Store: inner, fate: func(n int) string {
 			if n <= len(fates) {
 				return fates[n-1]
@@ -285,23 +286,23 @@ func TestUnknownOutcomes(t *testing.T) {
 func TestDamagedRecords(t *testing.T) {
 	for _, damaged := range []string{"", "\x01\xff", "\x01\x00\x00\x01\x01\x01\x01\x01", "\x00", "\x03", "\x01\xa0\x02\x01\x01\x01\x01\x01\x01"} {
 		c := newClock()
-		store := memstore.New()
+		kept := mem.New()
 		key := "usage/300/2026-03-01/" + id + "/local"
-		if _, err := store.Commit(context.Background(), openimds.Change{Key: key, Value: []byte(damaged)},
-			openimds.Change{Key: "usage/callers/" + id + "/local", Value: []byte(`{"schema":3}`)}); err != nil {
+		if _, err := kept.Commit(context.Background(), store.Change{Key: key, Value: []byte(damaged)},
+			store.Change{Key: "usage/callers/" + id + "/local", Value: []byte(`{"schema":3}`)}); err != nil {
 			t.Fatal(err)
 		}
-		r := newRecorder(store, c)
+		r := newRecorder(kept, c)
 		call(r.Guest(id, "web-1"), c, usage.NoToken, 1)
 		r.Guest("i-other", "web-2").Count(usage.NoToken, source, path, agent, c.now())
 		if err := r.Flush(context.Background()); err == nil || !strings.Contains(err.Error(), "usage/callers/"+id) || !strings.Contains(err.Error(), key) {
 			t.Errorf("%q: the flush says %v", damaged, err)
 		}
-		other, err := newRecorder(store, c).Points(context.Background(), "i-other", openimds.MetricNoToken, noon, c.now().Add(1), time.Hour)
+		other, err := newRecorder(kept, c).Points(context.Background(), "i-other", openimds.MetricNoToken, noon, c.now().Add(1), time.Hour)
 		if err != nil || len(other) != 1 || other[0].Sum != 1 {
 			t.Errorf("%q: the other instance has %+v, %v", damaged, other, err)
 		}
-		if record, err := store.Get(context.Background(), key); err != nil || string(record.Value) != damaged {
+		if record, err := kept.Get(context.Background(), key); err != nil || string(record.Value) != damaged {
 			t.Errorf("%q became %q, %v", damaged, record.Value, err)
 		}
 	}

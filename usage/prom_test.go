@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/openimds/openimds/memstore"
+	"github.com/openimds/openimds/store/mem"
 	"github.com/openimds/openimds/usage"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -15,7 +15,7 @@ import (
 
 func TestMetrics(t *testing.T) {
 	c := newClock()
-	r := newRecorder(memstore.New(), c)
+	r := newRecorder(mem.New(), c)
 	gauges := usage.Gauges{
 		Connections: func() int { return 3 },
 		StoreUp:     func() bool { return true },
@@ -121,7 +121,7 @@ openimds_watch_revision 42
 }
 
 func TestHandler(t *testing.T) {
-	r := newRecorder(memstore.New(), newClock())
+	r := newRecorder(mem.New(), newClock())
 	answer := httptest.NewRecorder()
 	r.Handler(usage.Gauges{}).ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
 	body := answer.Body.String()

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/store"
 )
 
 // prunePage is how many records are looked at in one go.
@@ -33,7 +33,7 @@ func (r *Recorder) sumUp(ctx context.Context, before int64) error {
 	var failures []error
 	done := ""
 	for after := ""; ; {
-		page, err := r.cfg.Store.List(ctx, openimds.Range{Prefix: samplePrefix, After: after, Limit: prunePage})
+		page, err := r.cfg.Store.List(ctx, store.Range{Prefix: samplePrefix, After: after, Limit: prunePage})
 		if err != nil || len(page.Records) == 0 {
 			return errors.Join(append(failures, err)...)
 		}
@@ -57,17 +57,17 @@ func (r *Recorder) sumUp(ctx context.Context, before int64) error {
 
 // sumUpDay puts the hours of an instance's day in the place of its samples.
 func (r *Recorder) sumUpDay(ctx context.Context, number int64, instanceID string) error {
-	page, err := r.cfg.Store.List(ctx, openimds.Range{Prefix: sampleKeys(number, instanceID)})
+	page, err := r.cfg.Store.List(ctx, store.Range{Prefix: sampleKeys(number, instanceID)})
 	if err != nil || len(page.Records) == 0 {
 		return err
 	}
 	var samples []cell
-	changes := make([]openimds.Change, 0, len(page.Records)+1)
+	changes := make([]store.Change, 0, len(page.Records)+1)
 	for _, record := range page.Records {
 		if samples, err = addRecord(samples, record); err != nil {
 			return err
 		}
-		changes = append(changes, openimds.Change{Verb: openimds.Delete, Key: record.Key, If: record.Revision})
+		changes = append(changes, store.Change{Verb: store.Delete, Key: record.Key, If: record.Revision})
 	}
 	was, err := r.find(ctx, hourKey(number, instanceID))
 	if err != nil {
@@ -81,8 +81,8 @@ func (r *Recorder) sumUpDay(ctx context.Context, number int64, instanceID string
 		}
 		cells = addHours(cells, old)
 	}
-	changes = append(changes, openimds.Change{Verb: openimds.Put, Key: hourKey(number, instanceID), Value: encodeCells(cells), If: was.Revision})
-	if _, err := r.cfg.Store.Commit(ctx, changes...); !errors.Is(err, openimds.ErrConflict) {
+	changes = append(changes, store.Change{Verb: store.Put, Key: hourKey(number, instanceID), Value: encodeCells(cells), If: was.Revision})
+	if _, err := r.cfg.Store.Commit(ctx, changes...); !errors.Is(err, store.ErrConflict) {
 		return err
 	}
 	return nil // another host was faster; what it left over has its turn in an hour
@@ -107,18 +107,18 @@ func addHours(late, old []cell) []cell {
 // dropHours forgets the hours of days before that one.
 func (r *Recorder) dropHours(ctx context.Context, before int64) error {
 	for {
-		page, err := r.cfg.Store.List(ctx, openimds.Range{Prefix: hourPrefix, Limit: prunePage})
+		page, err := r.cfg.Store.List(ctx, store.Range{Prefix: hourPrefix, Limit: prunePage})
 		if err != nil {
 			return err
 		}
-		var changes []openimds.Change
+		var changes []store.Change
 		for _, record := range page.Records {
 			number, _, err := parseDayKey(record.Key, hourPrefix)
 			if err != nil {
 				return err
 			}
 			if number < before {
-				changes = append(changes, openimds.Change{Verb: openimds.Delete, Key: record.Key, If: openimds.Whatever})
+				changes = append(changes, store.Change{Verb: store.Delete, Key: record.Key, If: store.Whatever})
 			}
 		}
 		if len(changes) == 0 {
@@ -133,7 +133,7 @@ func (r *Recorder) dropHours(ctx context.Context, before int64) error {
 // dropCallers forgets the records of callers of whom none was seen since.
 func (r *Recorder) dropCallers(ctx context.Context, since time.Time) error {
 	for after := ""; ; {
-		page, err := r.cfg.Store.List(ctx, openimds.Range{Prefix: callersPrefix, After: after, Limit: prunePage})
+		page, err := r.cfg.Store.List(ctx, store.Range{Prefix: callersPrefix, After: after, Limit: prunePage})
 		if err != nil {
 			return err
 		}
@@ -150,8 +150,8 @@ func (r *Recorder) dropCallers(ctx context.Context, since time.Time) error {
 			if last >= since.UnixNano() {
 				continue
 			}
-			_, err = r.cfg.Store.Commit(ctx, openimds.Change{Verb: openimds.Delete, Key: record.Key, If: record.Revision})
-			if err != nil && !errors.Is(err, openimds.ErrConflict) {
+			_, err = r.cfg.Store.Commit(ctx, store.Change{Verb: store.Delete, Key: record.Key, If: record.Revision})
+			if err != nil && !errors.Is(err, store.ErrConflict) {
 				return err
 			}
 		}

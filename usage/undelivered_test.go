@@ -9,7 +9,8 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
-	"github.com/openimds/openimds/memstore"
+	"github.com/openimds/openimds/store"
+	"github.com/openimds/openimds/store/mem"
 	"github.com/openimds/openimds/usage"
 )
 
@@ -17,7 +18,7 @@ import (
 // also by the next process and together with what another host saw.
 func TestUndelivered(t *testing.T) {
 	c := newClock()
-	store := memstore.New()
+	store := mem.New()
 	r := newRecorder(store, c)
 	g := r.Guest(id, "web-1")
 	g.Count(usage.TokenIssued, source, nil, agent, c.now())
@@ -79,13 +80,13 @@ func TestFirstFormat(t *testing.T) {
 		callersKey           = "usage/callers/" + id + "/local"
 	)
 	c := newClock()
-	store := memstore.New()
+	kept := mem.New()
 	for key, value := range map[string]string{
 		samplesKey: "\x01\x90\x01\x01\x01\x01\x02\x03\xac\x02",
 		hoursKey:   "\x01\x0c\x01\x02\x06\x01\x02\x03\x01\x00\x01\x01\x05\x01\x01\x02",
 		callersKey: `{"schema":1,"callers":[{"source":"10.0.0.7","agent":"\"curl/8.5.0\"","group":"api/token","counts":{"MetadataTokenRequests":3},"first":1772366400000000000,"last":1772366400000000000}]}`,
 	} {
-		if _, err := store.Commit(context.Background(), openimds.Change{Key: key, Value: []byte(value)}); err != nil {
+		if _, err := kept.Commit(context.Background(), store.Change{Key: key, Value: []byte(value)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -100,7 +101,7 @@ func TestFirstFormat(t *testing.T) {
 		return sums
 	}
 	lastYear := noon.AddDate(-1, 0, 0)
-	r := newRecorder(store, c)
+	r := newRecorder(kept, c)
 	if got, want := sums(r, lastYear), []float64{6, 1, 5, 1, 0, 1, 2, 1, 1, 3, 1, 2, 0, 0, 0}; !reflect.DeepEqual(got, want) {
 		t.Errorf("an hour of the last year: %v, want %v", got, want)
 	}
@@ -111,7 +112,7 @@ func TestFirstFormat(t *testing.T) {
 	g.Undelivered(source, agent, 1, 2, noon)
 	g.Count(usage.TokenIssued, source, nil, agent, noon)
 	flush(t, r)
-	r = newRecorder(store, c)
+	r = newRecorder(kept, c)
 	if got, want := sums(r, noon), []float64{1, 1, 1, 2, 2, 2, 4, 4, 4, 300, 300, 300, 1, 1, 1}; !reflect.DeepEqual(got, want) {
 		t.Errorf("a sample that was gone on with: %v, want %v", got, want)
 	}
@@ -120,7 +121,7 @@ func TestFirstFormat(t *testing.T) {
 		t.Errorf("callers: %+v", callers)
 	}
 	for key, first := range map[string]string{samplesKey: "\x02", callersKey: "\x03"} {
-		if record, err := store.Get(context.Background(), key); err != nil || !strings.HasPrefix(string(record.Value), first) {
+		if record, err := kept.Get(context.Background(), key); err != nil || !strings.HasPrefix(string(record.Value), first) {
 			t.Errorf("%s is %q, %v", key, record.Value, err)
 		}
 	}
@@ -130,7 +131,7 @@ func TestFirstFormat(t *testing.T) {
 func TestUndeliveredWhileRead(t *testing.T) {
 	c := newClock()
 	for range 300 {
-		r := newRecorder(memstore.New(), c)
+		r := newRecorder(mem.New(), c)
 		g := r.Guest(id, "web-1")
 		done := make(chan struct{})
 		go func() {

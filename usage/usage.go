@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/store"
 )
 
 // flushEvery is how often changed counts go to the store. With a slow disk on top of it, a crash
@@ -33,7 +34,7 @@ const pruneEvery = time.Hour
 // Config is what a [Recorder] works with.
 type Config struct {
 	// Store keeps the history.
-	Store openimds.Store
+	Store store.Store
 	// Host names this recorder among those that share the store; empty: "local". Each writes records
 	// of its own. That way a commit whose outcome is unknown can be told from another's, so that
 	// nothing is counted twice, and hosts never wait for each other.
@@ -163,7 +164,7 @@ func (r *Recorder) keepPruned(ctx context.Context) {
 	tick := time.NewTicker(pruneEvery)
 	defer tick.Stop()
 	for {
-		if err := r.Prune(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, openimds.ErrStoreClosed) {
+		if err := r.Prune(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrClosed) {
 			r.cfg.Log.Warn("old metrics could not be pruned; trying again in an hour", "error", err)
 		}
 		select {
@@ -183,7 +184,7 @@ func (r *Recorder) flushAndTell(ctx context.Context) {
 	bounded, done := context.WithTimeout(ctx, flushTimeout)
 	defer done()
 	err := r.flush(bounded, false)
-	if ctx.Err() != nil || errors.Is(err, openimds.ErrStoreClosed) {
+	if ctx.Err() != nil || errors.Is(err, store.ErrClosed) {
 		return
 	}
 	r.flushing.Lock()

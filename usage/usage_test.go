@@ -11,7 +11,8 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
-	"github.com/openimds/openimds/memstore"
+	"github.com/openimds/openimds/store"
+	"github.com/openimds/openimds/store/mem"
 	"github.com/openimds/openimds/usage"
 )
 
@@ -38,7 +39,7 @@ func newClock() *clock {
 func (c *clock) now() time.Time          { return time.Unix(0, c.nanos.Load()).UTC() }
 func (c *clock) forward(d time.Duration) { c.nanos.Add(int64(d)) }
 
-func newRecorder(store openimds.Store, c *clock) *usage.Recorder {
+func newRecorder(store store.Store, c *clock) *usage.Recorder {
 	return usage.NewRecorder(usage.Config{Store: store, Now: c.now})
 }
 
@@ -89,7 +90,7 @@ func wantSamples(t *testing.T, r *usage.Recorder, metric string, want map[time.D
 // of samples and of the day, while others flush and read.
 func TestNothingIsLost(t *testing.T) {
 	c := newClock()
-	store := memstore.New()
+	store := mem.New()
 	r := newRecorder(store, c)
 	g := r.Guest(id, "web-1")
 	g.Running(true)
@@ -159,7 +160,7 @@ func TestNothingIsLost(t *testing.T) {
 
 func TestOnlySuccessCounts(t *testing.T) {
 	c := newClock()
-	r := newRecorder(memstore.New(), c)
+	r := newRecorder(mem.New(), c)
 	g := r.Guest(id, "web-1")
 	for n, kind := range []usage.Call{
 		usage.NoToken, usage.NoTokenRejected, usage.TokenIssued, usage.WithToken,
@@ -176,7 +177,7 @@ func TestOnlySuccessCounts(t *testing.T) {
 
 func TestARunningInstanceHasSamples(t *testing.T) {
 	c := newClock()
-	r := newRecorder(memstore.New(), c)
+	r := newRecorder(mem.New(), c)
 	g := r.Guest(id, "web-1")
 	flush(t, r) // not running: none
 	c.forward(5 * time.Minute)
@@ -191,13 +192,13 @@ func TestARunningInstanceHasSamples(t *testing.T) {
 	want := map[time.Duration]float64{5 * time.Minute: 0, 10 * time.Minute: 0, 15 * time.Minute: 0}
 	for _, metric := range openimds.Metrics() {
 		wantSamples(t, r, metric, want)
-		wantSamples(t, newRecorder(memstore.New(), c), metric, map[time.Duration]float64{})
+		wantSamples(t, newRecorder(mem.New(), c), metric, map[time.Duration]float64{})
 	}
 }
 
 func TestNothingChangedIsNotWritten(t *testing.T) {
 	c := newClock()
-	store := memstore.New()
+	store := mem.New()
 	r := newRecorder(store, c)
 	g := r.Guest(id, "web-1")
 	g.Running(true)
@@ -213,9 +214,9 @@ func TestNothingChangedIsNotWritten(t *testing.T) {
 	}
 }
 
-func revision(t *testing.T, s openimds.Store) int64 {
+func revision(t *testing.T, s store.Store) int64 {
 	t.Helper()
-	page, err := s.List(context.Background(), openimds.Range{Limit: 1})
+	page, err := s.List(context.Background(), store.Range{Limit: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -225,7 +226,7 @@ func revision(t *testing.T, s openimds.Store) int64 {
 // TestCrash leaves recorders behind without closing them.
 func TestCrash(t *testing.T) {
 	c := newClock()
-	store := memstore.New()
+	store := mem.New()
 	want := 0
 	for life := range 4 {
 		r := newRecorder(store, c)
@@ -252,7 +253,7 @@ func TestCrash(t *testing.T) {
 
 func TestClose(t *testing.T) {
 	c := newClock()
-	store := memstore.New()
+	store := mem.New()
 	r := newRecorder(store, c)
 	g := r.Guest(id, "web-1")
 	for n := range 3 {
@@ -268,7 +269,7 @@ func TestClose(t *testing.T) {
 
 func TestHosts(t *testing.T) {
 	c := newClock()
-	store := memstore.New()
+	store := mem.New()
 	var guests []*usage.Guest
 	var recorders []*usage.Recorder
 	for _, host := range []string{"host-a", "host-b/../c"} {
@@ -290,7 +291,7 @@ func TestHosts(t *testing.T) {
 
 func TestForget(t *testing.T) {
 	c := newClock()
-	store := memstore.New()
+	store := mem.New()
 	r := newRecorder(store, c)
 	g := r.Guest(id, "web-1")
 	g.Running(true)
@@ -319,7 +320,7 @@ func TestNilGuestCountsNothing(t *testing.T) {
 
 func TestNoAllocation(t *testing.T) {
 	c := newClock()
-	g := newRecorder(memstore.New(), c).Guest(id, "web-1")
+	g := newRecorder(mem.New(), c).Guest(id, "web-1")
 	now := c.now()
 	for _, kind := range []usage.Call{usage.TokenIssued, usage.WithToken, usage.NoToken, usage.NoTokenMissed, usage.Throttled} {
 		count := func() {
@@ -348,7 +349,7 @@ func TestNoAllocation(t *testing.T) {
 
 func BenchmarkCount(b *testing.B) {
 	c := newClock()
-	g := newRecorder(memstore.New(), c).Guest(id, "web-1")
+	g := newRecorder(mem.New(), c).Guest(id, "web-1")
 	now := c.now()
 	b.ReportAllocs()
 	for b.Loop() {

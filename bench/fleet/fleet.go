@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/records"
+	"github.com/openimds/openimds/store"
 )
 
 // Name is the name of instance i; names are in the order of their numbers.
@@ -26,7 +28,7 @@ func NewMaker() Maker {
 }
 
 // Record makes the stored form of instance i under a name.
-func (m Maker) Record(i int, name string) (openimds.Record, error) {
+func (m Maker) Record(i int, name string) (store.Record, error) {
 	random := rand.New(rand.NewPCG(uint64(i), 0))
 	id := func(prefix string) string {
 		var b [16]byte
@@ -61,6 +63,6 @@ func (m Maker) Record(i int, name string) (openimds.Record, error) {
 	nic.LocalHostname = openimds.PrivateHostname(nic.PrivateIPv4[0], in.Region)
 	openimds.SetPublicIPv4(nic, openimds.NewPublicIPv4(), in.Region)
 	nic.IPv6 = []netip.Addr{openimds.NewIPv6(nic.SubnetIPv6CIDRs[0])}
-	value, err := openimds.EncodeInstance(&in)
-	return openimds.Record{Key: openimds.InstancePrefix + name, Value: value, Revision: 1}, err
+	value, err := records.EncodeInstance(&in)
+	return store.Record{Key: records.InstancePrefix + name, Value: value, Revision: 1}, err
 }

@@ -16,10 +16,10 @@ import (
 	"sync/atomic"
 	"syscall"
 
-	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/bench/fleet"
 	"github.com/openimds/openimds/credentials"
 	"github.com/openimds/openimds/imds"
+	"github.com/openimds/openimds/records"
 )
 
 func main() {
@@ -99,7 +99,7 @@ func newGuest(server *imds.Server, instances fleet.Maker, i int) (*imds.Guest, e
 	if err != nil {
 		return nil, err
 	}
-	in, err := openimds.DecodeInstance(record)
+	in, err := records.DecodeInstance(record)
 	if err != nil {
 		return nil, err
 	}

@@ -11,11 +11,13 @@ import (
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/bench/fleet"
-	"github.com/openimds/openimds/boltstore"
+	"github.com/openimds/openimds/control"
+	"github.com/openimds/openimds/store"
+	"github.com/openimds/openimds/store/bolt"
 )
 
 // host stands for the one that will carry the attachments out.
-type host struct{ openimds.Attachments }
+type host struct{ control.Attachments }
 
 func (host) Status(string) (state, reason string) { return "waiting", "" }
 
@@ -25,24 +27,24 @@ func fill(ctx context.Context, dataDir string, count int, attachments []place) e
 	if err := os.Mkdir(dataDir, 0o700); err != nil {
 		return err
 	}
-	store, err := boltstore.Open(filepath.Join(dataDir, "openimds.db"))
+	kept, err := bolt.Open(filepath.Join(dataDir, "openimds.db"))
 	if err != nil {
 		return err
 	}
-	defer store.Close()
-	var batch []openimds.Change
+	defer kept.Close()
+	var batch []store.Change
 	instances := fleet.NewMaker()
 	for i := range count {
 		r, err := instances.Record(i, instance(i))
 		if err != nil {
 			return err
 		}
-		batch = append(batch, openimds.Change{Key: r.Key, Value: r.Value, If: openimds.IfAbsent})
+		batch = append(batch, store.Change{Key: r.Key, Value: r.Value, If: store.IfAbsent})
 	}
-	if _, err := store.Commit(ctx, batch...); err != nil {
+	if _, err := kept.Commit(ctx, batch...); err != nil {
 		return fmt.Errorf("filling the store: %w", err)
 	}
-	service := openimds.NewService(store, openimds.ServiceConfig{Region: "us-east-1", AccountID: "123456789012", Attachments: host{}})
+	service := control.New(kept, control.Config{Region: "us-east-1", AccountID: "123456789012", Attachments: host{}})
 	var next atomic.Int64
 	var writing sync.WaitGroup
 	errs := make([]error, 64) // writers share commits

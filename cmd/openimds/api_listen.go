@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/openimds/openimds/front"
+	"github.com/openimds/openimds/api/front"
 	"github.com/openimds/openimds/imds"
 )
 

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/google/nftables"
-	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/control"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -65,7 +65,7 @@ func (h *churnHost) spots() []*spot {
 		for n := range s.names {
 			s.names[n] = fmt.Sprintf("%s-%d", s.name, n)
 		}
-		_, err := h.server.service.CreateInstances(h.t.Context(), openimds.InstancesLaunch{
+		_, err := h.server.service.CreateInstances(h.t.Context(), control.InstancesLaunch{
 			Names: s.names[:], Zone: defaultRegion + "a", BlueprintID: "amazon_linux_2023", BundleID: "nano_3_0",
 		})
 		must(h.t, err)

@@ -3,7 +3,7 @@ package main
 import (
 	"path/filepath"
 
-	"github.com/openimds/openimds/boltstore"
+	"github.com/openimds/openimds/store/bolt"
 	"github.com/spf13/cobra"
 )
 
@@ -26,7 +26,7 @@ it is whole and on disk. If that fails the old one stays as it is.`,
 				}
 			}
 			path := filepath.Join(dataDir, storeFile)
-			before, after, err := boltstore.Compact(path)
+			before, after, err := bolt.Compact(path)
 			if err != nil {
 				return err
 			}

@@ -56,7 +56,7 @@ func BenchmarkObedience(b *testing.B) {
 }
 
 // BenchmarkUpdateOptions has eight clients change eight instances, each change durable before its
-// answer. Beside it stands BenchmarkCommit of boltstore, with plain bbolt.
+// answer. Beside it stands BenchmarkCommit of store/bolt, with plain bbolt.
 func BenchmarkUpdateOptions(b *testing.B) {
 	i := newInstallation(b)
 	const clients = 8

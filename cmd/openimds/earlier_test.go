@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/records"
 )
 
 // TestEarlierData starts on the store of an earlier version, whose instance has its recording in its own
@@ -38,7 +39,7 @@ func TestEarlierData(t *testing.T) {
 		if _, err := s.service.UpdateOptions(t.Context(), "demo", openimds.OptionsUpdate{HopLimit: &hops}); err != nil {
 			t.Fatal(err)
 		}
-		record, err := s.store.Get(t.Context(), openimds.InstancePrefix+"demo")
+		record, err := s.store.Get(t.Context(), records.InstancePrefix+"demo")
 		if err != nil || len(record.Value) > 8<<10 || !strings.HasPrefix(string(record.Value), `{"schema":2,`) {
 			t.Errorf("the instance's record has %d bytes, %v", len(record.Value), err)
 		}

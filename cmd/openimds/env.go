@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/openimds/openimds/front"
+	"github.com/openimds/openimds/api/front"
 	"github.com/openimds/openimds/printable"
 	"github.com/spf13/cobra"
 )

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/control"
 	"github.com/spf13/cobra"
 )
 
@@ -71,10 +72,10 @@ func (r *eventRequest) maintenance() *openimds.MaintenanceEvent {
 	return e
 }
 
-func (r *eventRequest) clear() []openimds.EventKind {
-	var kinds []openimds.EventKind
+func (r *eventRequest) clear() []control.EventKind {
+	var kinds []control.EventKind
 	for _, kind := range r.Clear {
-		kinds = append(kinds, openimds.EventKind(kind))
+		kinds = append(kinds, control.EventKind(kind))
 	}
 	return kinds
 }
@@ -207,7 +208,7 @@ func newEventClear(c *clientConfig) *cobra.Command {
 
 func eventKinds() []string {
 	var kinds []string
-	for _, kind := range openimds.EventKinds() {
+	for _, kind := range control.EventKinds() {
 		kinds = append(kinds, string(kind))
 	}
 	return kinds

@@ -18,11 +18,14 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/openimds/openimds"
-	"github.com/openimds/openimds/accesskeys"
+	"github.com/openimds/openimds/api/accesskeys"
+	"github.com/openimds/openimds/api/lightsail"
+	"github.com/openimds/openimds/api/sigv4"
+	"github.com/openimds/openimds/control"
 	"github.com/openimds/openimds/guestside"
-	"github.com/openimds/openimds/lightsail"
-	"github.com/openimds/openimds/memstore"
-	"github.com/openimds/openimds/sigv4"
+	"github.com/openimds/openimds/records"
+	"github.com/openimds/openimds/store"
+	"github.com/openimds/openimds/store/mem"
 )
 
 // pipes is a listener in memory, so that a test with a clock of its own needs no socket.
@@ -73,19 +76,19 @@ func (m inMemory) RoundTrip(r *http.Request) (*http.Response, error) {
 // operations, the service, a store, the agent, and the guest side, on the clock of the test.
 func newWhole(t *testing.T, names ...string) (*client, map[string]pipes) {
 	t.Helper()
-	store := memstore.New()
-	service := openimds.NewService(store, openimds.ServiceConfig{Region: "us-east-1", AccountID: "123456789012"})
-	side := guestside.New(guestside.Config{Store: store, Marker: service})
+	kept := mem.New()
+	service := control.New(kept, control.Config{Region: "us-east-1", AccountID: "123456789012"})
+	side := guestside.New(guestside.Config{Store: kept, Marker: service})
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	guests := map[string]pipes{}
 	for _, name := range names {
 		in := openimds.NewInstance(openimds.Launch{Name: name, Region: "us-east-1"}, time.Now())
-		value, err := openimds.EncodeInstance(in)
+		value, err := records.EncodeInstance(in)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := store.Commit(ctx, openimds.Change{Key: openimds.InstancePrefix + name, Value: value, If: openimds.IfAbsent}); err != nil {
+		if _, err := kept.Commit(ctx, store.Change{Key: records.InstancePrefix + name, Value: value, If: store.IfAbsent}); err != nil {
 			t.Fatal(err)
 		}
 		if err := side.Seat(ctx, name); err != nil {

@@ -57,12 +57,12 @@ func (s *server) openHost() error {
 	return nil
 }
 
-// Guarded implements [openimds.Attachments].
+// Guarded implements [control.Attachments].
 func (a attachmentStatus) Guarded() []openimds.GuardedPlace {
 	return guardedPlaces(a.server.host.Guarded())
 }
 
-// Release implements [openimds.Attachments].
+// Release implements [control.Attachments].
 func (a attachmentStatus) Release(names []string) ([]openimds.GuardedPlace, error) {
 	released, err := a.server.host.Release(names...)
 	if errors.Is(err, hostnet.ErrNotGuarded) {
@@ -82,12 +82,12 @@ func guardedPlaces(all []hostnet.Guarded) []openimds.GuardedPlace {
 // attachmentStatus tells the service how far the attachments of this host are.
 type attachmentStatus struct{ server *server }
 
-// Status implements [openimds.Attachments].
+// Status implements [control.Attachments].
 func (a attachmentStatus) Status(instance string) (state, reason string) {
 	return a.server.attachments.Status(instance)
 }
 
-// Found implements [openimds.Attachments].
+// Found implements [control.Attachments].
 func (a attachmentStatus) Found(instance string) *openimds.Face {
 	return a.server.attachments.Found(instance)
 }

@@ -3,7 +3,7 @@ package main
 import (
 	"path/filepath"
 
-	"github.com/openimds/openimds/accesskeys"
+	"github.com/openimds/openimds/api/accesskeys"
 	"github.com/spf13/cobra"
 )
 

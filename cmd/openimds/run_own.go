@@ -10,19 +10,21 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/control"
 	"github.com/openimds/openimds/credentials"
 	"github.com/openimds/openimds/guestside"
 	"github.com/openimds/openimds/identity"
 	"github.com/openimds/openimds/imds"
-	"github.com/openimds/openimds/memstore"
 	"github.com/openimds/openimds/metadata"
+	"github.com/openimds/openimds/store"
+	"github.com/openimds/openimds/store/mem"
 	"github.com/spf13/cobra"
 )
 
 // ownInstance is an instance that lives in this process, for one command.
 type ownInstance struct {
 	name    string
-	store   openimds.Store
+	store   store.Store
 	sources *credentials.Sources
 	guests  *guestside.Server
 	log     *outlet
@@ -39,11 +41,11 @@ func (c *runConfig) launchOwn(cmd *cobra.Command) (*ownInstance, error) {
 	if err != nil {
 		return nil, err
 	}
-	service := openimds.ServiceConfig{Region: c.region, AccountID: c.account, AllowIMDSIPv6: true, ValidateOverlay: metadata.ValidateOverlay}
+	service := control.Config{Region: c.region, AccountID: c.account, AllowIMDSIPv6: true, ValidateOverlay: metadata.ValidateOverlay}
 	if err := service.Validate(); err != nil {
 		return nil, usageError{err}
 	}
-	o := &ownInstance{name: "run", store: memstore.New()}
+	o := &ownInstance{name: "run", store: mem.New()}
 	var level slog.LevelVar
 	level.Set(slog.LevelError) // until the command starts, what fails is returned
 	// The command may have the same standard error, and need not read it: its answers do not wait for that.
@@ -53,7 +55,7 @@ func (c *runConfig) launchOwn(cmd *cobra.Command) (*ownInstance, error) {
 	log := slog.New(slog.NewTextHandler(o.log, &slog.HandlerOptions{Level: &level}))
 	ctx, stop := context.WithCancel(context.WithoutCancel(cmd.Context()))
 	o.stop = stop
-	rules := openimds.NewService(o.store, service)
+	rules := control.New(o.store, service)
 	in, err := c.launch(ctx, cmd, rules, o.name)
 	if err != nil {
 		stop()
@@ -84,7 +86,7 @@ func (c *runConfig) launchOwn(cmd *cobra.Command) (*ownInstance, error) {
 }
 
 // launch makes the instance as the flags say.
-func (c *runConfig) launch(ctx context.Context, cmd *cobra.Command, rules *openimds.Service, name string) (*openimds.Instance, error) {
+func (c *runConfig) launch(ctx context.Context, cmd *cobra.Command, rules *control.Service, name string) (*openimds.Instance, error) {
 	request, err := c.set.request(cmd.Flags(), name)
 	if err != nil {
 		return nil, err
@@ -92,7 +94,7 @@ func (c *runConfig) launch(ctx context.Context, cmd *cobra.Command, rules *openi
 	if _, err := rules.EnsureInstance(ctx, name); err != nil {
 		return nil, err
 	}
-	_, err = rules.SetInstance(ctx, name, openimds.InstanceUpdate{
+	_, err = rules.SetInstance(ctx, name, control.InstanceUpdate{
 		UserData: request.UserData, TagsInMetadata: request.TagsInMetadata, RoleName: request.RoleName,
 		OwnerID: request.OwnerID, ImageID: request.ImageID, InstanceType: request.InstanceType, Zone: request.Zone,
 		Hostname: request.Hostname, PublicHostname: request.PublicHostname, Overlay: request.Overlay,

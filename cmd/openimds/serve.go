@@ -16,19 +16,20 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
-	"github.com/openimds/openimds/accesskeys"
 	"github.com/openimds/openimds/agent"
 	"github.com/openimds/openimds/alarms"
+	"github.com/openimds/openimds/api/accesskeys"
+	"github.com/openimds/openimds/api/front"
 	"github.com/openimds/openimds/audit"
-	"github.com/openimds/openimds/boltstore"
+	"github.com/openimds/openimds/control"
 	"github.com/openimds/openimds/credentials"
-	"github.com/openimds/openimds/front"
 	"github.com/openimds/openimds/guestside"
 	"github.com/openimds/openimds/hostnet"
 	"github.com/openimds/openimds/identity"
 	"github.com/openimds/openimds/imds"
 	"github.com/openimds/openimds/printable"
 	"github.com/openimds/openimds/safefile"
+	"github.com/openimds/openimds/store/bolt"
 	"github.com/openimds/openimds/usage"
 	"github.com/spf13/cobra"
 )
@@ -103,7 +104,7 @@ type server struct {
 	log      *slog.Logger
 	out      io.Writer
 	dog      *watchdog
-	store    *boltstore.Store
+	store    *bolt.Store
 	keys     *accesskeys.File
 	signer   *identity.Signer
 	sources  *credentials.Sources
@@ -116,7 +117,7 @@ type server struct {
 	attachments *agent.Attachments
 	audit       *audit.Log
 	refusals    *audit.Refusals
-	service     *openimds.Service
+	service     *control.Service
 	instance    *openimds.Instance
 	guests      *guestside.Server
 	// guestsWaiting is how many connections of guests may wait at once; 0: any number.
@@ -140,7 +141,7 @@ func (s *server) open(ctx context.Context) error {
 		return err
 	}
 	s.cfg.dataDir = dir
-	if s.store, err = boltstore.Open(filepath.Join(s.cfg.dataDir, storeFile)); err != nil {
+	if s.store, err = bolt.Open(filepath.Join(s.cfg.dataDir, storeFile)); err != nil {
 		return err
 	}
 	if err := s.clearReadyFile(); err != nil {
@@ -168,7 +169,7 @@ func (s *server) open(ctx context.Context) error {
 	if s.host != nil {
 		cfg.Attachments = attachmentStatus{s}
 	}
-	s.service = openimds.NewService(s.store, cfg)
+	s.service = control.New(s.store, cfg)
 	if err := s.service.ConcludeAudit(ctx, latest); err != nil { // the guests do not wait for it
 		s.log.Warn("what an earlier process did not come to do is not yet in the audit log", "error", err)
 	}
@@ -198,7 +199,7 @@ func (s *server) replay(ctx context.Context) error {
 		return nil
 	}
 	name := s.instance.Name
-	if _, err := s.service.SetInstance(ctx, name, openimds.InstanceUpdate{Recording: s.replayed}); err != nil {
+	if _, err := s.service.SetInstance(ctx, name, control.InstanceUpdate{Recording: s.replayed}); err != nil {
 		return fmt.Errorf("--replay %s: %w", s.cfg.replay, err)
 	}
 	var err error

@@ -8,11 +8,13 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/api/front"
+	"github.com/openimds/openimds/api/lightsail"
+	"github.com/openimds/openimds/api/sigv4"
 	"github.com/openimds/openimds/audit"
-	"github.com/openimds/openimds/front"
-	"github.com/openimds/openimds/lightsail"
 	"github.com/openimds/openimds/printable"
-	"github.com/openimds/openimds/sigv4"
+	"github.com/openimds/openimds/records"
+	"github.com/openimds/openimds/store"
 	"github.com/openimds/openimds/usage"
 )
 
@@ -103,7 +105,7 @@ func (s *server) auditAnswers(ctx context.Context) error {
 func (s *server) storeAnswers(ctx context.Context) bool {
 	ctx, done := context.WithTimeout(ctx, time.Second)
 	defer done()
-	_, err := s.store.List(ctx, openimds.Range{Prefix: openimds.InstancePrefix, Limit: 1})
+	_, err := s.store.List(ctx, store.Range{Prefix: records.InstancePrefix, Limit: 1})
 	return err == nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/control"
 	"github.com/openimds/openimds/credentials"
 	"github.com/openimds/openimds/metadata"
 	"github.com/spf13/pflag"
@@ -180,8 +181,8 @@ func (c *serveConfig) checkTLS() error {
 	return nil
 }
 
-func (c *serveConfig) service() openimds.ServiceConfig {
-	return openimds.ServiceConfig{
+func (c *serveConfig) service() control.Config {
+	return control.Config{
 		Region:            c.region,
 		AccountID:         c.accountID,
 		AllowIMDSIPv6:     c.allowIPv6,

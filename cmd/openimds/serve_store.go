@@ -5,7 +5,7 @@ import (
 	"errors"
 	"time"
 
-	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/store"
 )
 
 // healthEvery is how often the log learns whether a store that refused changes takes them again.
@@ -59,7 +59,7 @@ func (s *server) pruneOperations(ctx context.Context) {
 	for {
 		n, err := s.service.PruneOperations(ctx, operationsAge, operationsKept)
 		switch {
-		case ctx.Err() != nil || errors.Is(err, openimds.ErrStoreClosed):
+		case ctx.Err() != nil || errors.Is(err, store.ErrClosed):
 			return
 		case err != nil:
 			s.log.Warn("old operations could not be forgotten; trying again in an hour", "error", err)

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/control"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -217,12 +217,12 @@ func (m *moment) check(t *timeline, now time.Time) error {
 	all := m.request(now)
 	for _, part := range []struct {
 		key    string
-		update openimds.EventsUpdate
+		update control.EventsUpdate
 	}{
-		{"spot", openimds.EventsUpdate{Spot: all.spot()}},
-		{"maintenance", openimds.EventsUpdate{Maintenance: all.maintenance()}},
-		{"lifecycle", openimds.EventsUpdate{LifecycleState: all.LifecycleState}},
-		{"clear", openimds.EventsUpdate{Clear: all.clear()}},
+		{"spot", control.EventsUpdate{Spot: all.spot()}},
+		{"maintenance", control.EventsUpdate{Maintenance: all.maintenance()}},
+		{"lifecycle", control.EventsUpdate{LifecycleState: all.LifecycleState}},
+		{"clear", control.EventsUpdate{Clear: all.clear()}},
 	} {
 		if err := part.update.Validate(now); err != nil {
 			return fmt.Errorf("line %d: %s: %w", m.lines[part.key], part.key, err)

@@ -16,9 +16,9 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
-	"github.com/openimds/openimds/accesskeys"
+	"github.com/openimds/openimds/api/accesskeys"
+	"github.com/openimds/openimds/api/sigv4"
 	"github.com/openimds/openimds/session"
-	"github.com/openimds/openimds/sigv4"
 )
 
 // pairsEnv sets how many pairs TestConstantTime measures; a soak sets 100000.

@@ -19,15 +19,16 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
-	"github.com/openimds/openimds/accesskeys"
-	"github.com/openimds/openimds/boltstore"
+	"github.com/openimds/openimds/api/accesskeys"
+	"github.com/openimds/openimds/api/lightsail"
+	"github.com/openimds/openimds/api/sigv4"
+	"github.com/openimds/openimds/control"
 	"github.com/openimds/openimds/guestside"
 	"github.com/openimds/openimds/identity"
 	"github.com/openimds/openimds/imds"
-	"github.com/openimds/openimds/lightsail"
 	"github.com/openimds/openimds/metadata"
 	"github.com/openimds/openimds/recording"
-	"github.com/openimds/openimds/sigv4"
+	"github.com/openimds/openimds/store/bolt"
 	"github.com/openimds/openimds/usage"
 )
 
@@ -125,11 +126,11 @@ func missing(want, got any) string {
 func look(t *testing.T, dir string, was snapshot) map[string]json.RawMessage {
 	t.Helper()
 	now := func() time.Time { return was.Made.Add(time.Minute) }
-	store, err := boltstore.Open(filepath.Join(dir, storeFile))
+	store, err := bolt.Open(filepath.Join(dir, storeFile))
 	must(t, err)
 	defer func() { must(t, store.Close()) }()
 	recorder := usage.NewRecorder(usage.Config{Store: store, Now: now})
-	service := openimds.NewService(store, openimds.ServiceConfig{
+	service := control.New(store, control.Config{
 		Region: defaultRegion, AccountID: "123456789012", AllowIMDSIPv6: true, ValidateOverlay: metadata.ValidateOverlay,
 		ValidateRecording: metadata.ValidateRecording, History: recorder, Callers: recorder, Attachments: unattached{}, Now: now,
 	})
@@ -259,9 +260,9 @@ func makeDataDirectory(t *testing.T, archive string) {
 
 // attach makes an attachment to what is on no machine.
 func attach(t *testing.T, dir string) {
-	store, err := boltstore.Open(filepath.Join(dir, storeFile))
+	store, err := bolt.Open(filepath.Join(dir, storeFile))
 	must(t, err)
-	service := openimds.NewService(store, openimds.ServiceConfig{Region: defaultRegion, AccountID: "123456789012", Attachments: unattached{}})
+	service := control.New(store, control.Config{Region: defaultRegion, AccountID: "123456789012", Attachments: unattached{}})
 	_, err = service.AttachInstance(t.Context(), openimds.Attachment{Instance: "web-1", Interface: "vnetold0"})
 	must(t, errors.Join(err, store.Close()))
 }

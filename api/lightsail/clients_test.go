@@ -1,0 +1,215 @@
+package lightsail_test
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/openimds/openimds/api/lightsail"
+)
+
+// request is an operation with a body that makes sense in the order of [everyOperation].
+type request struct{ target, body string }
+
+const (
+	publicKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ+1P0dyDrHSlHxPCsQWKjCqXgcUJ8HOQ1wLvS0B3c6p me@here"
+	aTime     = `"startTime":1704067200,"endTime":1704070800.5`
+)
+
+// everyOperation asks for each operation that is built, once, in an order in which all succeed.
+func everyOperation() []request {
+	return append(lightsailRequests(),
+		request{"OpenIMDS_20261122.DescribeService", `{}`},
+		request{"OpenIMDS_20261122.DescribeInstance", `{"instanceName":"demo"}`},
+		request{"OpenIMDS_20261122.SetInstance", `{"instanceName":"demo","roleName":"app"}`},
+		request{"OpenIMDS_20261122.AttachInstance", `{"instanceName":"demo","interface":"tap0"}`},
+		request{"OpenIMDS_20261122.GetAttachments", `{}`},
+		request{"OpenIMDS_20261122.DetachInstance", `{"instanceName":"demo"}`},
+		request{"OpenIMDS_20261122.GetGuardedPlaces", `{}`},
+		request{"OpenIMDS_20261122.ReleasePlaces", `{"all":true}`},
+		request{"OpenIMDS_20261122.UpdateInstanceEvents", `{"instanceName":"demo","rebalance":{"noticeTime":1795478608}}`},
+		request{"OpenIMDS_20261122.UpdateInstanceFaults", `{"instanceName":"demo","latencyMillis":1,"statusShare":0.5,"status":503}`},
+		request{"OpenIMDS_20261122.GetMetricData", `{"instanceName":"demo","metricName":"MetadataNoTokenRejected","period":300,` + aTime + `,"statistics":["Sum"]}`},
+		request{"OpenIMDS_20261122.GetMetadataCounts", `{}`},
+		request{"OpenIMDS_20261122.GetCallers", `{}`},
+	)
+}
+
+func lightsailRequests() []request {
+	const demo = `{"instanceName":"demo"}`
+	return []request{
+		{"CreateInstances", `{"instanceNames":["web-1"],"availabilityZone":"us-east-1a","blueprintId":"debian_12","bundleId":"nano_3_0","userData":"#!/bin/sh\necho \u00fc","tags":[{"key":"a","value":"b"}]}`},
+		{"GetInstance", demo},
+		{"GetInstances", `{}`},
+		{"GetInstanceState", demo},
+		{"UpdateInstanceMetadataOptions", `{"instanceName":"demo","httpTokens":"required","httpPutResponseHopLimit":2}`},
+		{"GetInstanceMetricData", `{"instanceName":"demo","metricName":"MetadataNoToken","period":300,` + aTime + `,"unit":"Count","statistics":["Sum","Average"]}`},
+		{"SetIpAddressType", `{"resourceType":"Instance","resourceName":"web-1","ipAddressType":"ipv4"}`},
+		{"PutInstancePublicPorts", `{"instanceName":"demo","portInfos":[{"fromPort":22,"toPort":22,"protocol":"tcp"}]}`},
+		{"GetInstancePortStates", demo},
+		{"DeleteKnownHostKeys", demo},
+		{"RebootInstance", demo},
+		{"StopInstance", demo},
+		{"StartInstance", demo},
+		{"CreateKeyPair", `{"keyPairName":"made"}`},
+		{"ImportKeyPair", `{"keyPairName":"mine","publicKeyBase64":"` + publicKey + `"}`},
+		{"GetKeyPair", `{"keyPairName":"mine"}`},
+		{"GetKeyPairs", `{"includeDefaultKeyPair":true}`},
+		{"DownloadDefaultKeyPair", `{}`},
+		{"DeleteKeyPair", `{"keyPairName":"mine"}`},
+		{"AllocateStaticIp", `{"staticIpName":"front"}`},
+		{"AttachStaticIp", `{"staticIpName":"front","instanceName":"demo"}`},
+		{"GetStaticIp", `{"staticIpName":"front"}`},
+		{"GetStaticIps", `{}`},
+		{"DetachStaticIp", `{"staticIpName":"front"}`},
+		{"ReleaseStaticIp", `{"staticIpName":"front"}`},
+		{"PutAlarm", `{"alarmName":"load","metricName":"CPUUtilization","monitoredResourceName":"demo","comparisonOperator":"GreaterThanThreshold","threshold":0.5,"evaluationPeriods":1,"notificationEnabled":false}`},
+		{"GetAlarms", `{}`},
+		{"TestAlarm", `{"alarmName":"load","state":"ALARM"}`},
+		{"DeleteAlarm", `{"alarmName":"load"}`},
+		{"TagResource", `{"resourceName":"demo","tags":[{"key":"tier","value":"web"}]}`},
+		{"UntagResource", `{"resourceName":"demo","tagKeys":["tier"]}`},
+		{"GetOperations", `{}`},
+		{"GetOperationsForResource", `{"resourceName":"demo"}`},
+		{"GetActiveNames", `{}`},
+		{"GetBlueprints", `{"includeInactive":true}`},
+		{"GetBundles", `{"includeInactive":false}`},
+		{"GetRegions", `{"includeAvailabilityZones":true}`},
+		{"IsVpcPeered", `{}`},
+		{"DeleteInstance", `{"instanceName":"web-1"}`},
+	}
+}
+
+// TestEveryOperation sees that the list is whole and that each of its requests succeeds.
+func TestEveryOperation(t *testing.T) {
+	s := newServer(t, withAttachments)
+	asked := []string{"Lightsail_20161128.GetOperation"}
+	for _, c := range everyOperation() {
+		s.must(c.target, c.body)
+		target := c.target
+		if !strings.Contains(target, ".") {
+			target = "Lightsail_20161128." + target
+		}
+		asked = append(asked, target)
+	}
+	// GetOperation needs an id that the server has made up.
+	ops := s.must("GetOperations", `{}`)["operations"].([]any)
+	s.must("GetOperation", `{"operationId":"`+ops[0].(map[string]any)["id"].(string)+`"}`)
+	slices.Sort(asked)
+	if built := lightsail.BuiltTargets(); !slices.Equal(asked, built) {
+		t.Errorf("asked for %d operations, built are %d:\n%v\n%v", len(asked), len(built), asked, built)
+	}
+}
+
+// python runs a script that has nothing of this machine's AWS configuration, with the requests as
+// JSON in its standard input. Without the module the test is skipped.
+func (s *server) python(t *testing.T, module, script string) string {
+	t.Helper()
+	path, err := exec.LookPath("python3")
+	if err != nil {
+		t.Skip("python3 is not installed")
+	}
+	if out, err := exec.CommandContext(t.Context(), path, "-c", "import "+module).CombinedOutput(); err != nil {
+		t.Skipf("python3 has no module %s: %s", module, strings.TrimSpace(string(out)))
+	}
+	requests := [][2]any{}
+	for _, c := range lightsailRequests() {
+		requests = append(requests, [2]any{c.target, json.RawMessage(c.body)})
+	}
+	input, err := json.Marshal(requests)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, path, "-c", script)
+	cmd.Stdin = strings.NewReader(string(input))
+	cmd.Env = slices.DeleteFunc(cmd.Environ(), func(v string) bool { return strings.HasPrefix(v, "AWS_") })
+	cmd.Env = append(cmd.Env, "AWS_CONFIG_FILE="+os.DevNull, "AWS_DEFAULT_REGION=us-east-1", "AWS_EC2_METADATA_DISABLED=true",
+		"AWS_MAX_ATTEMPTS=1", "AWS_PAGER=", "NO_PROXY=*", "no_proxy=*", "PYTHONDONTWRITEBYTECODE=1", "HOME="+filepath.Dir(s.credentials),
+		"AWS_SHARED_CREDENTIALS_FILE="+s.credentials, "AWS_ENDPOINT_URL_LIGHTSAIL="+s.url)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return string(out)
+}
+
+// TestBoto3 asks for each operation once and reads a few answers as boto3 understands them.
+func TestBoto3(t *testing.T) {
+	s := newServer(t)
+	out := s.python(t, "boto3", `
+import boto3, datetime, json, sys
+from botocore import xform_name
+client = boto3.client("lightsail")
+for name, request in json.load(sys.stdin):
+    answer = getattr(client, xform_name(name))(**request)
+    assert answer["ResponseMetadata"]["HTTPStatusCode"] == 200, name
+    assert len(answer["ResponseMetadata"]["RequestId"]) == 36, name
+operation = client.get_operations()["operations"][0]
+assert client.get_operation(operationId=operation["id"])["operation"]["id"] == operation["id"]
+instance = client.get_instance(instanceName="demo")["instance"]
+assert isinstance(instance["createdAt"], datetime.datetime) and instance["createdAt"].year >= 2025, instance
+assert instance["metadataOptions"]["httpTokens"] == "required"
+for call, exception in [
+    (lambda: client.get_instance(instanceName="absent"), client.exceptions.NotFoundException),
+    (lambda: client.update_instance_metadata_options(instanceName="demo", httpTokens="never"), client.exceptions.InvalidInputException),
+    (lambda: client.detach_static_ip(staticIpName="absent"), client.exceptions.NotFoundException),
+    (lambda: client.create_disk(diskName="disk", availabilityZone="us-east-1a", sizeInGb=8), client.exceptions.OperationFailureException),
+    (lambda: boto3.Session(profile_name="watcher").client("lightsail").stop_instance(instanceName="demo"), client.exceptions.AccessDeniedException),
+]:
+    try:
+        call()
+    except exception as e:
+        assert e.response["Error"]["Message"], e
+    except Exception as e:
+        if type(e).__name__ != exception.__name__: raise
+    else:
+        raise AssertionError(exception)
+for name in ["a%03d" % i for i in range(130)]:
+    client.allocate_static_ip(staticIpName=name)
+pages = [len(page["staticIps"]) for page in client.get_paginator("get_static_ips").paginate()]
+assert pages == [100, 30], pages
+names = list(client.get_paginator("get_active_names").paginate().search("activeNames"))
+assert len(names) == len(set(names)) >= 132, names
+print("done")
+`)
+	if !strings.HasSuffix(out, "done\n") {
+		t.Error(out)
+	}
+}
+
+// TestAWSCLI asks for each operation once, through the code of the AWS CLI (version 1) in one process.
+func TestAWSCLI(t *testing.T) {
+	s := newServer(t)
+	out := s.python(t, "awscli.clidriver", `
+import contextlib, io, json, sys
+from awscli.clidriver import create_clidriver
+from botocore import xform_name
+def aws(name, *more):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = create_clidriver().main(["lightsail", xform_name(name, "-"), "--output", "json", *more])
+    return code, out.getvalue(), err.getvalue()
+for name, request in json.load(sys.stdin):
+    code, out, err = aws(name, "--cli-input-json", json.dumps(request))
+    assert code == 0, (name, code, out, err)
+    json.loads(out)
+code, out, err = aws("GetInstance", "--instance-name", "absent")
+assert code != 0 and "An error occurred (NotFoundException) when calling the GetInstance operation: The Instance does not exist: absent" in err, err
+code, out, err = aws("UpdateInstanceMetadataOptions", "--instance-name", "demo", "--http-tokens", "optional", "--http-endpoint", "enabled")
+assert code == 0 and json.loads(out)["operation"]["status"] == "Started", (out, err)
+code, out, err = aws("GetOperation", "--operation-id", json.loads(out)["operation"]["id"])
+assert code == 0, err
+print("done")
+`)
+	if !strings.HasSuffix(out, "done\n") {
+		t.Error(out)
+	}
+}

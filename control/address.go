@@ -1,0 +1,68 @@
+package control
+
+import (
+	"context"
+
+	"github.com/openimds/openimds"
+)
+
+func checkAddressType(t string) error {
+	if t != openimds.AddressDual && t != openimds.AddressIPv4 && t != openimds.AddressIPv6 {
+		return openimds.Errorf(openimds.InvalidInput, "", "ipAddressType must be dualstack, ipv4 or ipv6, not %.50q", t)
+	}
+	return nil
+}
+
+// SetAddressType changes which addresses an instance has. To or from IPv6 alone the bundle changes
+// with it, which the caller must accept.
+func (s *Service) SetAddressType(ctx context.Context, name, addressType string, acceptBundle bool) ([]openimds.Operation, error) {
+	if err := checkAddressType(addressType); err != nil {
+		return nil, err
+	}
+	return operationsOf(s.commit(ctx, "SetIpAddressType", func(d *draft) error {
+		in, was, err := s.instance(ctx, name)
+		if err != nil {
+			return err
+		}
+		if in.AddressType != addressType {
+			if err := setAddressType(in, addressType, acceptBundle); err != nil {
+				return err
+			}
+			d.putInstance(was, in)
+		}
+		d.operation(instanceOperation("SetIpAddressType", in))
+		return nil
+	}))
+}
+
+func setAddressType(in *openimds.Instance, t string, acceptBundle bool) error {
+	if len(in.NICs) == 0 {
+		return openimds.Errorf(openimds.OperationFailure, "", "The instance %s has no network interface", in.Name)
+	}
+	if (t == openimds.AddressIPv6) != (in.AddressType == openimds.AddressIPv6) {
+		if in.StaticIPName != "" {
+			return openimds.Errorf(openimds.OperationFailure, "", "The instance %s has the static IP %s; detach it first", in.Name, in.StaticIPName)
+		}
+		bundle, ok := openimds.CounterpartBundle(in.Region, in.BundleID)
+		if !ok {
+			return openimds.Errorf(openimds.InvalidInput, "", "The bundle %s has no counterpart for the IP address type %s", in.BundleID, t)
+		}
+		if !acceptBundle {
+			return openimds.Errorf(openimds.InvalidInput, "", "The IP address type %s needs the bundle %s; set acceptBundleUpdate to change to it", t, bundle.ID)
+		}
+		in.BundleID, in.InstanceType = bundle.ID, bundle.EC2Type
+	}
+	nic := &in.NICs[0]
+	if t == openimds.AddressIPv4 {
+		nic.ClearIPv6()
+	} else if len(nic.IPv6) == 0 {
+		nic.GiveIPv6()
+	}
+	if t == openimds.AddressIPv6 {
+		nic.ClearIPv4()
+	} else if len(nic.PrivateIPv4) == 0 {
+		nic.GiveIPv4(in.Region, in.State == openimds.StateRunning)
+	}
+	in.AddressType = t
+	return nil
+}

@@ -1,0 +1,227 @@
+package control_test
+
+import (
+	"net/netip"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/openimds/openimds"
+)
+
+// public is the instance's public address; the zero one if it has none. The name goes with it.
+func (f *fixture) public(name string) netip.Addr {
+	f.t.Helper()
+	in := f.get(name)
+	addr, ok := in.PublicIPv4()
+	if want := openimds.PublicHostname(addr, "us-east-1"); ok && in.NICs[0].PublicHostname != want || !ok && in.NICs[0].PublicHostname != "" {
+		f.t.Errorf("%s has the public address %s and the name %s", name, addr, in.NICs[0].PublicHostname)
+	}
+	return addr
+}
+
+func TestStaticIP(t *testing.T) {
+	f := newFixture(t, nil)
+	ctx := t.Context()
+	f.create("web", "db")
+	for _, name := range []string{"one", "two"} {
+		ops, err := f.AllocateStaticIP(ctx, name)
+		done(t, ops, err, "AllocateStaticIp "+name)
+		if ops[0].Zone != "all" {
+			t.Errorf("a static IP's operation is in the zone %s", ops[0].Zone)
+		}
+	}
+	_, err := f.AllocateStaticIP(ctx, "web")
+	refused(t, err, openimds.InvalidInput, "NameExists", "Some names are already in use: web")
+	ip, err := f.StaticIP(ctx, "one")
+	if err != nil || ip.AttachedTo != "" || !netip.MustParsePrefix("198.18.0.0/15").Contains(ip.Address) {
+		t.Fatalf("allocated %+v, %v", ip, err)
+	}
+	dynamic := f.public("web")
+	for range 2 { // the second time it is there already
+		ops, err := f.AttachStaticIP(ctx, "one", "web")
+		done(t, ops, err, "AttachStaticIp one", "AttachStaticIp web")
+		if ops[0].Details != "web" || ops[1].Details != "one" || ops[0].ResourceType != openimds.TypeStaticIP || ops[1].ResourceType != openimds.TypeInstance {
+			t.Errorf("the operations do not name each other: %+v", ops)
+		}
+		if f.public("web") != ip.Address || f.get("web").StaticIPName != "one" {
+			t.Errorf("the instance has %s and the static IP %q", f.public("web"), f.get("web").StaticIPName)
+		}
+	}
+	_, err = f.AttachStaticIP(ctx, "one", "db")
+	refused(t, err, openimds.OperationFailure, "", "The static IP one is attached to the instance web; detach it first")
+	_, err = f.AttachStaticIP(ctx, "two", "web")
+	refused(t, err, openimds.OperationFailure, "", "The instance web has the static IP one; detach it first")
+	_, err = f.AttachStaticIP(ctx, "two", "nobody")
+	refused(t, err, openimds.NotFound, "DoesNotExist", "The Instance does not exist: nobody")
+	_, err = f.AttachStaticIP(ctx, "nothing", "web")
+	refused(t, err, openimds.NotFound, "DoesNotExist", "The StaticIp does not exist: nothing")
+
+	// It stays through a stop, and through a start.
+	for _, do := range []func() ([]openimds.Operation, error){
+		func() ([]openimds.Operation, error) { return f.StopInstance(ctx, "web") },
+		func() ([]openimds.Operation, error) { return f.StartInstance(ctx, "web") },
+	} {
+		if _, err := do(); err != nil || f.public("web") != ip.Address {
+			t.Errorf("the static address became %s, %v", f.public("web"), err)
+		}
+	}
+	ops, err := f.DetachStaticIP(ctx, "one")
+	done(t, ops, err, "DetachStaticIp one", "DetachStaticIp web")
+	if now := f.public("web"); !now.IsValid() || now == ip.Address || now == dynamic || f.get("web").StaticIPName != "" {
+		t.Errorf("after the detachment the instance has %s", now)
+	}
+	_, err = f.DetachStaticIP(ctx, "one")
+	refused(t, err, openimds.OperationFailure, "", "The static IP one is not attached to an instance")
+
+	// A stopped instance gets none in its place before it starts.
+	if _, err := f.StopInstance(ctx, "web"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.AttachStaticIP(ctx, "one", "web"); err != nil || f.public("web") != ip.Address {
+		t.Errorf("attached to a stopped instance: %s, %v", f.public("web"), err)
+	}
+	ops, err = f.ReleaseStaticIP(ctx, "one")
+	done(t, ops, err, "DetachStaticIp one", "DetachStaticIp web", "ReleaseStaticIp one")
+	if now := f.public("web"); now.IsValid() {
+		t.Errorf("a stopped instance has the public address %s", now)
+	}
+	ops, err = f.ReleaseStaticIP(ctx, "two")
+	done(t, ops, err, "ReleaseStaticIp two")
+	if ips, next, err := f.StaticIPs(ctx, "", 0); err != nil || len(ips) != 0 || next != "" {
+		t.Errorf("left are %v, %q, %v", ips, next, err)
+	}
+}
+
+func TestSetAddressType(t *testing.T) {
+	f := newFixture(t, nil)
+	ctx := t.Context()
+	f.create("web")
+	set := func(to string, accept bool) error {
+		f.sleep(time.Second)
+		ops, err := f.SetAddressType(ctx, "web", to, accept)
+		if err == nil {
+			done(t, ops, nil, "SetIpAddressType web")
+		}
+		return err
+	}
+	check := func(wantType, bundle string, v4, public, v6 bool) {
+		t.Helper()
+		in := f.get("web")
+		nic := in.NICs[0]
+		if in.AddressType != wantType || in.BundleID != bundle || in.InstanceType != "t3.nano" ||
+			len(nic.PrivateIPv4) > 0 != v4 || len(nic.Associations) > 0 != public || nic.PublicHostname != "" != public ||
+			len(nic.IPv6) > 0 != v6 || len(nic.SubnetIPv6CIDRs) > 0 != v6 || len(nic.VPCIPv6CIDRs) > 0 != v6 {
+			t.Errorf("as %s on %s: %s %s %+v", wantType, bundle, in.AddressType, in.BundleID, nic)
+		}
+	}
+	check("dualstack", "nano_3_0", true, true, true)
+	before := f.get("web")
+	if err := set("dualstack", false); err != nil || !reflect.DeepEqual(f.get("web"), before) {
+		t.Errorf("the type that it has: %v", err)
+	}
+	if err := set("ipv4", false); err != nil {
+		t.Fatal(err)
+	}
+	check("ipv4", "nano_3_0", true, true, false)
+	refused(t, set("ipv6", false), openimds.InvalidInput, "", "The IP address type ipv6 needs the bundle nano_ipv6_3_0; set acceptBundleUpdate to change to it")
+	refused(t, set("ipv5", true), openimds.InvalidInput, "", `ipAddressType must be dualstack, ipv4 or ipv6, not "ipv5"`)
+	check("ipv4", "nano_3_0", true, true, false)
+	if err := set("ipv6", true); err != nil {
+		t.Fatal(err)
+	}
+	check("ipv6", "nano_ipv6_3_0", false, false, true)
+	if in := f.get("web"); in.NICs[0].LocalHostname == "" {
+		t.Error("without IPv4 the instance lost its private name")
+	}
+	if _, err := f.AllocateStaticIP(ctx, "address"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := f.AttachStaticIP(ctx, "address", "web")
+	refused(t, err, openimds.InvalidInput, "", "The instance web has no IPv4 address that a static IP could stand for")
+	for _, do := range []func() ([]openimds.Operation, error){
+		func() ([]openimds.Operation, error) { return f.StopInstance(ctx, "web") },
+		func() ([]openimds.Operation, error) { return f.StartInstance(ctx, "web") },
+	} {
+		if _, err := do(); err != nil {
+			t.Fatal(err)
+		}
+		check("ipv6", "nano_ipv6_3_0", false, false, true)
+	}
+	if err := set("dualstack", true); err != nil {
+		t.Fatal(err)
+	}
+	check("dualstack", "nano_3_0", true, true, true)
+	if _, err := f.AttachStaticIP(ctx, "address", "web"); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, set("ipv6", true), openimds.OperationFailure, "", "The instance web has the static IP address; detach it first")
+	if err := set("ipv4", false); err != nil || f.get("web").StaticIPName != "address" {
+		t.Errorf("a static IP does not go with ipv4: %v", err)
+	}
+	if _, err := f.ReleaseStaticIP(ctx, "address"); err != nil {
+		t.Fatal(err)
+	}
+	// A stopped instance gets its public address with its start.
+	if _, err := f.StopInstance(ctx, "web"); err != nil {
+		t.Fatal(err)
+	}
+	for _, to := range []string{"ipv6", "dualstack"} {
+		if err := set(to, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check("dualstack", "nano_3_0", true, false, true)
+	if _, err := f.StartInstance(ctx, "web"); err != nil {
+		t.Fatal(err)
+	}
+	check("dualstack", "nano_3_0", true, true, true)
+}
+
+func TestPutPorts(t *testing.T) {
+	f := newFixture(t, nil)
+	ctx := t.Context()
+	f.create("web")
+	op, err := f.PutPorts(ctx, "web", []openimds.Port{
+		{From: 22, To: 22, Protocol: "tcp", CIDRs: []string{"10.0.0.0/8", "192.0.2.1"}},
+		{From: 0, To: 65535, Protocol: "udp"},
+		{From: 8, To: -1, Protocol: "icmp"},
+		{From: 443, To: 443, Protocol: "tcp", IPv6CIDRs: []string{"2001:db8::/32", "::1"}},
+	})
+	done(t, []openimds.Operation{op}, err, "PutInstancePublicPorts web")
+	all4, all6 := []string{"0.0.0.0/0"}, []string{"::/0"}
+	want := []openimds.Port{
+		{From: 22, To: 22, Protocol: "tcp", CIDRs: []string{"10.0.0.0/8", "192.0.2.1"}},
+		{From: 0, To: 65535, Protocol: "udp", CIDRs: all4, IPv6CIDRs: all6},
+		{From: 8, To: -1, Protocol: "icmp", CIDRs: all4, IPv6CIDRs: all6},
+		{From: 443, To: 443, Protocol: "tcp", IPv6CIDRs: []string{"2001:db8::/32", "::1"}},
+	}
+	if got := f.get("web").Ports; !reflect.DeepEqual(got, want) {
+		t.Errorf("ports %+v, want %+v", got, want)
+	}
+	before := f.revision()
+	for message, port := range map[string]openimds.Port{
+		`The protocol of a port rule is tcp, udp, icmp, icmpv6 or all, not "TCP"`: {Protocol: "TCP"},
+		`The ports -1 to 5 are not a range of 0 to 65535`:                         {From: -1, To: 5, Protocol: "tcp"},
+		`The ports 6 to 5 are not a range of 0 to 65535`:                          {From: 6, To: 5, Protocol: "tcp"},
+		`The ports 0 to 65536 are not a range of 0 to 65535`:                      {To: 65536, Protocol: "all"},
+		`The ports -2 to 0 are not a range of -1 to 65535`:                        {From: -2, Protocol: "icmpv6"},
+		`"2001:db8::/32" is not an IPv4 address or block`:                         {Protocol: "tcp", CIDRs: []string{"2001:db8::/32"}},
+		`"10.0.0.0/33" is not an IPv4 address or block`:                           {Protocol: "tcp", CIDRs: []string{"10.0.0.0/33"}},
+		`"10.0.0.0" is not an IPv6 address or block`:                              {Protocol: "tcp", IPv6CIDRs: []string{"10.0.0.0"}},
+		`"fe80::1%eth0" is not an IPv6 address or block`:                          {Protocol: "tcp", IPv6CIDRs: []string{"fe80::1%eth0"}},
+	} {
+		_, err := f.PutPorts(ctx, "web", []openimds.Port{{From: 1, To: 1, Protocol: "tcp"}, port})
+		refused(t, err, openimds.InvalidInput, "", message)
+	}
+	_, err = f.PutPorts(ctx, "web", make([]openimds.Port, 61))
+	refused(t, err, openimds.InvalidInput, "", "An instance has at most 60 port rules, not 61")
+	_, err = f.PutPorts(ctx, "nobody", nil)
+	refused(t, err, openimds.NotFound, "DoesNotExist", "The Instance does not exist: nobody")
+	if f.revision() != before {
+		t.Error("refused rules left something behind")
+	}
+	if _, err := f.PutPorts(ctx, "web", nil); err != nil || len(f.get("web").Ports) != 0 {
+		t.Errorf("no rules: %v, %v", f.get("web").Ports, err)
+	}
+}

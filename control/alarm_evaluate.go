@@ -1,0 +1,129 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/openimds/openimds"
+)
+
+// TestAlarm puts an alarm into a state until it is evaluated next, so that everything that hangs on
+// its change can be seen to work.
+func (s *Service) TestAlarm(ctx context.Context, name string, state openimds.AlarmState) ([]openimds.Operation, error) {
+	if err := checkAlarmState(state); err != nil {
+		return nil, err
+	}
+	return operationsOf(s.commit(ctx, "TestAlarm", func(d *draft) error {
+		alarm, was, err := s.alarm(ctx, name)
+		if err != nil {
+			return err
+		}
+		if alarm.State != state {
+			alarm.State, alarm.StateChangedAt = state, d.now
+			d.put(was, alarm)
+		}
+		d.operation(alarmOperation("TestAlarm", alarm))
+		return nil
+	}))
+}
+
+// EvaluateAlarms gives each alarm the state that its metric's latest whole periods say, and returns
+// those whose state has changed. It is meant to be called once an [openimds.AlarmPeriod]. An alarm that cannot
+// be evaluated keeps its state and does not hinder the others.
+func (s *Service) EvaluateAlarms(ctx context.Context) ([]*openimds.Alarm, error) {
+	alarms, _, err := list[*openimds.Alarm](ctx, s.store, openimds.TypeAlarm, "", 0)
+	if err != nil {
+		return nil, err
+	}
+	var changed []*openimds.Alarm
+	var failures []error
+	for _, a := range alarms {
+		next, err := s.evaluate(ctx, a.Name)
+		switch {
+		case err != nil: // what may not have been stored is not told; the next evaluation sees it again
+			failures = append(failures, err)
+		case next != nil:
+			changed = append(changed, next)
+		}
+	}
+	return changed, errors.Join(failures...)
+}
+
+// evaluate returns the alarm if its state changed.
+func (s *Service) evaluate(ctx context.Context, name string) (*openimds.Alarm, error) {
+	var changed *openimds.Alarm
+	_, err := s.commit(ctx, "EvaluateAlarms", func(d *draft) error {
+		changed = nil
+		alarm, was, err := s.alarm(ctx, name)
+		if err != nil {
+			return ignoreNotFound(err) // deleted meanwhile
+		}
+		in, _, err := s.instance(ctx, alarm.Instance)
+		if err != nil {
+			return ignoreNotFound(err)
+		}
+		end := d.now.Truncate(openimds.AlarmPeriod)
+		points, err := s.points(ctx, in, alarm.Metric, end.Add(-time.Duration(alarm.Periods)*openimds.AlarmPeriod), end, openimds.AlarmPeriod)
+		if err != nil {
+			return err
+		}
+		if state := judge(alarm, points); state != alarm.State {
+			alarm.State, alarm.StateChangedAt = state, d.now
+			d.put(was, alarm)
+			changed = alarm
+		}
+		return nil
+	})
+	return changed, err
+}
+
+func ignoreNotFound(err error) error {
+	if openimds.KindOf(err) == openimds.NotFound {
+		return nil
+	}
+	return err
+}
+
+// judge tells the state that the points say, at most one for each of the alarm's periods, after the
+// CloudWatch user guide ("How CloudWatch alarms treat missing data").
+func judge(a *openimds.Alarm, points []openimds.MetricPoint) openimds.AlarmState {
+	breaching := 0
+	for _, p := range points {
+		if breaches(a, p.Sum) {
+			breaching++
+		}
+	}
+	missing := a.Periods - len(points)
+	switch a.MissingData {
+	case openimds.MissingBreaching:
+		breaching += missing
+	case openimds.MissingNotBreaching:
+	case openimds.MissingIgnore:
+		// The state stays unless what is there decides whatever the missing points might have been.
+		if breaching < a.Datapoints && breaching+missing >= a.Datapoints {
+			return a.State
+		}
+	default:
+		if len(points) == 0 {
+			return openimds.AlarmInsufficient
+		}
+	}
+	if breaching >= a.Datapoints {
+		return openimds.AlarmAlarm
+	}
+	return openimds.AlarmOK
+}
+
+func breaches(a *openimds.Alarm, value float64) bool {
+	switch a.Comparison {
+	case openimds.AtLeast:
+		return value >= a.Threshold
+	case openimds.Above:
+		return value > a.Threshold
+	case openimds.Below:
+		return value < a.Threshold
+	default:
+		return value <= a.Threshold
+	}
+}

@@ -1,0 +1,185 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"reflect"
+	"slices"
+
+	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/records"
+	"github.com/openimds/openimds/store"
+)
+
+// Attachments is what carries attachments out on this host.
+type Attachments interface {
+	// Status says how far the attachment of an instance is: "attached", "waiting", "failed" or
+	// "gone", and why if something is amiss.
+	Status(instance string) (state, reason string)
+	// Guarded lists the places that were attached and are guarded now.
+	Guarded() []openimds.GuardedPlace
+	// Release ends the guard of these places, or of all with no names, and says of which it did.
+	Release(names []string) ([]openimds.GuardedPlace, error)
+	// Found is what is at the place of an instance's attachment now and is not what that is bound to;
+	// nil: nothing else is.
+	Found(instance string) *openimds.Face
+}
+
+// samePlace says whether both are at one place, with the same callers.
+func samePlace(a *openimds.Attachment, b *openimds.Attachment) bool {
+	return a.Interface == b.Interface && a.Netns == b.Netns && a.PID == b.PID && slices.Equal(a.Sources, b.Sources)
+}
+
+// conflicts says whether one caller could be both.
+func conflicts(a *openimds.Attachment, b *openimds.Attachment) bool {
+	if a.Interface != b.Interface || a.Netns != b.Netns || a.PID != b.PID {
+		return false
+	}
+	return len(a.Sources) == 0 || len(b.Sources) == 0 ||
+		slices.ContainsFunc(a.Sources, func(p netip.Prefix) bool { return slices.ContainsFunc(b.Sources, p.Overlaps) })
+}
+
+// AttachInstance attaches an instance to a place of this host. An instance has one attachment; a
+// place that another instance has is refused, unless sources tell the two apart. To attach it again to its
+// place binds it to what is there now.
+func (s *Service) AttachInstance(ctx context.Context, a openimds.Attachment) (openimds.Operation, error) {
+	if s.cfg.Attachments == nil {
+		return openimds.Operation{}, openimds.Errorf(openimds.OperationFailure, "", "This server cannot attach instances: it needs Linux and the capabilities CAP_NET_ADMIN, CAP_NET_RAW and CAP_SYS_ADMIN; start it as root")
+	}
+	if err := a.Validate(); err != nil {
+		return openimds.Operation{}, err
+	}
+	d, err := s.commit(ctx, "AttachInstance", func(d *draft) error {
+		in, instanceWas, err := s.instance(ctx, a.Instance)
+		if err != nil {
+			return err
+		}
+		key := records.AttachmentPrefix + a.Instance
+		d.operation(instanceOperation("AttachInstance", in))
+		switch was, err := s.store.Get(ctx, key); {
+		case err == nil:
+			return s.attachAgain(ctx, d, was, a)
+		case !errors.Is(err, store.ErrNoRecord):
+			return storeFailed(err)
+		}
+		a.CreatedAt, a.Bound = d.now, nil
+		d.changes = append(d.changes, store.Change{Verb: store.Check, Key: instanceWas.Key, If: instanceWas.Revision})
+		if err := s.take(ctx, d, &a); err != nil {
+			return err
+		}
+		d.put(store.Record{Key: key, Revision: store.IfAbsent}, &a)
+		return nil
+	})
+	if err != nil {
+		return openimds.Operation{}, err
+	}
+	return d.operations[0], nil
+}
+
+// attachAgain drafts that an instance stays where it is attached, by the marks that are asked for now. If
+// something else is there by now, it is bound to that, as the operator says by attaching it again.
+func (s *Service) attachAgain(ctx context.Context, d *draft, was store.Record, a openimds.Attachment) error {
+	before, err := records.DecodeAttachment(was)
+	if err != nil || !samePlace(before, &a) {
+		return openimds.Errorf(openimds.InvalidInput, "", "The instance %s is attached already; detach it first", a.Instance)
+	}
+	a.CreatedAt, a.Bound = before.CreatedAt, before.Bound
+	state, _ := s.cfg.Attachments.Status(a.Instance)
+	found := s.cfg.Attachments.Found(a.Instance)
+	switch {
+	case a.ByName:
+		a.Bound = nil
+	case found != nil && (a.MAC != "" || a.Alias != ""):
+		a.CreatedAt, a.Bound = d.now, nil // it takes the one with these marks
+	case found != nil:
+		if err := s.meet(ctx, d, a.Instance, *found); err != nil {
+			return err
+		}
+		a.CreatedAt, a.Bound = d.now, found
+	case a.PID != 0 && state != "attached":
+		a.CreatedAt = d.now // the process of that number now
+	}
+	if reflect.DeepEqual(&a, before) {
+		return nil
+	}
+	if err := s.take(ctx, d, &a); err != nil {
+		return err
+	}
+	d.put(was, &a)
+	return nil
+}
+
+// DetachInstance takes an instance's attachment away; its guest is answered no more.
+func (s *Service) DetachInstance(ctx context.Context, name string) (openimds.Operation, error) {
+	d, err := s.commit(ctx, "DetachInstance", func(d *draft) error {
+		in, _, err := s.instance(ctx, name)
+		if err != nil {
+			return err
+		}
+		was, err := s.store.Get(ctx, records.AttachmentPrefix+name)
+		if errors.Is(err, store.ErrNoRecord) {
+			return openimds.Errorf(openimds.InvalidInput, "", "The instance %s is not attached", name)
+		}
+		if err != nil {
+			return storeFailed(err)
+		}
+		if err := s.leave(ctx, d, was); err != nil {
+			return err
+		}
+		d.operation(instanceOperation("DetachInstance", in))
+		return nil
+	})
+	if err != nil {
+		return openimds.Operation{}, err
+	}
+	return d.operations[0], nil
+}
+
+// Attachments lists the attachments, in the order of the instances' names. Those that cannot be read
+// are left out.
+func (s *Service) Attachments(ctx context.Context) ([]*openimds.Attachment, error) {
+	page, err := s.store.List(ctx, store.Range{Prefix: records.AttachmentPrefix})
+	if err != nil {
+		return nil, storeFailed(err)
+	}
+	all := make([]*openimds.Attachment, 0, len(page.Records))
+	for _, r := range page.Records {
+		if a, err := records.DecodeAttachment(r); err == nil {
+			all = append(all, a)
+		}
+	}
+	return all, nil
+}
+
+// AttachmentStatus says how far this host is with an instance's attachment.
+func (s *Service) AttachmentStatus(instance string) (state, reason string) {
+	if s.cfg.Attachments == nil {
+		return "failed", "this server cannot attach instances"
+	}
+	return s.cfg.Attachments.Status(instance)
+}
+
+// FoundInstead is what is at the place of an instance's attachment and is not what that is bound to; nil:
+// nothing else is.
+func (s *Service) FoundInstead(instance string) *openimds.Face {
+	if s.cfg.Attachments == nil {
+		return nil
+	}
+	return s.cfg.Attachments.Found(instance)
+}
+
+// removeAttachment removes the attachment of an instance that is deleted in the same commit; an instance of
+// the same name, later, is not attached.
+func (s *Service) removeAttachment(ctx context.Context, d *draft, name string) error {
+	was, err := s.store.Get(ctx, records.AttachmentPrefix+name)
+	switch {
+	case errors.Is(err, store.ErrNoRecord):
+		d.changes = append(d.changes, store.Change{Verb: store.Check, Key: records.AttachmentPrefix + name, If: store.IfAbsent})
+	case err != nil:
+		return storeFailed(err)
+	default:
+		return s.leave(ctx, d, was)
+	}
+	return nil
+}

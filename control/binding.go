@@ -1,0 +1,83 @@
+package control
+
+import (
+	"context"
+	"errors"
+
+	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/records"
+	"github.com/openimds/openimds/store"
+)
+
+// sameGuest says whether the guest behind both faces is the same, as far as they tell.
+func sameGuest(f openimds.Face, now openimds.Face) bool {
+	if lasting := (openimds.Face{MAC: f.MAC, Alias: f.Alias}); lasting != (openimds.Face{}) && lasting == (openimds.Face{MAC: now.MAC, Alias: now.Alias}) {
+		return true
+	}
+	f.MAC, f.Alias, now.MAC, now.Alias = "", "", "", ""
+	return f.Boot != "" && f == now
+}
+
+// maxBound is how many bindings one commit makes; see maxEnded.
+const maxBound = 40
+
+// BindAttachments keeps what attachments are bound to, as the host found it. Those that are attached
+// otherwise by now stay as they are.
+func (s *Service) BindAttachments(ctx context.Context, bindings []openimds.Binding) error {
+	for len(bindings) > 0 {
+		n := min(len(bindings), maxBound)
+		_, err := s.commit(ctx, "BindAttachment", func(d *draft) error {
+			for _, b := range bindings[:n] {
+				if err := s.bind(ctx, d, b); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		bindings = bindings[n:]
+	}
+	return nil
+}
+
+func (s *Service) bind(ctx context.Context, d *draft, b openimds.Binding) error {
+	was, err := s.store.Get(ctx, records.AttachmentPrefix+b.Instance)
+	if errors.Is(err, store.ErrNoRecord) {
+		return nil
+	}
+	if err != nil {
+		return storeFailed(err)
+	}
+	a, err := records.DecodeAttachment(was)
+	if err != nil || !a.CreatedAt.Equal(b.CreatedAt) || a.ByName || a.PID != 0 || a.Bound != nil && *a.Bound == b.Face {
+		return nil
+	}
+	if a.Bound == nil {
+		if err := s.meet(ctx, d, b.Instance, b.Face); err != nil {
+			return err
+		}
+	}
+	a.Bound = &b.Face
+	d.note(was, a)
+	return nil
+}
+
+// meet drafts that an instance has the guest behind a face from now on. If that is not the one before it
+// begins a new life: the session tokens of that one are good no more.
+func (s *Service) meet(ctx context.Context, d *draft, name string, face openimds.Face) error {
+	in, was, err := s.instance(ctx, name)
+	if openimds.KindOf(err) == openimds.NotFound {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if in.Bound != nil && !sameGuest(*in.Bound, face) {
+		in.TokenKey = openimds.NewTokenKey()
+	}
+	in.Bound = &face
+	d.note(was, in)
+	return nil
+}

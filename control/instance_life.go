@@ -1,0 +1,147 @@
+package control
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/openimds/openimds"
+)
+
+// StopInstance stops a running instance: its dynamic public IPv4 address is given up, and its
+// metadata endpoint answers nobody until it is started. A stopped instance stays as it is.
+func (s *Service) StopInstance(ctx context.Context, name string) ([]openimds.Operation, error) {
+	return operationsOf(s.commit(ctx, "StopInstance", func(d *draft) error {
+		in, was, err := s.instance(ctx, name)
+		if err != nil {
+			return err
+		}
+		switch in.State {
+		case openimds.StateStopped:
+		case openimds.StateRunning:
+			in.State = openimds.StateStopped
+			if in.StaticIPName == "" {
+				setPublicIPv4(in, netip.Addr{})
+			}
+			// Nothing serves a stopped instance, so nothing is left to be applied: its next start
+			// begins with these options.
+			if err := s.endOptions(ctx, d, in, openimds.OperationSucceeded, ""); err != nil {
+				return err
+			}
+			d.putInstance(was, in)
+		default:
+			return wrongState(in, "stopped", openimds.StateRunning)
+		}
+		d.operation(instanceOperation("StopInstance", in))
+		return nil
+	}))
+}
+
+// StartInstance starts a stopped instance on a new life: a new token key, so that no session token
+// of the former life is good any more, and a new public IPv4 address unless it has a static one. The
+// interruption that was announced to the former life is over.
+// A running instance stays as it is.
+func (s *Service) StartInstance(ctx context.Context, name string) ([]openimds.Operation, error) {
+	return operationsOf(s.commit(ctx, "StartInstance", func(d *draft) error {
+		in, was, err := s.instance(ctx, name)
+		if err != nil {
+			return err
+		}
+		switch in.State {
+		case openimds.StateRunning:
+		case openimds.StateStopped:
+			in.State = openimds.StateRunning
+			in.LaunchedAt = d.now.Truncate(time.Second)
+			in.TokenKey = openimds.NewTokenKey()
+			in.Events.Spot, in.Events.RebalanceAt = nil, time.Time{}
+			if in.Faults != nil {
+				faultsBegin(in.Faults, d.now)
+			}
+			if in.StaticIPName == "" && in.AddressType != openimds.AddressIPv6 {
+				setPublicIPv4(in, openimds.NewPublicIPv4())
+			}
+			d.putInstance(was, in)
+		default:
+			return wrongState(in, "started", openimds.StateStopped)
+		}
+		d.operation(instanceOperation("StartInstance", in))
+		return nil
+	}))
+}
+
+// RebootInstance reboots a running instance. Addresses, ids and session tokens stay what they are,
+// so that nothing is left to change here but a fault that is for the first moments of a life.
+func (s *Service) RebootInstance(ctx context.Context, name string) ([]openimds.Operation, error) {
+	return operationsOf(s.commit(ctx, "RebootInstance", func(d *draft) error {
+		in, was, err := s.instance(ctx, name)
+		if err != nil {
+			return err
+		}
+		if in.State != openimds.StateRunning {
+			return wrongState(in, "rebooted", openimds.StateRunning)
+		}
+		if in.Faults != nil && in.Faults.AbsentSeconds > 0 {
+			faultsBegin(in.Faults, d.now)
+			d.put(was, in) // and no modification of anything that the guest reads
+		}
+		d.operation(instanceOperation("RebootInstance", in))
+		return nil
+	}))
+}
+
+// DeleteKnownHostKeys forgets the host keys by which the consoles know an instance. None are kept,
+// so that nothing is left to change here.
+func (s *Service) DeleteKnownHostKeys(ctx context.Context, name string) ([]openimds.Operation, error) {
+	return operationsOf(s.commit(ctx, "DeleteKnownHostKeys", func(d *draft) error {
+		in, _, err := s.instance(ctx, name)
+		if err != nil {
+			return err
+		}
+		d.operation(instanceOperation("DeleteKnownHostKeys", in))
+		return nil
+	}))
+}
+
+// DeleteInstance deletes an instance in any state, with its alarms and its attachment, and frees its static IP. The
+// key of its session tokens goes with it: a later instance of the same name has another one.
+func (s *Service) DeleteInstance(ctx context.Context, name string) ([]openimds.Operation, error) {
+	return operationsOf(s.commit(ctx, "DeleteInstance", func(d *draft) error {
+		in, was, err := s.instance(ctx, name)
+		if err != nil {
+			return err
+		}
+		if err := s.endOptions(ctx, d, in, openimds.OperationFailed, "The instance was deleted before the change was applied"); err != nil {
+			return err
+		}
+		if in.StaticIPName != "" {
+			ip, ipWas, err := s.staticIP(ctx, in.StaticIPName)
+			if err != nil {
+				return err
+			}
+			ip.AttachedTo = ""
+			d.put(ipWas, ip)
+			d.pairOperations("DetachStaticIp", ip, in)
+		}
+		if err := s.removeAlarmsOf(ctx, d, in.Name); err != nil {
+			return err
+		}
+		if err := s.removeAttachment(ctx, d, in.Name); err != nil {
+			return err
+		}
+		d.dropRecording(in)
+		d.remove(was)
+		d.operation(instanceOperation("DeleteInstance", in))
+		return nil
+	}))
+}
+
+func wrongState(in *openimds.Instance, wanted string, needed openimds.InstanceState) error {
+	return openimds.Errorf(openimds.OperationFailure, "", "The instance %s cannot be %s: it is %s, not %s", in.Name, wanted, in.State, needed)
+}
+
+// setPublicIPv4 gives the primary interface that public address; the zero address takes it away.
+func setPublicIPv4(in *openimds.Instance, addr netip.Addr) {
+	if len(in.NICs) > 0 {
+		openimds.SetPublicIPv4(&in.NICs[0], addr, in.Region)
+	}
+}

@@ -1,0 +1,228 @@
+package control
+
+import (
+	"context"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/openimds/openimds"
+)
+
+// InstanceUpdate is a partial change of what Lightsail has no operation for; nil keeps the value.
+type InstanceUpdate struct {
+	UserData       *[]byte
+	TagsInMetadata *bool
+	// RoleName gives the instance a role with an instance profile of the same name; empty takes it.
+	RoleName *string
+
+	OwnerID        *string
+	ImageID        *string
+	InstanceType   *string
+	Architecture   *string
+	System         *string
+	LifeCycle      *string
+	ReservationID  *string
+	LaunchIndex    *int
+	KernelID       *string // empty, here and below: absent
+	RamdiskID      *string
+	AncestorAMIIDs *[]string
+	ProductCodes   *[]string
+	PlacementGroup *string
+	// PartitionNumber is of a partition placement group; 0: absent.
+	PartitionNumber    *int
+	HostID             *string
+	DetailedMonitoring *bool
+	Hibernation        *bool
+	Zone               *string
+	// Hostname and PublicHostname are the names of the primary interface.
+	Hostname       *string
+	PublicHostname *string
+
+	// Overlay lays values over the table of categories, nil for "does not exist"; other paths keep
+	// theirs. OverlayRemove uncovers the table again.
+	Overlay       map[string]*string
+	OverlayRemove []string
+
+	// Recording is answered in place of the table; an empty one is taken away.
+	Recording *openimds.Recording
+}
+
+// maxOverlay bounds what lies over an instance's table: paths and values together, in bytes.
+const maxOverlay = 64 << 10
+
+// SetInstance changes what Lightsail has no operation for. The guest's next request sees it.
+func (s *Service) SetInstance(ctx context.Context, name string, u InstanceUpdate) (openimds.Operation, error) {
+	if err := u.check(); err != nil {
+		return openimds.Operation{}, err
+	}
+	d, err := s.commit(ctx, "SetInstance", func(d *draft) error {
+		in, was, err := s.instance(ctx, name)
+		if err != nil {
+			return err
+		}
+		if err := s.record(d, in, u.Recording); err != nil {
+			return err
+		}
+		if err := u.checkRecorded(in); err != nil {
+			return err
+		}
+		if err := u.apply(in); err != nil {
+			return err
+		}
+		if err := s.checkOverlay(in.Overlay); err != nil {
+			return err
+		}
+		if in.TagsInMetadata {
+			if err := checkTagsInMetadata(in.Tags); err != nil {
+				return err
+			}
+		}
+		d.putInstance(was, in)
+		d.operation(instanceOperation("SetInstance", in))
+		return nil
+	})
+	if err != nil {
+		return openimds.Operation{}, err
+	}
+	return d.operations[0], nil
+}
+
+func (s *Service) checkOverlay(overlay map[string]*string) error {
+	if len(overlay) == 0 {
+		return nil
+	}
+	size := 0
+	for path, value := range overlay {
+		size += len(path)
+		if value != nil {
+			size += len(*value)
+		}
+	}
+	if size > maxOverlay {
+		return openimds.Errorf(openimds.InvalidInput, "", "The overlay of an instance is limited to %d bytes, not %d", maxOverlay, size)
+	}
+	if s.cfg.ValidateOverlay == nil {
+		return openimds.Errorf(openimds.InvalidInput, "", "Overlays are not available in this installation")
+	}
+	if err := s.cfg.ValidateOverlay(overlay); err != nil {
+		return openimds.Errorf(openimds.InvalidInput, "", "The overlay cannot be used: %s", err)
+	}
+	return nil
+}
+
+var (
+	ec2TypeForm  = regexp.MustCompile(`^[a-z0-9-]{1,20}\.[a-z0-9-]{1,20}$`)
+	imageIDForm  = regexp.MustCompile(`^ami-[0-9a-f]{8,17}$`)
+	hostnameForm = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$`)
+	wordForm     = regexp.MustCompile(`^[A-Za-z0-9_./:=+@-]{1,255}$`)
+)
+
+// check refuses values that could not stand where the guest reads them: most are a line of an
+// answer, some a part of a path.
+func (u *InstanceUpdate) check() error {
+	if u.UserData != nil {
+		if err := checkUserData(*u.UserData); err != nil {
+			return err
+		}
+	}
+	systems := regexp.MustCompile(`^(nitro|xen|xen-on-nitro)$`)
+	lives := regexp.MustCompile(`^(on-demand|spot|scheduled|capacity-block)$`)
+	architectures := regexp.MustCompile(`^(x86_64|arm64)$`)
+	for _, f := range []struct {
+		name     string
+		value    *string
+		form     *regexp.Regexp
+		optional bool // may be empty
+	}{
+		{"ownerId", u.OwnerID, accountIDForm, false},
+		{"imageId", u.ImageID, imageIDForm, false},
+		{"instanceType", u.InstanceType, ec2TypeForm, false},
+		{"architecture", u.Architecture, architectures, false},
+		{"system", u.System, systems, false},
+		{"lifeCycle", u.LifeCycle, lives, false},
+		{"reservationId", u.ReservationID, wordForm, false},
+		{"availabilityZone", u.Zone, wordForm, false},
+		{"hostname", u.Hostname, hostnameForm, false},
+		{"publicHostname", u.PublicHostname, hostnameForm, true},
+		{"roleName", u.RoleName, openimds.RoleNameForm, true},
+		{"kernelId", u.KernelID, wordForm, true},
+		{"ramdiskId", u.RamdiskID, wordForm, true},
+		{"placementGroup", u.PlacementGroup, wordForm, true},
+		{"hostId", u.HostID, wordForm, true},
+	} {
+		if f.value == nil || f.optional && *f.value == "" {
+			continue
+		}
+		if !f.form.MatchString(*f.value) {
+			return openimds.Errorf(openimds.InvalidInput, "", "%s cannot be %.100q: it must have the form %s", f.name, *f.value, f.form)
+		}
+	}
+	for _, n := range []*int{u.LaunchIndex, u.PartitionNumber} {
+		if n != nil && (*n < 0 || *n > 1<<20) {
+			return openimds.Errorf(openimds.InvalidInput, "", "launchIndex and partitionNumber must be 0 to %d, not %d", 1<<20, *n)
+		}
+	}
+	for _, words := range []*[]string{u.AncestorAMIIDs, u.ProductCodes} {
+		if words == nil {
+			continue
+		}
+		for _, w := range *words {
+			if !wordForm.MatchString(w) {
+				return openimds.Errorf(openimds.InvalidInput, "", "ancestorAmiIds and productCodes cannot have %.100q among them", w)
+			}
+		}
+	}
+	return nil
+}
+
+func (u *InstanceUpdate) apply(in *openimds.Instance) error {
+	set(&in.UserData, u.UserData)
+	set(&in.TagsInMetadata, u.TagsInMetadata)
+	set(&in.OwnerID, u.OwnerID)
+	set(&in.ImageID, u.ImageID)
+	set(&in.InstanceType, u.InstanceType)
+	set(&in.Architecture, u.Architecture)
+	set(&in.System, u.System)
+	set(&in.LifeCycle, u.LifeCycle)
+	set(&in.ReservationID, u.ReservationID)
+	set(&in.LaunchIndex, u.LaunchIndex)
+	set(&in.KernelID, u.KernelID)
+	set(&in.RamdiskID, u.RamdiskID)
+	set(&in.AncestorAMIIDs, u.AncestorAMIIDs)
+	set(&in.ProductCodes, u.ProductCodes)
+	set(&in.PlacementGroup, u.PlacementGroup)
+	set(&in.PartitionNumber, u.PartitionNumber)
+	set(&in.HostID, u.HostID)
+	set(&in.DetailedMonitoring, u.DetailedMonitoring)
+	set(&in.Hibernation, u.Hibernation)
+	if u.Zone != nil {
+		if !strings.HasPrefix(*u.Zone, in.Region) {
+			return openimds.Errorf(openimds.InvalidInput, "", "The availability zone %.100s is not in the region %s", *u.Zone, in.Region)
+		}
+		in.Zone, in.ZoneID = *u.Zone, openimds.ZoneID(in.Region, *u.Zone)
+	}
+	if u.RoleName != nil {
+		in.Role = openimds.NewRole(*u.RoleName, in)
+	}
+	if u.Hostname != nil || u.PublicHostname != nil {
+		if len(in.NICs) == 0 {
+			return openimds.Errorf(openimds.OperationFailure, "", "The instance %s has no network interface to name", in.Name)
+		}
+		set(&in.NICs[0].LocalHostname, u.Hostname)
+		set(&in.NICs[0].PublicHostname, u.PublicHostname)
+	}
+	if in.Overlay == nil && len(u.Overlay) > 0 {
+		in.Overlay = make(map[string]*string, len(u.Overlay))
+	}
+	maps.Copy(in.Overlay, u.Overlay)
+	maps.DeleteFunc(in.Overlay, func(path string, _ *string) bool { return slices.Contains(u.OverlayRemove, path) })
+	return nil
+}
+
+func set[T any](to *T, value *T) {
+	if value != nil {
+		*to = *value
+	}
+}

@@ -1,0 +1,176 @@
+package control
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"slices"
+
+	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/store"
+)
+
+// KeyPair returns the key pair of that name.
+func (s *Service) KeyPair(ctx context.Context, name string) (*openimds.KeyPair, error) {
+	pair, _, err := s.keyPair(ctx, name)
+	return pair, err
+}
+
+// KeyPairs is to key pairs what [Service.Instances] is to instances; the default pair is left out
+// unless asked for.
+func (s *Service) KeyPairs(ctx context.Context, withDefault bool, after string, limit int) ([]*openimds.KeyPair, string, error) {
+	pairs, next, err := list[*openimds.KeyPair](ctx, s.store, openimds.TypeKeyPair, after, limit)
+	if !withDefault {
+		pairs = slices.DeleteFunc(pairs, func(p *openimds.KeyPair) bool { return p.Name == openimds.DefaultKeyPairName })
+	}
+	return pairs, next, err
+}
+
+func (s *Service) keyPair(ctx context.Context, name string) (*openimds.KeyPair, store.Record, error) {
+	return find[*openimds.KeyPair](ctx, s.store, openimds.TypeKeyPair, name)
+}
+
+// CreateKeyPair makes an RSA key pair and returns it with the private key in PEM, which is not kept:
+// this is the only time that anybody sees it.
+func (s *Service) CreateKeyPair(ctx context.Context, name string, tags []openimds.Tag) (*openimds.KeyPair, openimds.Secret, openimds.Operation, error) {
+	if err := s.checkNewKeyPair(ctx, name); err != nil {
+		return nil, nil, openimds.Operation{}, err
+	}
+	if err := checkTags(tags); err != nil {
+		return nil, nil, openimds.Operation{}, err
+	}
+	pair, private, err := newKeyPair(name)
+	if err != nil {
+		return nil, nil, openimds.Operation{}, err
+	}
+	pair.Tags = tags
+	op, err := s.addKeyPair(ctx, "CreateKeyPair", pair)
+	if err != nil {
+		return nil, nil, openimds.Operation{}, err
+	}
+	return pair, private, op, nil
+}
+
+// ImportKeyPair keeps a public key: the one line of OpenSSH's form, as it is or in base64.
+func (s *Service) ImportKeyPair(ctx context.Context, name, publicKey string) (openimds.Operation, error) {
+	if err := s.checkNewKeyPair(ctx, name); err != nil {
+		return openimds.Operation{}, err
+	}
+	key, err := parsePublicKey(publicKey)
+	if err != nil {
+		return openimds.Operation{}, err
+	}
+	return s.addKeyPair(ctx, "ImportKeyPair", &openimds.KeyPair{
+		Name: name, UUID: openimds.NewUUID(), PublicKey: key.line(name), Fingerprint: key.fingerprint(),
+	})
+}
+
+// checkNewKeyPair refuses a name before a key is made in vain.
+func (s *Service) checkNewKeyPair(ctx context.Context, name string) error {
+	if err := openimds.ValidateName(name); err != nil {
+		return err
+	}
+	if name == openimds.DefaultKeyPairName {
+		return nameExists([]string{name})
+	}
+	return s.refuseTaken(ctx, name)
+}
+
+func (s *Service) addKeyPair(ctx context.Context, what string, pair *openimds.KeyPair) (openimds.Operation, error) {
+	d, err := s.commit(ctx, what, func(d *draft) error {
+		if err := s.refuseTaken(ctx, pair.Name); err != nil {
+			return err
+		}
+		pair.CreatedAt = d.now
+		d.create(openimds.TypeKeyPair, pair.Name, pair)
+		d.operation(keyPairOperation(what, pair))
+		return nil
+	})
+	if err != nil {
+		return openimds.Operation{}, err
+	}
+	return d.operations[0], nil
+}
+
+// DeleteKeyPair forgets a key pair. Instances keep the key that they were created with. The default
+// pair goes only with its fingerprint; another one may be given it.
+func (s *Service) DeleteKeyPair(ctx context.Context, name, fingerprint string) (openimds.Operation, error) {
+	d, err := s.commit(ctx, "DeleteKeyPair", func(d *draft) error {
+		pair, was, err := s.keyPair(ctx, name)
+		if err != nil {
+			return err
+		}
+		if fingerprint == "" && name == openimds.DefaultKeyPairName {
+			return openimds.Errorf(openimds.InvalidInput, "", "To delete the default key pair, give its fingerprint as expectedFingerprint")
+		}
+		if fingerprint != "" && fingerprint != pair.Fingerprint {
+			return openimds.Errorf(openimds.InvalidInput, "", "The key pair %s has another fingerprint than expectedFingerprint", name)
+		}
+		d.remove(was)
+		d.operation(keyPairOperation("DeleteKeyPair", pair))
+		return nil
+	})
+	if err != nil {
+		return openimds.Operation{}, err
+	}
+	return d.operations[0], nil
+}
+
+// DefaultKeyPair returns the default key pair with its private key, and makes it at first use.
+func (s *Service) DefaultKeyPair(ctx context.Context) (*openimds.KeyPair, error) {
+	pair, err := s.KeyPair(ctx, openimds.DefaultKeyPairName)
+	if err == nil || openimds.KindOf(err) != openimds.NotFound {
+		return pair, err
+	}
+	pair, private, err := newKeyPair(openimds.DefaultKeyPairName)
+	if err != nil {
+		return nil, err
+	}
+	pair.PrivateKey = private
+	_, err = s.addKeyPair(ctx, "CreateKeyPair", pair)
+	if e, ok := errors.AsType[*openimds.Error](err); ok && e.Code == "NameExists" {
+		return s.KeyPair(ctx, openimds.DefaultKeyPairName) // somebody else was faster
+	}
+	if err != nil {
+		return nil, err
+	}
+	return pair, nil
+}
+
+// launchKeys returns the keys of new instances, and names the default pair if none was named.
+func (s *Service) launchKeys(ctx context.Context, l *InstancesLaunch) ([]openimds.PublicKey, error) {
+	var pair *openimds.KeyPair
+	var err error
+	if l.KeyPairName == "" || l.KeyPairName == openimds.DefaultKeyPairName {
+		pair, err = s.DefaultKeyPair(ctx)
+	} else {
+		pair, err = s.KeyPair(ctx, l.KeyPairName)
+	}
+	if err != nil {
+		return nil, err
+	}
+	l.KeyPairName = pair.Name
+	return []openimds.PublicKey{{Name: pair.Name, Key: pair.PublicKey}}, nil
+}
+
+// newKeyPair makes an RSA key pair of 2048 bits, as Lightsail does.
+func newKeyPair(name string) (*openimds.KeyPair, openimds.Secret, error) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		return nil, nil, &openimds.Error{Kind: openimds.Internal, Message: "Internal error", Err: err}
+	}
+	private := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
+	fingerprint, err := privateFingerprint(key)
+	if err != nil {
+		return nil, nil, &openimds.Error{Kind: openimds.Internal, Message: "Internal error", Err: err}
+	}
+	pair := &openimds.KeyPair{Name: name, UUID: openimds.NewUUID(), PublicKey: rsaPublicKey(&key.PublicKey).line(name), Fingerprint: fingerprint}
+	return pair, private, nil
+}
+
+func keyPairOperation(what string, pair *openimds.KeyPair) openimds.Operation {
+	return openimds.Operation{Type: what, Resource: pair.Name, ResourceType: openimds.TypeKeyPair}
+}

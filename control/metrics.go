@@ -1,0 +1,63 @@
+package control
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/openimds/openimds"
+)
+
+// maxPoints is the most periods that one question spans, as CloudWatch limits it.
+const maxPoints = 1440
+
+// MetricData returns the points of a metric of an instance whose start is not before start and is
+// before end. A metric that is not counted here, and a unit that the metric does not have, yield
+// none.
+func (s *Service) MetricData(ctx context.Context, name, metric, unit string, start, end time.Time, period time.Duration) ([]openimds.MetricPoint, error) {
+	m, ok := openimds.FindMetric(metric)
+	if !ok {
+		return nil, openimds.Errorf(openimds.InvalidInput, "", "The metric %.100s does not exist", metric)
+	}
+	if period < time.Minute || period%time.Minute != 0 {
+		return nil, openimds.Errorf(openimds.InvalidInput, "", "The period must be a multiple of 60 seconds, not %d", int64(period/time.Second))
+	}
+	if !start.Before(end) {
+		return nil, openimds.Errorf(openimds.InvalidInput, "", "The start time must be before the end time")
+	}
+	if wanted := (end.Sub(start)-1)/period + 1; wanted > maxPoints {
+		return nil, openimds.Errorf(openimds.InvalidInput, "", "You have requested up to %d datapoints, which exceeds the limit of %d. You may reduce the datapoints requested by increasing Period, or decreasing the time range.", wanted, maxPoints)
+	}
+	in, _, err := s.instance(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if !m.Counted || unit != m.Unit {
+		return nil, nil
+	}
+	return s.points(ctx, in, metric, start, end, period)
+}
+
+func (s *Service) points(ctx context.Context, in *openimds.Instance, metric string, start, end time.Time, period time.Duration) ([]openimds.MetricPoint, error) {
+	if s.cfg.History == nil || !slices.Contains(openimds.Metrics(), metric) {
+		return nil, nil
+	}
+	points, err := s.cfg.History.Points(ctx, in.ID, metric, start, end, period)
+	if err != nil {
+		return nil, &openimds.Error{Kind: openimds.Unavailable, Message: "The history of the metrics cannot be read; try again", Err: err}
+	}
+	return points, nil
+}
+
+// CallersOf returns who called an instance's metadata service at or after since, the latest first.
+func (s *Service) CallersOf(ctx context.Context, name string, since time.Time) ([]openimds.Caller, error) {
+	in, _, err := s.instance(ctx, name)
+	if err != nil || s.cfg.Callers == nil {
+		return nil, err
+	}
+	callers, err := s.cfg.Callers.Callers(ctx, in.ID, since)
+	if err != nil {
+		return nil, &openimds.Error{Kind: openimds.Unavailable, Message: "The list of callers cannot be read; try again", Err: err}
+	}
+	return callers, nil
+}

@@ -1,0 +1,156 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/records"
+	"github.com/openimds/openimds/store"
+)
+
+// Operation returns the operation of that id.
+func (s *Service) Operation(ctx context.Context, id string) (openimds.Operation, error) {
+	op, _, err := s.operation(ctx, id)
+	return op, err
+}
+
+func (s *Service) operation(ctx context.Context, id string) (openimds.Operation, store.Record, error) {
+	r, err := s.store.Get(ctx, records.OperationKey(id))
+	if errors.Is(err, store.ErrNoRecord) {
+		return openimds.Operation{}, store.Record{}, openimds.Errorf(openimds.NotFound, "DoesNotExist", "The Operation does not exist: %.100s", id)
+	}
+	if err != nil {
+		return openimds.Operation{}, store.Record{}, storeFailed(err)
+	}
+	op, err := read[openimds.Operation](r)
+	return op, r, err
+}
+
+// Operations returns at most limit operations, the latest first, beginning behind the id after
+// (empty: at the latest), and the id to go on behind, which is empty at the end.
+func (s *Service) Operations(ctx context.Context, after string, limit int) ([]openimds.Operation, string, error) {
+	r := store.Range{Prefix: records.OperationPrefix, Limit: limit, Descending: true}
+	if after != "" {
+		r.After = records.OperationKey(after)
+	}
+	page, err := s.store.List(ctx, r)
+	if err != nil {
+		return nil, "", storeFailed(err)
+	}
+	ops := make([]openimds.Operation, 0, len(page.Records))
+	for _, r := range page.Records {
+		op, err := read[openimds.Operation](r)
+		if err != nil {
+			return nil, "", err
+		}
+		ops = append(ops, op)
+	}
+	if !page.More {
+		return ops, "", nil
+	}
+	return ops, ops[len(ops)-1].ID, nil
+}
+
+// OperationsOf is [Service.Operations] of one resource, which may be gone already.
+func (s *Service) OperationsOf(ctx context.Context, resource, after string, limit int) ([]openimds.Operation, string, error) {
+	if err := openimds.ValidateName(resource); err != nil {
+		return nil, "", err
+	}
+	prefix := records.OperationOfKey(resource, "")
+	r := store.Range{Prefix: prefix, Limit: limit, Descending: true}
+	if after != "" {
+		r.After = prefix + after
+	}
+	page, err := s.store.List(ctx, r)
+	if err != nil {
+		return nil, "", storeFailed(err)
+	}
+	ops := make([]openimds.Operation, 0, len(page.Records))
+	next := ""
+	for _, r := range page.Records {
+		next = strings.TrimPrefix(r.Key, prefix)
+		op, err := s.Operation(ctx, next)
+		if openimds.KindOf(err) == openimds.NotFound && err != nil {
+			continue // pruned since the index was read
+		}
+		if err != nil {
+			return nil, "", err
+		}
+		ops = append(ops, op)
+	}
+	if !page.More {
+		next = ""
+	}
+	return ops, next, nil
+}
+
+// PruneOperations forgets the operations that have ended and were created more than olderThan ago, or
+// before the latest keep, and tells how many those were. The audit may still ask for the youngest
+// ([Service.ConcludeAudit]), so that they stay, however many there are. Each batch is a commit of its own, so that
+// other changes wait for one at most.
+func (s *Service) PruneOperations(ctx context.Context, olderThan time.Duration, keep int) (int, error) {
+	const batch = 50 // two keys each; etcd takes 128 changes in a commit unless told otherwise
+	before, young := s.cfg.Now().Add(-olderThan), s.cfg.Now().Add(-2*concludeTime)
+	surplus, err := s.surplusOperation(ctx, keep)
+	if err != nil {
+		return 0, err
+	}
+	after, pruned := "", 0
+	for {
+		page, err := s.store.List(ctx, store.Range{Prefix: records.OperationPrefix, After: after, Limit: batch})
+		if err != nil {
+			return pruned, storeFailed(err)
+		}
+		var changes []store.Change
+		ended := !page.More
+		for _, r := range page.Records {
+			after = r.Key
+			op, err := read[openimds.Operation](r)
+			if err != nil {
+				return pruned, err
+			}
+			if !op.CreatedAt.Before(before) && (r.Key > surplus || !op.CreatedAt.Before(young)) {
+				ended = true
+				break
+			}
+			if op.Terminal() {
+				changes = append(changes,
+					store.Change{Verb: store.Delete, Key: r.Key, If: store.Whatever},
+					store.Change{Verb: store.Delete, Key: records.OperationOfKey(op.Resource, op.ID), If: store.Whatever})
+			}
+		}
+		if len(changes) > 0 {
+			if _, err := s.store.Commit(ctx, changes...); err != nil {
+				return pruned, storeFailed(err)
+			}
+			pruned += len(changes) / 2
+		}
+		if ended {
+			return pruned, nil
+		}
+	}
+}
+
+// surplusOperation is the key of the latest operation before the latest keep; empty: there is none.
+func (s *Service) surplusOperation(ctx context.Context, keep int) (string, error) {
+	const page = 1000
+	r := store.Range{Prefix: records.OperationPrefix, Descending: true}
+	for left := keep + 1; ; {
+		r.Limit = min(left, page)
+		found, err := s.store.List(ctx, r)
+		if err != nil {
+			return "", storeFailed(err)
+		}
+		left -= len(found.Records)
+		if left == 0 {
+			return found.Records[len(found.Records)-1].Key, nil
+		}
+		if !found.More {
+			return "", nil
+		}
+		r.After = found.Records[len(found.Records)-1].Key
+	}
+}

@@ -1,0 +1,146 @@
+package control
+
+import (
+	"context"
+	"errors"
+
+	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/store"
+)
+
+// UpdateOptions changes the metadata options of an instance. What u leaves out keeps its value. On a
+// running instance the new values are pending, and the operation Started, until the side that serves
+// it obeys them ([Service.MarkApplied]); on a stopped one nobody has to obey, so they are applied at
+// once. Writers of different members never undo each other.
+func (s *Service) UpdateOptions(ctx context.Context, name string, u openimds.OptionsUpdate) (openimds.Operation, error) {
+	if err := s.checkOptions(u); err != nil {
+		return openimds.Operation{}, err
+	}
+	d, err := s.commit(ctx, "UpdateInstanceMetadataOptions", func(d *draft) error {
+		in, was, err := s.instance(ctx, name)
+		if err != nil {
+			return err
+		}
+		if in.State != openimds.StateRunning && in.State != openimds.StateStopped {
+			return openimds.Errorf(openimds.OperationFailure, "", "The metadata options of %s cannot be changed: the instance is %s", in.Name, in.State)
+		}
+		next := u.Apply(in.Options)
+		if err := next.Validate(); err != nil {
+			return err
+		}
+		op := instanceOperation("UpdateInstanceMetadataOptions", in)
+		pending := in.Options.State == openimds.OptionsPending
+		switch {
+		case u == (openimds.OptionsUpdate{}), next == in.Options && !pending:
+			// Nothing to change, and nothing asked for that somebody has yet to apply.
+			d.operation(op)
+			return nil
+		case in.State == openimds.StateStopped:
+			next.State = openimds.OptionsApplied
+			d.operation(op)
+		default:
+			next.State = openimds.OptionsPending
+			op.Status, op.Follows = openimds.OperationStarted, in.OptionsOperation
+			in.OptionsOperation = d.operation(op).ID
+		}
+		in.Options = next
+		d.putInstance(was, in)
+		return nil
+	})
+	if err != nil {
+		return openimds.Operation{}, err
+	}
+	return d.operations[0], nil
+}
+
+// checkOptions refuses values that no instance may have, before any is looked at.
+func (s *Service) checkOptions(u openimds.OptionsUpdate) error {
+	if err := u.Apply(openimds.DefaultOptions()).Validate(); err != nil {
+		return err
+	}
+	if u.IPv6 != nil && *u.IPv6 == openimds.EndpointEnabled && !s.cfg.AllowIMDSIPv6 {
+		return openimds.Errorf(openimds.InvalidInput, "", "The IPv6 endpoint of the metadata service is not available in this installation")
+	}
+	return nil
+}
+
+// MarkApplied says that the side that serves an instance obeys the options of in, the very value
+// that it serves by now. The options become applied and their operation succeeds, with all that it
+// follows, unless they were changed meanwhile: each change has an operation of its own, and
+// in.OptionsOperation says which one has been applied. A later change stays pending, an instance
+// that is gone or begun anew stays untouched; neither is an error.
+func (s *Service) MarkApplied(ctx context.Context, in *openimds.Instance) error {
+	if in.Options.State != openimds.OptionsPending {
+		return nil
+	}
+	_, err := s.commit(ctx, "MarkApplied", func(d *draft) error {
+		now, was, err := s.instance(ctx, in.Name)
+		if err != nil && openimds.KindOf(err) != openimds.NotFound {
+			return err
+		}
+		if err != nil || now.ID != in.ID || now.OptionsOperation != in.OptionsOperation {
+			return s.endWaiting(ctx, d, in.OptionsOperation, openimds.OperationSucceeded, "")
+		}
+		if err := s.endOptions(ctx, d, now, openimds.OperationSucceeded, ""); err != nil {
+			return err
+		}
+		d.putInstance(was, now)
+		return nil
+	})
+	return err
+}
+
+// endOptions leaves nothing of in's options pending: their operations end with that status.
+func (s *Service) endOptions(ctx context.Context, d *draft, in *openimds.Instance, status openimds.OperationStatus, details string) error {
+	if err := s.endWaiting(ctx, d, in.OptionsOperation, status, details); err != nil {
+		return err
+	}
+	in.OptionsOperation = ""
+	in.Options.State = openimds.OptionsApplied
+	return nil
+}
+
+// maxEnded is how many operations one commit ends: etcd takes 128 changes in one unless told otherwise.
+const maxEnded = 50
+
+// endWaiting ends the operation and those that it follows, if they still wait. Of a long row the
+// earlier part ends in commits of its own, the earliest first, so that a row that was interrupted is
+// found again from its end.
+func (s *Service) endWaiting(ctx context.Context, d *draft, id string, status openimds.OperationStatus, details string) error {
+	type waiting struct {
+		op  openimds.Operation
+		was store.Record
+	}
+	var row []waiting // the latest first
+	for id != "" {
+		op, was, err := s.operation(ctx, id)
+		if err != nil && openimds.KindOf(err) == openimds.NotFound {
+			break // pruned
+		}
+		if err != nil {
+			return err
+		}
+		if op.Terminal() {
+			break
+		}
+		row = append(row, waiting{op, was})
+		id = op.Follows
+	}
+	for len(row) > maxEnded {
+		early := row[len(row)-maxEnded:]
+		row = row[:len(row)-maxEnded]
+		part := &draft{service: s, now: d.now}
+		for _, w := range early {
+			part.end(w.was, w.op, status, details)
+		}
+		if _, err := s.store.Commit(ctx, part.changes...); errors.Is(err, store.ErrConflict) {
+			return err
+		} else if err != nil {
+			return storeFailed(err)
+		}
+	}
+	for _, w := range row {
+		d.end(w.was, w.op, status, details)
+	}
+	return nil
+}

@@ -1,0 +1,118 @@
+// Package control is the one door to a change. [Service] checks what is asked for, decides, and commits it to
+// a store by compare-and-set; everybody else learns of a change by watching the store. Every operator's API
+// stands above it and adds no rule of its own.
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/records"
+	"github.com/openimds/openimds/store"
+)
+
+// Config is what a [Service] needs to know of its installation.
+type Config struct {
+	Region    string
+	AccountID string
+	// AllowIMDSIPv6 says whether this installation serves fd00:ec2::254 at all; without it, nobody
+	// may enable it for an instance.
+	AllowIMDSIPv6 bool
+	// ValidateOverlay refuses what cannot lie over the table of categories; the table's owner knows.
+	// Nil: no overlay is accepted.
+	ValidateOverlay func(map[string]*string) error
+	// ValidateRecording refuses what cannot stand in place of the table. Nil: no recording is accepted.
+	ValidateRecording func(*openimds.Recording) error
+	// History and Callers tell what the guest side counted; nil: nothing was.
+	History openimds.MetricHistory
+	Callers openimds.CallerList
+	// Attachments carries attachments out; nil: this server cannot.
+	Attachments Attachments
+	// Audit is told of every change before it is made, and of those that then failed; nil: nobody is.
+	// When it returns an error, the change is not made.
+	Audit func(context.Context, ...openimds.AuditEntry) error
+	// Now is the clock; nil: time.Now.
+	Now func() time.Time
+}
+
+// Service is the only door to a change. Its methods validate, decide, and commit to the store by
+// compare-and-set; they hold no state of their own, so any number of services may share one store.
+type Service struct {
+	store store.Store
+	cfg   Config
+	// again has room for the one writer whose turn it is to try again after a conflict.
+	again chan struct{}
+}
+
+// New makes the service of one installation.
+func New(store store.Store, cfg Config) *Service {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &Service{store: store, cfg: cfg, again: make(chan struct{}, 1)}
+}
+
+var (
+	regionForm    = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-[0-9]$`)
+	accountIDForm = regexp.MustCompile(`^[0-9]{12}$`)
+)
+
+// Validate says whether the installation's own words can stand in ARNs and answers.
+func (c Config) Validate() error {
+	if !regionForm.MatchString(c.Region) {
+		return fmt.Errorf("region %q is not of the form us-east-1", c.Region)
+	}
+	if !accountIDForm.MatchString(c.AccountID) {
+		return fmt.Errorf("account id %q is not 12 digits", c.AccountID)
+	}
+	return nil
+}
+
+// Region is where the installation says that it is.
+func (s *Service) Region() string { return s.cfg.Region }
+
+// AccountID is the account that the installation says it belongs to.
+func (s *Service) AccountID() string { return s.cfg.AccountID }
+
+// ARN is the Amazon resource name of a resource, made of its UUID.
+func (s *Service) ARN(t openimds.ResourceType, uuid string) string {
+	return "arn:aws:lightsail:" + s.cfg.Region + ":" + s.cfg.AccountID + ":" + string(t) + "/" + uuid
+}
+
+// taken returns those of the names that a resource of any type has.
+func (s *Service) taken(ctx context.Context, names ...string) ([]string, error) {
+	var taken []string
+	for _, name := range names {
+		for _, t := range resourceTypes() {
+			_, err := s.store.Get(ctx, records.Key(t, name))
+			if errors.Is(err, store.ErrNoRecord) {
+				continue
+			}
+			if err != nil {
+				return nil, storeFailed(err)
+			}
+			taken = append(taken, name)
+			break
+		}
+	}
+	return taken, nil
+}
+
+// refuseTaken refuses names that are in use. The commit's own conditions stand behind it: it is here
+// to say which names they are.
+func (s *Service) refuseTaken(ctx context.Context, names ...string) error {
+	taken, err := s.taken(ctx, names...)
+	if err == nil && len(taken) > 0 {
+		err = nameExists(taken)
+	}
+	return err
+}
+
+func nameExists(names []string) error {
+	return openimds.Errorf(openimds.InvalidInput, "NameExists", "Some names are already in use: %s", strings.Join(names, ", "))
+}

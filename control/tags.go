@@ -1,0 +1,210 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/records"
+	"github.com/openimds/openimds/store"
+)
+
+// Limits of tags (Lightsail API reference, Tag).
+const (
+	maxTags     = 50
+	maxTagKey   = 128
+	maxTagValue = 256
+)
+
+var (
+	tagForm = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
+	// A tag's key is a part of a path where the metadata shows it (EC2 user guide, "Work with
+	// instance tags in instance metadata").
+	pathTagKeyForm = regexp.MustCompile(`^[A-Za-z0-9+\-=.,_:@]+$`)
+)
+
+// checkTags refuses tags that Lightsail refuses.
+func checkTags(tags []openimds.Tag) error {
+	if len(tags) > maxTags {
+		return openimds.Errorf(openimds.InvalidInput, "", "A resource has at most %d tags, not %d", maxTags, len(tags))
+	}
+	for i, t := range tags {
+		switch {
+		case t.Key == "" || utf8.RuneCountInString(t.Key) > maxTagKey:
+			return openimds.Errorf(openimds.InvalidInput, "", "A tag's key has 1 to %d characters", maxTagKey)
+		case utf8.RuneCountInString(t.Value) > maxTagValue:
+			return openimds.Errorf(openimds.InvalidInput, "", "A tag's value has at most %d characters", maxTagValue)
+		case !tagForm.MatchString(t.Key) || !tagForm.MatchString(t.Value):
+			return openimds.Errorf(openimds.InvalidInput, "", "Tags consist of letters, digits, spaces and + - = . _ : / @, unlike %.130q", t.Key)
+		case strings.HasPrefix(strings.ToLower(t.Key), "aws:"):
+			return openimds.Errorf(openimds.InvalidInput, "", "The tag key %.130q begins with aws:, which is reserved", t.Key)
+		case slices.ContainsFunc(tags[:i], func(other openimds.Tag) bool { return other.Key == t.Key }):
+			return openimds.Errorf(openimds.InvalidInput, "", "The tag key %.130q is given twice", t.Key)
+		}
+	}
+	return nil
+}
+
+// checkTagsInMetadata refuses tags that the metadata cannot show.
+func checkTagsInMetadata(tags []openimds.Tag) error {
+	for _, t := range tags {
+		if !pathTagKeyForm.MatchString(t.Key) || t.Key == "." || t.Key == ".." || t.Key == "_index" {
+			return openimds.Errorf(openimds.InvalidInput, "", "The tag key %.130q cannot be shown in the metadata: only letters, digits and + - = . , _ : @ can, and not . .. _index", t.Key)
+		}
+	}
+	return nil
+}
+
+// TagResource sets tags by their keys; other tags stay. An empty arn is not looked at.
+func (s *Service) TagResource(ctx context.Context, name, arn string, tags []openimds.Tag) ([]openimds.Operation, error) {
+	if err := checkTags(tags); err != nil {
+		return nil, err
+	}
+	return s.editTags(ctx, "TagResource", name, arn, func(now []openimds.Tag) []openimds.Tag {
+		for _, t := range tags {
+			if i := slices.IndexFunc(now, func(other openimds.Tag) bool { return other.Key == t.Key }); i >= 0 {
+				now[i] = t
+			} else {
+				now = append(now, t)
+			}
+		}
+		return now
+	})
+}
+
+// UntagResource takes tags away by their keys; keys without a tag are no error.
+func (s *Service) UntagResource(ctx context.Context, name, arn string, keys []string) ([]openimds.Operation, error) {
+	return s.editTags(ctx, "UntagResource", name, arn, func(now []openimds.Tag) []openimds.Tag {
+		return slices.DeleteFunc(now, func(t openimds.Tag) bool { return slices.Contains(keys, t.Key) })
+	})
+}
+
+// editTags changes the tags of the resource of that name, of whichever type it is.
+func (s *Service) editTags(ctx context.Context, what, name, arn string, edit func([]openimds.Tag) []openimds.Tag) ([]openimds.Operation, error) {
+	return operationsOf(s.commit(ctx, what, func(d *draft) error {
+		r, err := s.anyResource(ctx, name)
+		if err != nil {
+			return err
+		}
+		if arn != "" && arn != s.ARN(r.kind, r.uuid) {
+			return openimds.Errorf(openimds.InvalidInput, "", "The resource %s does not have the ARN %.300s", name, arn)
+		}
+		if r.tags == nil {
+			return openimds.Errorf(openimds.InvalidInput, "", "A %s has no tags", r.kind)
+		}
+		before := slices.Clone(*r.tags)
+		*r.tags = edit(*r.tags)
+		if err := checkTags(*r.tags); err != nil { // for their number
+			return err
+		}
+		op := openimds.Operation{Type: what, Resource: name, ResourceType: r.kind}
+		in, isInstance := r.value.(*openimds.Instance)
+		if isInstance {
+			op.Zone = in.Zone
+			if in.TagsInMetadata {
+				if err := checkTagsInMetadata(in.Tags); err != nil {
+					return err
+				}
+			}
+		}
+		if !slices.Equal(before, *r.tags) {
+			if isInstance {
+				d.putInstance(r.was, in)
+			} else {
+				d.put(r.was, r.value)
+			}
+		}
+		d.operation(op)
+		return nil
+	}))
+}
+
+// resource is a resource of any type, as far as tagging has to know it.
+type resource struct {
+	kind  openimds.ResourceType
+	value any
+	was   store.Record
+	uuid  string
+	tags  *[]openimds.Tag // nil: the type has none
+}
+
+// anyResource finds the resource of that name: names are unique across the types.
+func (s *Service) anyResource(ctx context.Context, name string) (resource, error) {
+	if err := openimds.ValidateName(name); err != nil {
+		return resource{}, err
+	}
+	for _, t := range resourceTypes() {
+		r, err := s.store.Get(ctx, records.Key(t, name))
+		if errors.Is(err, store.ErrNoRecord) {
+			continue
+		}
+		if err != nil {
+			return resource{}, storeFailed(err)
+		}
+		return describe(t, r)
+	}
+	return resource{}, openimds.Errorf(openimds.NotFound, "DoesNotExist", "The resource does not exist: %s", name)
+}
+
+func describe(t openimds.ResourceType, r store.Record) (resource, error) {
+	switch t {
+	case openimds.TypeInstance:
+		in, err := read[*openimds.Instance](r)
+		if err != nil {
+			return resource{}, err
+		}
+		return resource{t, in, r, in.UUID, &in.Tags}, nil
+	case openimds.TypeKeyPair:
+		pair, err := read[*openimds.KeyPair](r)
+		if err != nil {
+			return resource{}, err
+		}
+		return resource{t, pair, r, pair.UUID, &pair.Tags}, nil
+	case openimds.TypeStaticIP:
+		ip, err := read[*openimds.StaticIP](r)
+		if err != nil {
+			return resource{}, err
+		}
+		return resource{t, ip, r, ip.UUID, nil}, nil
+	default:
+		alarm, err := read[*openimds.Alarm](r)
+		if err != nil {
+			return resource{}, err
+		}
+		return resource{t, alarm, r, alarm.UUID, &alarm.Tags}, nil
+	}
+}
+
+// Names returns the names of at most limit resources of all types, beginning behind the place after
+// (empty: at the first), and the place to go on behind, which is empty at the end.
+func (s *Service) Names(ctx context.Context, after string, limit int) (names []string, next string, err error) {
+	types := resourceTypes()
+	i := 0
+	if after != "" {
+		i = slices.IndexFunc(types, func(t openimds.ResourceType) bool { return strings.HasPrefix(after, records.Prefix(t)) })
+		if i < 0 {
+			return nil, "", openimds.Errorf(openimds.InvalidInput, "", "The page token is not one that was given out here")
+		}
+	}
+	for ; i < len(types); i++ {
+		page, err := s.store.List(ctx, store.Range{Prefix: records.Prefix(types[i]), After: after, Limit: limit - len(names)})
+		if err != nil {
+			return nil, "", storeFailed(err)
+		}
+		for _, r := range page.Records {
+			names = append(names, strings.TrimPrefix(r.Key, records.Prefix(types[i])))
+		}
+		if page.More {
+			return names, page.Records[len(page.Records)-1].Key, nil
+		}
+		if len(names) == limit && i+1 < len(types) {
+			return names, records.Prefix(types[i+1]), nil // behind its prefix is before its first name
+		}
+		after = ""
+	}
+	return names, "", nil
+}

@@ -1,0 +1,107 @@
+// Package records says where the words of the root stand in a store, and how: keys, encodings, and the
+// versions of both. Whoever writes records and whoever watches them reads them by it alone.
+package records
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/store"
+)
+
+// Keys of the store. A resource's key is its kind and its name, so that a range lists one kind in
+// the order of names, and the store's own conditions keep names unique.
+const (
+	InstancePrefix  = "instance/"
+	OperationPrefix = "operation/"
+	KeyPairPrefix   = "keypair/"
+	StaticIPPrefix  = "staticip/"
+	AlarmPrefix     = "alarm/"
+	// RecordingPrefix leads the recordings: its keys go on with the instance's name, a slash and the
+	// recording's id. They are written once and never changed.
+	RecordingPrefix = "recording/"
+	// OperationOfPrefix leads the index of operations by resource: its keys go on with the
+	// resource's name, a slash and the operation's id.
+	OperationOfPrefix = "operation-of/"
+)
+
+// Key is where the resource of that type and name has its record.
+func Key(t openimds.ResourceType, name string) string { return Prefix(t) + name }
+
+// Prefix leads the keys of all resources of that type.
+func Prefix(t openimds.ResourceType) string {
+	switch t {
+	case openimds.TypeInstance:
+		return InstancePrefix
+	case openimds.TypeKeyPair:
+		return KeyPairPrefix
+	case openimds.TypeStaticIP:
+		return StaticIPPrefix
+	default:
+		return AlarmPrefix
+	}
+}
+
+// recordSchema is the version of the records that this program writes. A record of a later schema
+// may hold a restriction that this program cannot carry out, so it is refused, never half-read.
+const recordSchema = 1
+
+// recordedSchema is that of an instance whose recording has a record of its own: an earlier program
+// would answer the table in its place.
+const recordedSchema = 2
+
+// attachmentSchema is that of attachments: programs that know only the first one would take another link of
+// the name for the one that an attachment is bound to.
+const attachmentSchema = 2
+
+// Envelope is the stored form: the version of the record, and the resource.
+type Envelope[T any] struct {
+	Schema int `json:"schema"`
+	Data   T   `json:"data"`
+}
+
+// Encode makes the stored form of a resource.
+func Encode(v any) ([]byte, error) {
+	if in, ok := v.(*openimds.Instance); ok {
+		return EncodeInstance(in)
+	}
+	if a, ok := v.(*openimds.Attachment); ok {
+		return json.Marshal(Envelope[any]{Schema: attachmentSchema, Data: a})
+	}
+	return json.Marshal(Envelope[any]{Schema: recordSchema, Data: v})
+}
+
+// Decode reads the stored form of a resource.
+func Decode[T any](r store.Record) (T, error) {
+	v, schema, err := open[T](r)
+	if err == nil && schema != recordSchema {
+		err = newerSchema(r, schema)
+	}
+	return v, err
+}
+
+// open is Decode for whoever knows the schemas.
+func open[T any](r store.Record) (v T, schema int, err error) {
+	var e Envelope[*T]
+	if err := json.Unmarshal(r.Value, &e); err != nil {
+		return v, 0, fmt.Errorf("record %s is damaged: %w", r.Key, err)
+	}
+	if e.Data == nil {
+		return v, e.Schema, fmt.Errorf("record %s is damaged: it is empty", r.Key)
+	}
+	return *e.Data, e.Schema, nil
+}
+
+func newerSchema(r store.Record, schema int) error {
+	return fmt.Errorf("record %s has schema %d, this program knows %d: run the newer openimds", r.Key, schema, recordSchema)
+}
+
+// DecodeAlarm reads an alarm's record, for those who watch the alarms.
+func DecodeAlarm(r store.Record) (*openimds.Alarm, error) {
+	alarm, err := Decode[*openimds.Alarm](r)
+	if err == nil && alarm == nil {
+		err = fmt.Errorf("record %s is damaged: it is empty", r.Key)
+	}
+	return alarm, err
+}

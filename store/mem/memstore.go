@@ -1,0 +1,129 @@
+// Package mem is the Store in memory, for what may end with its process.
+package mem
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/openimds/openimds/store"
+)
+
+// Store implements [store.Store]. It keeps nothing beyond its process.
+type Store struct {
+	mu       sync.Mutex
+	records  map[string]store.Record
+	revision int64
+	closed   bool
+	log      *store.Changelog
+}
+
+// New makes an empty store.
+func New() *Store {
+	return &Store{records: make(map[string]store.Record), log: store.NewChangelog(0, 10_000, store.ChangelogBytes)}
+}
+
+// Get implements [store.Store].
+func (m *Store) Get(ctx context.Context, key string) (store.Record, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.usable(ctx); err != nil {
+		return store.Record{}, err
+	}
+	r, ok := m.records[key]
+	if !ok {
+		return store.Record{}, store.ErrNoRecord
+	}
+	r.Value = bytes.Clone(r.Value)
+	return r, nil
+}
+
+// List implements [store.Store].
+func (m *Store) List(ctx context.Context, r store.Range) (store.Page, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.usable(ctx); err != nil {
+		return store.Page{}, err
+	}
+	var keys []string
+	for key := range m.records {
+		behind := r.After == "" || key > r.After != r.Descending && key != r.After
+		if behind && strings.HasPrefix(key, r.Prefix) {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	if r.Descending {
+		slices.Reverse(keys)
+	}
+	page := store.Page{Revision: m.revision}
+	if r.Limit > 0 && len(keys) > r.Limit {
+		keys, page.More = keys[:r.Limit], true
+	}
+	for _, key := range keys {
+		record := m.records[key]
+		record.Value = bytes.Clone(record.Value)
+		page.Records = append(page.Records, record)
+	}
+	return page, nil
+}
+
+// Commit implements [store.Store].
+func (m *Store) Commit(ctx context.Context, changes ...store.Change) (int64, error) {
+	if err := store.CheckChanges(changes); err != nil {
+		return 0, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.usable(ctx); err != nil {
+		return 0, err
+	}
+	for _, c := range changes {
+		if c.If != store.Whatever && m.records[c.Key].Revision != c.If {
+			return 0, store.ErrConflict
+		}
+	}
+	m.revision++
+	var events []store.Event
+	for _, c := range changes {
+		_, exists := m.records[c.Key]
+		switch {
+		case c.Verb == store.Put:
+			value := append([]byte{}, c.Value...)
+			m.records[c.Key] = store.Record{Key: c.Key, Value: value, Revision: m.revision}
+			events = append(events, store.Event{Key: c.Key, Value: value, Revision: m.revision})
+		case c.Verb == store.Delete && exists:
+			delete(m.records, c.Key)
+			events = append(events, store.Event{Key: c.Key, Revision: m.revision})
+		}
+	}
+	m.log.Append(m.revision, events)
+	return m.revision, nil
+}
+
+func (m *Store) usable(ctx context.Context) error {
+	if m.closed {
+		return store.ErrClosed
+	}
+	return ctx.Err()
+}
+
+// Watch implements [store.Store].
+func (m *Store) Watch(prefix string, after int64) store.Watcher {
+	return m.log.Watch(prefix, after)
+}
+
+// Close implements [store.Store].
+func (m *Store) Close() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return errors.New("the store was closed before")
+	}
+	m.closed = true
+	m.log.Close()
+	return nil
+}

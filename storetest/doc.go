@@ -1,2 +1,0 @@
-// Package storetest has the contract of [openimds.Store] as a test suite.
-package storetest
