@@ -221,7 +221,7 @@ func (a *Attachments) settle(ctx context.Context) error {
 		delete(a.fresh, name)
 	}
 	a.awaitFresh(ctx)
-	if err := a.cfg.Host.Set(slices.Collect(maps.Values(wanted))); err != nil {
+	if err := a.cfg.Host.Set(slices.Collect(maps.Values(wanted))); err != nil && ctx.Err() == nil {
 		a.cfg.Log.Error("the host's network is not all as it should be", "error", err)
 	}
 	for name := range a.seated {
