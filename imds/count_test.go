@@ -12,6 +12,7 @@ import (
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/store/mem"
 	"github.com/openimds/openimds/usage"
+	"github.com/openimds/openimds/usage/prom"
 )
 
 // newCounted serves a fresh instance and counts, at noon.
@@ -137,7 +138,7 @@ func TestThrottledCallsAreExported(t *testing.T) {
 		w.raw(t, get(amiPath))
 	}
 	answer := httptest.NewRecorder()
-	recorder.Handler(usage.Gauges{}).ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
+	prom.Handler(recorder, prom.Gauges{}).ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
 	for _, line := range []string{
 		"openimds_imds_throttled_total 3\n",
 		`openimds_imds_requests_total{status="200",version="v1"} 2` + "\n",

@@ -48,7 +48,7 @@ var durations = [...]time.Duration{
 type answers struct {
 	calls [callCount][len(statuses)]atomic.Uint64
 	took  [len(durations) + 1]atomic.Uint64
-	total atomic.Int64 // nanoseconds
+	time  atomic.Int64 // nanoseconds
 	// refused are the connections that were reset on purpose: no answers, but a number of the same kind.
 	refused atomic.Uint64
 }
@@ -65,7 +65,7 @@ func (g *Guest) Answered(call Call, status int, took time.Duration) {
 		bucket++
 	}
 	a.took[bucket].Add(1)
-	a.total.Add(int64(took))
+	a.time.Add(int64(took))
 }
 
 // Refused counts a request whose connection was reset on purpose.
@@ -87,7 +87,7 @@ func (a *answers) addTo(sum *answers) {
 	for bucket := range a.took {
 		sum.took[bucket].Add(a.took[bucket].Load())
 	}
-	sum.total.Add(a.total.Load())
+	sum.time.Add(a.time.Load())
 	sum.refused.Add(a.refused.Load())
 }
 

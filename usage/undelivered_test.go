@@ -12,6 +12,7 @@ import (
 	"github.com/openimds/openimds/store"
 	"github.com/openimds/openimds/store/mem"
 	"github.com/openimds/openimds/usage"
+	"github.com/openimds/openimds/usage/prom"
 )
 
 // A token that did not arrive is one more count of whoever asked for it, in all that is told of them,
@@ -44,7 +45,7 @@ func TestUndelivered(t *testing.T) {
 		t.Fatal(err)
 	}
 	answer := httptest.NewRecorder()
-	r.Handler(usage.Gauges{}).ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
+	prom.Handler(r, prom.Gauges{}).ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
 	exported := answer.Body.String()
 	if !strings.Contains(exported, `openimds_metadata_token_undelivered_total{instance="web-1",instance_id="`+id+`"} 2`) ||
 		strings.Contains(exported, "openimds_metadata_no_token_total{") {

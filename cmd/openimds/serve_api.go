@@ -15,7 +15,7 @@ import (
 	"github.com/openimds/openimds/printable"
 	"github.com/openimds/openimds/records"
 	"github.com/openimds/openimds/store"
-	"github.com/openimds/openimds/usage"
+	"github.com/openimds/openimds/usage/prom"
 )
 
 // auditFile is where the data directory keeps who changed what.
@@ -111,7 +111,7 @@ func (s *server) storeAnswers(ctx context.Context) bool {
 
 // metrics serves what Prometheus reads: to whoever signs, unless the operator has opened it to all.
 func (s *server) metrics(verifier *sigv4.Verifier) http.Handler {
-	gauges := usage.Gauges{
+	gauges := prom.Gauges{
 		Connections: func() int { return s.guests.Connections(s.instance.Name) },
 		StoreUp:     func() bool { return s.storeAnswers(context.Background()) },
 		StoreTakes:  func() bool { return s.store.Health() == nil },
@@ -125,7 +125,7 @@ func (s *server) metrics(verifier *sigv4.Verifier) http.Handler {
 	if s.host != nil {
 		gauges.Attachments = s.attachments.States
 	}
-	exported := s.usage.Handler(gauges)
+	exported := prom.Handler(s.usage, gauges)
 	if s.cfg.openMetrics {
 		return exported
 	}

@@ -1,9 +1,12 @@
-package usage
+// Package prom tells what [usage] counts, and the state of the process around it, as metrics of
+// Prometheus.
+package prom
 
 import (
 	"net/http"
 	"time"
 
+	"github.com/openimds/openimds/usage"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -26,20 +29,20 @@ type Gauges struct {
 }
 
 // Handler serves the metrics of this process in the format of Prometheus.
-func (r *Recorder) Handler(g Gauges) http.Handler {
+func Handler(r *usage.Recorder, g Gauges) http.Handler {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(r.Collector(g), collectors.NewGoCollector(),
+	registry.MustRegister(Collector(r, g), collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
 }
 
 // Collector returns the metrics of the guest side, for a registry of the caller's.
-func (r *Recorder) Collector(g Gauges) prometheus.Collector {
+func Collector(r *usage.Recorder, g Gauges) prometheus.Collector {
 	return &collector{recorder: r, gauges: g}
 }
 
 type collector struct {
-	recorder *Recorder
+	recorder *usage.Recorder
 	gauges   Gauges
 }
 
@@ -91,32 +94,28 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 	send := func(d *prometheus.Desc, t prometheus.ValueType, value float64, labels ...string) {
 		metrics <- prometheus.MustNewConstMetric(d, t, value, labels...)
 	}
-	sum, callers, faulty, running, failures := c.recorder.answered()
-	for _, g := range faulty {
-		send(faultsDesc, prometheus.GaugeValue, 1, g.id, g.name)
-	}
-	for _, g := range callers {
-		if n := g.answers.of(NoToken); n > 0 {
-			send(noTokenDesc, prometheus.CounterValue, float64(n), g.id, g.name)
+	totals := c.recorder.Totals()
+	for _, g := range totals.Guests {
+		if g.Faulty {
+			send(faultsDesc, prometheus.GaugeValue, 1, g.ID, g.Name)
 		}
-		if n := g.undelivered.Load(); n > 0 {
-			send(undeliveredDesc, prometheus.CounterValue, float64(n), g.id, g.name)
+		if g.NoToken > 0 {
+			send(noTokenDesc, prometheus.CounterValue, float64(g.NoToken), g.ID, g.Name)
 		}
-	}
-	for version, byStatus := range sum.byVersion() {
-		for status, n := range byStatus {
-			if n > 0 {
-				send(requestsDesc, prometheus.CounterValue, float64(n), version, statuses[status])
-			}
+		if g.Undelivered > 0 {
+			send(undeliveredDesc, prometheus.CounterValue, float64(g.Undelivered), g.ID, g.Name)
 		}
 	}
-	metrics <- sum.histogram()
-	send(tokensDesc, prometheus.CounterValue, float64(sum.of(TokenIssued)))
-	send(throttledDesc, prometheus.CounterValue, float64(sum.of(Throttled)))
-	send(faultedDesc, prometheus.CounterValue, float64(sum.of(Faulted)), "status")
-	send(faultedDesc, prometheus.CounterValue, float64(sum.refused.Load()), "connection")
-	send(instancesDesc, prometheus.GaugeValue, float64(running))
-	send(failuresDesc, prometheus.CounterValue, float64(failures))
+	for _, a := range totals.Answers {
+		send(requestsDesc, prometheus.CounterValue, float64(a.Count), a.Version, a.Status)
+	}
+	metrics <- histogram(totals)
+	send(tokensDesc, prometheus.CounterValue, float64(totals.TokensIssued))
+	send(throttledDesc, prometheus.CounterValue, float64(totals.Throttled))
+	send(faultedDesc, prometheus.CounterValue, float64(totals.Faulted), "status")
+	send(faultedDesc, prometheus.CounterValue, float64(totals.Refused), "connection")
+	send(instancesDesc, prometheus.GaugeValue, float64(totals.Running))
+	send(failuresDesc, prometheus.CounterValue, float64(totals.FlushFailures))
 	if c.gauges.Connections != nil {
 		send(connectionsDesc, prometheus.GaugeValue, float64(c.gauges.Connections()))
 	}
@@ -156,53 +155,10 @@ func unixSeconds(t time.Time) float64 {
 	return float64(t.UnixMilli()) / 1000
 }
 
-// answered returns what was answered in all, the guests that called without a token or were not reached
-// by one, those that meet faults on purpose, and how many run.
-func (r *Recorder) answered() (sum *answers, callers, faulty []*Guest, running int, failures int64) {
-	// Held to the end: a guest that departs is counted once, as itself or among the departed.
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	sum = &answers{}
-	r.departed.addTo(sum)
-	for _, g := range r.guests {
-		g.answers.addTo(sum)
-		if g.answers.of(NoToken) > 0 || g.undelivered.Load() > 0 {
-			callers = append(callers, g)
-		}
-		g.mu.Lock()
-		if g.running {
-			running++
-		}
-		if g.faulty && g.leaving == 0 {
-			faulty = append(faulty, g)
-		}
-		g.mu.Unlock()
+func histogram(t usage.Totals) prometheus.Metric {
+	buckets := make(map[float64]uint64, len(t.Took))
+	for _, took := range t.Took {
+		buckets[took.AtMost.Seconds()] = took.Count
 	}
-	return sum, callers, faulty, running, r.failures
-}
-
-func (a *answers) byVersion() map[string]*[len(statuses)]uint64 {
-	versions := map[string]*[len(statuses)]uint64{}
-	for call := range callCount {
-		version := call.Version()
-		if versions[version] == nil {
-			versions[version] = &[len(statuses)]uint64{}
-		}
-		for status := range statuses {
-			versions[version][status] += a.calls[call][status].Load()
-		}
-	}
-	return versions
-}
-
-func (a *answers) histogram() prometheus.Metric {
-	buckets := make(map[float64]uint64, len(durations))
-	var n uint64
-	for i, d := range durations {
-		n += a.took[i].Load()
-		buckets[d.Seconds()] = n
-	}
-	n += a.took[len(durations)].Load()
-	total := time.Duration(a.total.Load()).Seconds()
-	return prometheus.MustNewConstHistogram(durationDesc, n, total, buckets)
+	return prometheus.MustNewConstHistogram(durationDesc, t.Answered, t.Time.Seconds(), buckets)
 }

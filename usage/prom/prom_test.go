@@ -1,4 +1,4 @@
-package usage_test
+package prom_test
 
 import (
 	"net/http/httptest"
@@ -8,23 +8,25 @@ import (
 
 	"github.com/openimds/openimds/store/mem"
 	"github.com/openimds/openimds/usage"
+	"github.com/openimds/openimds/usage/prom"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 )
 
+var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
 func TestMetrics(t *testing.T) {
-	c := newClock()
-	r := newRecorder(mem.New(), c)
-	gauges := usage.Gauges{
+	r := usage.NewRecorder(usage.Config{Store: mem.New(), Now: func() time.Time { return noon }})
+	gauges := prom.Gauges{
 		Connections: func() int { return 3 },
 		StoreUp:     func() bool { return true },
 		Contact:     func() (time.Time, int64) { return noon, 42 },
 		Attachments: func() map[string]int { return map[string]int{"attached": 2, "replaced": 1} },
 	}
 	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(r.Collector(gauges))
-	web, quiet := r.Guest(id, "web-1"), r.Guest("i-quiet", "web-2")
+	registry.MustRegister(prom.Collector(r, gauges))
+	web, quiet := r.Guest("i-0123456789abcdef0", "web-1"), r.Guest("i-quiet", "web-2")
 	web.Running(true)
 	for _, took := range []time.Duration{time.Microsecond, 10 * time.Microsecond, 11 * time.Microsecond, time.Minute} {
 		web.Answered(usage.NoToken, 200, took)
@@ -121,9 +123,9 @@ openimds_watch_revision 42
 }
 
 func TestHandler(t *testing.T) {
-	r := newRecorder(mem.New(), newClock())
+	r := usage.NewRecorder(usage.Config{Store: mem.New()})
 	answer := httptest.NewRecorder()
-	r.Handler(usage.Gauges{}).ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
+	prom.Handler(r, prom.Gauges{}).ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
 	body := answer.Body.String()
 	if answer.Code != 200 || !strings.Contains(body, "\nopenimds_imds_tokens_issued_total 0\n") || !strings.Contains(body, "\ngo_goroutines ") {
 		t.Errorf("%d\n%s", answer.Code, body)

@@ -1,0 +1,99 @@
+package usage
+
+import "time"
+
+// Totals are what the guests of this process were answered since it started, those that are gone
+// included: none of the numbers ever falls.
+type Totals struct {
+	// Answers by protocol ([Call.Version]) and status, where there are any.
+	Answers []AnswerTotal
+	// Took says how many of all the Answered took at most so long; Time is what all took together.
+	Took     []DurationTotal
+	Answered uint64
+	Time     time.Duration
+	// TokensIssued, Throttled and Faulted are the answers to calls of these kinds, and Refused the
+	// connections that were reset on purpose.
+	TokensIssued, Throttled, Faulted, Refused uint64
+	// FlushFailures are the flushes that failed.
+	FlushFailures int64
+
+	// Running is how many instances run now.
+	Running int
+	// Guests are the instances that there is something to be said of.
+	Guests []GuestTotals
+}
+
+// AnswerTotal is how many answers of one protocol had one status: a number, or "other".
+type AnswerTotal struct {
+	Version, Status string
+	Count           uint64
+}
+
+// DurationTotal is how many answers took at most so long, those that took less included.
+type DurationTotal struct {
+	AtMost time.Duration
+	Count  uint64
+}
+
+// GuestTotals are the numbers of one instance.
+type GuestTotals struct {
+	ID, Name string
+	// NoToken requests succeeded without a token; Undelivered tokens were not acknowledged.
+	NoToken, Undelivered uint64
+	// Faulty guests meet faults on purpose now.
+	Faulty bool
+}
+
+// Totals sums up what was answered.
+func (r *Recorder) Totals() Totals {
+	// Held to the end: a guest that departs is counted once, as itself or among the departed.
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	sum := &answers{}
+	r.departed.addTo(sum)
+	t := Totals{FlushFailures: r.failures}
+	for _, g := range r.guests {
+		g.answers.addTo(sum)
+		g.mu.Lock()
+		running, faulty := g.running, g.faulty && g.leaving == 0
+		g.mu.Unlock()
+		if running {
+			t.Running++
+		}
+		one := GuestTotals{ID: g.id, Name: g.name, NoToken: g.answers.of(NoToken), Undelivered: g.undelivered.Load(), Faulty: faulty}
+		if one.NoToken > 0 || one.Undelivered > 0 || one.Faulty {
+			t.Guests = append(t.Guests, one)
+		}
+	}
+	sum.total(&t)
+	return t
+}
+
+func (a *answers) total(t *Totals) {
+	versions := map[string]*[len(statuses)]uint64{}
+	for call := range callCount {
+		version := call.Version()
+		if versions[version] == nil {
+			versions[version] = &[len(statuses)]uint64{}
+		}
+		for status := range statuses {
+			versions[version][status] += a.calls[call][status].Load()
+		}
+	}
+	for version, byStatus := range versions {
+		for status, n := range byStatus {
+			if n > 0 {
+				t.Answers = append(t.Answers, AnswerTotal{version, statuses[status], n})
+			}
+		}
+	}
+	var n uint64
+	for i, d := range durations {
+		n += a.took[i].Load()
+		t.Took = append(t.Took, DurationTotal{d, n})
+	}
+	t.Answered = n + a.took[len(durations)].Load()
+	t.Time = time.Duration(a.time.Load())
+	t.TokensIssued, t.Throttled, t.Faulted = a.of(TokenIssued), a.of(Throttled), a.of(Faulted)
+	t.Refused = a.refused.Load()
+}
