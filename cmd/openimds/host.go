@@ -9,7 +9,7 @@ import (
 	"sync"
 
 	"github.com/openimds/openimds"
-	"github.com/openimds/openimds/agent"
+	"github.com/openimds/openimds/attach"
 	"github.com/openimds/openimds/hostnet"
 	"github.com/openimds/openimds/imds"
 	"github.com/openimds/openimds/printable"
@@ -17,7 +17,7 @@ import (
 
 // serveEndpoint is how the host hands out the listener of an endpoint.
 func (s *server) serveEndpoint(id string, l *hostnet.Listener) (stop func()) {
-	name := agent.InstanceOf(id)
+	name := attach.InstanceOf(id)
 	deferred, err := imds.DeferWhile(l.TCPListener, l.There)
 	if err != nil {
 		s.log.Error("an attached instance cannot be served", "instance", name, "error", err)

@@ -16,10 +16,10 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
-	"github.com/openimds/openimds/agent"
 	"github.com/openimds/openimds/alarms"
 	"github.com/openimds/openimds/api/accesskeys"
 	"github.com/openimds/openimds/api/front"
+	"github.com/openimds/openimds/attach"
 	"github.com/openimds/openimds/audit"
 	"github.com/openimds/openimds/control"
 	"github.com/openimds/openimds/credentials"
@@ -114,7 +114,7 @@ type server struct {
 	// Of the host's network; nil where this process may not change it.
 	host        *hostnet.Host
 	hostNotes   string // of the welcome
-	attachments *agent.Attachments
+	attachments *attach.Attachments
 	audit       *audit.Log
 	refusals    *audit.Refusals
 	service     *control.Service
@@ -225,7 +225,7 @@ func (s *server) openGuests(ctx context.Context) error {
 		},
 		Log: s.log,
 	})
-	s.attachments = agent.NewAttachments(agent.AttachConfig{
+	s.attachments = attach.New(attach.Config{
 		Store: s.store, Binder: s.service, Seats: s.guests, Host: s.host, Log: s.log,
 	})
 	return s.guests.Seat(ctx, s.instance.Name)

@@ -249,7 +249,7 @@ func makeDataDirectory(t *testing.T, archive string) {
 	must(t, i.client.call(t.Context(), targetLightsail+"UpdateInstanceMetadataOptions", json.RawMessage(`{"instanceName":"demo","httpTokens":"required","httpPutResponseHopLimit":2}`), nil))
 	must(t, eventually(func() bool { return i.get(t, "") == http.StatusUnauthorized }))
 	i.stop()
-	attach(t, dir)
+	attachNowhere(t, dir)
 	was.Made = time.Now().UTC().Truncate(time.Second)
 	was.Answers = look(t, dir, was)
 	text, err := json.MarshalIndent(was, "", " ")
@@ -258,8 +258,8 @@ func makeDataDirectory(t *testing.T, archive string) {
 	pack(t, archive, home)
 }
 
-// attach makes an attachment to what is on no machine.
-func attach(t *testing.T, dir string) {
+// attachNowhere makes an attachment to what is on no machine.
+func attachNowhere(t *testing.T, dir string) {
 	store, err := bolt.Open(filepath.Join(dir, storeFile))
 	must(t, err)
 	service := control.New(store, control.Config{Region: defaultRegion, AccountID: "123456789012", Attachments: unattached{}})

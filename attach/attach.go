@@ -1,4 +1,7 @@
-package agent
+// Package attach carries the attachments that the store has to this host's network: it seats the instances
+// that are attached here, hands the host the whole set of their endpoints, and has kept what the host binds
+// them to.
+package attach
 
 import (
 	"context"
@@ -38,8 +41,8 @@ type Seats interface {
 	Await(ctx context.Context, instance string, revision int64) error
 }
 
-// AttachConfig is what [Attachments] work with.
-type AttachConfig struct {
+// Config is what [Attachments] work with.
+type Config struct {
 	Store  store.Store
 	Binder Binder
 	Seats  Seats
@@ -50,7 +53,7 @@ type AttachConfig struct {
 // Attachments keep the host's network in step with the attachments in the store. It implements
 // [control.Attachments].
 type Attachments struct {
-	cfg AttachConfig
+	cfg Config
 	// seated are the instances that have a seat for an attachment; only Run has to do with them.
 	seated map[string]bool
 	// fresh are the instances that have been bound to another guest since the host was last made so, and
@@ -72,8 +75,8 @@ type Attachments struct {
 	tellOnce sync.Once
 }
 
-// NewAttachments makes attachments of none yet.
-func NewAttachments(cfg AttachConfig) *Attachments {
+// New makes attachments of none yet.
+func New(cfg Config) *Attachments {
 	return &Attachments{
 		cfg: cfg, seated: map[string]bool{}, fresh: map[string]int64{},
 		found: map[string]openimds.Binding{}, anyFound: make(chan struct{}, 1), unbound: map[string]bool{},

@@ -1,22 +1,28 @@
-package agent_test
+package attach_test
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/openimds/openimds"
-	"github.com/openimds/openimds/agent"
+	"github.com/openimds/openimds/attach"
 	"github.com/openimds/openimds/control"
 	"github.com/openimds/openimds/hostnet"
+	"github.com/openimds/openimds/store/mem"
+	"go.uber.org/goleak"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // network stands for the host's network: it finds the same link for whatever is not bound, and keeps what
 // it was set to.
 type network struct {
-	attachments *agent.Attachments
+	attachments *attach.Attachments
 	link        hostnet.Face
 
 	mu   sync.Mutex
@@ -61,23 +67,28 @@ func (s *seats) Await(_ context.Context, name string, revision int64) error {
 
 // attaching is a host whose attachments are followed, with a service that attaches.
 type attaching struct {
-	*host
+	t       *testing.T
+	service *control.Service
+	log     *lockedText
 	network *network
 	seats   *seats
 }
 
 func newAttaching(t *testing.T) *attaching {
-	h := newHost(t, nil)
-	a := &attaching{host: h, network: &network{link: hostnet.Face{Boot: "b", Index: 7, Serial: 100}}, seats: &seats{awaited: map[string]int64{}}}
-	var service *control.Service
-	a.network.attachments = agent.NewAttachments(agent.AttachConfig{
-		Store: h.store, Binder: binder{&service}, Seats: a.seats, Host: a.network, Log: slog.New(slog.NewTextHandler(h.log, nil)),
+	kept := mem.New()
+	a := &attaching{t: t, log: &lockedText{}, network: &network{link: hostnet.Face{Boot: "b", Index: 7, Serial: 100}}, seats: &seats{awaited: map[string]int64{}}}
+	a.network.attachments = attach.New(attach.Config{
+		Store: kept, Binder: binder{&a.service}, Seats: a.seats, Host: a.network, Log: slog.New(slog.NewTextHandler(a.log, nil)),
 	})
-	service = control.New(h.store, control.Config{
+	a.service = control.New(kept, control.Config{
 		Region: "us-east-1", AccountID: "123456789012", Attachments: carrier{a.network.attachments},
 	})
-	h.service = service
-	h.create("web")
+	_, err := a.service.CreateInstances(t.Context(), control.InstancesLaunch{
+		Names: []string{"web"}, Zone: "us-east-1a", BlueprintID: "amazon_linux_2023", BundleID: "nano_3_0",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	return a
 }
 
@@ -89,7 +100,7 @@ func (b binder) BindAttachments(ctx context.Context, all []openimds.Binding) err
 }
 
 // carrier carries attachments out on a host where nothing is guarded.
-type carrier struct{ *agent.Attachments }
+type carrier struct{ *attach.Attachments }
 
 func (carrier) Guarded() []openimds.GuardedPlace                  { return nil }
 func (carrier) Release([]string) ([]openimds.GuardedPlace, error) { return nil, nil }
@@ -119,6 +130,43 @@ func (a *attaching) becomes(want string) (reason string) {
 	return reason
 }
 
+func (a *attaching) tokenKey() string {
+	a.t.Helper()
+	in, err := a.service.Instance(a.t.Context(), "web")
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return string(in.TokenKey)
+}
+
+// eventually waits for what another goroutine is about to do.
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !is(); time.Sleep(200 * time.Microsecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain: %s", what)
+		}
+	}
+}
+
+// lockedText is a log that can be read while it is written.
+type lockedText struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *lockedText) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lockedText) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
 // TestBindsBeforeAnswering: what the host finds is in the store before the host is told to answer there, and
 // the next server is told of it from the start.
 func TestBindsBeforeAnswering(t *testing.T) {
@@ -146,15 +194,18 @@ func TestTellsOfAnother(t *testing.T) {
 	a.follow()
 	a.attach(openimds.Attachment{})
 	a.becomes("attached")
-	key := string(a.instance("web").TokenKey)
+	key := a.tokenKey()
 	a.network.mu.Lock()
 	a.network.link = hostnet.Face{Boot: "b", Index: 8, Serial: 101}
 	a.network.mu.Unlock()
-	a.hops("web", 2) // no news of attachments
+	hops := 2 // no news of attachments
+	if _, err := a.service.UpdateOptions(t.Context(), "web", openimds.OptionsUpdate{HopLimit: &hops}); err != nil {
+		t.Fatal(err)
+	}
 	a.attach(openimds.Attachment{ByName: true})
 	a.becomes("attached")
 	a.attach(openimds.Attachment{}) // bound anew, to the other one
-	eventually(t, "another guest has another token key", func() bool { return string(a.instance("web").TokenKey) != key })
+	eventually(t, "another guest has another token key", func() bool { return a.tokenKey() != key })
 	a.becomes("attached")
 	a.network.mu.Lock()
 	a.network.link = hostnet.Face{Boot: "b", Index: 9, Serial: 102}
@@ -173,10 +224,10 @@ func TestTellsOfAnother(t *testing.T) {
 	if text := a.log.String(); !strings.Contains(text, "something else is where an instance is attached") {
 		t.Errorf("the log has no word of it: %s", text)
 	}
-	key = string(a.instance("web").TokenKey)
+	key = a.tokenKey()
 	a.attach(openimds.Attachment{})
 	a.becomes("attached")
-	if now := string(a.instance("web").TokenKey); now == key {
+	if now := a.tokenKey(); now == key {
 		t.Error("another guest has the former one's token key")
 	}
 	a.seats.mu.Lock()
