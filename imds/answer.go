@@ -76,13 +76,19 @@ func (s *state) refuseHost(r *request, authority []byte) int {
 	return hostStatus(authority, s.allowHosts)
 }
 
-// allowOf names the methods of a path. The token's path counts only as it is documented: another
-// spelling of it gives no token, so it is none.
+// allowOf names the methods of a path.
 func allowOf(path []byte) string {
-	if string(path) == tokenPath {
+	if isTokenPath(path) {
 		return allowToken
 	}
 	return allowData
+}
+
+// isTokenPath says whether a path, as it was sent, gives tokens: the documented one with any number
+// of slashes in front, since clients put another one behind an endpoint that ends in a slash. No
+// other spelling gives a token, though a GET may resolve it to the same place.
+func isTokenPath(path []byte) bool {
+	return len(path) > 0 && path[0] == '/' && string(bytes.TrimLeft(path, "/")) == tokenPath[1:]
 }
 
 func notAllowed(allow string) response {
@@ -91,34 +97,24 @@ func notAllowed(allow string) response {
 	return resp
 }
 
-// putToken answers PUT. Nothing but the one documented path gives a token, and nothing that came
-// through a proxy or from a web page: X-Forwarded-For is what an open proxy adds, Origin what a
-// browser does.
+// putToken answers PUT, which AWS forbids on every path but the token's. Nor does anything get a
+// token that came through a proxy or from a web page: X-Forwarded-For is what an open proxy adds,
+// Origin what a browser does.
 func (s *state) putToken(r *request, path []byte, now time.Time, w *workspace) response {
 	resp := empty(0)
 	resp.call = usage.TokenRefused
-	switch {
-	case r.forwarded, r.origin, isVersionedTokenPath(path):
+	if r.forwarded || r.origin || !isTokenPath(path) {
 		resp.status = 403
-	case string(path) != tokenPath:
-		return notAllowed(allowData)
-	default:
-		ttl := parseTTL(r)
-		if ttl == 0 {
-			resp.status = 400
-			return resp
-		}
-		resp.status, resp.ttl, resp.call = 200, ttl, usage.TokenIssued
-		resp.body = s.sealer.Append(w.token[:0], ttl, now, &w.scratch)
+		return resp
 	}
+	ttl := parseTTL(r)
+	if ttl == 0 {
+		resp.status = 400
+		return resp
+	}
+	resp.status, resp.ttl, resp.call = 200, ttl, usage.TokenIssued
+	resp.body = s.sealer.Append(w.token[:0], ttl, now, &w.scratch)
 	return resp
-}
-
-// isVersionedTokenPath recognises /VERSION/api/token for all versions but the latest, which AWS
-// forbids rather than not knows.
-func isVersionedTokenPath(path []byte) bool {
-	version, ok := bytes.CutSuffix(path, []byte("/api/token"))
-	return ok && string(version) != "/latest" && len(version) > 1 && version[0] == '/' && bytes.IndexByte(version[1:], '/') < 0
 }
 
 // parseTTL returns the seconds that a token is asked for, or 0 if that is missing, given twice, not
@@ -178,17 +174,17 @@ func (s *state) get(r *request, raw []byte, now time.Time, w *workspace) respons
 
 // rejected is what a GET was that did not get past its token, or past having none.
 func rejected(r *request) usage.Call {
-	if r.tokenCount == 0 {
-		return usage.NoTokenRejected
+	if r.hasToken() {
+		return usage.WithTokenRejected
 	}
-	return usage.WithTokenRejected
+	return usage.NoTokenRejected
 }
 
 // authorize returns what is left of the session in seconds, 0 for a request of version 1, or the
-// status of a refusal. A token header, be it empty, makes a request one of version 2: it must open,
-// also where tokens are optional.
+// status of a refusal. A token makes a request one of version 2: it must open, also where tokens are
+// optional.
 func (s *state) authorize(r *request, now time.Time, w *workspace) (left, status int) {
-	if r.tokenCount == 0 {
+	if !r.hasToken() {
 		if s.instance.Options.Tokens == openimds.TokensOptional {
 			return 0, 0
 		}

@@ -56,17 +56,36 @@ type statusError int
 
 func (e statusError) Error() string { return strconv.Itoa(int(e)) + " " + reason(int(e)) }
 
+// hasToken says whether a token came along. A header without a value is none: clients send one when
+// they could not get a token.
+func (r *request) hasToken() bool { return r.tokenCount > 1 || len(r.token) > 0 }
+
 // headEnd returns the length of the head at the start of buf, or 0 while it is not complete.
 func headEnd(buf []byte) (int, error) {
-	if i := bytes.Index(buf, []byte("\r\n\r\n")); i >= 0 {
+	head := afterEmptyLine(buf)
+	if i := bytes.Index(head, []byte("\r\n\r\n")); i >= 0 {
 		if i+4 > maxHead {
 			return 0, statusError(431)
 		}
-		return i + 4, nil
+		return len(buf) - len(head) + i + 4, nil
 	}
+	return 0, incomplete(head)
+}
+
+// afterEmptyLine skips one empty line before the request line, as RFC 9112, section 2.2 asks of a
+// server: old clients end a body with a line feed that its length does not count.
+func afterEmptyLine(buf []byte) []byte {
+	if len(buf) == 1 && buf[0] == '\r' {
+		return nil // the beginning of one
+	}
+	return bytes.TrimPrefix(buf, crlf)
+}
+
+// incomplete says whether a head that is not all there can still become one.
+func incomplete(buf []byte) error {
 	const longestLine = maxRequestLine + len("\r\n")
 	if len(buf) >= maxHead || len(buf) > longestLine && bytes.IndexByte(buf[:longestLine], '\n') < 0 {
-		return 0, statusError(431)
+		return statusError(431)
 	}
 	// A line feed without its carriage return ends no line here, so the head would never end: say so
 	// now instead of waiting. The same goes for what is no HTTP at all.
@@ -76,18 +95,18 @@ func headEnd(buf []byte) (int, error) {
 			break
 		}
 		if at+i == 0 || buf[at+i-1] != '\r' {
-			return 0, statusError(400)
+			return statusError(400)
 		}
 		at += i + 1
 		rest = buf[at:]
 	}
 	if len(buf) > 0 && !isToken[buf[0]] {
-		return 0, statusError(400)
+		return statusError(400)
 	}
 	if line, _, ok := bytes.Cut(buf, crlf); ok && len(line) <= maxRequestLine {
-		return 0, new(request).parseLine(line)
+		return new(request).parseLine(line)
 	}
-	return 0, nil
+	return nil
 }
 
 // parse reads a complete head, which ends with an empty line. It is stricter than RFC 9112 demands
@@ -95,7 +114,7 @@ func headEnd(buf []byte) (int, error) {
 // blanks before a colon, lengths that contradict each other.
 func (r *request) parse(head []byte) error {
 	*r = request{minor: 1}
-	line, rest, _ := bytes.Cut(head, crlf)
+	line, rest, _ := bytes.Cut(afterEmptyLine(head), crlf)
 	if len(line) > maxRequestLine {
 		return statusError(431)
 	}
