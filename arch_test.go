@@ -7,6 +7,7 @@ import (
 	"go/token"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -50,7 +51,9 @@ var laws = map[string]law{
 		"a token is sealed bytes; what seals it knows nothing of instances and HTTP"},
 	"./identity": {[]string{".", "./safefile", "github.com/smallstep/pkcs7"},
 		"what is signed comes from metadata; who signs need not know how it is served"},
-	"./credentials": {[]string{".", "github.com/aws/aws-sdk-go-v2", "github.com/aws/smithy-go", "golang.org/x/time"},
+	"./credentials/generated": {[]string{"."},
+		"credentials that open nothing need nobody to give them"},
+	"./credentials": {[]string{".", "./credentials/generated", "github.com/aws/aws-sdk-go-v2", "github.com/aws/smithy-go", "golang.org/x/time"},
 		"where credentials come from is hidden from who serves them, and the other way round"},
 	"./usage": {[]string{".", "./store"},
 		"counting is told what happened; it cannot ask for more and hold a request up"},
@@ -92,7 +95,7 @@ var laws = map[string]law{
 		"it carries records to the host's network; who serves the instances there is for others"},
 	"./guestside": {[]string{".", "./agent", "./imds", "./metadata", "./records", "./store"},
 		"it wires store and guests; where credentials and keys come from is for who starts it"},
-	"./imdstest": {[]string{".", "./control", "./credentials", "./guestside", "./identity", "./imds", "./metadata", "./store", "./store/mem"},
+	"./imdstest": {[]string{".", "./control", "./credentials/generated", "./guestside", "./identity", "./imds", "./metadata", "./store", "./store/mem"},
 		"others' tests import it: it needs nothing of the operator's side, and no file"},
 }
 
@@ -126,6 +129,32 @@ func TestImports(t *testing.T) {
 			mayBe := func(allowed string) bool { return allowed == imported || foreign(allowed) && below(allowed, imported) }
 			if f.pkg != command && (foreign(imported) || ours(imported)) && !slices.ContainsFunc(law.may, mayBe) {
 				t.Errorf("%s imports %s: %s", f.path, imported, law.reason)
+			}
+		}
+	}
+}
+
+// lean are packages that the programs and tests of others import, and the modules that may come with them
+// on Linux, directly or not: all the rest of this program's (netlink, nftables, Prometheus, cobra, AWS's SDK)
+// is not theirs to compile, to check and to update.
+var lean = map[string][]string{
+	"./imds":     {"golang.org/x/sys", "golang.org/x/time"},
+	"./imdstest": {"github.com/smallstep/pkcs7", "golang.org/x/sys", "golang.org/x/time"},
+}
+
+func TestLean(t *testing.T) {
+	for pkg, modules := range lean {
+		list := exec.Command("go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", pkg)
+		list.Env = append(os.Environ(), "GOOS=linux")
+		out, err := list.Output()
+		if err != nil {
+			t.Fatalf("go list: %v", err)
+		}
+		for path := range strings.Lines(string(out)) {
+			path = strings.TrimSpace(path)
+			may := func(module string) bool { return below(module, path) }
+			if !below(module, path) && !slices.ContainsFunc(modules, may) {
+				t.Errorf("%s brings %s, which its users have no need of", pkg, path)
 			}
 		}
 	}

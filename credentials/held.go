@@ -9,6 +9,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/credentials/generated"
 )
 
 // Times of fetching. EC2 has a new set each hour and promises it 5 minutes before the old one ends
@@ -102,7 +103,7 @@ func (h *held) fetch(ctx context.Context, in *openimds.Instance) (next time.Dura
 		Token:           openimds.Secret(fetched.SessionToken),
 		LastUpdated:     now,
 		// Keys without an end are dressed as a set that is renewed like all others.
-		Expiration: now.Add(lifetime),
+		Expiration: now.Add(generated.Lifetime),
 	}
 	if fetched.CanExpire {
 		c.Expiration = fetched.Expires.UTC()
@@ -177,7 +178,7 @@ func usable(c aws.Credentials, now time.Time) error {
 // hour, but well before the end, and for sets that live only minutes half their life. It varies, so
 // that the hosts of a fleet do not all ask at once.
 func refreshIn(life time.Duration) time.Duration {
-	wait := min(rotation, max(life-2*aheadOfExpiry, life/2))
+	wait := min(generated.Rotation, max(life-2*aheadOfExpiry, life/2))
 	return max(jitter(wait), time.Second)
 }
 

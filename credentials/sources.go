@@ -1,3 +1,5 @@
+// Package credentials gives the roles of instances their credentials: of AWS's own configuration, of a
+// program, of STS, or made up. Whoever serves them reads them from memory, at once.
 package credentials
 
 import (
@@ -8,12 +10,13 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/credentials/generated"
 )
 
 // AnyRole is the role name that stands for all that have no source of their own.
 const AnyRole = "*"
 
-// Sources gives each role the credentials of its source, and roles without one what [Generated] makes.
+// Sources gives each role the credentials of its source, and roles without one what [generated.Source] makes.
 // The sets of the instances that it keeps are fetched before they are needed and fetched anew in the
 // background; a request only reads what is there.
 type Sources struct {
@@ -42,7 +45,7 @@ func NewSources(byRole map[string]*Source, log *slog.Logger) *Sources {
 	return &Sources{tell: newTeller(log), now: time.Now, byRole: byRole, ctx: ctx, stop: stop, kept: make(map[string][]*held)}
 }
 
-// source finds the source of an instance's role; nil is Generated.
+// source finds the source of an instance's role; nil is generated.Source.
 func (s *Sources) source(in *openimds.Instance) *Source {
 	if in.Role == nil {
 		return nil
@@ -168,7 +171,7 @@ func (s *Sources) Credentials(in *openimds.Instance, set openimds.CredentialSet,
 	source := s.source(in)
 	// The instance's own set opens nothing at AWS either.
 	if set == openimds.InstanceIdentity || source == nil {
-		return Generated{}.Credentials(in, set, now)
+		return generated.Source{}.Credentials(in, set, now)
 	}
 	there, ok := s.held.Load(source.key(in, set))
 	if !ok {

@@ -21,6 +21,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/credentials/generated"
 )
 
 func withRole(name, role string) *openimds.Instance {
@@ -238,7 +239,7 @@ func TestKeepAndDrop(t *testing.T) {
 		other := *in
 		other.Role = &openimds.Role{Name: "other"}
 		s.Keep(&other)
-		if c := s.Credentials(&other, openimds.RoleForV2, time.Now()); c.AccessKeyID != (Generated{}).Credentials(&other, openimds.RoleForV2, time.Now()).AccessKeyID {
+		if c := s.Credentials(&other, openimds.RoleForV2, time.Now()); c.AccessKeyID != (generated.Source{}).Credentials(&other, openimds.RoleForV2, time.Now()).AccessKeyID {
 			t.Error("a role without a source does not get generated credentials")
 		}
 		s.Drop(in.ID)

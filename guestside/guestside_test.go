@@ -13,7 +13,7 @@ import (
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/control"
-	"github.com/openimds/openimds/credentials"
+	"github.com/openimds/openimds/credentials/generated"
 	"github.com/openimds/openimds/guestside"
 	"github.com/openimds/openimds/imds"
 	"github.com/openimds/openimds/metadata"
@@ -28,7 +28,7 @@ const patience = 30 * time.Second
 
 // keeper notes what it is told, as credentials and as signer.
 type keeper struct {
-	credentials.Generated
+	generated.Source
 	metadata.Signatures
 	mu   sync.Mutex
 	told []string

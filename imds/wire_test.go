@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
-	"github.com/openimds/openimds/credentials"
+	"github.com/openimds/openimds/credentials/generated"
 )
 
 // noon is the time of all tests that need to know it.
@@ -30,7 +30,7 @@ type wire struct {
 func newWire(t testing.TB, setup func(*Config, *openimds.Instance)) *wire {
 	t.Helper()
 	in := openimds.NewInstance(openimds.Launch{Name: "web-1", Region: "us-east-1"}, noon.Add(-time.Hour))
-	cfg := Config{Now: func() time.Time { return noon }, Credentials: credentials.Generated{}}
+	cfg := Config{Now: func() time.Time { return noon }, Credentials: generated.Source{}}
 	if setup != nil {
 		setup(&cfg, in)
 	}

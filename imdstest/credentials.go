@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
-	"github.com/openimds/openimds/credentials"
+	"github.com/openimds/openimds/credentials/generated"
 )
 
 // Credentials are what the instance's role gives to the program, or the reason why it gives none.
@@ -40,7 +40,7 @@ func (c Credentials) check() error {
 
 // roleCredentials serves what was set, and generated credentials while nothing was.
 type roleCredentials struct {
-	credentials.Generated
+	generated.Source
 	now atomic.Pointer[openimds.RoleCredentials]
 }
 
@@ -78,7 +78,7 @@ func (r *roleCredentials) Credentials(in *openimds.Instance, set openimds.Creden
 	if role := r.now.Load(); role != nil && set != openimds.InstanceIdentity {
 		return *role
 	}
-	return r.Generated.Credentials(in, set, now)
+	return r.Source.Credentials(in, set, now)
 }
 
 // Keep and Drop have nothing to make ready.

@@ -17,7 +17,7 @@ import (
 	"syscall"
 
 	"github.com/openimds/openimds/bench/fleet"
-	"github.com/openimds/openimds/credentials"
+	"github.com/openimds/openimds/credentials/generated"
 	"github.com/openimds/openimds/imds"
 	"github.com/openimds/openimds/records"
 )
@@ -37,7 +37,7 @@ func main() {
 func run(count, procs int, ready string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	server := imds.NewServer(imds.Config{Credentials: credentials.Generated{}})
+	server := imds.NewServer(imds.Config{Credentials: generated.Source{}})
 	guests, err := load(server, count)
 	if err != nil {
 		return err

@@ -1,4 +1,4 @@
-package credentials_test
+package generated_test
 
 import (
 	"bytes"
@@ -11,10 +11,10 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
-	"github.com/openimds/openimds/credentials"
+	"github.com/openimds/openimds/credentials/generated"
 )
 
-var _ openimds.CredentialSource = credentials.Generated{}
+var _ openimds.CredentialSource = generated.Source{}
 
 var launched = time.Date(2026, 3, 1, 10, 20, 30, 0, time.UTC)
 
@@ -32,7 +32,7 @@ func TestGeneratedLooksReal(t *testing.T) {
 	for set := openimds.RoleForV1; set <= openimds.InstanceIdentity; set++ {
 		for hour := range 50 {
 			now := launched.Add(time.Duration(hour)*time.Hour + 17*time.Second)
-			c := credentials.Generated{}.Credentials(in, set, now)
+			c := generated.Source{}.Credentials(in, set, now)
 			for _, form := range []struct{ name, got, want string }{
 				{"Code", c.Code, `^Success$`},
 				{"Message", c.Message, `^$`},
@@ -65,7 +65,7 @@ func TestGeneratedLooksReal(t *testing.T) {
 func TestGeneratedDiffers(t *testing.T) {
 	now := launched.Add(90*time.Minute + 5*time.Second)
 	get := func(in *openimds.Instance, set openimds.CredentialSet, now time.Time) openimds.RoleCredentials {
-		return credentials.Generated{}.Credentials(in, set, now)
+		return generated.Source{}.Credentials(in, set, now)
 	}
 	base := get(instance("i-a", 1), openimds.RoleForV2, now)
 	if again := get(instance("i-a", 1), openimds.RoleForV2, now); !same(base, again) {
@@ -105,7 +105,7 @@ func TestGeneratedOffsets(t *testing.T) {
 	now := launched.Add(100 * time.Hour)
 	offsets := map[int]bool{}
 	for i := range 60 {
-		c := credentials.Generated{}.Credentials(instance(fmt.Sprintf("i-%d", i), 9), openimds.RoleForV2, now)
+		c := generated.Source{}.Credentials(instance(fmt.Sprintf("i-%d", i), 9), openimds.RoleForV2, now)
 		offsets[c.LastUpdated.Minute()*60+c.LastUpdated.Second()] = true
 	}
 	if len(offsets) < 50 {
@@ -115,20 +115,20 @@ func TestGeneratedOffsets(t *testing.T) {
 
 func TestGeneratedFirstSetIsMadeAtLaunch(t *testing.T) {
 	in := instance("i-a", 1)
-	c := credentials.Generated{}.Credentials(in, openimds.RoleForV2, launched)
+	c := generated.Source{}.Credentials(in, openimds.RoleForV2, launched)
 	if !c.LastUpdated.Equal(launched) {
 		t.Errorf("LastUpdated = %v, want the launch at %v", c.LastUpdated, launched)
 	}
 	// A clock behind the launch must not make a set from the future.
 	before := launched.Add(-10 * time.Minute)
-	if c := (credentials.Generated{}).Credentials(in, openimds.RoleForV2, before); c.LastUpdated.After(before) {
+	if c := (generated.Source{}).Credentials(in, openimds.RoleForV2, before); c.LastUpdated.After(before) {
 		t.Errorf("LastUpdated = %v lies after %v", c.LastUpdated, before)
 	}
 }
 
 // The derivation is a promise: hosts of two releases serve one instance side by side.
 func TestGeneratedIsStable(t *testing.T) {
-	c := credentials.Generated{}.Credentials(instance("i-0123456789abcdef0", 7), openimds.RoleForV2, launched.Add(5*time.Hour))
+	c := generated.Source{}.Credentials(instance("i-0123456789abcdef0", 7), openimds.RoleForV2, launched.Add(5*time.Hour))
 	got := fmt.Sprintf("%s %s %s %s", c.AccessKeyID, []byte(c.SecretAccessKey)[:8], c.LastUpdated.Format(time.RFC3339), c.Expiration.Format(time.RFC3339))
 	if want := "ASIAOS7CNNBYVBZXLRPY UWu62gMU 2026-03-01T15:15:33Z 2026-03-01T21:37:14Z"; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
@@ -136,7 +136,7 @@ func TestGeneratedIsStable(t *testing.T) {
 }
 
 func TestSecretsHideThemselves(t *testing.T) {
-	c := credentials.Generated{}.Credentials(instance("i-a", 1), openimds.RoleForV2, launched)
+	c := generated.Source{}.Credentials(instance("i-a", 1), openimds.RoleForV2, launched)
 	forms := map[string]bool{} // every form in which a secret might come out
 	for _, s := range []openimds.Secret{c.SecretAccessKey, c.Token} {
 		b := []byte(s)[20:36]
@@ -179,6 +179,6 @@ func BenchmarkGenerated(b *testing.B) {
 	in := instance("i-0123456789abcdef0", 7)
 	b.ReportAllocs()
 	for b.Loop() {
-		credentials.Generated{}.Credentials(in, openimds.RoleForV2, launched)
+		generated.Source{}.Credentials(in, openimds.RoleForV2, launched)
 	}
 }

@@ -1,6 +1,6 @@
-// Package credentials makes the role credentials that an instance's guest reads. Every source here
-// is an [openimds.CredentialSource]: it answers from memory, at once.
-package credentials
+// Package generated makes role credentials that open nothing, of the instance alone: no AWS service, file or
+// clock of another has a part in them.
+package generated
 
 import (
 	"crypto/hkdf"
@@ -14,18 +14,20 @@ import (
 	"github.com/openimds/openimds"
 )
 
-// Generated makes credentials that have the form of real ones and open nothing: they are derived
+// Source makes credentials that have the form of real ones and open nothing: they are derived
 // from the instance's own key, and no AWS service knows them. They let software run that insists on
 // finding credentials, and they are safe to leak.
 //
 // The same instance, set and hour give the same credentials after a restart and on every host,
 // since nothing is kept. A start from stopped, which renews the instance's key, changes them.
-type Generated struct{}
+type Source struct{}
 
-// Times of the sets that EC2 hands out: a new one each hour, good for 6 h 14 min to 6 h 23 min.
+// Times of the sets that EC2 hands out: a new one each Rotation, good for at least Lifetime and at most
+// 9 minutes more.
 const (
-	rotation       = time.Hour
-	lifetime       = 6*time.Hour + 14*time.Minute
+	Rotation = time.Hour
+	Lifetime = 6*time.Hour + 14*time.Minute
+
 	lifetimeSpread = 9 * 60 // seconds
 )
 
@@ -45,7 +47,7 @@ const (
 var tokenHead = []byte("\x21\x0a\x09origin_ec") // what the base64 of EC2's session tokens begins with
 
 // Credentials derives the instance's set for the hour of now.
-func (Generated) Credentials(in *openimds.Instance, set openimds.CredentialSet, now time.Time) openimds.RoleCredentials {
+func (Source) Credentials(in *openimds.Instance, set openimds.CredentialSet, now time.Time) openimds.RoleCredentials {
 	start, err := rotationStart(in, now)
 	if err != nil {
 		return failure(err, now)
@@ -62,7 +64,7 @@ func (Generated) Credentials(in *openimds.Instance, set openimds.CredentialSet, 
 	keyID, b := b[:keyIDBytes], b[keyIDBytes:]
 	secret, b := b[:secretBytes], b[secretBytes:]
 	token, b := b[:tokenBytes], b[tokenBytes:]
-	life := lifetime + time.Duration(binary.BigEndian.Uint16(b)%(lifetimeSpread+1))*time.Second
+	life := Lifetime + time.Duration(binary.BigEndian.Uint16(b)%(lifetimeSpread+1))*time.Second
 
 	// The first set of a life is made at the launch, in the middle of an hour.
 	updated := start
@@ -87,7 +89,7 @@ func rotationStart(in *openimds.Instance, now time.Time) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, err
 	}
-	const hour = int64(rotation / time.Second)
+	const hour = int64(Rotation / time.Second)
 	offset := int64(binary.BigEndian.Uint32(b)) % hour
 	past := (now.Unix() - offset) % hour
 	if past < 0 {
