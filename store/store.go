@@ -1,5 +1,5 @@
-// Package store says what a store of records is: [Store] with its commits, ranges and watches, and the
-// [Changelog] that stores keep for those who watch. It knows nothing of what the records hold.
+// Package store says what a store of records is: [Store] with its commits, ranges, watches and leases, and
+// the [Changelog] that stores keep for those who watch. It knows nothing of what the records hold.
 package store
 
 import (
@@ -18,13 +18,16 @@ var (
 	ErrCompacted = errors.New("the revision is no longer in the store's history")
 	// ErrClosed means that the store was closed.
 	ErrClosed = errors.New("the store is closed")
+	// ErrNoLease means that a lease has ended, with all that was bound to it, or never was.
+	ErrNoLease = errors.New("no such lease")
 )
 
-// Record is one key's value and the revision of the commit that wrote it.
+// Record is one key's value, the revision of the commit that wrote it, and the lease that it is bound to.
 type Record struct {
 	Key      string
 	Value    []byte
 	Revision int64
+	Lease    Lease
 }
 
 // Conditions on a key's present revision, for [Change.If]. A positive value asks for just that revision.
@@ -40,7 +43,8 @@ type Verb uint8
 
 // The verbs of a change.
 const (
-	// Put writes Value.
+	// Put writes Value and binds the record to Lease; with [NoLease] it stays until it is deleted, even if it
+	// was bound before.
 	Put Verb = iota
 	// Delete removes the record; a missing one is no error unless If asks for a revision.
 	Delete
@@ -54,6 +58,7 @@ type Change struct {
 	Key   string
 	Value []byte
 	If    int64
+	Lease Lease
 }
 
 // CheckChanges refuses a commit that no store may carry out; stores call it before anything else.
@@ -67,6 +72,8 @@ func CheckChanges(changes []Change) error {
 			return fmt.Errorf("two changes of one commit have the key %s", c.Key)
 		case c.Verb > Check:
 			return fmt.Errorf("the change of %s has no known verb", c.Key)
+		case c.Verb != Put && c.Lease != NoLease:
+			return fmt.Errorf("the change of %s writes nothing that could be bound to a lease", c.Key)
 		}
 		seen[c.Key] = true
 	}
@@ -99,6 +106,7 @@ type Event struct {
 	Key      string
 	Value    []byte
 	Revision int64
+	Lease    Lease // of what was written
 }
 
 // Store keeps records, orders all changes by one revision, and lets others follow them.
@@ -116,10 +124,12 @@ type Store interface {
 	// List returns the records of r as they stood at one revision.
 	List(ctx context.Context, r Range) (Page, error)
 	// Commit carries out all changes or none, and returns the revision that all of them share. It
-	// returns ErrConflict when a condition does not hold. No key may occur twice.
+	// returns ErrConflict when a condition does not hold, and ErrNoLease when a record is to be bound to a
+	// lease that has ended. No key may occur twice.
 	Commit(ctx context.Context, changes ...Change) (int64, error)
 	// Watch follows the changes of keys that begin with prefix, made after revision after.
 	Watch(prefix string, after int64) Watcher
+	Leases
 	// Close releases the store; calls under way end with ErrStoreClosed.
 	Close() error
 }

@@ -36,6 +36,7 @@ type Store struct {
 	stop    chan struct{} // closed: the writer is to end
 	ended   chan struct{} // closed: it has
 	closing sync.Once
+	terms   terms
 
 	health   atomic.Pointer[error]
 	refusing chan error

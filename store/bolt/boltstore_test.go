@@ -95,11 +95,11 @@ func TestRefusals(t *testing.T) {
 		{"foreign", "another program's file", func(path string) error {
 			return rewrite(path, func(tx *bbolt.Tx) error { _, err := tx.CreateBucket([]byte("x")); return err })
 		}},
-		{"later", "has version 3 and this program knows 2", func(path string) error {
+		{"later", "has version 4 and this program knows 3", func(path string) error {
 			if err := os.WriteFile(path, content, 0o600); err != nil {
 				return err
 			}
-			return rewrite(path, func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put(versionKey, []byte("3")) })
+			return rewrite(path, func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put(versionKey, []byte("4")) })
 		}},
 	} {
 		path := filepath.Join(dir, row.name)

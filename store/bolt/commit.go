@@ -13,9 +13,12 @@ import (
 // groupSize bounds how many commits share a transaction, and so how long the first one waits.
 const groupSize = 256
 
-// commit is one call of [Store.Commit] on its way through the writer.
+// commit is one call of [Store.Commit], [Store.Grant] or [Store.Revoke] on its way through the writer.
 type commit struct {
 	changes  []store.Change
+	grant    store.Lease // that is to begin
+	ttl      time.Duration
+	revoke   store.Lease // that is to end
 	revision int64
 	events   []store.Event
 	err      error
@@ -36,26 +39,37 @@ func (s *Store) Commit(ctx context.Context, changes ...store.Change) (int64, err
 		change.Value = append([]byte{}, change.Value...)
 		c.changes[i] = change
 	}
+	if err := s.queue(ctx, c); err != nil {
+		return 0, err
+	}
+	return c.revision, nil
+}
+
+// queue hands a commit to the writer and waits until it was carried out or refused.
+func (s *Store) queue(ctx context.Context, c *commit) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	select {
 	case s.commits <- c:
 	case <-s.stop:
-		return 0, store.ErrClosed
+		return store.ErrClosed
 	case <-ctx.Done():
-		return 0, ctx.Err()
+		return ctx.Err()
 	}
 	select {
 	case <-c.done:
-		return c.revision, c.err
+		return c.err
 	case <-s.ended:
 	case <-ctx.Done():
-		return 0, ctx.Err()
+		return ctx.Err()
 	}
 	// The writer has ended: it has taken this commit up, or it never will.
 	select {
 	case <-c.done:
-		return c.revision, c.err
+		return c.err
 	default:
-		return 0, store.ErrClosed
+		return store.ErrClosed
 	}
 }
 
@@ -70,6 +84,7 @@ func (s *Store) write() {
 			s.carryOut(s.gather(c))
 		case <-retry.C:
 			s.retry()
+			s.expire()
 		case <-s.stop:
 			return
 		}
@@ -103,7 +118,7 @@ func (s *Store) writeGroup(group []*commit) (err error) {
 	err = s.db.Update(func(tx *bbolt.Tx) error {
 		revision := revisionOf(tx)
 		for _, c := range group {
-			if c.err = conditions(tx, c.changes); c.err != nil {
+			if c.err = c.conditions(tx); c.err != nil {
 				continue
 			}
 			revision++
@@ -117,8 +132,15 @@ func (s *Store) writeGroup(group []*commit) (err error) {
 		return fmt.Errorf("the store cannot be written: %w", err)
 	}
 	for _, c := range group {
-		if c.err == nil {
-			s.log.Append(c.revision, c.events)
+		if c.err != nil {
+			continue
+		}
+		s.log.Append(c.revision, c.events)
+		switch {
+		case c.grant != store.NoLease:
+			s.terms.begin(c.grant, c.ttl)
+		case c.revoke != store.NoLease:
+			s.terms.end(c.revoke)
 		}
 	}
 	return nil
@@ -137,8 +159,14 @@ func (s *Store) resetLog() {
 }
 
 // conditions says whether all of a commit's conditions hold, before any of its changes is made.
-func conditions(tx *bbolt.Tx, changes []store.Change) error {
-	for _, c := range changes {
+func (c *commit) conditions(tx *bbolt.Tx) error {
+	if c.revoke != store.NoLease && !lasts(tx, c.revoke) {
+		return store.ErrNoLease
+	}
+	for _, c := range c.changes {
+		if c.Lease != store.NoLease && !lasts(tx, c.Lease) {
+			return store.ErrNoLease
+		}
 		if c.If == store.Whatever {
 			continue
 		}
@@ -155,13 +183,26 @@ func conditions(tx *bbolt.Tx, changes []store.Change) error {
 
 func (c *commit) apply(tx *bbolt.Tx, revision int64) error {
 	c.revision, c.events = revision, nil
+	switch {
+	case c.grant != store.NoLease:
+		return c.applyGrant(tx)
+	case c.revoke != store.NoLease:
+		return c.applyRevoke(tx, revision)
+	}
+	return c.applyChanges(tx, revision)
+}
+
+func (c *commit) applyChanges(tx *bbolt.Tx, revision int64) error {
 	for _, change := range c.changes {
 		switch change.Verb {
 		case store.Put:
 			if err := put(tx, change.Key, change.Value, revision); err != nil {
 				return err
 			}
-			c.events = append(c.events, store.Event{Key: change.Key, Value: change.Value, Revision: revision})
+			if err := bind(tx, change.Key, change.Lease); err != nil {
+				return err
+			}
+			c.events = append(c.events, store.Event{Key: change.Key, Value: change.Value, Revision: revision, Lease: change.Lease})
 		case store.Delete:
 			if tx.Bucket(recordsBucket).Get([]byte(change.Key)) == nil {
 				continue

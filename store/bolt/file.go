@@ -15,10 +15,14 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 )
 
-// fileVersion is the layout of the file that this program writes. The first one had all values among
-// the records, and is read and carried on as it is: a file becomes one of this version with its first
-// large value.
-const fileVersion = 2
+// The layouts of the file. The first one had all values among the records, the second knew no leases. Both
+// are read and carried on as they are: a file becomes one of a later version with its first large value or
+// its first lease.
+const (
+	largeVersion = 2
+	leaseVersion = 3
+	fileVersion  = leaseVersion
+)
 
 // lockTime is how long Open waits for another process to let go of the file.
 const lockTime = time.Second
@@ -50,6 +54,11 @@ func Open(path string) (*Store, error) {
 		stop:     make(chan struct{}),
 		ended:    make(chan struct{}),
 		refusing: make(chan error, 1),
+		terms:    terms{of: map[store.Lease]*term{}},
+	}
+	if err := s.loadLeases(); err != nil {
+		_ = db.Close()
+		return nil, fmt.Errorf("cannot open the store %s: %w", path, err)
 	}
 	s.reserve, s.condition.lacking = safefile.OpenReserve(reservePath(path), reserveMost, reserveLeast)
 	s.tell()

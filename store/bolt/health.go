@@ -157,7 +157,7 @@ func (s *Store) growing(group []*commit) (larger []*commit) {
 	defer faultsPanic()()
 	_ = s.db.View(func(tx *bbolt.Tx) error {
 		for _, c := range group {
-			if !shrinks(tx, c.changes) {
+			if c.revoke == store.NoLease && !shrinks(tx, c.changes) {
 				larger = append(larger, c)
 			}
 		}

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
-	"strconv"
 
 	"github.com/openimds/openimds/store"
 	"go.etcd.io/bbolt"
@@ -55,6 +54,7 @@ func open(tx *bbolt.Tx, key, sealed []byte) (store.Record, error) {
 		Key:      string(key),
 		Value:    append([]byte{}, value...),
 		Revision: int64(binary.BigEndian.Uint64(sealed)),
+		Lease:    leaseOf(tx, key),
 	}, nil
 }
 
@@ -70,7 +70,7 @@ func put(tx *bbolt.Tx, key string, value []byte, revision int64) error {
 	apart := tx.Bucket(largeBucket)
 	if apart == nil {
 		// An earlier program does not know where to look for the value.
-		err := tx.Bucket(metaBucket).Put(versionKey, []byte(strconv.Itoa(fileVersion)))
+		err := raise(tx, largeVersion)
 		if err != nil {
 			return err
 		}
@@ -86,6 +86,9 @@ func put(tx *bbolt.Tx, key string, value []byte, revision int64) error {
 
 // remove deletes a record.
 func remove(tx *bbolt.Tx, key string) error {
+	if err := bind(tx, key, store.NoLease); err != nil {
+		return err
+	}
 	if err := removeLarge(tx, key); err != nil {
 		return err
 	}

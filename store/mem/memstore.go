@@ -19,11 +19,16 @@ type Store struct {
 	revision int64
 	closed   bool
 	log      *store.Changelog
+	leases   map[store.Lease]*lease
+	granted  store.Lease // the latest
 }
 
 // New makes an empty store.
 func New() *Store {
-	return &Store{records: make(map[string]store.Record), log: store.NewChangelog(0, 10_000, store.ChangelogBytes)}
+	return &Store{
+		records: make(map[string]store.Record), log: store.NewChangelog(0, 10_000, store.ChangelogBytes),
+		leases: map[store.Lease]*lease{},
+	}
 }
 
 // Get implements [store.Store].
@@ -85,7 +90,15 @@ func (m *Store) Commit(ctx context.Context, changes ...store.Change) (int64, err
 		if c.If != store.Whatever && m.records[c.Key].Revision != c.If {
 			return 0, store.ErrConflict
 		}
+		if c.Lease != store.NoLease && m.leases[c.Lease] == nil {
+			return 0, store.ErrNoLease
+		}
 	}
+	return m.apply(changes), nil
+}
+
+// apply carries changes out that all may be. m.mu is held.
+func (m *Store) apply(changes []store.Change) int64 {
 	m.revision++
 	var events []store.Event
 	for _, c := range changes {
@@ -93,15 +106,15 @@ func (m *Store) Commit(ctx context.Context, changes ...store.Change) (int64, err
 		switch {
 		case c.Verb == store.Put:
 			value := append([]byte{}, c.Value...)
-			m.records[c.Key] = store.Record{Key: c.Key, Value: value, Revision: m.revision}
-			events = append(events, store.Event{Key: c.Key, Value: value, Revision: m.revision})
+			m.records[c.Key] = store.Record{Key: c.Key, Value: value, Revision: m.revision, Lease: c.Lease}
+			events = append(events, store.Event(m.records[c.Key]))
 		case c.Verb == store.Delete && exists:
 			delete(m.records, c.Key)
 			events = append(events, store.Event{Key: c.Key, Revision: m.revision})
 		}
 	}
 	m.log.Append(m.revision, events)
-	return m.revision, nil
+	return m.revision
 }
 
 func (m *Store) usable(ctx context.Context) error {
@@ -124,6 +137,9 @@ func (m *Store) Close() error {
 		return errors.New("the store was closed before")
 	}
 	m.closed = true
+	for _, l := range m.leases {
+		l.end.Stop()
+	}
 	m.log.Close()
 	return nil
 }

@@ -37,6 +37,10 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"an ended context stops calls", testContext},
 		{"writers by compare-and-set lose nothing", testCounters},
 		{"a watcher's copy equals the store", testReplica},
+		{"what is bound to a lease ends with it", testLease},
+		{"a malformed lease is refused", testLeaseMalformed},
+		{"a lease lasts while it is kept alive", testLeaseEnds},
+		{"one of many has an office", testCampaign},
 		{"a closed store says so", testClosed},
 	} {
 		t.Run(strings.ReplaceAll(test.name, " ", "_"), func(t *testing.T) {
@@ -59,6 +63,9 @@ func RunDurable(t *testing.T, open func(t *testing.T) store.Store) {
 	first := put(t, ctx, s, "a/1", "one")
 	second := put(t, ctx, s, "a/2", "two")
 	mustCommit(t, ctx, s, store.Change{Verb: store.Delete, Key: "a/1", If: first})
+	lasting, short := grant(t, ctx, s, long), grant(t, ctx, s, store.MinTTL)
+	bind(t, ctx, s, lasting, "b/lasting", "1")
+	bind(t, ctx, s, short, "b/short", "1")
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -69,6 +76,18 @@ func RunDurable(t *testing.T, open func(t *testing.T) store.Store) {
 	}
 	if len(page.Records) != 1 || page.Records[0].Key != "a/2" || string(page.Records[0].Value) != "two" || page.Records[0].Revision != second {
 		t.Errorf("after reopening there is %v, not a/2 at revision %d", page.Records, second)
+	}
+	if err := s.KeepAlive(ctx, lasting); err != nil {
+		t.Errorf("a lease after reopening: %v", err)
+	}
+	for err := error(nil); !errors.Is(err, store.ErrNoRecord); _, err = s.Get(ctx, "b/short") {
+		if ctx.Err() != nil {
+			t.Fatal("a lease that nobody keeps alive after reopening never ends")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if r, err := s.Get(ctx, "b/lasting"); err != nil || r.Lease != lasting {
+		t.Errorf("after reopening the record is bound to %d, %v; want %d", r.Lease, err, lasting)
 	}
 	if third := put(t, ctx, s, "a/3", "three"); third <= page.Revision || third <= second {
 		t.Errorf("revision %d after reopening does not go on behind %d", third, page.Revision)
@@ -370,7 +389,8 @@ func testClosed(t *testing.T, ctx context.Context, s store.Store) {
 	_, getErr := s.Get(ctx, "k")
 	_, listErr := s.List(ctx, store.Range{})
 	_, commitErr := s.Commit(ctx, store.Change{Key: "k", If: store.Whatever})
-	for _, err := range []error{getErr, listErr, commitErr, <-ended} {
+	_, grantErr := s.Grant(ctx, long)
+	for _, err := range []error{getErr, listErr, commitErr, grantErr, s.KeepAlive(ctx, 1), s.Revoke(ctx, 1), <-ended} {
 		if !errors.Is(err, store.ErrClosed) {
 			t.Errorf("a closed store answered %v", err)
 		}
