@@ -6,41 +6,18 @@ import (
 	"strings"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/api/awsjson"
+	"github.com/openimds/openimds/api/lightsail/wire"
 )
 
-type catalogueRequest struct {
-	IncludeInactive bool   `json:"includeInactive"`
-	PageToken       string `json:"pageToken"`
-	// AppCategory selects what is made for research; the catalogue has nothing of that.
-	AppCategory appCategory `json:"appCategory"`
-}
-
-type blueprint struct {
-	BlueprintID string `json:"blueprintId"`
-	Name        string `json:"name"`
-	Group       string `json:"group"`
-	Type        string `json:"type"`
-	IsActive    bool   `json:"isActive"`
-	MinPower    int    `json:"minPower"`
-	Version     string `json:"version,omitempty"`
-	VersionCode string `json:"versionCode"`
-	ProductURL  string `json:"productUrl,omitempty"`
-	Platform    string `json:"platform"`
-}
-
-type getBlueprintsResult struct {
-	Blueprints    []blueprint `json:"blueprints"`
-	NextPageToken string      `json:"nextPageToken,omitempty"`
-}
-
-func (a *api) getBlueprints(_ context.Context, in *catalogueRequest) (getBlueprintsResult, error) {
+func (a *api) getBlueprints(_ context.Context, in *wire.CatalogueRequest) (wire.GetBlueprintsResult, error) {
 	offered := slices.DeleteFunc(openimds.Blueprints(), func(b openimds.Blueprint) bool {
 		return in.AppCategory != "" || !b.Active && !in.IncludeInactive
 	})
 	page, next, err := cut("GetBlueprints", in, offered, func(b openimds.Blueprint) string { return b.ID })
-	result := getBlueprintsResult{Blueprints: []blueprint{}, NextPageToken: next}
+	result := wire.GetBlueprintsResult{Blueprints: []wire.Blueprint{}, NextPageToken: next}
 	for _, b := range page {
-		result.Blueprints = append(result.Blueprints, blueprint{
+		result.Blueprints = append(result.Blueprints, wire.Blueprint{
 			BlueprintID: b.ID, Name: b.Name, Group: b.Group, Type: b.Type, IsActive: b.Active, MinPower: b.MinPower,
 			Version: b.Version, VersionCode: "1", ProductURL: b.ProductURL, Platform: b.Platform,
 		})
@@ -48,36 +25,16 @@ func (a *api) getBlueprints(_ context.Context, in *catalogueRequest) (getBluepri
 	return result, err
 }
 
-type bundle struct {
-	Price                  double   `json:"price"`
-	CPUCount               int      `json:"cpuCount"`
-	DiskSizeInGB           int      `json:"diskSizeInGb"`
-	BundleID               string   `json:"bundleId"`
-	InstanceType           string   `json:"instanceType"`
-	IsActive               bool     `json:"isActive"`
-	Name                   string   `json:"name"`
-	Power                  int      `json:"power"`
-	RAMSizeInGB            double   `json:"ramSizeInGb"`
-	TransferPerMonthInGB   int      `json:"transferPerMonthInGb"`
-	SupportedPlatforms     []string `json:"supportedPlatforms"`
-	PublicIPv4AddressCount int      `json:"publicIpv4AddressCount"`
-}
-
-type getBundlesResult struct {
-	Bundles       []bundle `json:"bundles"`
-	NextPageToken string   `json:"nextPageToken,omitempty"`
-}
-
-func (a *api) getBundles(_ context.Context, in *catalogueRequest) (getBundlesResult, error) {
+func (a *api) getBundles(_ context.Context, in *wire.CatalogueRequest) (wire.GetBundlesResult, error) {
 	offered := slices.DeleteFunc(openimds.Bundles(a.service.Region()), func(b openimds.Bundle) bool {
 		return in.AppCategory != "" || !b.Active && !in.IncludeInactive
 	})
 	page, next, err := cut("GetBundles", in, offered, func(b openimds.Bundle) string { return b.ID })
-	result := getBundlesResult{Bundles: []bundle{}, NextPageToken: next}
+	result := wire.GetBundlesResult{Bundles: []wire.Bundle{}, NextPageToken: next}
 	for _, b := range page {
-		shown := bundle{
-			Price: double(b.Price), CPUCount: b.CPUs, DiskSizeInGB: b.DiskGB, BundleID: b.ID, InstanceType: b.Size, IsActive: b.Active,
-			Name: b.Name, Power: b.Power, RAMSizeInGB: double(b.RAM), TransferPerMonthInGB: b.TransferGB,
+		shown := wire.Bundle{
+			Price: awsjson.Double(b.Price), CPUCount: b.CPUs, DiskSizeInGB: b.DiskGB, BundleID: b.ID, InstanceType: b.Size, IsActive: b.Active,
+			Name: b.Name, Power: b.Power, RAMSizeInGB: awsjson.Double(b.RAM), TransferPerMonthInGB: b.TransferGB,
 			SupportedPlatforms: []string{b.Platform}, PublicIPv4AddressCount: 1,
 		}
 		if b.IPv6Only {
@@ -89,7 +46,7 @@ func (a *api) getBundles(_ context.Context, in *catalogueRequest) (getBundlesRes
 }
 
 // cut takes one page of a catalogue, and makes the token of the next one.
-func cut[T any](list string, in *catalogueRequest, all []T, id func(T) string) ([]T, string, error) {
+func cut[T any](list string, in *wire.CatalogueRequest, all []T, id func(T) string) ([]T, string, error) {
 	after, err := pagePlace(list, in.PageToken)
 	if err != nil {
 		return nil, "", err
@@ -103,46 +60,22 @@ func cut[T any](list string, in *catalogueRequest, all []T, id func(T) string) (
 	return all[:pageSize], pageToken(list, id(all[pageSize-1])), nil
 }
 
-type getRegionsRequest struct {
-	IncludeAvailabilityZones bool `json:"includeAvailabilityZones"`
-	// IncludeRelationalDatabaseAvailabilityZones asks for zones of databases, which do not exist here.
-	IncludeRelationalDatabaseAvailabilityZones bool `json:"includeRelationalDatabaseAvailabilityZones"`
-}
-
-type region struct {
-	ContinentCode                       string             `json:"continentCode"`
-	Description                         string             `json:"description"`
-	DisplayName                         string             `json:"displayName"`
-	Name                                string             `json:"name"`
-	AvailabilityZones                   []availabilityZone `json:"availabilityZones"`
-	RelationalDatabaseAvailabilityZones []availabilityZone `json:"relationalDatabaseAvailabilityZones"`
-}
-
-type availabilityZone struct {
-	ZoneName string `json:"zoneName"`
-	State    string `json:"state"`
-}
-
-type getRegionsResult struct {
-	Regions []region `json:"regions"`
-}
-
 // getRegions shows Lightsail's regions, and this installation's own if it is none of them.
-func (a *api) getRegions(_ context.Context, in *getRegionsRequest) (getRegionsResult, error) {
+func (a *api) getRegions(_ context.Context, in *wire.GetRegionsRequest) (wire.GetRegionsResult, error) {
 	regions := openimds.Regions()
 	own := a.service.Region()
 	if !slices.ContainsFunc(regions, func(r openimds.Region) bool { return r.Name == own }) {
 		regions = append(regions, openimds.Region{Name: own, DisplayName: own, Continent: strings.ToUpper(own[:2]), Users: "this installation"})
 	}
-	result := getRegionsResult{Regions: []region{}}
+	result := wire.GetRegionsResult{Regions: []wire.Region{}}
 	for _, r := range regions {
-		shown := region{
+		shown := wire.Region{
 			ContinentCode: r.Continent, Description: "This region is recommended to serve users in " + r.Users, DisplayName: r.DisplayName, Name: r.Name,
-			AvailabilityZones: []availabilityZone{}, RelationalDatabaseAvailabilityZones: []availabilityZone{},
+			AvailabilityZones: []wire.AvailabilityZone{}, RelationalDatabaseAvailabilityZones: []wire.AvailabilityZone{},
 		}
 		if in.IncludeAvailabilityZones {
 			for _, zone := range openimds.Zones(r.Name) {
-				shown.AvailabilityZones = append(shown.AvailabilityZones, availabilityZone{zone, "available"})
+				shown.AvailabilityZones = append(shown.AvailabilityZones, wire.AvailabilityZone{ZoneName: zone, State: "available"})
 			}
 		}
 		result.Regions = append(result.Regions, shown)
@@ -150,10 +83,6 @@ func (a *api) getRegions(_ context.Context, in *getRegionsRequest) (getRegionsRe
 	return result, nil
 }
 
-type isVPCPeeredResult struct {
-	IsPeered bool `json:"isPeered"`
-}
-
-func (a *api) isVPCPeered(context.Context, *nothing) (isVPCPeeredResult, error) {
-	return isVPCPeeredResult{}, nil
+func (a *api) isVPCPeered(context.Context, *wire.Nothing) (wire.IsVPCPeeredResult, error) {
+	return wire.IsVPCPeeredResult{}, nil
 }

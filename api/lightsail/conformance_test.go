@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/api/awsjson"
 )
 
 // knownBotocore is the version that this package was written against. A later one may have
@@ -167,7 +168,8 @@ func TestModel(t *testing.T) {
 			t.Errorf("the model has no operation %s", name)
 		}
 	}
-	for name, act := range lightsailActions() {
+	for _, act := range lightsailActions() {
+		name := strings.TrimPrefix(act.target, targetLightsail)
 		op, ok := model.Operations[name]
 		if !ok {
 			t.Errorf("the model has no operation %s", name)
@@ -201,10 +203,10 @@ func (c *conformance) request(at string, ours reflect.Type, name string) {
 	for member, f := range members {
 		path := at + "." + member
 		theirs := shape.Members[member].Shape
-		if isRequired(f) != slices.Contains(shape.Required, member) {
-			c.t.Errorf("%s: required is %v here", path, isRequired(f))
+		if awsjson.IsRequired(f) != slices.Contains(shape.Required, member) {
+			c.t.Errorf("%s: required is %v here", path, awsjson.IsRequired(f))
 		}
-		if f.Type == reflect.TypeFor[unbuilt]() || theirs == "" {
+		if f.Type == reflect.TypeFor[awsjson.Unbuilt]() || theirs == "" {
 			continue
 		}
 		c.value(path, f.Type, theirs, true)
@@ -232,7 +234,7 @@ func (c *conformance) members(at string, ours reflect.Type, shape *modelShape, m
 	found := map[string]reflect.StructField{}
 	for i := range ours.NumField() {
 		f := ours.Field(i)
-		name := memberName(f)
+		name := awsjson.MemberName(f)
 		if _, ok := shape.Members[name]; !ok {
 			if ownMembers[at+"."+name] == "" {
 				c.t.Errorf("%s.%s is not in the model", at, name)
@@ -263,7 +265,7 @@ func (c *conformance) value(at string, ours reflect.Type, name string, inRequest
 	if shape.Type == "double" || shape.Type == "float" {
 		want = reflect.Float64
 	}
-	isTime := ours == reflect.TypeFor[epoch]()
+	isTime := ours == reflect.TypeFor[awsjson.Epoch]()
 	if ours.Kind() != want || isTime != (shape.Type == "timestamp") {
 		c.t.Errorf("%s is a %s in the model, %v here", at, shape.Type, ours)
 		return
@@ -287,8 +289,8 @@ func (c *conformance) value(at string, ours reflect.Type, name string, inRequest
 func (c *conformance) constraints(at string, ours reflect.Type, name string, shape *modelShape) {
 	zero := reflect.Zero(ours).Interface()
 	var words []string
-	if e, ok := zero.(enumerated); ok {
-		words = e.values()
+	if e, ok := zero.(awsjson.Enumerated); ok {
+		words = e.Values()
 	}
 	for _, word := range words {
 		if !slices.Contains(shape.Enum, word) && !slices.Contains(ownWords[name], word) {
@@ -301,8 +303,8 @@ func (c *conformance) constraints(at string, ours reflect.Type, name string, sha
 		}
 	}
 	pattern := ""
-	if f, ok := zero.(formed); ok {
-		pattern = f.form().String()
+	if f, ok := zero.(awsjson.Formed); ok {
+		pattern = f.Form().String()
 	}
 	if pattern != shape.Pattern && ownPatterns[name] == "" {
 		c.t.Errorf("%s: the pattern of %s is %q, here %q", at, name, shape.Pattern, pattern)
@@ -310,12 +312,12 @@ func (c *conformance) constraints(at string, ours reflect.Type, name string, sha
 	if shape.Min == nil && shape.Max == nil {
 		return
 	}
-	b, ok := zero.(bounded)
+	b, ok := zero.(awsjson.Bounded)
 	if !ok {
 		c.t.Errorf("%s: the range of %s is missing here", at, name)
 		return
 	}
-	least, most := b.bounds()
+	least, most := b.Bounds()
 	if least != int(*shape.Min) || most != cmp.Or(ownMost[name], int(*shape.Max)) {
 		c.t.Errorf("%s: %s is %v to %v, here %d to %d", at, name, *shape.Min, *shape.Max, least, most)
 	}
@@ -326,7 +328,7 @@ func TestRequestsCanBeRead(t *testing.T) {
 	var walk func(at string, typ reflect.Type)
 	walk = func(at string, typ reflect.Type) {
 		switch typ {
-		case reflect.TypeFor[epoch](), reflect.TypeFor[blob](), reflect.TypeFor[unbuilt]():
+		case reflect.TypeFor[awsjson.Epoch](), reflect.TypeFor[awsjson.Blob](), reflect.TypeFor[awsjson.Unbuilt]():
 			return
 		}
 		switch typ.Kind() {
@@ -340,14 +342,14 @@ func TestRequestsCanBeRead(t *testing.T) {
 		case reflect.Struct:
 			for i := range typ.NumField() {
 				f := typ.Field(i)
-				name := memberName(f)
+				name := awsjson.MemberName(f)
 				if name == "" || !f.IsExported() || name[0] < 'a' || name[0] > 'z' {
 					t.Errorf("%s.%s has no name of a member", at, f.Name)
 				}
 				if check, has := f.Tag.Lookup("check"); has && check != "required" {
 					t.Errorf("%s.%s: the constraint %q means nothing", at, f.Name, check)
 				}
-				if isRequired(f) && (f.Type.Kind() == reflect.Int || f.Type.Kind() == reflect.Float64 || f.Type.Kind() == reflect.Bool || f.Type == reflect.TypeFor[epoch]()) {
+				if awsjson.IsRequired(f) && (f.Type.Kind() == reflect.Int || f.Type.Kind() == reflect.Float64 || f.Type.Kind() == reflect.Bool || f.Type == reflect.TypeFor[awsjson.Epoch]()) {
 					t.Errorf("%s.%s: nobody can tell a missing value from zero; make it a pointer", at, f.Name)
 				}
 				walk(at+"."+name, f.Type)

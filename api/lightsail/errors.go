@@ -2,13 +2,13 @@ package lightsail
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
 	"strconv"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/api/awsjson"
 	"github.com/openimds/openimds/api/sigv4"
 )
 
@@ -42,11 +42,6 @@ var (
 	errInternal         = &openimds.Error{Kind: openimds.Internal}
 )
 
-// serialization is the failure to read a request.
-func serialization(text string) error {
-	return &wireError{status: http.StatusBadRequest, name: "SerializationException", Upper: text}
-}
-
 // exception is the name of each kind of failure in the API's model. Clients retry ServiceException,
 // the only one that is the server's fault.
 func exception(k openimds.Kind) (name string, status int) {
@@ -73,6 +68,13 @@ func asWire(err error) *wireError {
 	if e, ok := errors.AsType[*sigv4.Error](err); ok {
 		return &wireError{status: e.Status, name: e.Code, Message: e.Message}
 	}
+	if e, ok := errors.AsType[*awsjson.Malformed](err); ok {
+		return &wireError{status: http.StatusBadRequest, name: "SerializationException", Upper: e.Message}
+	}
+	if e, ok := errors.AsType[*awsjson.Invalid](err); ok {
+		name, status := exception(openimds.InvalidInput)
+		return &wireError{status: status, name: name, Message: e.Message}
+	}
 	e, ok := errors.AsType[*openimds.Error](err)
 	if !ok || e.Kind == openimds.Internal {
 		return &wireError{status: http.StatusInternalServerError, name: "ServiceException", Message: "Internal error"}
@@ -88,7 +90,7 @@ func asWire(err error) *wireError {
 func write(w http.ResponseWriter, requestID string, result any, err error) int {
 	status, body := http.StatusOK, []byte(nil)
 	if err == nil {
-		body, err = marshal(result)
+		body, err = awsjson.Marshal(result)
 	}
 	h := w.Header()
 	h["x-amzn-RequestId"] = []string{requestID} // the spelling of AWS, not Go's
@@ -103,22 +105,11 @@ func write(w http.ResponseWriter, requestID string, result any, err error) int {
 			body = []byte("<UnknownOperationException/>\n")
 		} else {
 			e.Type = e.name
-			body, _ = marshal(e) // texts only
+			body, _ = awsjson.Marshal(e) // texts only
 		}
 	}
 	h["Content-Length"] = []string{strconv.Itoa(len(body))}
 	w.WriteHeader(status)
 	_, _ = io.Copy(w, bytes.NewReader(body)) // a client that has gone does not read why
 	return status
-}
-
-// marshal writes JSON as AWS does: <, > and & stand for themselves, and nothing follows.
-func marshal(v any) ([]byte, error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
-		return nil, err
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }

@@ -2,78 +2,21 @@ package lightsail
 
 import (
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/api/awsjson"
+	"github.com/openimds/openimds/api/lightsail/wire"
 )
 
-// instance is how the API shows an instance. addOns is left out: nothing here has any.
-type instance struct {
-	Name             string          `json:"name"`
-	ARN              string          `json:"arn"`
-	SupportCode      string          `json:"supportCode"`
-	CreatedAt        epoch           `json:"createdAt"`
-	Location         location        `json:"location"`
-	ResourceType     string          `json:"resourceType"`
-	Tags             []tag           `json:"tags"`
-	BlueprintID      string          `json:"blueprintId,omitempty"`
-	BlueprintName    string          `json:"blueprintName,omitempty"`
-	BundleID         string          `json:"bundleId,omitempty"`
-	IsStaticIP       bool            `json:"isStaticIp"`
-	PrivateIPAddress string          `json:"privateIpAddress,omitempty"`
-	PublicIPAddress  string          `json:"publicIpAddress,omitempty"`
-	IPv6Addresses    []string        `json:"ipv6Addresses"`
-	IPAddressType    string          `json:"ipAddressType,omitempty"`
-	Hardware         hardware        `json:"hardware"`
-	Networking       networking      `json:"networking"`
-	State            instanceState   `json:"state"`
-	Username         string          `json:"username,omitempty"`
-	SSHKeyName       string          `json:"sshKeyName,omitempty"`
-	MetadataOptions  metadataOptions `json:"metadataOptions"`
-	// Faults is not Lightsail's: it is there while the guest meets faults on purpose, so that nobody
-	// can overlook them.
-	Faults *openimds.Faults `json:"faults,omitempty"`
-}
-
-type hardware struct {
-	CPUCount    int    `json:"cpuCount,omitempty"`
-	Disks       []disk `json:"disks"`
-	RAMSizeInGB double `json:"ramSizeInGb,omitempty"`
-}
-
-// disk is the system disk of an instance, which has neither a name nor an ARN.
-type disk struct {
-	CreatedAt       epoch  `json:"createdAt"`
-	SizeInGB        int    `json:"sizeInGb"`
-	IsSystemDisk    bool   `json:"isSystemDisk"`
-	IOPS            int    `json:"iops"`
-	Path            string `json:"path"`
-	AttachedTo      string `json:"attachedTo"`
-	AttachmentState string `json:"attachmentState"`
-}
-
-type networking struct {
-	MonthlyTransfer monthlyTransfer `json:"monthlyTransfer"`
-	Ports           []portInfo      `json:"ports"`
-}
-
-type monthlyTransfer struct {
-	GBPerMonthAllocated int `json:"gbPerMonthAllocated"`
-}
-
-type instanceState struct {
-	Code int    `json:"code"`
-	Name string `json:"name"`
-}
-
 // instance shows an instance. Its support code tells what the guest sees: the account and the id.
-func (a *api) instance(in *openimds.Instance) instance {
+func (a *api) instance(in *openimds.Instance) wire.Instance {
 	blueprint := a.blueprints[in.BlueprintID]
 	bundle, hasBundle := a.bundles[in.BundleID]
-	shown := instance{
+	shown := wire.Instance{
 		Name: in.Name, ARN: a.service.ARN(openimds.TypeInstance, in.UUID), SupportCode: in.OwnerID + "/" + in.ID,
-		CreatedAt: epoch{in.CreatedAt}, Location: location{in.Zone, in.Region}, ResourceType: string(openimds.TypeInstance),
+		CreatedAt: awsjson.Epoch{Time: in.CreatedAt}, Location: wire.Location{AvailabilityZone: in.Zone, RegionName: in.Region}, ResourceType: string(openimds.TypeInstance),
 		Tags: showTags(in.Tags), BlueprintID: in.BlueprintID, BlueprintName: blueprint.Name, BundleID: in.BundleID,
 		IsStaticIP: in.StaticIPName != "", IPv6Addresses: []string{}, IPAddressType: in.AddressType,
-		Hardware:   hardware{CPUCount: bundle.CPUs, Disks: []disk{}, RAMSizeInGB: double(bundle.RAM)},
-		Networking: networking{MonthlyTransfer: monthlyTransfer{bundle.TransferGB}, Ports: []portInfo{}},
+		Hardware:   wire.Hardware{CPUCount: bundle.CPUs, Disks: []wire.Disk{}, RAMSizeInGB: awsjson.Double(bundle.RAM)},
+		Networking: wire.Networking{MonthlyTransfer: wire.MonthlyTransfer{GBPerMonthAllocated: bundle.TransferGB}, Ports: []wire.PortInfo{}},
 		State:      stateOf(in), Username: in.Username, SSHKeyName: in.KeyPairName, MetadataOptions: optionsOf(in), Faults: in.Faults,
 	}
 	if public, ok := in.PublicIPv4(); ok {
@@ -96,9 +39,9 @@ func (a *api) instance(in *openimds.Instance) instance {
 	return shown
 }
 
-func systemDisk(in *openimds.Instance, sizeGB int) disk {
-	shown := disk{
-		CreatedAt: epoch{in.CreatedAt}, SizeInGB: sizeGB, IsSystemDisk: true, IOPS: max(100, 3*sizeGB),
+func systemDisk(in *openimds.Instance, sizeGB int) wire.Disk {
+	shown := wire.Disk{
+		CreatedAt: awsjson.Epoch{Time: in.CreatedAt}, SizeInGB: sizeGB, IsSystemDisk: true, IOPS: max(100, 3*sizeGB),
 		AttachedTo: in.Name, AttachmentState: "attached",
 	}
 	for _, device := range in.BlockDevices {
@@ -110,10 +53,10 @@ func systemDisk(in *openimds.Instance, sizeGB int) disk {
 }
 
 // stateOf shows the state with EC2's number for it.
-func stateOf(in *openimds.Instance) instanceState {
+func stateOf(in *openimds.Instance) wire.InstanceState {
 	codes := map[openimds.InstanceState]int{
 		openimds.StatePending: 0, openimds.StateRunning: 16, openimds.StateShuttingDown: 32,
 		openimds.StateTerminated: 48, openimds.StateStopping: 64, openimds.StateStopped: 80,
 	}
-	return instanceState{codes[in.State], string(in.State)}
+	return wire.InstanceState{Code: codes[in.State], Name: string(in.State)}
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/api/awsjson"
 	"github.com/openimds/openimds/api/front"
 	"github.com/openimds/openimds/api/sigv4"
 	"github.com/openimds/openimds/control"
@@ -145,7 +146,7 @@ func (a *api) answer(c *call, w http.ResponseWriter, r *http.Request) (any, erro
 	if c.who, err = a.cfg.Auth.Verify(r, body); err != nil {
 		return nil, a.refusals.signature(c.id, operationName(c.target), r, err)
 	}
-	if err := checkSyntax(body); err != nil {
+	if err := awsjson.CheckSyntax(body); err != nil {
 		return nil, err
 	}
 	if op.changes && c.who.ReadOnly {

@@ -5,107 +5,47 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/api/awsjson"
+	"github.com/openimds/openimds/api/lightsail/wire"
 )
 
-type getInstanceMetricDataRequest struct {
-	InstanceName string             `json:"instanceName" check:"required"`
-	MetricName   instanceMetricName `json:"metricName" check:"required"`
-	Period       *metricPeriod      `json:"period" check:"required"` // seconds
-	StartTime    *epoch             `json:"startTime" check:"required"`
-	EndTime      *epoch             `json:"endTime" check:"required"`
-	Unit         metricUnit         `json:"unit" check:"required"`
-	Statistics   []metricStatistic  `json:"statistics" check:"required"`
-}
-
-// datapoint has the statistics that were asked for.
-type datapoint struct {
-	Average     *double `json:"average,omitempty"`
-	Maximum     *double `json:"maximum,omitempty"`
-	Minimum     *double `json:"minimum,omitempty"`
-	SampleCount *double `json:"sampleCount,omitempty"`
-	Sum         *double `json:"sum,omitempty"`
-	Timestamp   epoch   `json:"timestamp"`
-	Unit        string  `json:"unit"`
-}
-
-type metricDataResult struct {
-	MetricName string      `json:"metricName"`
-	MetricData []datapoint `json:"metricData"`
-}
-
-func (a *api) getInstanceMetricData(ctx context.Context, in *getInstanceMetricDataRequest) (metricDataResult, error) {
+func (a *api) getInstanceMetricData(ctx context.Context, in *wire.GetInstanceMetricDataRequest) (wire.MetricDataResult, error) {
 	return a.metricData(ctx, in.InstanceName, string(in.MetricName), string(in.Unit), in.StartTime, in.EndTime, *in.Period, in.Statistics)
 }
 
-func (a *api) metricData(ctx context.Context, instance, metric, unit string, start, end *epoch, period metricPeriod, statistics []metricStatistic) (metricDataResult, error) {
+func (a *api) metricData(ctx context.Context, instance, metric, unit string, start, end *awsjson.Epoch, period wire.MetricPeriod, statistics []wire.MetricStatistic) (wire.MetricDataResult, error) {
 	points, err := a.service.MetricData(ctx, instance, metric, unit, start.Time, end.Time, time.Duration(period)*time.Second)
-	result := metricDataResult{metric, []datapoint{}}
+	result := wire.MetricDataResult{MetricName: metric, MetricData: []wire.Datapoint{}}
 	for _, p := range points {
 		result.MetricData = append(result.MetricData, showPoint(p, unit, statistics))
 	}
 	return result, err
 }
 
-func showPoint(p openimds.MetricPoint, unit string, statistics []metricStatistic) datapoint {
-	shown := datapoint{Timestamp: epoch{p.Start}, Unit: unit}
+func showPoint(p openimds.MetricPoint, unit string, statistics []wire.MetricStatistic) wire.Datapoint {
+	shown := wire.Datapoint{Timestamp: awsjson.Epoch{Time: p.Start}, Unit: unit}
 	for _, statistic := range statistics {
 		switch statistic {
 		case "Average":
-			shown.Average = new(double(p.Sum / float64(p.Samples)))
+			shown.Average = new(awsjson.Double(p.Sum / float64(p.Samples)))
 		case "Maximum":
-			shown.Maximum = new(double(p.Max))
+			shown.Maximum = new(awsjson.Double(p.Max))
 		case "Minimum":
-			shown.Minimum = new(double(p.Min))
+			shown.Minimum = new(awsjson.Double(p.Min))
 		case "SampleCount":
-			shown.SampleCount = new(double(p.Samples))
+			shown.SampleCount = new(awsjson.Double(p.Samples))
 		case "Sum":
-			shown.Sum = new(double(p.Sum))
+			shown.Sum = new(awsjson.Double(p.Sum))
 		}
 	}
 	return shown
 }
 
-// getMetricDataRequest is GetInstanceMetricData for the metrics that the guest side counts, those
-// among them that Lightsail does not have.
-type getMetricDataRequest struct {
-	InstanceName string            `json:"instanceName" check:"required"`
-	MetricName   countedMetricName `json:"metricName" check:"required"`
-	Period       *metricPeriod     `json:"period" check:"required"` // seconds
-	StartTime    *epoch            `json:"startTime" check:"required"`
-	EndTime      *epoch            `json:"endTime" check:"required"`
-	Statistics   []metricStatistic `json:"statistics" check:"required"`
-}
-
-func (a *api) getMetricData(ctx context.Context, in *getMetricDataRequest) (metricDataResult, error) {
+func (a *api) getMetricData(ctx context.Context, in *wire.GetMetricDataRequest) (wire.MetricDataResult, error) {
 	return a.metricData(ctx, in.InstanceName, string(in.MetricName), "Count", in.StartTime, in.EndTime, *in.Period, in.Statistics)
 }
 
-// getMetadataCountsRequest asks what was counted in a time: of one instance, or without a name of
-// all, page by page. Without times it is the last day.
-type getMetadataCountsRequest struct {
-	InstanceName string `json:"instanceName"`
-	StartTime    *epoch `json:"startTime"`
-	EndTime      *epoch `json:"endTime"`
-	PageToken    string `json:"pageToken"`
-}
-
-// getMetadataCountsResult has the times that the counts are of: those asked for, widened to whole
-// periods of the history.
-type getMetadataCountsResult struct {
-	StartTime     epoch            `json:"startTime"`
-	EndTime       epoch            `json:"endTime"`
-	Counts        []metadataCounts `json:"counts"`
-	NextPageToken string           `json:"nextPageToken,omitempty"`
-}
-
-type metadataCounts struct {
-	InstanceName string `json:"instanceName"`
-	InstanceID   string `json:"instanceId"`
-	// Counts has every counted metric by its name.
-	Counts map[string]int64 `json:"counts"`
-}
-
-func (a *api) getMetadataCounts(ctx context.Context, in *getMetadataCountsRequest) (getMetadataCountsResult, error) {
+func (a *api) getMetadataCounts(ctx context.Context, in *wire.GetMetadataCountsRequest) (wire.GetMetadataCountsResult, error) {
 	end := a.cfg.Now()
 	if in.EndTime != nil {
 		end = in.EndTime.Time
@@ -115,14 +55,14 @@ func (a *api) getMetadataCounts(ctx context.Context, in *getMetadataCountsReques
 		start = in.StartTime.Time
 	}
 	start, end, period := wholePeriods(start, end)
-	result := getMetadataCountsResult{StartTime: epoch{start}, EndTime: epoch{end}, Counts: []metadataCounts{}}
+	result := wire.GetMetadataCountsResult{StartTime: awsjson.Epoch{Time: start}, EndTime: awsjson.Epoch{Time: end}, Counts: []wire.MetadataCounts{}}
 	instances, next, err := a.selected(ctx, "GetMetadataCounts", in.InstanceName, in.PageToken)
 	if err != nil {
 		return result, err
 	}
 	result.NextPageToken = next
 	for _, one := range instances {
-		counts := metadataCounts{one.Name, one.ID, map[string]int64{}}
+		counts := wire.MetadataCounts{InstanceName: one.Name, InstanceID: one.ID, Counts: map[string]int64{}}
 		for _, metric := range openimds.Metrics() {
 			points, err := a.service.MetricData(ctx, one.Name, metric, "Count", start, end, period)
 			if err != nil && !gone(in.InstanceName, err) {
@@ -173,46 +113,8 @@ func gone(asked string, err error) bool {
 	return asked == "" && openimds.KindOf(err) == openimds.NotFound
 }
 
-// getCallersRequest asks who called since a time, or at all: one instance, or without a name each of
-// a page of instances.
-type getCallersRequest struct {
-	InstanceName string `json:"instanceName"`
-	Since        *epoch `json:"since"`
-	PageToken    string `json:"pageToken"`
-}
-
-type getCallersResult struct {
-	Callers []metadataCaller `json:"callers"`
-	// Faults are those on purpose of the instances that were asked for: what their callers did may
-	// be due to them.
-	Faults        []instanceFaults `json:"faults,omitempty"`
-	NextPageToken string           `json:"nextPageToken,omitempty"`
-}
-
-// metadataCaller is who used an instance's metadata, as far as its requests tell.
-type metadataCaller struct {
-	InstanceName string           `json:"instanceName"`
-	Source       string           `json:"source"`
-	UserAgent    string           `json:"userAgent"`
-	PathGroup    string           `json:"pathGroup"`
-	Counts       map[string]int64 `json:"counts"`
-	FirstSeen    epoch            `json:"firstSeen"`
-	LastSeen     epoch            `json:"lastSeen"`
-	// TokenUndelivered is the latest answer with a token that did not arrive; absent: none.
-	TokenUndelivered *undeliveredToken `json:"tokenUndelivered,omitempty"`
-}
-
-type undeliveredToken struct {
-	Time epoch `json:"time"`
-	// HopLimit is what the answer left with, NeededHopLimit the least that reaches the caller (absent:
-	// not known), CurrentHopLimit that of the instance now.
-	HopLimit        int `json:"hopLimit"`
-	NeededHopLimit  int `json:"neededHopLimit,omitempty"`
-	CurrentHopLimit int `json:"currentHopLimit"`
-}
-
-func (a *api) getCallers(ctx context.Context, in *getCallersRequest) (getCallersResult, error) {
-	result := getCallersResult{Callers: []metadataCaller{}}
+func (a *api) getCallers(ctx context.Context, in *wire.GetCallersRequest) (wire.GetCallersResult, error) {
+	result := wire.GetCallersResult{Callers: []wire.MetadataCaller{}}
 	since := time.Time{}
 	if in.Since != nil {
 		since = in.Since.Time
@@ -224,18 +126,18 @@ func (a *api) getCallers(ctx context.Context, in *getCallersRequest) (getCallers
 	result.NextPageToken = next
 	for _, one := range instances {
 		if one.Faults != nil {
-			result.Faults = append(result.Faults, instanceFaults{one.Name, one.Faults})
+			result.Faults = append(result.Faults, wire.InstanceFaults{InstanceName: one.Name, Faults: one.Faults})
 		}
 		callers, err := a.service.CallersOf(ctx, one.Name, since)
 		if err != nil && !gone(in.InstanceName, err) {
 			return result, err
 		}
 		for _, c := range callers {
-			shown := metadataCaller{
-				one.Name, c.Source, c.UserAgent, c.PathGroup, c.Counts, epoch{c.FirstSeen}, epoch{c.LastSeen}, nil,
+			shown := wire.MetadataCaller{
+				InstanceName: one.Name, Source: c.Source, UserAgent: c.UserAgent, PathGroup: c.PathGroup, Counts: c.Counts, FirstSeen: awsjson.Epoch{Time: c.FirstSeen}, LastSeen: awsjson.Epoch{Time: c.LastSeen}, TokenUndelivered: nil,
 			}
 			if u := c.Undelivered; u != nil {
-				shown.TokenUndelivered = &undeliveredToken{epoch{u.Time}, u.HopLimit, u.NeededHopLimit, one.Options.HopLimit}
+				shown.TokenUndelivered = &wire.UndeliveredToken{Time: awsjson.Epoch{Time: u.Time}, HopLimit: u.HopLimit, NeededHopLimit: u.NeededHopLimit, CurrentHopLimit: one.Options.HopLimit}
 			}
 			result.Callers = append(result.Callers, shown)
 		}

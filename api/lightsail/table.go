@@ -3,19 +3,19 @@ package lightsail
 import (
 	"context"
 	"reflect"
+	"slices"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/api/awsjson"
+	"github.com/openimds/openimds/api/lightsail/wire"
 )
 
-// The prefixes of targets: Lightsail's operations, and those that Lightsail does not have.
-const (
-	targetLightsail = "Lightsail_20161128."
-	targetOpenIMDS  = "OpenIMDS_20261122."
-)
+// targetLightsail is the prefix of Lightsail's own targets.
+const targetLightsail = "Lightsail_20161128."
 
 // action is what a target stands for.
 type action struct {
-	// changes says that the operation may change something; keys that only look may not ask for it.
+	target  string
 	changes bool
 	// run reads the request and carries it out.
 	run func(a *api, ctx context.Context, body []byte) (any, error)
@@ -23,16 +23,16 @@ type action struct {
 	request, result reflect.Type
 }
 
-// looks makes the action of an operation that changes nothing.
-func looks[Q, R any](f func(*api, context.Context, *Q) (R, error)) action {
+// act makes the action of a target: reading, constraints, handler.
+func act[Q, R any](target wire.Target[Q, R], f func(*api, context.Context, *Q) (R, error)) action {
 	return action{
-		request: reflect.TypeFor[Q](), result: reflect.TypeFor[R](),
+		target: target.Name, changes: target.Changes, request: reflect.TypeFor[Q](), result: reflect.TypeFor[R](),
 		run: func(a *api, ctx context.Context, body []byte) (any, error) {
 			request := new(Q)
-			if err := decode(body, request); err != nil {
+			if err := awsjson.Decode(body, request); err != nil {
 				return nil, err
 			}
-			if err := check(request); err != nil {
+			if err := awsjson.Check(request); err != nil {
 				return nil, err
 			}
 			return f(a, ctx, request)
@@ -40,16 +40,9 @@ func looks[Q, R any](f func(*api, context.Context, *Q) (R, error)) action {
 	}
 }
 
-// changes makes the action of an operation that may change something.
-func changes[Q, R any](f func(*api, context.Context, *Q) (R, error)) action {
-	act := looks(f)
-	act.changes = true
-	return act
-}
-
 // absent makes the action of an operation of Lightsail's that is not built.
 func absent(name string) action {
-	return action{run: func(*api, context.Context, []byte) (any, error) {
+	return action{target: targetLightsail + name, run: func(*api, context.Context, []byte) (any, error) {
 		return nil, openimds.Errorf(openimds.OperationFailure, "", "The operation %s is not built in openimds", name)
 	}}
 }
@@ -60,85 +53,81 @@ func table() map[string]action {
 	for _, name := range modelled() {
 		targets[targetLightsail+name] = absent(name)
 	}
-	for name, act := range lightsailActions() {
-		targets[targetLightsail+name] = act
-	}
-	for name, act := range openIMDSActions() {
-		targets[targetOpenIMDS+name] = act
+	for _, built := range slices.Concat(lightsailActions(), openIMDSActions()) {
+		targets[built.target] = built
 	}
 	return targets
 }
 
 // lightsailActions are the operations of Lightsail that are built.
-func lightsailActions() map[string]action {
-	return map[string]action{
-		"CreateInstances":  changes((*api).createInstances),
-		"DeleteInstance":   changes((*api).deleteInstance),
-		"GetInstance":      looks((*api).getInstance),
-		"GetInstances":     looks((*api).getInstances),
-		"GetInstanceState": looks((*api).getInstanceState),
-		"RebootInstance":   changes((*api).rebootInstance),
-		"SetIpAddressType": changes((*api).setIPAddressType),
-		"StartInstance":    changes((*api).startInstance),
-		"StopInstance":     changes((*api).stopInstance),
+func lightsailActions() []action {
+	return []action{
+		act(wire.CreateInstances, (*api).createInstances),
+		act(wire.DeleteInstance, (*api).deleteInstance),
+		act(wire.GetInstance, (*api).getInstance),
+		act(wire.GetInstances, (*api).getInstances),
+		act(wire.GetInstanceState, (*api).getInstanceState),
+		act(wire.RebootInstance, (*api).rebootInstance),
+		act(wire.SetIPAddressType, (*api).setIPAddressType),
+		act(wire.StartInstance, (*api).startInstance),
+		act(wire.StopInstance, (*api).stopInstance),
 
-		"UpdateInstanceMetadataOptions": changes((*api).updateOptions),
-		"GetInstanceMetricData":         looks((*api).getInstanceMetricData),
+		act(wire.UpdateInstanceMetadataOptions, (*api).updateOptions),
+		act(wire.GetInstanceMetricData, (*api).getInstanceMetricData),
 
-		"DeleteKnownHostKeys":    changes((*api).deleteKnownHostKeys),
-		"GetInstancePortStates":  looks((*api).getPortStates),
-		"PutInstancePublicPorts": changes((*api).putPublicPorts),
+		act(wire.DeleteKnownHostKeys, (*api).deleteKnownHostKeys),
+		act(wire.GetInstancePortStates, (*api).getPortStates),
+		act(wire.PutInstancePublicPorts, (*api).putPublicPorts),
 
-		"GetOperation":             looks((*api).getOperation),
-		"GetOperations":            looks((*api).getOperations),
-		"GetOperationsForResource": looks((*api).getOperationsForResource),
+		act(wire.GetOperation, (*api).getOperation),
+		act(wire.GetOperations, (*api).getOperations),
+		act(wire.GetOperationsForResource, (*api).getOperationsForResource),
 
-		"CreateKeyPair": changes((*api).createKeyPair),
-		"DeleteKeyPair": changes((*api).deleteKeyPair),
-		// It makes the default pair at first use, and shows a private key: nothing for a key that only looks.
-		"DownloadDefaultKeyPair": changes((*api).downloadDefaultKeyPair),
-		"GetKeyPair":             looks((*api).getKeyPair),
-		"GetKeyPairs":            looks((*api).getKeyPairs),
-		"ImportKeyPair":          changes((*api).importKeyPair),
+		act(wire.CreateKeyPair, (*api).createKeyPair),
+		act(wire.DeleteKeyPair, (*api).deleteKeyPair),
+		act(wire.DownloadDefaultKeyPair, (*api).downloadDefaultKeyPair),
+		act(wire.GetKeyPair, (*api).getKeyPair),
+		act(wire.GetKeyPairs, (*api).getKeyPairs),
+		act(wire.ImportKeyPair, (*api).importKeyPair),
 
-		"AllocateStaticIp": changes((*api).allocateStaticIP),
-		"AttachStaticIp":   changes((*api).attachStaticIP),
-		"DetachStaticIp":   changes((*api).detachStaticIP),
-		"GetStaticIp":      looks((*api).getStaticIP),
-		"GetStaticIps":     looks((*api).getStaticIPs),
-		"ReleaseStaticIp":  changes((*api).releaseStaticIP),
+		act(wire.AllocateStaticIP, (*api).allocateStaticIP),
+		act(wire.AttachStaticIP, (*api).attachStaticIP),
+		act(wire.DetachStaticIP, (*api).detachStaticIP),
+		act(wire.GetStaticIP, (*api).getStaticIP),
+		act(wire.GetStaticIPs, (*api).getStaticIPs),
+		act(wire.ReleaseStaticIP, (*api).releaseStaticIP),
 
-		"DeleteAlarm": changes((*api).deleteAlarm),
-		"GetAlarms":   looks((*api).getAlarms),
-		"PutAlarm":    changes((*api).putAlarm),
-		"TestAlarm":   changes((*api).testAlarm),
+		act(wire.DeleteAlarm, (*api).deleteAlarm),
+		act(wire.GetAlarms, (*api).getAlarms),
+		act(wire.PutAlarm, (*api).putAlarm),
+		act(wire.TestAlarm, (*api).testAlarm),
 
-		"TagResource":   changes((*api).tagResource),
-		"UntagResource": changes((*api).untagResource),
+		act(wire.TagResource, (*api).tagResource),
+		act(wire.UntagResource, (*api).untagResource),
 
-		"GetActiveNames": looks((*api).getActiveNames),
-		"GetBlueprints":  looks((*api).getBlueprints),
-		"GetBundles":     looks((*api).getBundles),
-		"GetRegions":     looks((*api).getRegions),
-		"IsVpcPeered":    looks((*api).isVPCPeered),
+		act(wire.GetActiveNames, (*api).getActiveNames),
+		act(wire.GetBlueprints, (*api).getBlueprints),
+		act(wire.GetBundles, (*api).getBundles),
+		act(wire.GetRegions, (*api).getRegions),
+		act(wire.IsVPCPeered, (*api).isVPCPeered),
 	}
 }
 
 // openIMDSActions are the operations that Lightsail does not have.
-func openIMDSActions() map[string]action {
-	return map[string]action{
-		"AttachInstance":       changes((*api).attachInstance),
-		"DescribeInstance":     looks((*api).describeInstance),
-		"DescribeService":      looks((*api).describeService),
-		"DetachInstance":       changes((*api).detachInstance),
-		"GetAttachments":       looks((*api).getAttachments),
-		"GetCallers":           looks((*api).getCallers),
-		"GetGuardedPlaces":     looks((*api).getGuardedPlaces),
-		"GetMetadataCounts":    looks((*api).getMetadataCounts),
-		"GetMetricData":        looks((*api).getMetricData),
-		"ReleasePlaces":        changes((*api).releasePlaces),
-		"SetInstance":          changes((*api).setInstance),
-		"UpdateInstanceEvents": changes((*api).updateInstanceEvents),
-		"UpdateInstanceFaults": changes((*api).updateInstanceFaults),
+func openIMDSActions() []action {
+	return []action{
+		act(wire.AttachInstance, (*api).attachInstance),
+		act(wire.DescribeInstance, (*api).describeInstance),
+		act(wire.DescribeService, (*api).describeService),
+		act(wire.DetachInstance, (*api).detachInstance),
+		act(wire.GetAttachments, (*api).getAttachments),
+		act(wire.GetCallers, (*api).getCallers),
+		act(wire.GetGuardedPlaces, (*api).getGuardedPlaces),
+		act(wire.GetMetadataCounts, (*api).getMetadataCounts),
+		act(wire.GetMetricData, (*api).getMetricData),
+		act(wire.ReleasePlaces, (*api).releasePlaces),
+		act(wire.SetInstance, (*api).setInstance),
+		act(wire.UpdateInstanceEvents, (*api).updateInstanceEvents),
+		act(wire.UpdateInstanceFaults, (*api).updateInstanceFaults),
 	}
 }

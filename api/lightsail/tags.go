@@ -4,23 +4,18 @@ import (
 	"context"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/api/lightsail/wire"
 )
 
-// tag is a tag in requests and answers; the service has the rules of keys and values.
-type tag struct {
-	Key   string `json:"key"`
-	Value string `json:"value"`
-}
-
-func showTags(tags []openimds.Tag) []tag {
-	shown := make([]tag, 0, len(tags))
+func showTags(tags []openimds.Tag) []wire.Tag {
+	shown := make([]wire.Tag, 0, len(tags))
 	for _, t := range tags {
-		shown = append(shown, tag(t))
+		shown = append(shown, wire.Tag(t))
 	}
 	return shown
 }
 
-func readTags(tags []tag) []openimds.Tag {
+func readTags(tags []wire.Tag) []openimds.Tag {
 	var read []openimds.Tag
 	for _, t := range tags {
 		read = append(read, openimds.Tag(t))
@@ -28,37 +23,20 @@ func readTags(tags []tag) []openimds.Tag {
 	return read
 }
 
-type tagResourceRequest struct {
-	ResourceName string `json:"resourceName" check:"required"`
-	ResourceARN  arn    `json:"resourceArn"`
-	Tags         []tag  `json:"tags" check:"required"`
-}
-
-func (a *api) tagResource(ctx context.Context, in *tagResourceRequest) (operationsResult, error) {
+func (a *api) tagResource(ctx context.Context, in *wire.TagResourceRequest) (wire.OperationsResult, error) {
 	return a.many(a.service.TagResource(ctx, in.ResourceName, string(in.ResourceARN), readTags(in.Tags)))
 }
 
-type untagResourceRequest struct {
-	ResourceName string   `json:"resourceName" check:"required"`
-	ResourceARN  arn      `json:"resourceArn"`
-	TagKeys      []string `json:"tagKeys" check:"required"`
-}
-
-func (a *api) untagResource(ctx context.Context, in *untagResourceRequest) (operationsResult, error) {
+func (a *api) untagResource(ctx context.Context, in *wire.UntagResourceRequest) (wire.OperationsResult, error) {
 	return a.many(a.service.UntagResource(ctx, in.ResourceName, string(in.ResourceARN), in.TagKeys))
 }
 
-type getActiveNamesResult struct {
-	ActiveNames   []string `json:"activeNames"`
-	NextPageToken string   `json:"nextPageToken,omitempty"`
-}
-
-func (a *api) getActiveNames(ctx context.Context, in *pageRequest) (getActiveNamesResult, error) {
+func (a *api) getActiveNames(ctx context.Context, in *wire.PageRequest) (wire.GetActiveNamesResult, error) {
 	const list = "GetActiveNames"
 	after, err := pagePlace(list, in.PageToken)
 	if err != nil {
-		return getActiveNamesResult{}, err
+		return wire.GetActiveNamesResult{}, err
 	}
 	names, next, err := a.service.Names(ctx, after, pageSize)
-	return getActiveNamesResult{append([]string{}, names...), pageToken(list, next)}, err
+	return wire.GetActiveNamesResult{ActiveNames: append([]string{}, names...), NextPageToken: pageToken(list, next)}, err
 }

@@ -1,4 +1,4 @@
-package lightsail
+package awsjson
 
 import (
 	"bytes"
@@ -13,12 +13,13 @@ import (
 // for is at most four deep.
 const maxDepth = 32
 
-// decode reads a request, which checkSyntax has passed, into the structure that into points to.
+// Decode reads a request, which [CheckSyntax] has passed, into the structure that into points to.
 //
 // It is stricter than encoding/json where two readers of one body could understand it differently:
 // names must match to the letter, and no object may have a name twice. Members that nobody knows are
 // passed over, since AWS's clients are often newer than their service; null is as good as nothing.
-func decode(body []byte, into any) error {
+// A failure is a [*Malformed].
+func Decode(body []byte, into any) error {
 	d := decoder{tokens: json.NewDecoder(bytes.NewReader(body))}
 	d.tokens.UseNumber()
 	return d.value(reflect.ValueOf(into).Elem(), d.next())
@@ -43,7 +44,7 @@ func (d *decoder) value(v reflect.Value, token json.Token) error {
 	if token == nil {
 		return nil
 	}
-	if refused, ok := v.Addr().Interface().(*unbuilt); ok {
+	if refused, ok := v.Addr().Interface().(*Unbuilt); ok {
 		return d.presence(refused, token)
 	}
 	if v.Kind() == reflect.Pointer {
@@ -59,22 +60,22 @@ func (d *decoder) value(v reflect.Value, token json.Token) error {
 // composite reads an object or a list.
 func (d *decoder) composite(v reflect.Value, delim json.Delim) error {
 	if d.depth++; d.depth > maxDepth {
-		return serialization("The request is nested too deeply")
+		return malformed("The request is nested too deeply")
 	}
 	defer func() { d.depth-- }()
-	_, isBlob := v.Addr().Interface().(*blob)
-	_, isTime := v.Addr().Interface().(*epoch)
+	_, isBlob := v.Addr().Interface().(*Blob)
+	_, isTime := v.Addr().Interface().(*Epoch)
 	switch {
 	case delim == '{' && v.Kind() == reflect.Struct && !isTime:
 		return d.object(v)
 	case delim == '{' && v.Kind() == reflect.Map:
 		return d.entries(v)
 	case delim == '{':
-		return serialization("Start of structure or map found where not expected.")
+		return malformed("Start of structure or map found where not expected.")
 	case v.Kind() == reflect.Slice && !isBlob:
 		return d.list(v)
 	default:
-		return serialization("Start of list found where not expected")
+		return malformed("Start of list found where not expected")
 	}
 }
 
@@ -84,7 +85,7 @@ func (d *decoder) members(f func(name string) error) error {
 	for d.tokens.More() {
 		name, _ := d.next().(string)
 		if seen[name] {
-			return serialization(fmt.Sprintf("The member '%.100s' occurs twice", name))
+			return malformed(fmt.Sprintf("The member '%.100s' occurs twice", name))
 		}
 		seen[name] = true
 		if err := f(name); err != nil {
@@ -98,21 +99,21 @@ func (d *decoder) members(f func(name string) error) error {
 func (d *decoder) object(v reflect.Value) error {
 	return d.members(func(name string) error {
 		for i := range v.NumField() {
-			known := memberName(v.Type().Field(i))
+			known := MemberName(v.Type().Field(i))
 			if known == name {
 				return d.value(v.Field(i), d.next())
 			}
 			if strings.EqualFold(known, name) {
 				// Passed over, it would leave a switch as it is that somebody meant to turn.
-				return serialization(fmt.Sprintf("The member '%.100s' is spelled '%s'", name, known))
+				return malformed(fmt.Sprintf("The member '%.100s' is spelled '%s'", name, known))
 			}
 		}
 		return d.skip(d.next())
 	})
 }
 
-// memberName is the name of a structure's member on the wire.
-func memberName(f reflect.StructField) string {
+// MemberName is the name of a structure's member on the wire.
+func MemberName(f reflect.StructField) string {
 	name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 	return name
 }
@@ -150,7 +151,7 @@ func (d *decoder) skip(token json.Token) error {
 		return nil
 	}
 	if d.depth++; d.depth > maxDepth {
-		return serialization("The request is nested too deeply")
+		return malformed("The request is nested too deeply")
 	}
 	defer func() { d.depth-- }()
 	if delim == '{' {
@@ -166,22 +167,22 @@ func (d *decoder) skip(token json.Token) error {
 }
 
 // presence notes that there is a value. An empty list asks for nothing.
-func (d *decoder) presence(there *unbuilt, token json.Token) error {
-	*there = token != json.Delim('[') || unbuilt(d.tokens.More())
+func (d *decoder) presence(there *Unbuilt, token json.Token) error {
+	*there = token != json.Delim('[') || Unbuilt(d.tokens.More())
 	return d.skip(token)
 }
 
 // scalar reads a text, number or truth value.
 func scalar(v reflect.Value, token json.Token) error {
 	switch to := v.Addr().Interface().(type) {
-	case *epoch:
+	case *Epoch:
 		if n, ok := token.(json.Number); ok {
-			return asSerialization(to.readNumber(n))
+			return asMalformed(to.readNumber(n))
 		}
 		return wrongType(token, "a Timestamp")
-	case *blob:
+	case *Blob:
 		if s, ok := token.(string); ok {
-			return asSerialization(to.readString(s))
+			return asMalformed(to.readString(s))
 		}
 		return wrongType(token, "a Blob")
 	}
@@ -212,9 +213,9 @@ func scalar(v reflect.Value, token json.Token) error {
 		}
 		v.SetFloat(f)
 	case reflect.Slice:
-		return serialization("Expected list or null")
+		return malformed("Expected list or null")
 	default:
-		return serialization("Expected structure or null")
+		return malformed("Expected structure or null")
 	}
 	return nil
 }
@@ -245,12 +246,12 @@ func wrongType(token json.Token, wanted string) error {
 	case bool:
 		found = strings.ToUpper(fmt.Sprint(t)) + "_VALUE"
 	}
-	return serialization(found + " can not be converted to " + wanted)
+	return malformed(found + " can not be converted to " + wanted)
 }
 
-func asSerialization(err error) error {
+func asMalformed(err error) error {
 	if err != nil {
-		return serialization(err.Error())
+		return malformed(err.Error())
 	}
 	return nil
 }

@@ -1,0 +1,82 @@
+package wire
+
+import (
+	"github.com/openimds/openimds/api/awsjson"
+)
+
+// The operations.
+var (
+	AttachInstance   = changes[AttachInstanceRequest, OperationResult](openIMDS + "AttachInstance")
+	DetachInstance   = changes[InstanceRequest, OperationResult](openIMDS + "DetachInstance")
+	GetAttachments   = looks[Nothing, GetAttachmentsResult](openIMDS + "GetAttachments")
+	GetGuardedPlaces = looks[Nothing, GuardedPlacesResult](openIMDS + "GetGuardedPlaces")
+	ReleasePlaces    = changes[ReleasePlacesRequest, GuardedPlacesResult](openIMDS + "ReleasePlaces")
+)
+
+// AttachInstanceRequest attaches an instance to one of an interface, a network namespace and a process
+// of the server's host.
+type AttachInstanceRequest struct {
+	InstanceName     string   `json:"instanceName" check:"required"`
+	Interface        string   `json:"interface,omitzero"`
+	Sources          []string `json:"sources,omitzero"`
+	NetworkNamespace string   `json:"networkNamespace,omitzero"`
+	ProcessID        int      `json:"processId,omitzero"`
+	// MACAddress and IfAlias are marks that the interface must have. ByName takes whatever has the name;
+	// otherwise the attachment is bound to what is found there first.
+	MACAddress string `json:"macAddress,omitzero"`
+	IfAlias    string `json:"ifAlias,omitzero"`
+	ByName     bool   `json:"byName,omitzero"`
+}
+
+// GetAttachmentsResult has every attachment, by the instance's name.
+type GetAttachmentsResult struct {
+	Attachments []Attachment `json:"attachments"`
+}
+
+// Attachment is where an instance's guest calls from.
+type Attachment struct {
+	InstanceName     string        `json:"instanceName"`
+	Interface        string        `json:"interface,omitempty"`
+	Sources          []string      `json:"sources,omitempty"`
+	NetworkNamespace string        `json:"networkNamespace,omitempty"`
+	ProcessID        int           `json:"processId,omitempty"`
+	MACAddress       string        `json:"macAddress,omitempty"`
+	IfAlias          string        `json:"ifAlias,omitempty"`
+	ByName           bool          `json:"byName,omitempty"`
+	CreatedAt        awsjson.Epoch `json:"createdAt"`
+	// State is attached, waiting (for its interface or namespace), failed or gone; Reason says what
+	// is amiss.
+	State  string `json:"state"`
+	Reason string `json:"reason,omitempty"`
+	// BoundTo is what the attachment is bound to; Found is what is at its place now, if that is another.
+	BoundTo *Face `json:"boundTo,omitempty"`
+	Found   *Face `json:"found,omitempty"`
+}
+
+// Face is the face that the store keeps; the numbers that exceed what JavaScript can tell apart are texts.
+type Face struct {
+	Boot   string `json:"boot,omitempty"`
+	Index  int    `json:"index,omitempty"`
+	Serial uint64 `json:"serial,omitempty,string"`
+	Cookie uint64 `json:"cookie,omitempty,string"`
+	MAC    string `json:"mac,omitempty"`
+	Alias  string `json:"alias,omitempty"`
+}
+
+// GuardedPlacesResult has places that are guarded though nothing is attached there: all of them, or those
+// that were released.
+type GuardedPlacesResult struct {
+	Places []GuardedPlace `json:"places"`
+}
+
+// GuardedPlace is an interface or a network namespace, never both.
+type GuardedPlace struct {
+	Interface        string `json:"interface,omitempty"`
+	NetworkNamespace string `json:"networkNamespace,omitempty"`
+}
+
+// ReleasePlacesRequest names places as GetGuardedPlaces lists them.
+type ReleasePlacesRequest struct {
+	Names []string `json:"names,omitzero"`
+	All   bool     `json:"all,omitzero"`
+}

@@ -1,0 +1,69 @@
+package wire
+
+import (
+	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/api/awsjson"
+)
+
+// Instance is how the API shows an instance. addOns is left out: nothing here has any.
+type Instance struct {
+	Name             string          `json:"name"`
+	ARN              string          `json:"arn"`
+	SupportCode      string          `json:"supportCode"`
+	CreatedAt        awsjson.Epoch   `json:"createdAt"`
+	Location         Location        `json:"location"`
+	ResourceType     string          `json:"resourceType"`
+	Tags             []Tag           `json:"tags"`
+	BlueprintID      string          `json:"blueprintId,omitempty"`
+	BlueprintName    string          `json:"blueprintName,omitempty"`
+	BundleID         string          `json:"bundleId,omitempty"`
+	IsStaticIP       bool            `json:"isStaticIp"`
+	PrivateIPAddress string          `json:"privateIpAddress,omitempty"`
+	PublicIPAddress  string          `json:"publicIpAddress,omitempty"`
+	IPv6Addresses    []string        `json:"ipv6Addresses"`
+	IPAddressType    string          `json:"ipAddressType,omitempty"`
+	Hardware         Hardware        `json:"hardware"`
+	Networking       Networking      `json:"networking"`
+	State            InstanceState   `json:"state"`
+	Username         string          `json:"username,omitempty"`
+	SSHKeyName       string          `json:"sshKeyName,omitempty"`
+	MetadataOptions  MetadataOptions `json:"metadataOptions"`
+	// Faults is not Lightsail's: it is there while the guest meets faults on purpose, so that nobody
+	// can overlook them.
+	Faults *openimds.Faults `json:"faults,omitempty"`
+}
+
+// Hardware is what an instance's bundle gives it.
+type Hardware struct {
+	CPUCount    int            `json:"cpuCount,omitempty"`
+	Disks       []Disk         `json:"disks"`
+	RAMSizeInGB awsjson.Double `json:"ramSizeInGb,omitempty"`
+}
+
+// Disk is the system disk of an instance, which has neither a name nor an ARN.
+type Disk struct {
+	CreatedAt       awsjson.Epoch `json:"createdAt"`
+	SizeInGB        int           `json:"sizeInGb"`
+	IsSystemDisk    bool          `json:"isSystemDisk"`
+	IOPS            int           `json:"iops"`
+	Path            string        `json:"path"`
+	AttachedTo      string        `json:"attachedTo"`
+	AttachmentState string        `json:"attachmentState"`
+}
+
+// Networking is an instance's traffic and its port rules.
+type Networking struct {
+	MonthlyTransfer MonthlyTransfer `json:"monthlyTransfer"`
+	Ports           []PortInfo      `json:"ports"`
+}
+
+// MonthlyTransfer is how much traffic a bundle includes.
+type MonthlyTransfer struct {
+	GBPerMonthAllocated int `json:"gbPerMonthAllocated"`
+}
+
+// InstanceState is a state, with EC2's number for it.
+type InstanceState struct {
+	Code int    `json:"code"`
+	Name string `json:"name"`
+}

@@ -1,0 +1,82 @@
+package wire
+
+import (
+	"github.com/openimds/openimds/api/awsjson"
+)
+
+// The operations.
+var (
+	CreateInstances     = changes[CreateInstancesRequest, OperationsResult](lightsail + "CreateInstances")
+	DeleteInstance      = changes[DeleteInstanceRequest, OperationsResult](lightsail + "DeleteInstance")
+	GetInstance         = looks[InstanceRequest, GetInstanceResult](lightsail + "GetInstance")
+	GetInstances        = looks[PageRequest, GetInstancesResult](lightsail + "GetInstances")
+	GetInstanceState    = looks[InstanceRequest, GetInstanceStateResult](lightsail + "GetInstanceState")
+	RebootInstance      = changes[InstanceRequest, OperationsResult](lightsail + "RebootInstance")
+	SetIPAddressType    = changes[SetIPAddressTypeRequest, OperationsResult](lightsail + "SetIpAddressType")
+	StartInstance       = changes[StartInstanceRequest, OperationsResult](lightsail + "StartInstance")
+	StopInstance        = changes[StopInstanceRequest, OperationsResult](lightsail + "StopInstance")
+	DeleteKnownHostKeys = changes[InstanceRequest, OperationsResult](lightsail + "DeleteKnownHostKeys")
+)
+
+// CreateInstancesRequest makes an instance of each name: all of them or none.
+type CreateInstancesRequest struct {
+	InstanceNames    []string `json:"instanceNames" check:"required"`
+	AvailabilityZone string   `json:"availabilityZone" check:"required"`
+	BlueprintID      NonEmpty `json:"blueprintId" check:"required"`
+	BundleID         NonEmpty `json:"bundleId" check:"required"`
+	// UserData is plain text: what has to be binary goes through SetInstance.
+	UserData      string          `json:"userData,omitzero"`
+	KeyPairName   string          `json:"keyPairName,omitzero"`
+	Tags          []Tag           `json:"tags,omitzero"`
+	AddOns        awsjson.Unbuilt `json:"addOns,omitzero"`
+	IPAddressType AddressType     `json:"ipAddressType,omitzero"`
+}
+
+// InstanceRequest is the request of what needs nothing but an instance's name.
+type InstanceRequest struct {
+	InstanceName string `json:"instanceName" check:"required"`
+}
+
+// GetInstanceResult has one instance.
+type GetInstanceResult struct {
+	Instance Instance `json:"instance"`
+}
+
+// GetInstancesResult is a page of instances, by name.
+type GetInstancesResult struct {
+	Instances     []Instance `json:"instances"`
+	NextPageToken string     `json:"nextPageToken,omitempty"`
+}
+
+// GetInstanceStateResult has the state alone.
+type GetInstanceStateResult struct {
+	State InstanceState `json:"state"`
+}
+
+// StartInstanceRequest starts a stopped instance.
+type StartInstanceRequest struct {
+	InstanceName string `json:"instanceName" check:"required"`
+	// AttributeUpdates is of SDKs since late 2026: a start on another bundle.
+	AttributeUpdates awsjson.Unbuilt `json:"attributeUpdates,omitzero"`
+}
+
+// StopInstanceRequest may ask for force, which changes nothing: no guest can delay a stop here.
+type StopInstanceRequest struct {
+	InstanceName string `json:"instanceName" check:"required"`
+	Force        bool   `json:"force,omitzero"`
+}
+
+// DeleteInstanceRequest may ask for the add-ons to go too; there are none.
+type DeleteInstanceRequest struct {
+	InstanceName      string `json:"instanceName" check:"required"`
+	ForceDeleteAddOns bool   `json:"forceDeleteAddOns,omitzero"`
+}
+
+// SetIPAddressTypeRequest changes which addresses an instance has. From and to IPv6 alone changes its
+// bundle too, which the request has to accept.
+type SetIPAddressTypeRequest struct {
+	ResourceType       ResourceType `json:"resourceType" check:"required"`
+	ResourceName       string       `json:"resourceName" check:"required"`
+	IPAddressType      AddressType  `json:"ipAddressType" check:"required"`
+	AcceptBundleUpdate bool         `json:"acceptBundleUpdate,omitzero"`
+}

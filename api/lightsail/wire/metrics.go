@@ -1,0 +1,118 @@
+package wire
+
+import (
+	"github.com/openimds/openimds/api/awsjson"
+)
+
+// The operations.
+var (
+	GetInstanceMetricData = looks[GetInstanceMetricDataRequest, MetricDataResult](lightsail + "GetInstanceMetricData")
+	GetMetricData         = looks[GetMetricDataRequest, MetricDataResult](openIMDS + "GetMetricData")
+	GetMetadataCounts     = looks[GetMetadataCountsRequest, GetMetadataCountsResult](openIMDS + "GetMetadataCounts")
+	GetCallers            = looks[GetCallersRequest, GetCallersResult](openIMDS + "GetCallers")
+)
+
+// GetInstanceMetricDataRequest asks for a metric's points, by periods.
+type GetInstanceMetricDataRequest struct {
+	InstanceName string             `json:"instanceName" check:"required"`
+	MetricName   InstanceMetricName `json:"metricName" check:"required"`
+	Period       *MetricPeriod      `json:"period" check:"required"` // seconds
+	StartTime    *awsjson.Epoch     `json:"startTime" check:"required"`
+	EndTime      *awsjson.Epoch     `json:"endTime" check:"required"`
+	Unit         MetricUnit         `json:"unit" check:"required"`
+	Statistics   []MetricStatistic  `json:"statistics" check:"required"`
+}
+
+// Datapoint has the statistics that were asked for.
+type Datapoint struct {
+	Average     *awsjson.Double `json:"average,omitempty"`
+	Maximum     *awsjson.Double `json:"maximum,omitempty"`
+	Minimum     *awsjson.Double `json:"minimum,omitempty"`
+	SampleCount *awsjson.Double `json:"sampleCount,omitempty"`
+	Sum         *awsjson.Double `json:"sum,omitempty"`
+	Timestamp   awsjson.Epoch   `json:"timestamp"`
+	Unit        string          `json:"unit"`
+}
+
+// MetricDataResult has the points in the order of time.
+type MetricDataResult struct {
+	MetricName string      `json:"metricName"`
+	MetricData []Datapoint `json:"metricData"`
+}
+
+// GetMetricDataRequest is GetInstanceMetricData for the metrics that the guest side counts, those
+// among them that Lightsail does not have.
+type GetMetricDataRequest struct {
+	InstanceName string            `json:"instanceName" check:"required"`
+	MetricName   CountedMetricName `json:"metricName" check:"required"`
+	Period       *MetricPeriod     `json:"period" check:"required"` // seconds
+	StartTime    *awsjson.Epoch    `json:"startTime" check:"required"`
+	EndTime      *awsjson.Epoch    `json:"endTime" check:"required"`
+	Statistics   []MetricStatistic `json:"statistics" check:"required"`
+}
+
+// GetMetadataCountsRequest asks what was counted in a time: of one instance, or without a name of
+// all, page by page. Without times it is the last day.
+type GetMetadataCountsRequest struct {
+	InstanceName string         `json:"instanceName,omitzero"`
+	StartTime    *awsjson.Epoch `json:"startTime,omitzero"`
+	EndTime      *awsjson.Epoch `json:"endTime,omitzero"`
+	PageToken    string         `json:"pageToken,omitzero"`
+}
+
+// GetMetadataCountsResult has the times that the counts are of: those asked for, widened to whole
+// periods of the history.
+type GetMetadataCountsResult struct {
+	StartTime     awsjson.Epoch    `json:"startTime"`
+	EndTime       awsjson.Epoch    `json:"endTime"`
+	Counts        []MetadataCounts `json:"counts"`
+	NextPageToken string           `json:"nextPageToken,omitempty"`
+}
+
+// MetadataCounts is what was counted of one instance.
+type MetadataCounts struct {
+	InstanceName string `json:"instanceName"`
+	InstanceID   string `json:"instanceId"`
+	// Counts has every counted metric by its name.
+	Counts map[string]int64 `json:"counts"`
+}
+
+// GetCallersRequest asks who called since a time, or at all: one instance, or without a name each of
+// a page of instances.
+type GetCallersRequest struct {
+	InstanceName string         `json:"instanceName,omitzero"`
+	Since        *awsjson.Epoch `json:"since,omitzero"`
+	PageToken    string         `json:"pageToken,omitzero"`
+}
+
+// GetCallersResult is a page of callers: all of as many instances as were looked at.
+type GetCallersResult struct {
+	Callers []MetadataCaller `json:"callers"`
+	// Faults are those on purpose of the instances that were asked for: what their callers did may
+	// be due to them.
+	Faults        []InstanceFaults `json:"faults,omitempty"`
+	NextPageToken string           `json:"nextPageToken,omitempty"`
+}
+
+// MetadataCaller is who used an instance's metadata, as far as its requests tell.
+type MetadataCaller struct {
+	InstanceName string           `json:"instanceName"`
+	Source       string           `json:"source"`
+	UserAgent    string           `json:"userAgent"`
+	PathGroup    string           `json:"pathGroup"`
+	Counts       map[string]int64 `json:"counts"`
+	FirstSeen    awsjson.Epoch    `json:"firstSeen"`
+	LastSeen     awsjson.Epoch    `json:"lastSeen"`
+	// TokenUndelivered is the latest answer with a token that did not arrive; absent: none.
+	TokenUndelivered *UndeliveredToken `json:"tokenUndelivered,omitempty"`
+}
+
+// UndeliveredToken is an answer with a token whose receipt was not acknowledged.
+type UndeliveredToken struct {
+	Time awsjson.Epoch `json:"time"`
+	// HopLimit is what the answer left with, NeededHopLimit the least that reaches the caller (absent:
+	// not known), CurrentHopLimit that of the instance now.
+	HopLimit        int `json:"hopLimit"`
+	NeededHopLimit  int `json:"neededHopLimit,omitempty"`
+	CurrentHopLimit int `json:"currentHopLimit"`
+}
