@@ -10,7 +10,8 @@
 // the warden ends, the kernel ends all in its PID namespace; it ends with the command, and when its
 // connection to the caller breaks. So nothing is left behind, whoever is killed.
 //
-// The addresses are on the namespace's loopback interface. The rest of the network is passed on by
+// The addresses are on the namespace's loopback interface and behind each of its links, so that what binds
+// to a link finds them too; a command without a network has a link that leads nowhere. The rest of the network is passed on by
 // pasta or slirp4netns, if one of them is installed; it runs inside the warden's PID namespace.
 package sandbox
 
@@ -29,7 +30,7 @@ const (
 	Auto        Network = "auto"
 	Pasta       Network = "pasta"
 	Slirp4netns Network = "slirp4netns"
-	// None: only the loopback interface.
+	// None: the loopback interface, and eth0, by which nothing but the metadata service is reached.
 	None Network = "none"
 )
 

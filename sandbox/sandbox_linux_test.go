@@ -112,9 +112,7 @@ func asUsers(t *testing.T, network Network, script string, test func(*testing.T,
 
 // The command is what it would be outside, and finds the addresses.
 func TestRun(t *testing.T) {
-	if _, err := exec.LookPath("curl"); err != nil {
-		t.Skip("there is no curl on this machine")
-	}
+	needPrograms(t, "curl")
 	const script = `id -u; pwd; curl -sm 9 http://169.254.169.254/; grep -E 'Cap(Inh|Amb)' /proc/self/status; cat; exit 7`
 	asUsers(t, None, script, func(t *testing.T, cmd *exec.Cmd) {
 		cmd.Stdin = strings.NewReader("standard input")
@@ -132,6 +130,39 @@ func TestRun(t *testing.T) {
 			t.Errorf("got\n%s\nwant\n%s", out, want)
 		}
 	})
+}
+
+// byLink asks at both addresses from a socket that is bound to the only link there is.
+const byLink = `link=$(ip -o link show up | sed -n '/LOOPBACK\|-end@/!s/^[0-9]*: \([^:@]*\).*/\1/p')
+	for a in 169.254.169.254 '[fd00:ec2::254]'; do
+		curl -sgm 9 --interface "$link" "http://$a/by-link"; curl -sgm 9 --interface "$link" --local-port 1024-1999 "http://$a/by-port"
+	done`
+
+func checkByLink(t *testing.T, out []byte, err error) {
+	t.Helper()
+	for _, want := range []string{"169.254.169.254 true [curl", "[fd00:ec2::254] true [curl"} {
+		if n := strings.Count(string(out), want); err != nil || n != 2 {
+			t.Errorf("%v, %d answers with %q in\n%s", err, n, want, out)
+		}
+	}
+}
+
+// What binds to the link of a command without a network finds the addresses behind it.
+func TestLink(t *testing.T) {
+	needPrograms(t, "curl", "ip")
+	asUsers(t, None, byLink, func(t *testing.T, cmd *exec.Cmd) {
+		out, err := cmd.CombinedOutput()
+		checkByLink(t, out, err)
+	})
+}
+
+func needPrograms(t *testing.T, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		if _, err := exec.LookPath(name); err != nil {
+			t.Skipf("there is no %s on this machine", name)
+		}
+	}
 }
 
 // A signal for the runner alone is passed on; one for the whole group comes once.
@@ -246,6 +277,7 @@ func TestNetwork(t *testing.T) {
 			if found(string(way)) == "" {
 				t.Skipf("%s is not installed", way)
 			}
+			needPrograms(t, "curl", "ip")
 			if os.Geteuid() != 0 {
 				t.Skip("a host with a network of its own needs root")
 			}
@@ -255,12 +287,13 @@ func TestNetwork(t *testing.T) {
 				ip link set lo up; ip link add up0 type veth peer name up1; ip link set up1 up; ip addr add 192.0.2.2/24 dev up0; ip link set up0 up
 				ip route add default via 192.0.2.1
 				mount -t tmpfs tmpfs /dev/net; mknod -m 666 /dev/net/tun c 10 200
-				exec "$@"`, "sh", path, "sh", "-c", "ip -4 -br addr show scope global; ip route show default")
+				exec "$@"`, "sh", path, "sh", "-c", "ip -4 -br addr show scope global; ip route show default; "+byLink)
 			host.Env = append(os.Environ(), runnerMode+"="+string(way))
 			out, err := host.CombinedOutput()
 			if err != nil || !strings.Contains(string(out), "default via ") || strings.Contains(string(out), "note:") {
 				t.Errorf("%v\n%s", err, out)
 			}
+			checkByLink(t, out, err)
 		})
 	}
 }

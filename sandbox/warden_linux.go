@@ -77,7 +77,13 @@ func (w *warden) run() error {
 	if err := ns.hand(w.link); err != nil {
 		return err
 	}
-	if err := w.link.Send(message{Notes: &notes{connect(w.network, ns.path)}}); err != nil {
+	text := connect(w.network, ns.path)
+	linked := make(chan error)
+	w.inside <- func() { linked <- behindLinks() }
+	if err := <-linked; err != nil {
+		text = append(text, fmt.Sprintf("software that binds to a network interface does not find the metadata service: %v", err))
+	}
+	if err := w.link.Send(message{Notes: &notes{text}}); err != nil {
 		return err
 	}
 	var m message

@@ -23,9 +23,10 @@ var elsewhere = []string{"AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_EC2_METADATA_
 // awsFiles are the variables that name files with credentials, for the clients of various languages.
 var awsFiles = []string{"AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "AWS_CREDENTIAL_PROFILES_FILE"}
 
-// environment is the command's: without what points AWS's clients elsewhere, and without any other
+// environment is the command's: without a proxy before the metadata service, without what points AWS's clients elsewhere, and without any other
 // credentials if its instance has a role.
 func (c *runConfig) environment(outside []string) []string {
+	outside = pastProxies(outside)
 	if c.keepAWS {
 		return outside
 	}
