@@ -193,7 +193,7 @@ type Tag struct {
 type Role struct {
 	Name       string `json:"name"`
 	ProfileARN string `json:"profileArn"`
-	ProfileID  string `json:"profileId"` // "AIPA…"
+	ProfileID  string `json:"profileId"` // "AIPA" and 17 characters of base32
 }
 
 // Port is a firewall rule of an instance, as Lightsail shows it.

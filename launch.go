@@ -3,6 +3,7 @@ package openimds
 import (
 	"cmp"
 	"crypto/rand"
+	"encoding/base32"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
@@ -249,12 +250,14 @@ func newMAC() string {
 
 // stableID makes 17 hexadecimal digits that are always the same for the same words: one image,
 // subnet or group in a region, whoever asks.
-func stableID(words ...string) string {
+func stableID(words ...string) string { return hex.EncodeToString(stableSum(words...))[:17] }
+
+func stableSum(words ...string) []byte {
 	h := fnv.New128a()
 	for _, w := range words {
 		_, _ = h.Write([]byte(w + "\x00")) // a hash never fails
 	}
-	return hex.EncodeToString(h.Sum(nil))[:17]
+	return h.Sum(nil)
 }
 
 // ZoneID makes a zone id of AWS's form ("use1-az1") from region and zone.
@@ -291,6 +294,6 @@ func NewRole(name string, in *Instance) *Role {
 	return &Role{
 		Name:       name,
 		ProfileARN: "arn:aws:iam::" + cmp.Or(in.OwnerID, LightsailOwnerID) + ":instance-profile/" + name,
-		ProfileID:  "AIPA" + strings.ToUpper(stableID(name, in.Region)),
+		ProfileID:  "AIPA" + base32.StdEncoding.EncodeToString(stableSum(name, in.Region))[:17],
 	}
 }

@@ -61,7 +61,7 @@ func fixedInstance() *openimds.Instance {
 	in.Role = &openimds.Role{
 		Name:       "AmazonLightsailInstanceRole",
 		ProfileARN: "arn:aws:iam::000029643808:instance-profile/AmazonLightsailInstanceRole",
-		ProfileID:  "AIPA8BE4C81A19416D176",
+		ProfileID:  "AIPAABCDEFGHJKLMN2345",
 	}
 	in.UserData = []byte("#!/bin/sh\n\x00\xff\n")
 	in.PublicKeys = []openimds.PublicKey{{Name: "my-key", Key: "ssh-ed25519 AAAA my-key"}, {Name: "second", Key: "ssh-rsa BBBB"}}

@@ -8,7 +8,7 @@ func TestIAMDocuments(t *testing.T) {
   "Code" : "Success",
   "LastUpdated" : "2026-03-01T11:30:00Z",
   "InstanceProfileArn" : "arn:aws:iam::000029643808:instance-profile/AmazonLightsailInstanceRole",
-  "InstanceProfileId" : "AIPA8BE4C81A19416D176"
+  "InstanceProfileId" : "AIPAABCDEFGHJKLMN2345"
 }`
 	const unauthorizedRole = `{
   "Code" : "AssumeRoleUnauthorizedAccess",

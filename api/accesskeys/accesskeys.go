@@ -204,11 +204,13 @@ func (f *File) Revoke(profileOrID string, force bool) error {
 	})
 }
 
+// newKey makes a key whose id names no account: a key of the control API belongs to an installation.
+// AWS's ids are read as an account's when Q or a later character follows the prefix; before 2019 it was I.
 func newKey(profile string, readOnly bool) Key {
 	secret := make([]byte, 30) // 40 characters of base64, as AWS's
 	rand.Read(secret)
 	return Key{
-		ID:       "AKIA" + rand.Text()[:16],
+		ID:       "AKIAI" + rand.Text()[:15],
 		Secret:   base64.StdEncoding.EncodeToString(secret),
 		Profile:  profile,
 		ReadOnly: readOnly,

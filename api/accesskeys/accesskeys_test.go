@@ -66,7 +66,7 @@ func holds(t *testing.T, f *accesskeys.File, key accesskeys.Key, want bool) {
 func TestEnsure(t *testing.T) {
 	path := place(t)
 	f := ensure(t, path)
-	form := regexp.MustCompile(`^\[default\]\naws_access_key_id = (AKIA[A-Z2-7]{16})\naws_secret_access_key = ([A-Za-z0-9+/]{40})\n$`)
+	form := regexp.MustCompile(`^\[default\]\naws_access_key_id = (AKIAI[A-Z2-7]{15})\naws_secret_access_key = ([A-Za-z0-9+/]{40})\n$`)
 	made := form.FindStringSubmatch(read(t, path))
 	if made == nil {
 		t.Fatal("the file does not have the form of a first one")

@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/openimds/openimds"
@@ -33,7 +34,7 @@ const (
 
 // Labels keep what is derived here apart from all else that the instance's key is used for.
 const (
-	setLabel    = "openimds generated credentials v1"
+	setLabel    = "openimds generated credentials v2"
 	offsetLabel = "openimds generated credentials v1 offset"
 )
 
@@ -74,12 +75,24 @@ func (Source) Credentials(in *openimds.Instance, set openimds.CredentialSet, now
 	return openimds.RoleCredentials{
 		Code:            openimds.CredentialsSuccess,
 		Type:            "AWS-HMAC",
-		AccessKeyID:     "ASIA" + base32.StdEncoding.EncodeToString(keyID),
+		AccessKeyID:     accessKeyID(in.OwnerID, keyID),
 		SecretAccessKey: base64.StdEncoding.AppendEncode(nil, secret),
 		Token:           sessionToken(in.Region, token),
 		LastUpdated:     updated,
 		Expiration:      updated.Add(life),
 	}
+}
+
+// accessKeyID makes the id of a key of an account. As with AWS's, base32 of what follows the prefix has
+// the first bit set and the account's number in the next 40, which tools read out of a key that they
+// find; the rest tells the account's keys apart. What is no account number counts as 0.
+func accessKeyID(account string, random []byte) string {
+	number, err := strconv.ParseUint(account, 10, 40)
+	if err != nil {
+		number = 0
+	}
+	id := binary.BigEndian.AppendUint64(nil, 1<<63|number<<23|binary.BigEndian.Uint64(random)&(1<<23-1))
+	return "ASIA" + base32.StdEncoding.EncodeToString(append(id, random[8:]...))
 }
 
 // rotationStart is when the instance's present set was made: once an hour, at a second of the hour

@@ -2,9 +2,12 @@ package generated_test
 
 import (
 	"bytes"
+	"encoding/base32"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"regexp"
 	"strings"
 	"testing"
@@ -21,6 +24,7 @@ var launched = time.Date(2026, 3, 1, 10, 20, 30, 0, time.UTC)
 func instance(id string, key byte) *openimds.Instance {
 	return &openimds.Instance{
 		ID:         id,
+		OwnerID:    "437521954154",
 		Region:     "us-east-1",
 		LaunchedAt: launched,
 		TokenKey:   bytes.Repeat([]byte{key}, openimds.TokenKeySize),
@@ -57,6 +61,50 @@ func TestGeneratedLooksReal(t *testing.T) {
 			if c.LastUpdated.Location() != time.UTC || c.LastUpdated.Nanosecond() != 0 {
 				t.Fatalf("LastUpdated %v is not whole seconds of UTC", c.LastUpdated)
 			}
+		}
+	}
+}
+
+// accountOf reads the account out of the id of an access key, as the tools do that find one.
+func accountOf(t *testing.T, keyID string) string {
+	t.Helper()
+	b, err := base32.StdEncoding.DecodeString(keyID[4:])
+	if err != nil || !strings.Contains("QRSTUVWXYZ234567", keyID[4:5]) {
+		t.Fatalf("the id %s names no account: %v", keyID, err)
+	}
+	n := binary.BigEndian.Uint64(append([]byte{0, 0}, b[:6]...))
+	return fmt.Sprintf("%012d", n&0x7fffffffff80>>7)
+}
+
+func TestGeneratedKeyNamesItsAccount(t *testing.T) {
+	accounts := []string{"437521954154", "230858838317", "000029643808", "000000000000", "000000000001", "999999999999", "123456789012"}
+	for range 200 {
+		accounts = append(accounts, fmt.Sprintf("%012d", rand.Int64N(1e12)))
+	}
+	for i, account := range accounts {
+		in, ids := instance("i-0123456789abcdef0", byte(i)), map[string]bool{}
+		in.OwnerID = account
+		for set := openimds.RoleForV1; set <= openimds.InstanceIdentity; set++ {
+			for hour := range 3 {
+				id := generated.Source{}.Credentials(in, set, launched.Add(time.Duration(hour)*time.Hour)).AccessKeyID
+				if got := accountOf(t, id); got != account {
+					t.Errorf("the key %s names the account %s, not %s", id, got, account)
+				}
+				if account == "437521954154" && !strings.HasPrefix(id, "ASIAWLXSXGV") {
+					t.Errorf("the key %s does not begin as those of the account %s", id, account)
+				}
+				ids[id] = true
+			}
+		}
+		if len(ids) != 9 {
+			t.Errorf("nine sets of %s have the ids %v", account, ids)
+		}
+	}
+	for _, none := range []string{"", "x", "-1", "1099511627776", "99999999999999999999"} {
+		in := instance("i-a", 1)
+		in.OwnerID = none
+		if got := accountOf(t, generated.Source{}.Credentials(in, openimds.RoleForV2, launched).AccessKeyID); got != "000000000000" {
+			t.Errorf("a key of the account %q names %s", none, got)
 		}
 	}
 }
@@ -130,7 +178,7 @@ func TestGeneratedFirstSetIsMadeAtLaunch(t *testing.T) {
 func TestGeneratedIsStable(t *testing.T) {
 	c := generated.Source{}.Credentials(instance("i-0123456789abcdef0", 7), openimds.RoleForV2, launched.Add(5*time.Hour))
 	got := fmt.Sprintf("%s %s %s %s", c.AccessKeyID, []byte(c.SecretAccessKey)[:8], c.LastUpdated.Format(time.RFC3339), c.Expiration.Format(time.RFC3339))
-	if want := "ASIAOS7CNNBYVBZXLRPY UWu62gMU 2026-03-01T15:15:33Z 2026-03-01T21:37:14Z"; got != want {
+	if want := "ASIAWLXSXGVVLTCEGFYN cz/KUvK7 2026-03-01T15:15:33Z 2026-03-01T21:31:47Z"; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }
