@@ -9,7 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
+	"maps"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -138,68 +138,51 @@ func (a *Agent) Health() (contact time.Time, revision int64) {
 // Run follows the store until the context ends or the store is closed.
 func (a *Agent) Run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
-	var marking sync.WaitGroup
+	var marking, settling sync.WaitGroup
 	marking.Go(func() { a.mark(ctx) })
 	defer marking.Wait()
+	defer settling.Wait()
 	defer cancel()
-	for backoff := 50 * time.Millisecond; ctx.Err() == nil; {
-		started := time.Now()
-		err := a.follow(ctx)
-		if ctx.Err() != nil || errors.Is(err, store.ErrClosed) {
-			return
-		}
-		if errors.Is(err, store.ErrCompacted) {
-			a.cfg.Log.Info("the watch fell behind the store's history; listing again")
-			continue
-		}
-		if time.Since(started) > time.Minute {
-			backoff = 50 * time.Millisecond
-		}
-		a.cfg.Log.Warn("the store cannot be followed; serving the last known options", "error", err, "retry", backoff)
-		// Jitter, so that the hosts of a fleet do not all come back at the same moment.
-		select {
-		case <-ctx.Done():
-		case <-time.After(backoff/2 + rand.N(backoff)):
-		}
-		backoff = min(2*backoff, 5*time.Second)
-	}
+	store.Follow(ctx, a.cfg.Store, store.Follower{
+		Prefix: records.InstancePrefix,
+		Limit:  1, // seats are filled one by one: a host serves few of a fleet's instances
+		Listed: func(ctx context.Context, page store.Page) error {
+			settling.Wait() // of the listing before
+			if err := a.fillAll(ctx); err != nil {
+				return err
+			}
+			a.heard(page.Revision)
+			settling.Go(func() { a.settle(ctx) })
+			return nil
+		},
+		Changed: a.changed,
+		Log:     a.cfg.Log,
+		Away:    "the store cannot be followed; serving the last known options",
+	})
 }
 
-// follow fills all seats and then keeps them in step until the watch ends.
-func (a *Agent) follow(ctx context.Context) error {
+// fillAll fills all seats. What the watch then shows a second time is recognised by its revision.
+func (a *Agent) fillAll(ctx context.Context) error {
 	a.mu.Lock()
-	seats := make(map[string]*served, len(a.seats))
-	for name, s := range a.seats {
-		seats[name] = s
-	}
+	seats := maps.Clone(a.seats)
 	a.mu.Unlock()
-	// Watch from before the first read: what is then seen twice is recognised by its revision.
-	page, err := a.cfg.Store.List(ctx, store.Range{Prefix: records.InstancePrefix, Limit: 1})
-	if err != nil {
-		return err
-	}
-	watch := a.cfg.Store.Watch(records.InstancePrefix, page.Revision)
 	for name, s := range seats {
 		if err := a.fill(ctx, name, s); err != nil {
 			return err
 		}
 	}
-	a.heard(page.Revision)
-	var settling sync.WaitGroup
-	defer settling.Wait()
-	settling.Go(func() { a.settle(ctx) })
-	for {
-		events, err := watch.Next(ctx)
-		if err != nil {
+	return nil
+}
+
+// changed keeps the seats in step.
+func (a *Agent) changed(ctx context.Context, events []store.Event) error {
+	for _, e := range events {
+		if err := a.apply(ctx, e); err != nil && !errors.Is(err, errReplaced) {
 			return err
 		}
-		for _, e := range events {
-			if err := a.apply(ctx, e); err != nil && !errors.Is(err, errReplaced) {
-				return err
-			}
-		}
-		a.heard(events[len(events)-1].Revision)
 	}
+	a.heard(events[len(events)-1].Revision)
+	return nil
 }
 
 func (a *Agent) heard(revision int64) {

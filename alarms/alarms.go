@@ -7,7 +7,6 @@ package alarms
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -36,10 +35,10 @@ type Config struct {
 type Alarms struct {
 	cfg     Config
 	webhook *webhook // nil: none
-	// known are the states that were seen last, by key; only follow uses them.
+	// known are the states that were seen last, by key; only Run's goroutine uses them.
 	known map[string]seen
 	// ready is closed when the states before the first evaluation are known; started says the same
-	// to follow.
+	// to that goroutine.
 	ready   chan struct{}
 	started bool
 }
@@ -73,18 +72,18 @@ func (a *Alarms) Run(ctx context.Context) {
 	if a.webhook != nil {
 		running.Go(func() { a.webhook.run(ctx) })
 	}
-	for backoff := time.Second; ctx.Err() == nil; backoff = min(2*backoff, time.Minute) {
-		err := a.follow(ctx)
-		if ctx.Err() != nil || errors.Is(err, store.ErrClosed) {
-			return
-		}
-		if errors.Is(err, store.ErrCompacted) {
-			backoff = time.Second
-			continue
-		}
-		a.cfg.Log.Warn("alarms cannot be followed; trying again", "error", err, "retry", backoff)
-		wait(ctx, backoff)
-	}
+	store.Follow(ctx, a.cfg.Store, store.Follower{
+		Prefix: records.AlarmPrefix,
+		Listed: a.listed,
+		Changed: func(_ context.Context, events []store.Event) error {
+			for _, e := range events {
+				a.see(e)
+			}
+			return nil
+		},
+		Log:  a.cfg.Log,
+		Away: "alarms cannot be followed; trying again",
+	})
 }
 
 // evaluate has the alarms evaluated now and after the end of each period.
@@ -115,12 +114,8 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// follow tells of the changes that the store shows, until its watch ends.
-func (a *Alarms) follow(ctx context.Context) error {
-	page, err := a.cfg.Store.List(ctx, store.Range{Prefix: records.AlarmPrefix})
-	if err != nil {
-		return err
-	}
+// listed tells of what changed while the store could not be followed.
+func (a *Alarms) listed(_ context.Context, page store.Page) error {
 	there := map[string]bool{}
 	for _, r := range page.Records {
 		there[r.Key] = true
@@ -135,16 +130,7 @@ func (a *Alarms) follow(ctx context.Context) error {
 		a.started = true
 		close(a.ready)
 	}
-	watch := a.cfg.Store.Watch(records.AlarmPrefix, page.Revision)
-	for {
-		events, err := watch.Next(ctx)
-		if err != nil {
-			return err
-		}
-		for _, e := range events {
-			a.see(e)
-		}
-	}
+	return nil
 }
 
 // see looks at an alarm and tells if its state is another than before. What is found at the start

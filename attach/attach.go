@@ -5,7 +5,6 @@ package attach
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -104,28 +103,21 @@ func (a *Attachments) Run(ctx context.Context) {
 	var binding sync.WaitGroup
 	binding.Go(func() { a.bind(ctx) })
 	defer binding.Wait()
-	for backoff := 50 * time.Millisecond; ctx.Err() == nil; backoff = min(2*backoff, 5*time.Second) {
-		err := a.follow(ctx)
-		if ctx.Err() != nil || errors.Is(err, store.ErrClosed) {
-			return
-		}
-		if errors.Is(err, store.ErrCompacted) {
-			backoff = 50 * time.Millisecond
-			continue
-		}
-		a.cfg.Log.Warn("the attachments cannot be followed; keeping the last known ones", "error", err, "retry", backoff)
-		select {
-		case <-ctx.Done():
-		case <-time.After(backoff):
-		}
-	}
+	store.Follow(ctx, a.cfg.Store, store.Follower{
+		Prefix: records.AttachmentPrefix,
+		Listed: a.listed,
+		Changed: func(ctx context.Context, events []store.Event) error {
+			for _, e := range events {
+				a.see(e)
+			}
+			return a.settle(ctx)
+		},
+		Log:  a.cfg.Log,
+		Away: "the attachments cannot be followed; keeping the last known ones",
+	})
 }
 
-func (a *Attachments) follow(ctx context.Context) error {
-	page, err := a.cfg.Store.List(ctx, store.Range{Prefix: records.AttachmentPrefix})
-	if err != nil {
-		return err
-	}
+func (a *Attachments) listed(ctx context.Context, page store.Page) error {
 	there := map[string]bool{}
 	for _, r := range page.Records {
 		there[strings.TrimPrefix(r.Key, records.AttachmentPrefix)] = true
@@ -139,24 +131,7 @@ func (a *Attachments) follow(ctx context.Context) error {
 		}
 	}
 	a.mu.Unlock()
-	if err := a.settle(ctx); err != nil {
-		return err
-	}
-	a.tellSettled()
-	watch := a.cfg.Store.Watch(records.AttachmentPrefix, page.Revision)
-	for {
-		events, err := watch.Next(ctx)
-		if err != nil {
-			return err
-		}
-		for _, e := range events {
-			a.see(e)
-		}
-		if err := a.settle(ctx); err != nil {
-			return err
-		}
-		a.tellSettled()
-	}
+	return a.settle(ctx)
 }
 
 func (a *Attachments) tellSettled() {
@@ -236,6 +211,7 @@ func (a *Attachments) settle(ctx context.Context) error {
 			a.cfg.Log.Error("an instance that was detached could not be closed", "instance", name, "error", err)
 		}
 	}
+	a.tellSettled()
 	return nil
 }
 
