@@ -46,34 +46,34 @@ func (a *Attachment) Validate() error {
 	}
 	switch {
 	case places != 1:
-		return Errorf(InvalidInput, "", "An attachment names one of interface, networkNamespace and processId")
+		return Errorf(InvalidInput, Conflicting, "An attachment names one of %s, %s and %s", FieldInterface, FieldNetns, FieldPID)
 	case a.Interface != "" && ValidateInterface(a.Interface) != nil:
 		return ValidateInterface(a.Interface)
 	case a.Interface == "lo":
-		return Errorf(InvalidInput, "", "The interface lo is the host's own; callers on the host come by --imds-listen")
+		return Errorf(InvalidInput, Reserved, "The interface lo is the host's own; callers on the host come by --imds-listen")
 	case a.Netns != "" && !netnsForm(a.Netns):
-		return Errorf(InvalidInput, "", "%.80q is neither the name of a network namespace nor an absolute path", a.Netns)
+		return Errorf(InvalidInput, Malformed, "%.80q is neither the name of a network namespace nor an absolute path", a.Netns)
 	case a.PID < 0 || a.PID > 1<<22: // the kernel's own limit (proc(5), pid_max)
-		return Errorf(InvalidInput, "", "%d cannot be the id of a process", a.PID)
+		return Errorf(InvalidInput, OutOfRange, "%d cannot be the id of a process", a.PID)
 	case len(a.Sources) > 0 && a.Interface == "":
-		return Errorf(InvalidInput, "", "Sources tell the callers of an interface apart; a namespace has one caller")
+		return Errorf(InvalidInput, Conflicting, "Sources tell the callers of an interface apart; a namespace has one caller")
 	case (a.MAC != "" || a.Alias != "") && a.Interface == "":
-		return Errorf(InvalidInput, "", "macAddress and ifAlias are marks of an interface; a namespace or process has none")
+		return Errorf(InvalidInput, Conflicting, "%s and %s are marks of an interface; a namespace or process has none", FieldMAC, FieldAlias)
 	case a.ByName && (a.MAC != "" || a.Alias != "" || a.PID != 0):
-		return Errorf(InvalidInput, "", "byName takes whatever has the name of an interface or namespace; leave out macAddress, ifAlias and processId")
+		return Errorf(InvalidInput, Conflicting, "%s takes whatever has the name of an interface or namespace; leave out %s, %s and %s", FieldByName, FieldMAC, FieldAlias, FieldPID)
 	case a.MAC != "" && !macForm(a.MAC):
-		return Errorf(InvalidInput, "", "%.40q is not a MAC address of the form 52:54:00:12:34:56", a.MAC)
+		return Errorf(InvalidInput, Malformed, "%.40q is not a MAC address of the form 52:54:00:12:34:56", a.MAC)
 	case len(a.Alias) > 255 || strings.ContainsFunc(a.Alias, unicode.IsControl): // linux/if.h: IFALIASZ
-		return Errorf(InvalidInput, "", "%.80q cannot be the alias of an interface", a.Alias)
+		return Errorf(InvalidInput, Malformed, "%.80q cannot be the alias of an interface", a.Alias)
 	case len(a.Sources) > 64:
-		return Errorf(InvalidInput, "", "An attachment has at most 64 sources")
+		return Errorf(InvalidInput, TooMany, "An attachment has at most 64 sources")
 	}
 	for i, p := range a.Sources {
 		if !p.IsValid() || p.Addr().Is4In6() || p != p.Masked() {
-			return Errorf(InvalidInput, "", "The source %v is not an address or prefix of IPv4 or IPv6", p)
+			return Errorf(InvalidInput, Malformed, "The source %v is not an address or prefix of IPv4 or IPv6", p)
 		}
 		if slices.ContainsFunc(a.Sources[:i], p.Overlaps) {
-			return Errorf(InvalidInput, "", "The source %v overlaps another one", p)
+			return Errorf(InvalidInput, Duplicate, "The source %v overlaps another one", p)
 		}
 	}
 	return nil
@@ -82,7 +82,7 @@ func (a *Attachment) Validate() error {
 // ValidateInterface refuses what the kernel would not have as the name of an interface.
 func ValidateInterface(name string) error {
 	if name == "" || len(name) > 15 || strings.ContainsAny(name, "/: \t\r\n\x00") || name == "." || name == ".." {
-		return Errorf(InvalidInput, "", "%.40q cannot be the name of an interface", name)
+		return Errorf(InvalidInput, Malformed, "%.40q cannot be the name of an interface", name)
 	}
 	return nil
 }

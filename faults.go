@@ -57,26 +57,26 @@ func (f *Faults) Jitter() time.Duration { return time.Duration(f.JitterMillis) *
 // Validate refuses faults that no serving side could carry out.
 func (f *Faults) Validate() error {
 	if targets := []FaultTarget{FaultsOnAll, FaultsOnToken, FaultsOnData}; !slices.Contains(targets, f.On) {
-		return Errorf(InvalidInput, "", "The requests that faults are for must be one of %v, not %.60q", targets, f.On)
+		return Errorf(InvalidInput, UnknownValue, "%s must be one of %v, not %.60q", FieldFaultTarget, targets, f.On)
 	}
 	share := func(x float64) bool { return x >= 0 && x <= 1 } // not so a NaN
 	switch {
 	case f.LatencyMillis < 0 || f.Latency() > maxLatency:
-		return Errorf(InvalidInput, "", "The latency must be 0 to %v, not %v", maxLatency, f.Latency())
+		return Errorf(InvalidInput, OutOfRange, "The latency must be 0 to %v, not %v", maxLatency, f.Latency())
 	case f.JitterMillis < 0 || f.JitterMillis > f.LatencyMillis:
-		return Errorf(InvalidInput, "", "The jitter must be 0 to the latency of %v, not %v", f.Latency(), f.Jitter())
+		return Errorf(InvalidInput, OutOfRange, "The jitter must be 0 to the latency of %v, not %v", f.Latency(), f.Jitter())
 	case f.Status != 0 && (f.Status < 400 || f.Status > 599 || http.StatusText(f.Status) == ""):
-		return Errorf(InvalidInput, "", "The status of failures must be one of HTTP's from 400 to 599, not %d", f.Status)
+		return Errorf(InvalidInput, OutOfRange, "The status of failures must be one of HTTP's from 400 to 599, not %d", f.Status)
 	case !share(f.StatusShare):
-		return Errorf(InvalidInput, "", "The share of requests that fail must be 0 to 1, not %v", f.StatusShare)
+		return Errorf(InvalidInput, OutOfRange, "The share of requests that fail must be 0 to 1, not %v", f.StatusShare)
 	case f.Status == 0 && f.StatusShare > 0:
-		return Errorf(InvalidInput, "", "A share of requests that fail needs the status that they fail with")
+		return Errorf(InvalidInput, Incomplete, "A share of requests that fail needs the status that they fail with")
 	case !share(f.RefuseShare):
-		return Errorf(InvalidInput, "", "The share of connections that are refused must be 0 to 1, not %v", f.RefuseShare)
+		return Errorf(InvalidInput, OutOfRange, "The share of connections that are refused must be 0 to 1, not %v", f.RefuseShare)
 	case f.StatusShare+f.RefuseShare > 1:
-		return Errorf(InvalidInput, "", "The shares of failures and of refused connections must not come to more than 1: %v and %v", f.StatusShare, f.RefuseShare)
+		return Errorf(InvalidInput, OutOfRange, "The shares of failures and of refused connections must not come to more than 1: %v and %v", f.StatusShare, f.RefuseShare)
 	case f.AbsentSeconds < 0 || f.AbsentSeconds > int(maxAbsent/time.Second):
-		return Errorf(InvalidInput, "", "The endpoint can be absent for 0 to %d seconds, not %d", int(maxAbsent/time.Second), f.AbsentSeconds)
+		return Errorf(InvalidInput, OutOfRange, "The endpoint can be absent for 0 to %d seconds, not %d", int(maxAbsent/time.Second), f.AbsentSeconds)
 	}
 	return nil
 }

@@ -58,15 +58,15 @@ func DefaultOptions() MetadataOptions {
 func (o MetadataOptions) Validate() error {
 	switch {
 	case o.Tokens != TokensOptional && o.Tokens != TokensRequired:
-		return Errorf(InvalidInput, "", "httpTokens must be optional or required, not %q", o.Tokens)
+		return Errorf(InvalidInput, UnknownValue, "%s must be optional or required, not %q", FieldTokens, o.Tokens)
 	case o.Endpoint != EndpointEnabled && o.Endpoint != EndpointDisabled:
-		return Errorf(InvalidInput, "", "httpEndpoint must be enabled or disabled, not %q", o.Endpoint)
+		return Errorf(InvalidInput, UnknownValue, "%s must be enabled or disabled, not %q", FieldEndpoint, o.Endpoint)
 	case o.HopLimit < MinHopLimit || o.HopLimit > MaxHopLimit:
-		return Errorf(InvalidInput, "", "httpPutResponseHopLimit must be %d to %d, not %d", MinHopLimit, MaxHopLimit, o.HopLimit)
+		return Errorf(InvalidInput, OutOfRange, "%s must be %d to %d, not %d", FieldHopLimit, MinHopLimit, MaxHopLimit, o.HopLimit)
 	case o.IPv6 != EndpointEnabled && o.IPv6 != EndpointDisabled:
-		return Errorf(InvalidInput, "", "httpProtocolIpv6 must be enabled or disabled, not %q", o.IPv6)
+		return Errorf(InvalidInput, UnknownValue, "%s must be enabled or disabled, not %q", FieldIPv6Endpoint, o.IPv6)
 	case o.State != OptionsPending && o.State != OptionsApplied:
-		return Errorf(InvalidInput, "", "metadata options have the unknown state %q", o.State)
+		return Errorf(InvalidInput, UnknownValue, "metadata options have the unknown state %q", o.State)
 	}
 	return nil
 }

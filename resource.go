@@ -10,3 +10,9 @@ const (
 	TypeStaticIP ResourceType = "StaticIp"
 	TypeAlarm    ResourceType = "Alarm"
 )
+
+// What else errors tell of.
+const (
+	TypeOperation ResourceType = "Operation"
+	TypeAny       ResourceType = "resource" // whichever has the name
+)

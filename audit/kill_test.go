@@ -61,7 +61,7 @@ func change(dir string) error {
 	}
 	for n := range 3 {
 		l := control.InstancesLaunch{Names: []string{fmt.Sprint("own-", n)}, Zone: "us-east-1a", BlueprintID: "debian_12", BundleID: "nano_3_0"}
-		if _, err := s.CreateInstances(ctx, l); err != nil && !strings.Contains(err.Error(), "already in use") {
+		if _, err := s.CreateInstances(ctx, l); err != nil && openimds.CodeOf(err) != openimds.NameTaken {
 			return err
 		}
 	}

@@ -8,7 +8,7 @@ import (
 
 func checkAddressType(t string) error {
 	if t != openimds.AddressDual && t != openimds.AddressIPv4 && t != openimds.AddressIPv6 {
-		return openimds.Errorf(openimds.InvalidInput, "", "ipAddressType must be dualstack, ipv4 or ipv6, not %.50q", t)
+		return openimds.Errorf(openimds.InvalidInput, openimds.UnknownValue, "%s must be dualstack, ipv4 or ipv6, not %.50q", openimds.FieldAddressType, t)
 	}
 	return nil
 }
@@ -37,18 +37,18 @@ func (s *Service) SetAddressType(ctx context.Context, name, addressType string, 
 
 func setAddressType(in *openimds.Instance, t string, acceptBundle bool) error {
 	if len(in.NICs) == 0 {
-		return openimds.Errorf(openimds.OperationFailure, "", "The instance %s has no network interface", in.Name)
+		return openimds.Errorf(openimds.OperationFailure, openimds.WrongState, "The instance %s has no network interface", in.Name)
 	}
 	if (t == openimds.AddressIPv6) != (in.AddressType == openimds.AddressIPv6) {
 		if in.StaticIPName != "" {
-			return openimds.Errorf(openimds.OperationFailure, "", "The instance %s has the static IP %s; detach it first", in.Name, in.StaticIPName)
+			return openimds.Errorf(openimds.OperationFailure, openimds.InUse, "The instance %s has the static IP %s; detach it first", in.Name, in.StaticIPName)
 		}
 		bundle, ok := openimds.CounterpartBundle(in.Region, in.BundleID)
 		if !ok {
-			return openimds.Errorf(openimds.InvalidInput, "", "The bundle %s has no counterpart for the IP address type %s", in.BundleID, t)
+			return openimds.Errorf(openimds.InvalidInput, openimds.Incompatible, "The bundle %s has no counterpart for the IP address type %s", in.BundleID, t)
 		}
 		if !acceptBundle {
-			return openimds.Errorf(openimds.InvalidInput, "", "The IP address type %s needs the bundle %s; set acceptBundleUpdate to change to it", t, bundle.ID)
+			return openimds.Errorf(openimds.InvalidInput, openimds.Incomplete, "The IP address type %s needs the bundle %s; set %s to change to it", t, bundle.ID, openimds.FieldAcceptBundle)
 		}
 		in.BundleID, in.InstanceType = bundle.ID, bundle.EC2Type
 	}

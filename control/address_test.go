@@ -32,7 +32,7 @@ func TestStaticIP(t *testing.T) {
 		}
 	}
 	_, err := f.AllocateStaticIP(ctx, "web")
-	refused(t, err, openimds.InvalidInput, "NameExists", "Some names are already in use: web")
+	refused(t, err, openimds.InvalidInput, openimds.NameTaken, "These names are taken: web")
 	ip, err := f.StaticIP(ctx, "one")
 	if err != nil || ip.AttachedTo != "" || !netip.MustParsePrefix("198.18.0.0/15").Contains(ip.Address) {
 		t.Fatalf("allocated %+v, %v", ip, err)
@@ -49,13 +49,13 @@ func TestStaticIP(t *testing.T) {
 		}
 	}
 	_, err = f.AttachStaticIP(ctx, "one", "db")
-	refused(t, err, openimds.OperationFailure, "", "The static IP one is attached to the instance web; detach it first")
+	refused(t, err, openimds.OperationFailure, openimds.InUse, "The static IP one is attached to the instance web; detach it first")
 	_, err = f.AttachStaticIP(ctx, "two", "web")
-	refused(t, err, openimds.OperationFailure, "", "The instance web has the static IP one; detach it first")
+	refused(t, err, openimds.OperationFailure, openimds.InUse, "The instance web has the static IP one; detach it first")
 	_, err = f.AttachStaticIP(ctx, "two", "nobody")
-	refused(t, err, openimds.NotFound, "DoesNotExist", "The Instance does not exist: nobody")
+	refused(t, err, openimds.NotFound, openimds.DoesNotExist, "The instance nobody does not exist")
 	_, err = f.AttachStaticIP(ctx, "nothing", "web")
-	refused(t, err, openimds.NotFound, "DoesNotExist", "The StaticIp does not exist: nothing")
+	refused(t, err, openimds.NotFound, openimds.DoesNotExist, "The static IP nothing does not exist")
 
 	// It stays through a stop, and through a start.
 	for _, do := range []func() ([]openimds.Operation, error){
@@ -72,7 +72,7 @@ func TestStaticIP(t *testing.T) {
 		t.Errorf("after the detachment the instance has %s", now)
 	}
 	_, err = f.DetachStaticIP(ctx, "one")
-	refused(t, err, openimds.OperationFailure, "", "The static IP one is not attached to an instance")
+	refused(t, err, openimds.OperationFailure, openimds.WrongState, "The static IP one is not attached to an instance")
 
 	// A stopped instance gets none in its place before it starts.
 	if _, err := f.StopInstance(ctx, "web"); err != nil {
@@ -124,8 +124,8 @@ func TestSetAddressType(t *testing.T) {
 		t.Fatal(err)
 	}
 	check("ipv4", "nano_3_0", true, true, false)
-	refused(t, set("ipv6", false), openimds.InvalidInput, "", "The IP address type ipv6 needs the bundle nano_ipv6_3_0; set acceptBundleUpdate to change to it")
-	refused(t, set("ipv5", true), openimds.InvalidInput, "", `ipAddressType must be dualstack, ipv4 or ipv6, not "ipv5"`)
+	refused(t, set("ipv6", false), openimds.InvalidInput, openimds.Incomplete, "The IP address type ipv6 needs the bundle nano_ipv6_3_0; set the consent to another bundle to change to it")
+	refused(t, set("ipv5", true), openimds.InvalidInput, openimds.UnknownValue, `The IP address type must be dualstack, ipv4 or ipv6, not "ipv5"`)
 	check("ipv4", "nano_3_0", true, true, false)
 	if err := set("ipv6", true); err != nil {
 		t.Fatal(err)
@@ -138,7 +138,7 @@ func TestSetAddressType(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := f.AttachStaticIP(ctx, "address", "web")
-	refused(t, err, openimds.InvalidInput, "", "The instance web has no IPv4 address that a static IP could stand for")
+	refused(t, err, openimds.InvalidInput, openimds.Incompatible, "The instance web has no IPv4 address that a static IP could stand for")
 	for _, do := range []func() ([]openimds.Operation, error){
 		func() ([]openimds.Operation, error) { return f.StopInstance(ctx, "web") },
 		func() ([]openimds.Operation, error) { return f.StartInstance(ctx, "web") },
@@ -155,7 +155,7 @@ func TestSetAddressType(t *testing.T) {
 	if _, err := f.AttachStaticIP(ctx, "address", "web"); err != nil {
 		t.Fatal(err)
 	}
-	refused(t, set("ipv6", true), openimds.OperationFailure, "", "The instance web has the static IP address; detach it first")
+	refused(t, set("ipv6", true), openimds.OperationFailure, openimds.InUse, "The instance web has the static IP address; detach it first")
 	if err := set("ipv4", false); err != nil || f.get("web").StaticIPName != "address" {
 		t.Errorf("a static IP does not go with ipv4: %v", err)
 	}
@@ -200,24 +200,27 @@ func TestPutPorts(t *testing.T) {
 		t.Errorf("ports %+v, want %+v", got, want)
 	}
 	before := f.revision()
-	for message, port := range map[string]openimds.Port{
-		`The protocol of a port rule is tcp, udp, icmp, icmpv6 or all, not "TCP"`: {Protocol: "TCP"},
-		`The ports -1 to 5 are not a range of 0 to 65535`:                         {From: -1, To: 5, Protocol: "tcp"},
-		`The ports 6 to 5 are not a range of 0 to 65535`:                          {From: 6, To: 5, Protocol: "tcp"},
-		`The ports 0 to 65536 are not a range of 0 to 65535`:                      {To: 65536, Protocol: "all"},
-		`The ports -2 to 0 are not a range of -1 to 65535`:                        {From: -2, Protocol: "icmpv6"},
-		`"2001:db8::/32" is not an IPv4 address or block`:                         {Protocol: "tcp", CIDRs: []string{"2001:db8::/32"}},
-		`"10.0.0.0/33" is not an IPv4 address or block`:                           {Protocol: "tcp", CIDRs: []string{"10.0.0.0/33"}},
-		`"10.0.0.0" is not an IPv6 address or block`:                              {Protocol: "tcp", IPv6CIDRs: []string{"10.0.0.0"}},
-		`"fe80::1%eth0" is not an IPv6 address or block`:                          {Protocol: "tcp", IPv6CIDRs: []string{"fe80::1%eth0"}},
+	for message, tt := range map[string]struct {
+		code openimds.Code
+		port openimds.Port
+	}{
+		`The protocol of a port rule is tcp, udp, icmp, icmpv6 or all, not "TCP"`: {openimds.UnknownValue, openimds.Port{Protocol: "TCP"}},
+		`The ports -1 to 5 are not a range of 0 to 65535`:                         {openimds.OutOfRange, openimds.Port{From: -1, To: 5, Protocol: "tcp"}},
+		`The ports 6 to 5 are not a range of 0 to 65535`:                          {openimds.OutOfRange, openimds.Port{From: 6, To: 5, Protocol: "tcp"}},
+		`The ports 0 to 65536 are not a range of 0 to 65535`:                      {openimds.OutOfRange, openimds.Port{To: 65536, Protocol: "all"}},
+		`The ports -2 to 0 are not a range of -1 to 65535`:                        {openimds.OutOfRange, openimds.Port{From: -2, Protocol: "icmpv6"}},
+		`"2001:db8::/32" is not an IPv4 address or block`:                         {openimds.Malformed, openimds.Port{Protocol: "tcp", CIDRs: []string{"2001:db8::/32"}}},
+		`"10.0.0.0/33" is not an IPv4 address or block`:                           {openimds.Malformed, openimds.Port{Protocol: "tcp", CIDRs: []string{"10.0.0.0/33"}}},
+		`"10.0.0.0" is not an IPv6 address or block`:                              {openimds.Malformed, openimds.Port{Protocol: "tcp", IPv6CIDRs: []string{"10.0.0.0"}}},
+		`"fe80::1%eth0" is not an IPv6 address or block`:                          {openimds.Malformed, openimds.Port{Protocol: "tcp", IPv6CIDRs: []string{"fe80::1%eth0"}}},
 	} {
-		_, err := f.PutPorts(ctx, "web", []openimds.Port{{From: 1, To: 1, Protocol: "tcp"}, port})
-		refused(t, err, openimds.InvalidInput, "", message)
+		_, err := f.PutPorts(ctx, "web", []openimds.Port{{From: 1, To: 1, Protocol: "tcp"}, tt.port})
+		refused(t, err, openimds.InvalidInput, tt.code, message)
 	}
 	_, err = f.PutPorts(ctx, "web", make([]openimds.Port, 61))
-	refused(t, err, openimds.InvalidInput, "", "An instance has at most 60 port rules, not 61")
+	refused(t, err, openimds.InvalidInput, openimds.TooMany, "An instance has at most 60 port rules, not 61")
 	_, err = f.PutPorts(ctx, "nobody", nil)
-	refused(t, err, openimds.NotFound, "DoesNotExist", "The Instance does not exist: nobody")
+	refused(t, err, openimds.NotFound, openimds.DoesNotExist, "The instance nobody does not exist")
 	if f.revision() != before {
 		t.Error("refused rules left something behind")
 	}

@@ -18,34 +18,34 @@ const (
 // checkAlarmConfig refuses what Lightsail refuses, and fills in the defaults.
 func checkAlarmConfig(c *openimds.AlarmConfig) error {
 	if m, ok := openimds.FindMetric(c.Metric); !ok || !m.Alarms {
-		return openimds.Errorf(openimds.InvalidInput, "", "The metric %.100s is not one that an instance's alarm can watch", c.Metric)
+		return openimds.Errorf(openimds.InvalidInput, openimds.UnknownValue, "The metric %.100s is not one that an instance's alarm can watch", c.Metric)
 	}
 	if c.Periods < 1 || c.Periods > maxAlarmPeriods {
-		return openimds.Errorf(openimds.InvalidInput, "", "evaluationPeriods must be 1 to %d, not %d", maxAlarmPeriods, c.Periods)
+		return openimds.Errorf(openimds.InvalidInput, openimds.OutOfRange, "%s must be 1 to %d, not %d", openimds.FieldPeriods, maxAlarmPeriods, c.Periods)
 	}
 	if c.Datapoints == 0 {
 		c.Datapoints = c.Periods
 	}
 	if c.Datapoints < 1 || c.Datapoints > c.Periods {
-		return openimds.Errorf(openimds.InvalidInput, "", "datapointsToAlarm must be 1 to evaluationPeriods, not %d", c.Datapoints)
+		return openimds.Errorf(openimds.InvalidInput, openimds.OutOfRange, "%s must be 1 to %s, not %d", openimds.FieldDatapoints, openimds.FieldPeriods, c.Datapoints)
 	}
 	if c.MissingData == "" {
 		c.MissingData = openimds.MissingMissing
 	}
 	if math.IsNaN(c.Threshold) || math.IsInf(c.Threshold, 0) {
-		return openimds.Errorf(openimds.InvalidInput, "", "threshold must be a number, not %v", c.Threshold)
+		return openimds.Errorf(openimds.InvalidInput, openimds.Malformed, "%s must be a number, not %v", openimds.FieldThreshold, c.Threshold)
 	}
 	if !slices.Contains([]openimds.Comparison{openimds.AtLeast, openimds.Above, openimds.Below, openimds.AtMost}, c.Comparison) {
-		return openimds.Errorf(openimds.InvalidInput, "", "comparisonOperator is unknown: %.50q", c.Comparison)
+		return openimds.Errorf(openimds.InvalidInput, openimds.UnknownValue, "%s is unknown: %.50q", openimds.FieldComparison, c.Comparison)
 	}
 	if !slices.Contains([]openimds.MissingData{openimds.MissingBreaching, openimds.MissingNotBreaching, openimds.MissingIgnore, openimds.MissingMissing}, c.MissingData) {
-		return openimds.Errorf(openimds.InvalidInput, "", "treatMissingData is unknown: %.50q", c.MissingData)
+		return openimds.Errorf(openimds.InvalidInput, openimds.UnknownValue, "%s is unknown: %.50q", openimds.FieldMissingData, c.MissingData)
 	}
 	if len(c.NotifyOn) == 0 {
 		c.NotifyOn = []openimds.AlarmState{openimds.AlarmAlarm}
 	}
 	if !slices.Contains(c.NotifyOn, openimds.AlarmAlarm) {
-		return openimds.Errorf(openimds.InvalidInput, "", "notificationTriggers must have ALARM among them")
+		return openimds.Errorf(openimds.InvalidInput, openimds.Incomplete, "%s must have ALARM among them", openimds.FieldNotifyOn)
 	}
 	for _, state := range c.NotifyOn {
 		if err := checkAlarmState(state); err != nil {
@@ -57,7 +57,7 @@ func checkAlarmConfig(c *openimds.AlarmConfig) error {
 
 func checkAlarmState(s openimds.AlarmState) error {
 	if s != openimds.AlarmOK && s != openimds.AlarmAlarm && s != openimds.AlarmInsufficient {
-		return openimds.Errorf(openimds.InvalidInput, "", "An alarm is OK, ALARM or INSUFFICIENT_DATA, never %.50q", s)
+		return openimds.Errorf(openimds.InvalidInput, openimds.UnknownValue, "An alarm is OK, ALARM or INSUFFICIENT_DATA, never %.50q", s)
 	}
 	return nil
 }
@@ -120,7 +120,7 @@ func (s *Service) limitAlarms(ctx context.Context, name string, c openimds.Alarm
 		}
 	}
 	if others >= maxAlarmsPerMetric {
-		return openimds.Errorf(openimds.InvalidInput, "", "The metric %s of %s has %d alarms already, which is the most", c.Metric, c.Instance, others)
+		return openimds.Errorf(openimds.InvalidInput, openimds.TooMany, "The metric %s of %s has %d alarms already, which is the most", c.Metric, c.Instance, others)
 	}
 	return nil
 }

@@ -74,7 +74,7 @@ func TestPutAlarm(t *testing.T) {
 		func() error { _, err := f.Alarm(ctx, "alarm"); return err },
 		func() error { _, err := f.TestAlarm(ctx, "alarm", openimds.AlarmOK); return err },
 	} {
-		refused(t, do(), openimds.NotFound, "DoesNotExist", "The Alarm does not exist: alarm")
+		refused(t, do(), openimds.NotFound, openimds.DoesNotExist, "The alarm alarm does not exist")
 	}
 }
 
@@ -90,33 +90,34 @@ func TestAlarmRefused(t *testing.T) {
 	before := f.revision()
 	for _, tt := range []struct {
 		change  func(*openimds.AlarmConfig)
+		code    openimds.Code
 		message string
 	}{
-		{func(c *openimds.AlarmConfig) { c.Metric = "Tokens" }, "The metric Tokens is not one that an instance's alarm can watch"},
-		{func(c *openimds.AlarmConfig) { c.Metric = openimds.MetricWithToken }, "The metric MetadataWithToken is not one that an instance's alarm can watch"},
-		{func(c *openimds.AlarmConfig) { c.Periods = 0 }, "evaluationPeriods must be 1 to 288, not 0"},
-		{func(c *openimds.AlarmConfig) { c.Periods = 289 }, "evaluationPeriods must be 1 to 288, not 289"},
-		{func(c *openimds.AlarmConfig) { c.Datapoints = 2 }, "datapointsToAlarm must be 1 to evaluationPeriods, not 2"},
-		{func(c *openimds.AlarmConfig) { c.Datapoints = -1 }, "datapointsToAlarm must be 1 to evaluationPeriods, not -1"},
-		{func(c *openimds.AlarmConfig) { c.Comparison = "Equal" }, `comparisonOperator is unknown: "Equal"`},
-		{func(c *openimds.AlarmConfig) { c.Threshold = math.NaN() }, "threshold must be a number, not NaN"},
-		{func(c *openimds.AlarmConfig) { c.Threshold = math.Inf(-1) }, "threshold must be a number, not -Inf"},
-		{func(c *openimds.AlarmConfig) { c.MissingData = "whatever" }, `treatMissingData is unknown: "whatever"`},
-		{func(c *openimds.AlarmConfig) { c.NotifyOn = []openimds.AlarmState{"OK"} }, "notificationTriggers must have ALARM among them"},
-		{func(c *openimds.AlarmConfig) { c.NotifyOn = []openimds.AlarmState{"ALARM", "FINE"} }, `An alarm is OK, ALARM or INSUFFICIENT_DATA, never "FINE"`},
-		{func(*openimds.AlarmConfig) {}, "The metric MetadataNoToken of web has 2 alarms already, which is the most"},
+		{func(c *openimds.AlarmConfig) { c.Metric = "Tokens" }, openimds.UnknownValue, "The metric Tokens is not one that an instance's alarm can watch"},
+		{func(c *openimds.AlarmConfig) { c.Metric = openimds.MetricWithToken }, openimds.UnknownValue, "The metric MetadataWithToken is not one that an instance's alarm can watch"},
+		{func(c *openimds.AlarmConfig) { c.Periods = 0 }, openimds.OutOfRange, "The number of periods must be 1 to 288, not 0"},
+		{func(c *openimds.AlarmConfig) { c.Periods = 289 }, openimds.OutOfRange, "The number of periods must be 1 to 288, not 289"},
+		{func(c *openimds.AlarmConfig) { c.Datapoints = 2 }, openimds.OutOfRange, "The number of breaching periods must be 1 to the number of periods, not 2"},
+		{func(c *openimds.AlarmConfig) { c.Datapoints = -1 }, openimds.OutOfRange, "The number of breaching periods must be 1 to the number of periods, not -1"},
+		{func(c *openimds.AlarmConfig) { c.Comparison = "Equal" }, openimds.UnknownValue, `The comparison is unknown: "Equal"`},
+		{func(c *openimds.AlarmConfig) { c.Threshold = math.NaN() }, openimds.Malformed, "The threshold must be a number, not NaN"},
+		{func(c *openimds.AlarmConfig) { c.Threshold = math.Inf(-1) }, openimds.Malformed, "The threshold must be a number, not -Inf"},
+		{func(c *openimds.AlarmConfig) { c.MissingData = "whatever" }, openimds.UnknownValue, `The treatment of missing data is unknown: "whatever"`},
+		{func(c *openimds.AlarmConfig) { c.NotifyOn = []openimds.AlarmState{"OK"} }, openimds.Incomplete, "The list of states to tell of must have ALARM among them"},
+		{func(c *openimds.AlarmConfig) { c.NotifyOn = []openimds.AlarmState{"ALARM", "FINE"} }, openimds.UnknownValue, `An alarm is OK, ALARM or INSUFFICIENT_DATA, never "FINE"`},
+		{func(*openimds.AlarmConfig) {}, openimds.TooMany, "The metric MetadataNoToken of web has 2 alarms already, which is the most"},
 	} {
 		c := alarmOf("web")
 		tt.change(&c)
 		_, err := f.PutAlarm(ctx, "new-one", c, nil)
-		refused(t, err, openimds.InvalidInput, "", tt.message)
+		refused(t, err, openimds.InvalidInput, tt.code, tt.message)
 	}
 	_, err := f.PutAlarm(ctx, "web", openimds.AlarmConfig{Metric: "NetworkIn", Instance: "web", Comparison: openimds.Below, Periods: 1}, nil)
-	refused(t, err, openimds.InvalidInput, "NameExists", "Some names are already in use: web")
+	refused(t, err, openimds.InvalidInput, openimds.NameTaken, "These names are taken: web")
 	_, err = f.PutAlarm(ctx, "new-one", alarmOf("nobody"), nil)
-	refused(t, err, openimds.NotFound, "DoesNotExist", "The Instance does not exist: nobody")
+	refused(t, err, openimds.NotFound, openimds.DoesNotExist, "The instance nobody does not exist")
 	_, err = f.TestAlarm(ctx, "a1", "FINE")
-	refused(t, err, openimds.InvalidInput, "", `An alarm is OK, ALARM or INSUFFICIENT_DATA, never "FINE"`)
+	refused(t, err, openimds.InvalidInput, openimds.UnknownValue, `An alarm is OK, ALARM or INSUFFICIENT_DATA, never "FINE"`)
 	if f.revision() != before {
 		t.Error("refused alarms left something behind")
 	}
@@ -270,25 +271,26 @@ func TestMetricData(t *testing.T) {
 		}
 	}
 	ages := func(n int) time.Time { return time.Date(n, 1, 1, 0, 0, 0, 0, time.UTC) }
-	const limit = "You have requested up to %d datapoints, which exceeds the limit of 1440. You may reduce the datapoints requested by increasing Period, or decreasing the time range."
+	const limit = "You have requested up to %d datapoints, which exceeds the limit of 1440. You may reduce the datapoints requested by increasing the period, or decreasing the time range."
 	asked := len(h.asked)
 	for _, tt := range []struct {
 		metric     string
 		start, end time.Time
 		period     time.Duration
+		code       openimds.Code
 		message    string
 	}{
-		{"Tokens", from, from.Add(1), time.Minute, "The metric Tokens does not exist"},
-		{"MetadataNoToken", from, from.Add(1), time.Second, "The period must be a multiple of 60 seconds, not 1"},
-		{"MetadataNoToken", from, from.Add(1), 90 * time.Second, "The period must be a multiple of 60 seconds, not 90"},
-		{"MetadataNoToken", from, from, time.Minute, "The start time must be before the end time"},
-		{"MetadataNoToken", from, from.Add(-1), time.Minute, "The start time must be before the end time"},
-		{"MetadataNoToken", from, from.Add(1440*time.Minute + 1), time.Minute, fmt.Sprintf(limit, 1441)},
-		{"MetadataNoToken", ages(1), ages(9999), 24 * time.Hour, fmt.Sprintf(limit, 106752)},
-		{"MetadataNoToken", ages(1), ages(9999), time.Minute, fmt.Sprintf(limit, 153722868)},
+		{"Tokens", from, from.Add(1), time.Minute, openimds.UnknownValue, "The metric Tokens does not exist"},
+		{"MetadataNoToken", from, from.Add(1), time.Second, openimds.OutOfRange, "The period must be a multiple of 60 seconds, not 1"},
+		{"MetadataNoToken", from, from.Add(1), 90 * time.Second, openimds.OutOfRange, "The period must be a multiple of 60 seconds, not 90"},
+		{"MetadataNoToken", from, from, time.Minute, openimds.Conflicting, "The start time must be before the end time"},
+		{"MetadataNoToken", from, from.Add(-1), time.Minute, openimds.Conflicting, "The start time must be before the end time"},
+		{"MetadataNoToken", from, from.Add(1440*time.Minute + 1), time.Minute, openimds.TooMany, fmt.Sprintf(limit, 1441)},
+		{"MetadataNoToken", ages(1), ages(9999), 24 * time.Hour, openimds.TooMany, fmt.Sprintf(limit, 106752)},
+		{"MetadataNoToken", ages(1), ages(9999), time.Minute, openimds.TooMany, fmt.Sprintf(limit, 153722868)},
 	} {
 		_, err := get(tt.metric, "Count", tt.start, tt.end, tt.period)
-		refused(t, err, openimds.InvalidInput, "", tt.message)
+		refused(t, err, openimds.InvalidInput, tt.code, tt.message)
 	}
 	if len(h.asked) != asked {
 		t.Error("the history was asked what was refused")
@@ -298,5 +300,5 @@ func TestMetricData(t *testing.T) {
 	}
 	h.err = errors.New("disk on fire")
 	_, err := get("MetadataNoToken", "Count", from, from.Add(1), time.Minute)
-	refused(t, err, openimds.Unavailable, "", "The history of the metrics cannot be read; try again")
+	refused(t, err, openimds.Unavailable, openimds.HistoryAway, "The history of the metrics cannot be read; try again")
 }

@@ -45,7 +45,7 @@ func conflicts(a *openimds.Attachment, b *openimds.Attachment) bool {
 // place binds it to what is there now.
 func (s *Service) AttachInstance(ctx context.Context, a openimds.Attachment) (openimds.Operation, error) {
 	if s.cfg.Attachments == nil {
-		return openimds.Operation{}, openimds.Errorf(openimds.OperationFailure, "", "This server cannot attach instances: it needs Linux and the capabilities CAP_NET_ADMIN, CAP_NET_RAW and CAP_SYS_ADMIN; start it as root")
+		return openimds.Operation{}, openimds.Errorf(openimds.OperationFailure, openimds.NotEnforced, "This server cannot attach instances: it needs Linux and the capabilities CAP_NET_ADMIN, CAP_NET_RAW and CAP_SYS_ADMIN; start it as root")
 	}
 	if err := a.Validate(); err != nil {
 		return openimds.Operation{}, err
@@ -82,7 +82,7 @@ func (s *Service) AttachInstance(ctx context.Context, a openimds.Attachment) (op
 func (s *Service) attachAgain(ctx context.Context, d *draft, was store.Record, a openimds.Attachment) error {
 	before, err := records.DecodeAttachment(was)
 	if err != nil || !samePlace(before, &a) {
-		return openimds.Errorf(openimds.InvalidInput, "", "The instance %s is attached already; detach it first", a.Instance)
+		return openimds.Errorf(openimds.InvalidInput, openimds.InUse, "The instance %s is attached already; detach it first", a.Instance)
 	}
 	a.CreatedAt, a.Bound = before.CreatedAt, before.Bound
 	state, _ := s.cfg.Attachments.Status(a.Instance)
@@ -119,7 +119,7 @@ func (s *Service) DetachInstance(ctx context.Context, name string) (openimds.Ope
 		}
 		was, err := s.store.Get(ctx, records.AttachmentPrefix+name)
 		if errors.Is(err, store.ErrNoRecord) {
-			return openimds.Errorf(openimds.InvalidInput, "", "The instance %s is not attached", name)
+			return openimds.Errorf(openimds.InvalidInput, openimds.WrongState, "The instance %s is not attached", name)
 		}
 		if err != nil {
 			return storeFailed(err)

@@ -69,7 +69,7 @@ func (s *Service) tell(ctx context.Context, entries []openimds.AuditEntry) error
 		return nil
 	}
 	if err := s.cfg.Audit(ctx, entries...); err != nil {
-		return &openimds.Error{Kind: openimds.Unavailable, Message: "The audit log cannot be written, so nothing is changed; try again", Err: err}
+		return openimds.Errorf(openimds.Unavailable, openimds.AuditAway, "The audit log cannot be written, so nothing is changed; try again").Because(err)
 	}
 	return nil
 }

@@ -54,7 +54,7 @@ func (d *draft) note(was store.Record, v any) []byte {
 	// One that an earlier version has let grow may still be changed, its options too, but not grow.
 	const state = 1 << 10
 	if in, ok := v.(*openimds.Instance); ok && len(value) > openimds.MaxInstanceRecord && len(value) > len(was.Value)+state {
-		d.err = errors.Join(d.err, openimds.Errorf(openimds.InvalidInput, "", "All that is kept of the instance %s would take %d bytes, at most %d are allowed: shorten its overlay or its lists",
+		d.err = errors.Join(d.err, openimds.Errorf(openimds.InvalidInput, openimds.TooLarge, "All that is kept of the instance %s would take %d bytes, at most %d are allowed: shorten its overlay or its lists",
 			in.Name, len(value), openimds.MaxInstanceRecord))
 	}
 	d.changes = append(d.changes, store.Change{Verb: store.Put, Key: was.Key, Value: value, If: was.Revision})
@@ -189,7 +189,7 @@ func (s *Service) commit(ctx context.Context, what string, compose func(*draft) 
 			return nil, storeFailed(err)
 		}
 	}
-	return nil, openimds.Errorf(openimds.Unavailable, "", "The resource is being changed by too many others; try again")
+	return nil, openimds.Errorf(openimds.Unavailable, openimds.Contended, "The resource is being changed by too many others; try again")
 }
 
 // try is one attempt of commit; it returns ErrConflict as itself.
@@ -202,7 +202,7 @@ func (s *Service) try(ctx context.Context, what string, compose func(*draft) err
 		return nil, refused
 	}
 	if d.err != nil {
-		return nil, &openimds.Error{Kind: openimds.Internal, Message: "Internal error", Err: d.err}
+		return nil, broken(d.err)
 	}
 	if len(d.changes) == 0 {
 		return d, nil

@@ -278,7 +278,7 @@ func TestSameName(t *testing.T) {
 				for _, err := range errs {
 					if err == nil {
 						won++
-					} else if e, ok := errors.AsType[*openimds.Error](err); !ok || e.Code != "NameExists" || e.Message != "Some names are already in use: "+same {
+					} else if e, ok := errors.AsType[*openimds.Error](err); !ok || e.Code != openimds.NameTaken || e.Message() != "These names are taken: "+same {
 						t.Errorf("a loser is told: %v", err)
 					}
 				}

@@ -90,15 +90,15 @@ func (u *EventsUpdate) apply(e *openimds.Events, now time.Time) error {
 		case LifecycleEvents:
 			e.LifecycleState = ""
 		default:
-			return openimds.Errorf(openimds.InvalidInput, "", "There is no kind of event %.40q; it is one of %v", kind, EventKinds())
+			return openimds.Errorf(openimds.InvalidInput, openimds.UnknownValue, "There is no kind of event %.40q; it is one of %v", kind, EventKinds())
 		}
 	}
 	if u.Spot != nil {
-		if err := oneOf("The action of a spot interruption", u.Spot.Action, spotActions); err != nil {
+		if err := oneOf(openimds.FieldSpotAction, u.Spot.Action, spotActions); err != nil {
 			return err
 		}
 		if !u.Spot.Time.After(now) {
-			return openimds.Errorf(openimds.InvalidInput, "", "The time of a spot interruption must lie in the future, not at %s", u.Spot.Time.UTC().Format(time.RFC3339))
+			return openimds.Errorf(openimds.InvalidInput, openimds.OutOfRange, "The time of a spot interruption must lie in the future, not at %s", u.Spot.Time.UTC().Format(time.RFC3339))
 		}
 		e.Spot = &openimds.SpotInterruption{Action: u.Spot.Action, Time: u.Spot.Time.UTC()}
 	}
@@ -106,7 +106,7 @@ func (u *EventsUpdate) apply(e *openimds.Events, now time.Time) error {
 		e.RebalanceAt = u.RebalanceAt.UTC()
 	}
 	if u.LifecycleState != nil {
-		if err := oneOf("The target lifecycle state", *u.LifecycleState, lifecycleStates); err != nil {
+		if err := oneOf(openimds.FieldLifecycleState, *u.LifecycleState, lifecycleStates); err != nil {
 			return err
 		}
 		e.LifecycleState = *u.LifecycleState
@@ -124,30 +124,30 @@ func schedule(e *openimds.Events, m openimds.MaintenanceEvent, now time.Time) er
 		m = over(m, e.Maintenance[at])
 	}
 	if at < 0 && m.ID != "" && m.Code == "" {
-		return openimds.Errorf(openimds.InvalidInput, "", "There is no scheduled event %.60s to change, and a new one needs a code", m.ID)
+		return openimds.Errorf(openimds.InvalidInput, openimds.Incomplete, "There is no scheduled event %.60s to change, and a new one needs a code", m.ID)
 	}
 	if m.State == "" {
 		m.State = "active"
 	}
-	if err := oneOf("The code of a scheduled event", m.Code, maintenanceCodes); err != nil {
+	if err := oneOf(openimds.FieldMaintenanceCode, m.Code, maintenanceCodes); err != nil {
 		return err
 	}
-	if err := oneOf("The state of a scheduled event", m.State, maintenanceStates); err != nil {
+	if err := oneOf(openimds.FieldMaintenanceState, m.State, maintenanceStates); err != nil {
 		return err
 	}
 	switch {
 	case len(m.Description) > 1024:
-		return openimds.Errorf(openimds.InvalidInput, "", "The description of a scheduled event has at most 1024 bytes")
+		return openimds.Errorf(openimds.InvalidInput, openimds.TooLarge, "The description of a scheduled event has at most 1024 bytes")
 	case m.NotBefore.IsZero():
-		return openimds.Errorf(openimds.InvalidInput, "", "A scheduled event needs the time before which it does not happen")
+		return openimds.Errorf(openimds.InvalidInput, openimds.Incomplete, "A scheduled event needs the time before which it does not happen")
 	case at < 0 && m.State == "active" && !m.NotBefore.After(now):
-		return openimds.Errorf(openimds.InvalidInput, "", "The time of a scheduled event must lie in the future, not at %s", m.NotBefore.UTC().Format(time.RFC3339))
+		return openimds.Errorf(openimds.InvalidInput, openimds.OutOfRange, "The time of a scheduled event must lie in the future, not at %s", m.NotBefore.UTC().Format(time.RFC3339))
 	case !m.NotAfter.IsZero() && m.NotAfter.Before(m.NotBefore):
-		return openimds.Errorf(openimds.InvalidInput, "", "A scheduled event cannot end before it begins")
+		return openimds.Errorf(openimds.InvalidInput, openimds.Conflicting, "A scheduled event cannot end before it begins")
 	case m.ID == "":
 		m.ID = openimds.NewID("instance-event-")
 	case !eventIDForm.MatchString(m.ID):
-		return openimds.Errorf(openimds.InvalidInput, "", "The id of a scheduled event is instance-event- and 17 hexadecimal digits, not %.60q", m.ID)
+		return openimds.Errorf(openimds.InvalidInput, openimds.Malformed, "The id of a scheduled event is instance-event- and 17 hexadecimal digits, not %.60q", m.ID)
 	}
 	if m.Description == "" {
 		m.Description = "The instance is scheduled for " + m.Code
@@ -157,7 +157,7 @@ func schedule(e *openimds.Events, m openimds.MaintenanceEvent, now time.Time) er
 		return nil
 	}
 	if len(e.Maintenance) >= maxMaintenance {
-		return openimds.Errorf(openimds.InvalidInput, "", "An instance has at most %d scheduled events; clear some first", maxMaintenance)
+		return openimds.Errorf(openimds.InvalidInput, openimds.TooMany, "An instance has at most %d scheduled events; clear some first", maxMaintenance)
 	}
 	e.Maintenance = append(e.Maintenance, m)
 	return nil
@@ -182,9 +182,9 @@ func over(m openimds.MaintenanceEvent, old openimds.MaintenanceEvent) openimds.M
 	return old
 }
 
-func oneOf(what, value string, allowed []string) error {
+func oneOf(what openimds.Field, value string, allowed []string) error {
 	if slices.Contains(allowed, value) {
 		return nil
 	}
-	return openimds.Errorf(openimds.InvalidInput, "", "%s must be one of %v, not %.60q", what, allowed, value)
+	return openimds.Errorf(openimds.InvalidInput, openimds.UnknownValue, "%s must be one of %v, not %.60q", what, allowed, value)
 }

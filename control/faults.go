@@ -73,7 +73,7 @@ func (u *FaultsUpdate) apply(was *openimds.Faults, launched time.Time) (*openimd
 	}
 	if f.LatencyMillis == 0 && f.Status == 0 && f.RefuseShare == 0 {
 		if f.On != openimds.FaultsOnAll && u.On != nil {
-			return nil, openimds.Errorf(openimds.InvalidInput, "", "Faults on %s requests are a latency, a status or refused connections; expired credentials and an absent endpoint are for all", f.On)
+			return nil, openimds.Errorf(openimds.InvalidInput, openimds.Conflicting, "Faults on %s requests are a latency, a status or refused connections; expired credentials and an absent endpoint are for all", f.On)
 		}
 		f.On = openimds.FaultsOnAll
 	}

@@ -176,15 +176,15 @@ func done(t *testing.T, ops []openimds.Operation, err error, want ...string) {
 }
 
 // refused asserts a failure of that kind, code and text for the client.
-func refused(t *testing.T, err error, kind openimds.Kind, code, message string) {
+func refused(t *testing.T, err error, kind openimds.Kind, code openimds.Code, message string) {
 	t.Helper()
 	e, ok := errors.AsType[*openimds.Error](err)
 	if !ok {
 		t.Errorf("error %v is none of this package, want %q", err, message)
 		return
 	}
-	if e.Kind != kind || e.Code != code || e.Message != message {
-		t.Errorf("refused with kind %d, code %q\n%s, want kind %d, code %q\n%s", e.Kind, e.Code, e.Message, kind, code, message)
+	if e.Kind != kind || e.Code != code || e.Message() != message {
+		t.Errorf("refused with kind %d, code %q\n%s, want kind %d, code %q\n%s", e.Kind, e.Code, e.Message(), kind, code, message)
 	}
 }
 

@@ -76,7 +76,7 @@ func FuzzImportKeyPair(f *testing.F) {
 			s := control.New(mem.New(), control.Config{Region: "us-east-1", AccountID: "123456789012"})
 			if _, err := s.ImportKeyPair(t.Context(), "key", text); err != nil {
 				e, ok := errors.AsType[*openimds.Error](err)
-				if !ok || e.Kind != openimds.InvalidInput || strings.ContainsAny(e.Message, "\r\n\x00") || len(e.Message) > 200 {
+				if !ok || e.Kind != openimds.InvalidInput || strings.ContainsAny(e.Message(), "\r\n\x00") || len(e.Message()) > 200 {
 					t.Fatalf("refused with %v", err)
 				}
 				return nil

@@ -20,7 +20,7 @@ func (s *Service) GuardedPlaces() []openimds.GuardedPlace {
 // is released.
 func (s *Service) ReleasePlaces(ctx context.Context, names []string) ([]openimds.GuardedPlace, error) {
 	if s.cfg.Attachments == nil {
-		return nil, openimds.Errorf(openimds.OperationFailure, "", "This server attaches no instances, so it guards no place; 'openimds release --offline' does without a server")
+		return nil, openimds.Errorf(openimds.OperationFailure, openimds.NotEnforced, "This server attaches no instances, so it guards no place; 'openimds release --offline' does without a server")
 	}
 	d := &draft{service: s, now: s.cfg.Now().UTC()}
 	for _, name := range names {

@@ -67,7 +67,7 @@ func (s *Service) CreateInstances(ctx context.Context, l InstancesLaunch) ([]ope
 // checkLaunch refuses what can never become an instance, and fills in what was left out.
 func (s *Service) checkLaunch(l *InstancesLaunch) error {
 	if len(l.Names) == 0 || len(l.Names) > maxLaunch {
-		return openimds.Errorf(openimds.InvalidInput, "", "A call creates 1 to %d instances, not %d", maxLaunch, len(l.Names))
+		return openimds.Errorf(openimds.InvalidInput, openimds.OutOfRange, "A call creates 1 to %d instances, not %d", maxLaunch, len(l.Names))
 	}
 	for i, name := range l.Names {
 		if err := openimds.ValidateName(name); err != nil {
@@ -78,15 +78,15 @@ func (s *Service) checkLaunch(l *InstancesLaunch) error {
 		}
 	}
 	if !slices.Contains(openimds.Zones(s.cfg.Region), l.Zone) {
-		return openimds.Errorf(openimds.InvalidInput, "", "The availability zone %.100s is not in the region %s", l.Zone, s.cfg.Region)
+		return openimds.Errorf(openimds.InvalidInput, openimds.UnknownValue, "The availability zone %.100s is not in the region %s", l.Zone, s.cfg.Region)
 	}
 	blueprint, ok := openimds.FindBlueprint(l.BlueprintID)
 	if !ok {
-		return openimds.Errorf(openimds.InvalidInput, "", "The specified blueprint does not exist in this region: %.100s", l.BlueprintID)
+		return openimds.Errorf(openimds.InvalidInput, openimds.NotOffered, "%s %.100s is not offered in this region", openimds.FieldBlueprint, l.BlueprintID)
 	}
 	bundle, ok := openimds.FindBundle(s.cfg.Region, l.BundleID)
 	if !ok {
-		return openimds.Errorf(openimds.InvalidInput, "", "The specified bundle does not exist in this region: %.100s", l.BundleID)
+		return openimds.Errorf(openimds.InvalidInput, openimds.NotOffered, "%s %.100s is not offered in this region", openimds.FieldBundle, l.BundleID)
 	}
 	if err := fits(blueprint, bundle); err != nil {
 		return err
@@ -101,7 +101,7 @@ func (s *Service) checkLaunch(l *InstancesLaunch) error {
 		return err
 	}
 	if bundle.IPv6Only != (l.AddressType == openimds.AddressIPv6) {
-		return openimds.Errorf(openimds.InvalidInput, "", "The bundle %s cannot have the IP address type %s", bundle.ID, l.AddressType)
+		return openimds.Errorf(openimds.InvalidInput, openimds.Incompatible, "The bundle %s cannot have the IP address type %s", bundle.ID, l.AddressType)
 	}
 	if err := checkUserData(l.UserData); err != nil {
 		return err
@@ -112,20 +112,20 @@ func (s *Service) checkLaunch(l *InstancesLaunch) error {
 // fits refuses a bundle that the blueprint cannot run on.
 func fits(blueprint openimds.Blueprint, bundle openimds.Bundle) error {
 	if !blueprint.Active || !bundle.Active {
-		return openimds.Errorf(openimds.InvalidInput, "", "The blueprint %s and the bundle %s must both be active to make an instance", blueprint.ID, bundle.ID)
+		return openimds.Errorf(openimds.InvalidInput, openimds.WrongState, "The blueprint %s and the bundle %s must both be active to make an instance", blueprint.ID, bundle.ID)
 	}
 	if blueprint.Platform != bundle.Platform {
-		return openimds.Errorf(openimds.InvalidInput, "", "The bundle %s is for %s, the blueprint %s for %s", bundle.ID, bundle.Platform, blueprint.ID, blueprint.Platform)
+		return openimds.Errorf(openimds.InvalidInput, openimds.Incompatible, "The bundle %s is for %s, the blueprint %s for %s", bundle.ID, bundle.Platform, blueprint.ID, blueprint.Platform)
 	}
 	if bundle.Power < blueprint.MinPower {
-		return openimds.Errorf(openimds.InvalidInput, "", "The bundle %s has power %d, the blueprint %s needs %d", bundle.ID, bundle.Power, blueprint.ID, blueprint.MinPower)
+		return openimds.Errorf(openimds.InvalidInput, openimds.Incompatible, "The bundle %s has power %d, the blueprint %s needs %d", bundle.ID, bundle.Power, blueprint.ID, blueprint.MinPower)
 	}
 	return nil
 }
 
 func checkUserData(data []byte) error {
 	if len(data) > openimds.MaxUserData {
-		return openimds.Errorf(openimds.InvalidInput, "", "User data is limited to %d bytes, not %d", openimds.MaxUserData, len(data))
+		return openimds.Errorf(openimds.InvalidInput, openimds.TooLarge, "User data is limited to %d bytes, not %d", openimds.MaxUserData, len(data))
 	}
 	return nil
 }

@@ -41,17 +41,17 @@ func (s *Service) checkInstance(in *openimds.Instance) error {
 	}
 	switch {
 	case !instanceIDForm.MatchString(in.ID):
-		return openimds.Errorf(openimds.InvalidInput, "", "The instance id cannot be %.60q: it is i- and 8 to 17 hexadecimal digits", in.ID)
+		return openimds.Errorf(openimds.InvalidInput, openimds.Malformed, "The instance id cannot be %.60q: it is i- and 8 to 17 hexadecimal digits", in.ID)
 	case in.State != openimds.StateRunning || in.Options.State != openimds.OptionsApplied || in.OptionsOperation != "":
-		return openimds.Errorf(openimds.InvalidInput, "", "A new instance runs and has nothing pending")
+		return openimds.Errorf(openimds.InvalidInput, openimds.Conflicting, "A new instance runs and has nothing pending")
 	case len(in.TokenKey) != openimds.TokenKeySize:
-		return openimds.Errorf(openimds.InvalidInput, "", "The token key has %d bytes, not %d", len(in.TokenKey), openimds.TokenKeySize)
+		return openimds.Errorf(openimds.InvalidInput, openimds.Malformed, "The token key has %d bytes, not %d", len(in.TokenKey), openimds.TokenKeySize)
 	case in.Region != s.cfg.Region:
-		return openimds.Errorf(openimds.InvalidInput, "", "The region is %s, not %.60q", s.cfg.Region, in.Region)
+		return openimds.Errorf(openimds.InvalidInput, openimds.Mismatch, "The region is %s, not %.60q", s.cfg.Region, in.Region)
 	case !strings.HasPrefix(in.Zone, in.Region):
-		return openimds.Errorf(openimds.InvalidInput, "", "The availability zone %.100s is not in the region %s", in.Zone, in.Region)
+		return openimds.Errorf(openimds.InvalidInput, openimds.UnknownValue, "The availability zone %.100s is not in the region %s", in.Zone, in.Region)
 	case !reflect.ValueOf(in.Events).IsZero() || in.Faults != nil || in.Recorded != nil || in.Recording != nil:
-		return openimds.Errorf(openimds.InvalidInput, "", "An instance has no events, no faults and no recording before it is there")
+		return openimds.Errorf(openimds.InvalidInput, openimds.Conflicting, "An instance has no events, no faults and no recording before it is there")
 	}
 	if err := in.Options.Validate(); err != nil {
 		return err
@@ -97,10 +97,10 @@ func wordsOf(in *openimds.Instance) *InstanceUpdate {
 func checkPublicKeys(keys []openimds.PublicKey) error {
 	for _, k := range keys {
 		if !wordForm.MatchString(k.Name) {
-			return openimds.Errorf(openimds.InvalidInput, "", "A key pair cannot have the name %.100q", k.Name)
+			return openimds.Errorf(openimds.InvalidInput, openimds.Malformed, "A key pair cannot have the name %.100q", k.Name)
 		}
 		if k.Key == "" || strings.ContainsFunc(k.Key, unicode.IsControl) {
-			return openimds.Errorf(openimds.InvalidInput, "", "The public key %.100s is not one line of authorized_keys", k.Name)
+			return openimds.Errorf(openimds.InvalidInput, openimds.Malformed, "The public key %.100s is not one line of authorized_keys", k.Name)
 		}
 	}
 	return nil
@@ -109,14 +109,14 @@ func checkPublicKeys(keys []openimds.PublicKey) error {
 // checkNICs refuses interfaces whose names could not stand in a path, or their hosts' in an answer.
 func checkNICs(nics []openimds.NIC) error {
 	if len(nics) == 0 {
-		return openimds.Errorf(openimds.InvalidInput, "", "An instance has a network interface")
+		return openimds.Errorf(openimds.InvalidInput, openimds.Incomplete, "An instance has a network interface")
 	}
 	macs := map[string]bool{}
 	for i := range nics {
 		nic := &nics[i]
 		mac, err := net.ParseMAC(nic.MAC)
 		if err != nil || len(mac) != 6 || mac.String() != nic.MAC || macs[nic.MAC] {
-			return openimds.Errorf(openimds.InvalidInput, "", "The MAC address %.60q is not six pairs of lower-case hexadecimal digits with colons, or is given twice", nic.MAC)
+			return openimds.Errorf(openimds.InvalidInput, openimds.Malformed, "The MAC address %.60q is not six pairs of lower-case hexadecimal digits with colons, or is given twice", nic.MAC)
 		}
 		macs[nic.MAC] = true
 		names := InstanceUpdate{Hostname: &nic.LocalHostname, PublicHostname: &nic.PublicHostname}
@@ -125,17 +125,17 @@ func checkNICs(nics []openimds.NIC) error {
 		}
 		for _, a := range nic.PrivateIPv4 {
 			if !a.Is4() {
-				return openimds.Errorf(openimds.InvalidInput, "", "The private address %s is not of IPv4", a)
+				return openimds.Errorf(openimds.InvalidInput, openimds.Malformed, "The private address %s is not of IPv4", a)
 			}
 		}
 		for _, a := range nic.Associations {
 			if !a.Public.Is4() {
-				return openimds.Errorf(openimds.InvalidInput, "", "The public address %s is not of IPv4", a.Public)
+				return openimds.Errorf(openimds.InvalidInput, openimds.Malformed, "The public address %s is not of IPv4", a.Public)
 			}
 		}
 		for _, a := range nic.IPv6 {
 			if !a.Is6() || a.Zone() != "" {
-				return openimds.Errorf(openimds.InvalidInput, "", "The address %s is not of IPv6", a)
+				return openimds.Errorf(openimds.InvalidInput, openimds.Malformed, "The address %s is not of IPv6", a)
 			}
 		}
 	}

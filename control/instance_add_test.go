@@ -28,7 +28,7 @@ func TestAddInstance(t *testing.T) {
 	if err != nil || got.ID != in.ID || got.NICs[0].PrivateIPv4[0] != in.NICs[0].PrivateIPv4[0] || string(got.TokenKey) != string(in.TokenKey) {
 		t.Errorf("it was added as %+v (%v)", got, err)
 	}
-	if _, err := f.AddInstance(t.Context(), made("web")); err == nil || !strings.Contains(err.Error(), "already in use") {
+	if _, err := f.AddInstance(t.Context(), made("web")); openimds.CodeOf(err) != openimds.NameTaken {
 		t.Errorf("a second one of the same name: %v", err)
 	}
 	// It is one like all others from then on.

@@ -136,7 +136,7 @@ func (s *Service) DeleteInstance(ctx context.Context, name string) ([]openimds.O
 }
 
 func wrongState(in *openimds.Instance, wanted string, needed openimds.InstanceState) error {
-	return openimds.Errorf(openimds.OperationFailure, "", "The instance %s cannot be %s: it is %s, not %s", in.Name, wanted, in.State, needed)
+	return openimds.Errorf(openimds.OperationFailure, openimds.WrongState, "The instance %s cannot be %s: it is %s, not %s", in.Name, wanted, in.State, needed)
 }
 
 // setPublicIPv4 gives the primary interface that public address; the zero address takes it away.

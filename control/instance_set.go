@@ -101,13 +101,13 @@ func (s *Service) checkOverlay(overlay map[string]*string) error {
 		}
 	}
 	if size > maxOverlay {
-		return openimds.Errorf(openimds.InvalidInput, "", "The overlay of an instance is limited to %d bytes, not %d", maxOverlay, size)
+		return openimds.Errorf(openimds.InvalidInput, openimds.TooLarge, "The overlay of an instance is limited to %d bytes, not %d", maxOverlay, size)
 	}
 	if s.cfg.ValidateOverlay == nil {
-		return openimds.Errorf(openimds.InvalidInput, "", "Overlays are not available in this installation")
+		return openimds.Errorf(openimds.InvalidInput, openimds.NotEnforced, "Overlays are not available in this installation")
 	}
 	if err := s.cfg.ValidateOverlay(overlay); err != nil {
-		return openimds.Errorf(openimds.InvalidInput, "", "The overlay cannot be used: %s", err)
+		return openimds.Errorf(openimds.InvalidInput, openimds.Malformed, "The overlay cannot be used: %s", err)
 	}
 	return nil
 }
@@ -131,37 +131,37 @@ func (u *InstanceUpdate) check() error {
 	lives := regexp.MustCompile(`^(on-demand|spot|scheduled|capacity-block)$`)
 	architectures := regexp.MustCompile(`^(x86_64|arm64)$`)
 	for _, f := range []struct {
-		name     string
+		name     openimds.Field
 		value    *string
 		form     *regexp.Regexp
 		optional bool // may be empty
 	}{
-		{"ownerId", u.OwnerID, accountIDForm, false},
-		{"imageId", u.ImageID, imageIDForm, false},
-		{"instanceType", u.InstanceType, ec2TypeForm, false},
-		{"architecture", u.Architecture, architectures, false},
-		{"system", u.System, systems, false},
-		{"lifeCycle", u.LifeCycle, lives, false},
-		{"reservationId", u.ReservationID, wordForm, false},
-		{"availabilityZone", u.Zone, wordForm, false},
-		{"hostname", u.Hostname, hostnameForm, false},
-		{"publicHostname", u.PublicHostname, hostnameForm, true},
-		{"roleName", u.RoleName, openimds.RoleNameForm, true},
-		{"kernelId", u.KernelID, wordForm, true},
-		{"ramdiskId", u.RamdiskID, wordForm, true},
-		{"placementGroup", u.PlacementGroup, wordForm, true},
-		{"hostId", u.HostID, wordForm, true},
+		{openimds.FieldOwnerID, u.OwnerID, accountIDForm, false},
+		{openimds.FieldImageID, u.ImageID, imageIDForm, false},
+		{openimds.FieldInstanceType, u.InstanceType, ec2TypeForm, false},
+		{openimds.FieldArchitecture, u.Architecture, architectures, false},
+		{openimds.FieldSystem, u.System, systems, false},
+		{openimds.FieldLifeCycle, u.LifeCycle, lives, false},
+		{openimds.FieldReservationID, u.ReservationID, wordForm, false},
+		{openimds.FieldZone, u.Zone, wordForm, false},
+		{openimds.FieldHostname, u.Hostname, hostnameForm, false},
+		{openimds.FieldPublicHostname, u.PublicHostname, hostnameForm, true},
+		{openimds.FieldRoleName, u.RoleName, openimds.RoleNameForm, true},
+		{openimds.FieldKernelID, u.KernelID, wordForm, true},
+		{openimds.FieldRamdiskID, u.RamdiskID, wordForm, true},
+		{openimds.FieldPlacementGroup, u.PlacementGroup, wordForm, true},
+		{openimds.FieldHostID, u.HostID, wordForm, true},
 	} {
 		if f.value == nil || f.optional && *f.value == "" {
 			continue
 		}
 		if !f.form.MatchString(*f.value) {
-			return openimds.Errorf(openimds.InvalidInput, "", "%s cannot be %.100q: it must have the form %s", f.name, *f.value, f.form)
+			return openimds.Errorf(openimds.InvalidInput, openimds.Malformed, "%s cannot be %.100q: it must have the form %s", f.name, *f.value, f.form)
 		}
 	}
 	for _, n := range []*int{u.LaunchIndex, u.PartitionNumber} {
 		if n != nil && (*n < 0 || *n > 1<<20) {
-			return openimds.Errorf(openimds.InvalidInput, "", "launchIndex and partitionNumber must be 0 to %d, not %d", 1<<20, *n)
+			return openimds.Errorf(openimds.InvalidInput, openimds.OutOfRange, "%s and %s must be 0 to %d, not %d", openimds.FieldLaunchIndex, openimds.FieldPartitionNumber, 1<<20, *n)
 		}
 	}
 	for _, words := range []*[]string{u.AncestorAMIIDs, u.ProductCodes} {
@@ -170,7 +170,7 @@ func (u *InstanceUpdate) check() error {
 		}
 		for _, w := range *words {
 			if !wordForm.MatchString(w) {
-				return openimds.Errorf(openimds.InvalidInput, "", "ancestorAmiIds and productCodes cannot have %.100q among them", w)
+				return openimds.Errorf(openimds.InvalidInput, openimds.Malformed, "%s and %s cannot have %.100q among them", openimds.FieldAncestorAMIIDs, openimds.FieldProductCodes, w)
 			}
 		}
 	}
@@ -199,7 +199,7 @@ func (u *InstanceUpdate) apply(in *openimds.Instance) error {
 	set(&in.Hibernation, u.Hibernation)
 	if u.Zone != nil {
 		if !strings.HasPrefix(*u.Zone, in.Region) {
-			return openimds.Errorf(openimds.InvalidInput, "", "The availability zone %.100s is not in the region %s", *u.Zone, in.Region)
+			return openimds.Errorf(openimds.InvalidInput, openimds.UnknownValue, "The availability zone %.100s is not in the region %s", *u.Zone, in.Region)
 		}
 		in.Zone, in.ZoneID = *u.Zone, openimds.ZoneID(in.Region, *u.Zone)
 	}
@@ -208,7 +208,7 @@ func (u *InstanceUpdate) apply(in *openimds.Instance) error {
 	}
 	if u.Hostname != nil || u.PublicHostname != nil {
 		if len(in.NICs) == 0 {
-			return openimds.Errorf(openimds.OperationFailure, "", "The instance %s has no network interface to name", in.Name)
+			return openimds.Errorf(openimds.OperationFailure, openimds.WrongState, "The instance %s has no network interface to name", in.Name)
 		}
 		set(&in.NICs[0].LocalHostname, u.Hostname)
 		set(&in.NICs[0].PublicHostname, u.PublicHostname)

@@ -99,39 +99,39 @@ func TestSetRefused(t *testing.T) {
 	before := f.revision()
 	type update = control.InstanceUpdate
 	for begin, u := range map[string]update{
-		"User data is limited to 16384 bytes, not 16385": {UserData: new(make([]byte, 16<<10+1))},
-		`ownerId cannot be "1"`:                          {OwnerID: new("1")},
-		`ownerId cannot be ""`:                           {OwnerID: new("")},
-		`imageId cannot be "ami-xyz"`:                    {ImageID: new("ami-xyz")},
-		`instanceType cannot be "t3"`:                    {InstanceType: new("t3")},
-		`instanceType cannot be "t3.nano\n"`:             {InstanceType: new("t3.nano\n")},
-		`architecture cannot be "i386"`:                  {Architecture: new("i386")},
-		`system cannot be "kvm"`:                         {System: new("kvm")},
-		`lifeCycle cannot be "eternal"`:                  {LifeCycle: new("eternal")},
-		`reservationId cannot be "r 1"`:                  {ReservationID: new("r 1")},
-		`hostname cannot be "a\r\nb"`:                    {Hostname: new("a\r\nb")},
-		`hostname cannot be ""`:                          {Hostname: new("")},
-		`publicHostname cannot be "-"`:                   {PublicHostname: new("-")},
-		`roleName cannot be "a/b"`:                       {RoleName: new("a/b")},
-		`kernelId cannot be "a b"`:                       {KernelID: new("a b")},
-		`placementGroup cannot be "ü"`:                   {PlacementGroup: new("ü")},
-		"launchIndex and partitionNumber must":           {LaunchIndex: new(-1)},
-		"launchIndex and partitionNumber must b":         {PartitionNumber: new(1<<20 + 1)},
-		"ancestorAmiIds and productCodes cannot":         {AncestorAMIIDs: &[]string{"ok", ""}},
-		"ancestorAmiIds and productCodes canno":          {ProductCodes: &[]string{"a\nb"}},
-		"The availability zone eu-west-1a is no":         {Zone: new("eu-west-1a")},
-		"Recordings are not available in this":           {Recording: aRecording("")},
-		"Overlays are not available in this":             {Overlay: map[string]*string{"meta-data/x": nil}},
-		"The overlay of an instance is limited":          {Overlay: map[string]*string{"x": new(strings.Repeat("a", 64<<10))}},
+		"User data is limited to 16384 bytes, not 16385":              {UserData: new(make([]byte, 16<<10+1))},
+		`The owner's id cannot be "1"`:                                {OwnerID: new("1")},
+		`The owner's id cannot be ""`:                                 {OwnerID: new("")},
+		`The id of the image cannot be "ami-xyz"`:                     {ImageID: new("ami-xyz")},
+		`The instance type cannot be "t3"`:                            {InstanceType: new("t3")},
+		`The instance type cannot be "t3.nano\n"`:                     {InstanceType: new("t3.nano\n")},
+		`The architecture cannot be "i386"`:                           {Architecture: new("i386")},
+		`The virtualization system cannot be "kvm"`:                   {System: new("kvm")},
+		`The life cycle cannot be "eternal"`:                          {LifeCycle: new("eternal")},
+		`The id of the reservation cannot be "r 1"`:                   {ReservationID: new("r 1")},
+		`The host name cannot be "a\r\nb"`:                            {Hostname: new("a\r\nb")},
+		`The host name cannot be ""`:                                  {Hostname: new("")},
+		`The public host name cannot be "-"`:                          {PublicHostname: new("-")},
+		`The name of the role cannot be "a/b"`:                        {RoleName: new("a/b")},
+		`The id of the kernel cannot be "a b"`:                        {KernelID: new("a b")},
+		`The placement group cannot be "ü"`:                           {PlacementGroup: new("ü")},
+		"The launch index and the partition number must":              {LaunchIndex: new(-1)},
+		"The launch index and the partition number must b":            {PartitionNumber: new(1<<20 + 1)},
+		"The ids of the ancestor images and the product codes cannot": {AncestorAMIIDs: &[]string{"ok", ""}},
+		"The ids of the ancestor images and the product codes canno":  {ProductCodes: &[]string{"a\nb"}},
+		"The availability zone eu-west-1a is no":                      {Zone: new("eu-west-1a")},
+		"Recordings are not available in this":                        {Recording: aRecording("")},
+		"Overlays are not available in this":                          {Overlay: map[string]*string{"meta-data/x": nil}},
+		"The overlay of an instance is limited":                       {Overlay: map[string]*string{"x": new(strings.Repeat("a", 64<<10))}},
 	} {
 		_, err := f.SetInstance(t.Context(), "web", u)
 		e, ok := errors.AsType[*openimds.Error](err)
-		if !ok || e.Kind != openimds.InvalidInput || !strings.HasPrefix(e.Message, begin) || strings.ContainsAny(e.Message, "\r\n") {
+		if !ok || e.Kind != openimds.InvalidInput || !strings.HasPrefix(e.Message(), begin) || strings.ContainsAny(e.Message(), "\r\n") {
 			t.Errorf("%s: %v", begin, err)
 		}
 	}
 	_, err := f.SetInstance(t.Context(), "nobody", update{})
-	refused(t, err, openimds.NotFound, "DoesNotExist", "The Instance does not exist: nobody")
+	refused(t, err, openimds.NotFound, openimds.DoesNotExist, "The instance nobody does not exist")
 	if f.revision() != before {
 		t.Error("a refused update left something behind")
 	}
@@ -168,7 +168,7 @@ func TestOverlay(t *testing.T) {
 		}
 	}
 	_, err := f.SetInstance(t.Context(), "web", control.InstanceUpdate{Overlay: overlay{"bad": nil, "fine": nil}})
-	refused(t, err, openimds.InvalidInput, "", "The overlay cannot be used: bad is bad")
+	refused(t, err, openimds.InvalidInput, openimds.Malformed, "The overlay cannot be used: bad is bad")
 	if got := f.get("web").Overlay; len(got) != 0 {
 		t.Errorf("a part of a refused overlay stayed: %v", got)
 	}
@@ -177,5 +177,5 @@ func TestOverlay(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = f.SetInstance(t.Context(), "web", control.InstanceUpdate{Overlay: overlay{"y": half["x"]}})
-	refused(t, err, openimds.InvalidInput, "", "The overlay of an instance is limited to 65536 bytes, not 81922")
+	refused(t, err, openimds.InvalidInput, openimds.TooLarge, "The overlay of an instance is limited to 65536 bytes, not 81922")
 }

@@ -104,30 +104,31 @@ func TestCreateAllOrNothing(t *testing.T) {
 	names := strings.Split(strings.TrimSuffix(strings.Repeat("x,", 21), ","), ",")
 	const invalid, none = openimds.InvalidInput, openimds.NotFound
 	for _, tt := range []struct {
-		change        func(*control.InstancesLaunch)
-		kind          openimds.Kind
-		code, message string
+		change  func(*control.InstancesLaunch)
+		kind    openimds.Kind
+		code    openimds.Code
+		message string
 	}{
-		{func(l *control.InstancesLaunch) { l.Names = nil }, invalid, "", "A call creates 1 to 20 instances, not 0"},
-		{func(l *control.InstancesLaunch) { l.Names = names }, invalid, "", "A call creates 1 to 20 instances, not 21"},
-		{func(l *control.InstancesLaunch) { l.Names[1] = "new-1" }, invalid, "NameExists", "Some names are already in use: new-1"},
-		{func(l *control.InstancesLaunch) { l.Names[1] = "an-instance" }, invalid, "NameExists", "Some names are already in use: an-instance"},
-		{func(l *control.InstancesLaunch) { l.Names[1] = "a-key-pair" }, invalid, "NameExists", "Some names are already in use: a-key-pair"},
-		{func(l *control.InstancesLaunch) { l.Names = append(l.Names, "a-static-ip", "an-alarm") }, invalid, "NameExists", "Some names are already in use: a-static-ip, an-alarm"},
-		{func(l *control.InstancesLaunch) { l.Names[1] = "x" }, invalid, "", "x is not a valid resource name. Resource names must be at least 2 characters long and contain only alphanumerics, -, _, and ."},
-		{func(l *control.InstancesLaunch) { l.Zone = "us-east-2a" }, invalid, "", "The availability zone us-east-2a is not in the region us-east-1"},
-		{func(l *control.InstancesLaunch) { l.Zone = "us-east-1z" }, invalid, "", "The availability zone us-east-1z is not in the region us-east-1"},
-		{func(l *control.InstancesLaunch) { l.BundleID = "nano_1_0" }, invalid, "", "The specified bundle does not exist in this region: nano_1_0"},
-		{func(l *control.InstancesLaunch) { l.BundleID = "nano_2_0" }, invalid, "", "The blueprint amazon_linux_2023 and the bundle nano_2_0 must both be active to make an instance"},
-		{func(l *control.InstancesLaunch) { l.BundleID = "nano_win_3_0" }, invalid, "", "The bundle nano_win_3_0 is for WINDOWS, the blueprint amazon_linux_2023 for LINUX_UNIX"},
-		{func(l *control.InstancesLaunch) { l.BlueprintID = "plan9" }, invalid, "", "The specified blueprint does not exist in this region: plan9"},
-		{func(l *control.InstancesLaunch) { l.AddressType = "ipv6" }, invalid, "", "The bundle nano_3_0 cannot have the IP address type ipv6"},
-		{func(l *control.InstancesLaunch) { l.BundleID, l.AddressType = "nano_ipv6_3_0", "ipv4" }, invalid, "", "The bundle nano_ipv6_3_0 cannot have the IP address type ipv4"},
-		{func(l *control.InstancesLaunch) { l.AddressType = "ipv5" }, invalid, "", `ipAddressType must be dualstack, ipv4 or ipv6, not "ipv5"`},
-		{func(l *control.InstancesLaunch) { l.UserData = make([]byte, 16<<10+1) }, invalid, "", "User data is limited to 16384 bytes, not 16385"},
-		{func(l *control.InstancesLaunch) { l.Tags = []openimds.Tag{{Key: "a"}, {Key: "a"}} }, invalid, "", `The tag key "a" is given twice`},
-		{func(l *control.InstancesLaunch) { l.KeyPairName = "nobody" }, none, "DoesNotExist", "The KeyPair does not exist: nobody"},
-		{func(l *control.InstancesLaunch) { l.KeyPairName = "an-instance" }, none, "DoesNotExist", "The KeyPair does not exist: an-instance"},
+		{func(l *control.InstancesLaunch) { l.Names = nil }, invalid, openimds.OutOfRange, "A call creates 1 to 20 instances, not 0"},
+		{func(l *control.InstancesLaunch) { l.Names = names }, invalid, openimds.OutOfRange, "A call creates 1 to 20 instances, not 21"},
+		{func(l *control.InstancesLaunch) { l.Names[1] = "new-1" }, invalid, openimds.NameTaken, "These names are taken: new-1"},
+		{func(l *control.InstancesLaunch) { l.Names[1] = "an-instance" }, invalid, openimds.NameTaken, "These names are taken: an-instance"},
+		{func(l *control.InstancesLaunch) { l.Names[1] = "a-key-pair" }, invalid, openimds.NameTaken, "These names are taken: a-key-pair"},
+		{func(l *control.InstancesLaunch) { l.Names = append(l.Names, "a-static-ip", "an-alarm") }, invalid, openimds.NameTaken, "These names are taken: a-static-ip, an-alarm"},
+		{func(l *control.InstancesLaunch) { l.Names[1] = "x" }, invalid, openimds.Malformed, "x is not a valid resource name. Resource names must be at least 2 characters long and contain only alphanumerics, -, _, and ."},
+		{func(l *control.InstancesLaunch) { l.Zone = "us-east-2a" }, invalid, openimds.UnknownValue, "The availability zone us-east-2a is not in the region us-east-1"},
+		{func(l *control.InstancesLaunch) { l.Zone = "us-east-1z" }, invalid, openimds.UnknownValue, "The availability zone us-east-1z is not in the region us-east-1"},
+		{func(l *control.InstancesLaunch) { l.BundleID = "nano_1_0" }, invalid, openimds.NotOffered, "The bundle nano_1_0 is not offered in this region"},
+		{func(l *control.InstancesLaunch) { l.BundleID = "nano_2_0" }, invalid, openimds.WrongState, "The blueprint amazon_linux_2023 and the bundle nano_2_0 must both be active to make an instance"},
+		{func(l *control.InstancesLaunch) { l.BundleID = "nano_win_3_0" }, invalid, openimds.Incompatible, "The bundle nano_win_3_0 is for WINDOWS, the blueprint amazon_linux_2023 for LINUX_UNIX"},
+		{func(l *control.InstancesLaunch) { l.BlueprintID = "plan9" }, invalid, openimds.NotOffered, "The blueprint plan9 is not offered in this region"},
+		{func(l *control.InstancesLaunch) { l.AddressType = "ipv6" }, invalid, openimds.Incompatible, "The bundle nano_3_0 cannot have the IP address type ipv6"},
+		{func(l *control.InstancesLaunch) { l.BundleID, l.AddressType = "nano_ipv6_3_0", "ipv4" }, invalid, openimds.Incompatible, "The bundle nano_ipv6_3_0 cannot have the IP address type ipv4"},
+		{func(l *control.InstancesLaunch) { l.AddressType = "ipv5" }, invalid, openimds.UnknownValue, `The IP address type must be dualstack, ipv4 or ipv6, not "ipv5"`},
+		{func(l *control.InstancesLaunch) { l.UserData = make([]byte, 16<<10+1) }, invalid, openimds.TooLarge, "User data is limited to 16384 bytes, not 16385"},
+		{func(l *control.InstancesLaunch) { l.Tags = []openimds.Tag{{Key: "a"}, {Key: "a"}} }, invalid, openimds.Duplicate, `The tag key "a" is given twice`},
+		{func(l *control.InstancesLaunch) { l.KeyPairName = "nobody" }, none, openimds.DoesNotExist, "The key pair nobody does not exist"},
+		{func(l *control.InstancesLaunch) { l.KeyPairName = "an-instance" }, none, openimds.DoesNotExist, "The key pair an-instance does not exist"},
 	} {
 		l := launch("new-1", "new-2")
 		tt.change(&l)
@@ -182,7 +183,7 @@ func TestStopStart(t *testing.T) {
 		}
 	}
 	_, err = f.RebootInstance(ctx, "web")
-	refused(t, err, openimds.OperationFailure, "", "The instance web cannot be rebooted: it is stopped, not running")
+	refused(t, err, openimds.OperationFailure, openimds.WrongState, "The instance web cannot be rebooted: it is stopped, not running")
 	ops, err = f.StopInstance(ctx, "web")
 	done(t, ops, err, "StopInstance web")
 	if !reflect.DeepEqual(f.get("web"), stopped) {
@@ -254,13 +255,13 @@ func TestDeleteInstance(t *testing.T) {
 		if err != nil || len(alarms) != 1 || alarms[0].Name != "alarm-3" {
 			t.Errorf("alarms %v, %v", alarms, err)
 		}
-		const gone = "The Instance does not exist: web"
+		const gone = "The instance web does not exist"
 		for _, do := range []func(context.Context, string) ([]openimds.Operation, error){f.StartInstance, f.StopInstance, f.RebootInstance, f.DeleteInstance} {
 			_, err := do(ctx, "web")
-			refused(t, err, openimds.NotFound, "DoesNotExist", gone)
+			refused(t, err, openimds.NotFound, openimds.DoesNotExist, gone)
 		}
 		_, err = f.Instance(ctx, "web")
-		refused(t, err, openimds.NotFound, "DoesNotExist", gone)
+		refused(t, err, openimds.NotFound, openimds.DoesNotExist, gone)
 		f.create("web")
 		again := f.get("web")
 		if again.ID == first.ID || again.UUID == first.UUID || string(again.TokenKey) == string(first.TokenKey) ||
@@ -289,9 +290,9 @@ func TestEnsureInstance(t *testing.T) {
 		t.Errorf("the second time: %v, %v", again, err)
 	}
 	_, err = f.EnsureInstance(t.Context(), "dmeo")
-	refused(t, err, openimds.NotFound, "DoesNotExist", "The Instance does not exist: dmeo")
+	refused(t, err, openimds.NotFound, openimds.DoesNotExist, "The instance dmeo does not exist")
 	_, err = f.EnsureInstance(t.Context(), "/")
-	refused(t, err, openimds.InvalidInput, "", "/ is not a valid resource name. Resource names must be at least 2 characters long and contain only alphanumerics, -, _, and .")
+	refused(t, err, openimds.InvalidInput, openimds.Malformed, "/ is not a valid resource name. Resource names must be at least 2 characters long and contain only alphanumerics, -, _, and .")
 	_ = f.store.Close()
 	if _, err = f.EnsureInstance(t.Context(), "demo"); openimds.KindOf(err) != openimds.Unavailable || !errors.Is(err, store.ErrClosed) {
 		t.Errorf("on a closed store: %v", err)
@@ -347,5 +348,5 @@ func TestPages(t *testing.T) {
 		}
 	}
 	_, _, err := f.Names(t.Context(), "elsewhere/x", 10)
-	refused(t, err, openimds.InvalidInput, "", "The page token is not one that was given out here")
+	refused(t, err, openimds.InvalidInput, openimds.Malformed, "The page token is not one that was given out here")
 }

@@ -6,7 +6,6 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
 	"slices"
 
 	"github.com/openimds/openimds"
@@ -104,10 +103,10 @@ func (s *Service) DeleteKeyPair(ctx context.Context, name, fingerprint string) (
 			return err
 		}
 		if fingerprint == "" && name == openimds.DefaultKeyPairName {
-			return openimds.Errorf(openimds.InvalidInput, "", "To delete the default key pair, give its fingerprint as expectedFingerprint")
+			return openimds.Errorf(openimds.InvalidInput, openimds.Incomplete, "To delete the default key pair, give its fingerprint as %s", openimds.FieldFingerprint)
 		}
 		if fingerprint != "" && fingerprint != pair.Fingerprint {
-			return openimds.Errorf(openimds.InvalidInput, "", "The key pair %s has another fingerprint than expectedFingerprint", name)
+			return openimds.Errorf(openimds.InvalidInput, openimds.Mismatch, "The key pair %s has another fingerprint than %s", name, openimds.FieldFingerprint)
 		}
 		d.remove(was)
 		d.operation(keyPairOperation("DeleteKeyPair", pair))
@@ -131,7 +130,7 @@ func (s *Service) DefaultKeyPair(ctx context.Context) (*openimds.KeyPair, error)
 	}
 	pair.PrivateKey = private
 	_, err = s.addKeyPair(ctx, "CreateKeyPair", pair)
-	if e, ok := errors.AsType[*openimds.Error](err); ok && e.Code == "NameExists" {
+	if openimds.CodeOf(err) == openimds.NameTaken {
 		return s.KeyPair(ctx, openimds.DefaultKeyPairName) // somebody else was faster
 	}
 	if err != nil {
@@ -160,12 +159,12 @@ func (s *Service) launchKeys(ctx context.Context, l *InstancesLaunch) ([]openimd
 func newKeyPair(name string) (*openimds.KeyPair, openimds.Secret, error) {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
-		return nil, nil, &openimds.Error{Kind: openimds.Internal, Message: "Internal error", Err: err}
+		return nil, nil, broken(err)
 	}
 	private := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
 	fingerprint, err := privateFingerprint(key)
 	if err != nil {
-		return nil, nil, &openimds.Error{Kind: openimds.Internal, Message: "Internal error", Err: err}
+		return nil, nil, broken(err)
 	}
 	pair := &openimds.KeyPair{Name: name, UUID: openimds.NewUUID(), PublicKey: rsaPublicKey(&key.PublicKey).line(name), Fingerprint: fingerprint}
 	return pair, private, nil

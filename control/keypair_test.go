@@ -69,9 +69,9 @@ func TestCreateKeyPair(t *testing.T) {
 		t.Errorf("public key %q, ssh-keygen says %q", pair.PublicKey, got)
 	}
 	_, _, _, err = f.CreateKeyPair(ctx, "ops", nil)
-	refused(t, err, openimds.InvalidInput, "NameExists", "Some names are already in use: ops")
+	refused(t, err, openimds.InvalidInput, openimds.NameTaken, "These names are taken: ops")
 	_, _, _, err = f.CreateKeyPair(ctx, openimds.DefaultKeyPairName, nil)
-	refused(t, err, openimds.InvalidInput, "NameExists", "Some names are already in use: LightsailDefaultKeyPair")
+	refused(t, err, openimds.InvalidInput, openimds.NameTaken, "These names are taken: LightsailDefaultKeyPair")
 }
 
 func TestDefaultKeyPair(t *testing.T) {
@@ -88,9 +88,9 @@ func TestDefaultKeyPair(t *testing.T) {
 		}
 	}
 	_, err = f.DeleteKeyPair(ctx, pair.Name, "")
-	refused(t, err, openimds.InvalidInput, "", "To delete the default key pair, give its fingerprint as expectedFingerprint")
+	refused(t, err, openimds.InvalidInput, openimds.Incomplete, "To delete the default key pair, give its fingerprint as the expected fingerprint")
 	_, err = f.DeleteKeyPair(ctx, pair.Name, "00:11")
-	refused(t, err, openimds.InvalidInput, "", "The key pair LightsailDefaultKeyPair has another fingerprint than expectedFingerprint")
+	refused(t, err, openimds.InvalidInput, openimds.Mismatch, "The key pair LightsailDefaultKeyPair has another fingerprint than the expected fingerprint")
 	op, err := f.DeleteKeyPair(ctx, pair.Name, pair.Fingerprint)
 	done(t, []openimds.Operation{op}, err, "DeleteKeyPair LightsailDefaultKeyPair")
 	if f.get("web").PublicKeys[0].Key != pair.PublicKey {
@@ -101,7 +101,7 @@ func TestDefaultKeyPair(t *testing.T) {
 		t.Errorf("made anew: %+v, %v", again, err)
 	}
 	_, err = f.DeleteKeyPair(ctx, "nobody", "")
-	refused(t, err, openimds.NotFound, "DoesNotExist", "The KeyPair does not exist: nobody")
+	refused(t, err, openimds.NotFound, openimds.DoesNotExist, "The key pair nobody does not exist")
 }
 
 // TestImportKeyPair takes the keys that ssh-keygen makes, in every form that clients send.
@@ -208,7 +208,7 @@ func TestImportRefused(t *testing.T) {
 			}
 			continue
 		}
-		refused(t, err, openimds.InvalidInput, "", "publicKeyBase64 is not a public key of OpenSSH's one-line form: "+tt.why)
+		refused(t, err, openimds.InvalidInput, openimds.Malformed, "The public key is not a public key of OpenSSH's one-line form: "+tt.why)
 		if f.revision() != before {
 			t.Errorf("%s: something was kept", name)
 		}

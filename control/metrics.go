@@ -17,16 +17,16 @@ const maxPoints = 1440
 func (s *Service) MetricData(ctx context.Context, name, metric, unit string, start, end time.Time, period time.Duration) ([]openimds.MetricPoint, error) {
 	m, ok := openimds.FindMetric(metric)
 	if !ok {
-		return nil, openimds.Errorf(openimds.InvalidInput, "", "The metric %.100s does not exist", metric)
+		return nil, openimds.Errorf(openimds.InvalidInput, openimds.UnknownValue, "The metric %.100s does not exist", metric)
 	}
 	if period < time.Minute || period%time.Minute != 0 {
-		return nil, openimds.Errorf(openimds.InvalidInput, "", "The period must be a multiple of 60 seconds, not %d", int64(period/time.Second))
+		return nil, openimds.Errorf(openimds.InvalidInput, openimds.OutOfRange, "The period must be a multiple of 60 seconds, not %d", int64(period/time.Second))
 	}
 	if !start.Before(end) {
-		return nil, openimds.Errorf(openimds.InvalidInput, "", "The start time must be before the end time")
+		return nil, openimds.Errorf(openimds.InvalidInput, openimds.Conflicting, "The start time must be before the end time")
 	}
 	if wanted := (end.Sub(start)-1)/period + 1; wanted > maxPoints {
-		return nil, openimds.Errorf(openimds.InvalidInput, "", "You have requested up to %d datapoints, which exceeds the limit of %d. You may reduce the datapoints requested by increasing Period, or decreasing the time range.", wanted, maxPoints)
+		return nil, openimds.Errorf(openimds.InvalidInput, openimds.TooMany, "You have requested up to %d datapoints, which exceeds the limit of %d. You may reduce the datapoints requested by increasing %s, or decreasing the time range.", wanted, maxPoints, openimds.FieldPeriod)
 	}
 	in, _, err := s.instance(ctx, name)
 	if err != nil {
@@ -44,7 +44,7 @@ func (s *Service) points(ctx context.Context, in *openimds.Instance, metric stri
 	}
 	points, err := s.cfg.History.Points(ctx, in.ID, metric, start, end, period)
 	if err != nil {
-		return nil, &openimds.Error{Kind: openimds.Unavailable, Message: "The history of the metrics cannot be read; try again", Err: err}
+		return nil, openimds.Errorf(openimds.Unavailable, openimds.HistoryAway, "The history of the metrics cannot be read; try again").Because(err)
 	}
 	return points, nil
 }
@@ -57,7 +57,7 @@ func (s *Service) CallersOf(ctx context.Context, name string, since time.Time) (
 	}
 	callers, err := s.cfg.Callers.Callers(ctx, in.ID, since)
 	if err != nil {
-		return nil, &openimds.Error{Kind: openimds.Unavailable, Message: "The list of callers cannot be read; try again", Err: err}
+		return nil, openimds.Errorf(openimds.Unavailable, openimds.HistoryAway, "The list of callers cannot be read; try again").Because(err)
 	}
 	return callers, nil
 }

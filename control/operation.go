@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -20,7 +21,7 @@ func (s *Service) Operation(ctx context.Context, id string) (openimds.Operation,
 func (s *Service) operation(ctx context.Context, id string) (openimds.Operation, store.Record, error) {
 	r, err := s.store.Get(ctx, records.OperationKey(id))
 	if errors.Is(err, store.ErrNoRecord) {
-		return openimds.Operation{}, store.Record{}, openimds.Errorf(openimds.NotFound, "DoesNotExist", "The Operation does not exist: %.100s", id)
+		return openimds.Operation{}, store.Record{}, doesNotExist(openimds.TypeOperation, fmt.Sprintf("%.100s", id))
 	}
 	if err != nil {
 		return openimds.Operation{}, store.Record{}, storeFailed(err)

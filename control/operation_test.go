@@ -86,7 +86,7 @@ func TestOperations(t *testing.T) {
 		}
 	}
 	_, err = f.Operation(ctx, "no-such-id")
-	refused(t, err, openimds.NotFound, "DoesNotExist", "The Operation does not exist: no-such-id")
+	refused(t, err, openimds.NotFound, openimds.DoesNotExist, "The operation no-such-id does not exist")
 	if ops, next, err := f.OperationsOf(ctx, "never-there", "", 10); err != nil || len(ops) != 0 || next != "" {
 		t.Errorf("the operations of nothing are %v, %q, %v", ops, next, err)
 	}

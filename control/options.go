@@ -22,7 +22,7 @@ func (s *Service) UpdateOptions(ctx context.Context, name string, u openimds.Opt
 			return err
 		}
 		if in.State != openimds.StateRunning && in.State != openimds.StateStopped {
-			return openimds.Errorf(openimds.OperationFailure, "", "The metadata options of %s cannot be changed: the instance is %s", in.Name, in.State)
+			return openimds.Errorf(openimds.OperationFailure, openimds.WrongState, "The metadata options of %s cannot be changed: the instance is %s", in.Name, in.State)
 		}
 		next := u.Apply(in.Options)
 		if err := next.Validate(); err != nil {
@@ -59,7 +59,7 @@ func (s *Service) checkOptions(u openimds.OptionsUpdate) error {
 		return err
 	}
 	if u.IPv6 != nil && *u.IPv6 == openimds.EndpointEnabled && !s.cfg.AllowIMDSIPv6 {
-		return openimds.Errorf(openimds.InvalidInput, "", "The IPv6 endpoint of the metadata service is not available in this installation")
+		return openimds.Errorf(openimds.InvalidInput, openimds.NotEnforced, "The IPv6 endpoint of the metadata service is not available in this installation")
 	}
 	return nil
 }

@@ -67,27 +67,28 @@ func TestOptionsRefused(t *testing.T) {
 	before, revision := f.get("web"), f.revision()
 	for _, tt := range []struct {
 		update  openimds.OptionsUpdate
+		code    openimds.Code
 		message string
 	}{
-		{openimds.OptionsUpdate{Tokens: new(openimds.TokensMode(""))}, `httpTokens must be optional or required, not ""`},
-		{openimds.OptionsUpdate{Tokens: new(openimds.TokensMode("Required"))}, `httpTokens must be optional or required, not "Required"`},
-		{openimds.OptionsUpdate{Endpoint: new(openimds.EndpointMode("on"))}, `httpEndpoint must be enabled or disabled, not "on"`},
-		{openimds.OptionsUpdate{IPv6: new(openimds.EndpointMode("no"))}, `httpProtocolIpv6 must be enabled or disabled, not "no"`},
-		{openimds.OptionsUpdate{HopLimit: new(0)}, `httpPutResponseHopLimit must be 1 to 64, not 0`},
-		{openimds.OptionsUpdate{HopLimit: new(-1)}, `httpPutResponseHopLimit must be 1 to 64, not -1`},
-		{openimds.OptionsUpdate{HopLimit: new(65)}, `httpPutResponseHopLimit must be 1 to 64, not 65`},
-		{openimds.OptionsUpdate{IPv6: new(openimds.EndpointEnabled)}, "The IPv6 endpoint of the metadata service is not available in this installation"},
+		{openimds.OptionsUpdate{Tokens: new(openimds.TokensMode(""))}, openimds.UnknownValue, `The use of session tokens must be optional or required, not ""`},
+		{openimds.OptionsUpdate{Tokens: new(openimds.TokensMode("Required"))}, openimds.UnknownValue, `The use of session tokens must be optional or required, not "Required"`},
+		{openimds.OptionsUpdate{Endpoint: new(openimds.EndpointMode("on"))}, openimds.UnknownValue, `The endpoint must be enabled or disabled, not "on"`},
+		{openimds.OptionsUpdate{IPv6: new(openimds.EndpointMode("no"))}, openimds.UnknownValue, `The IPv6 endpoint must be enabled or disabled, not "no"`},
+		{openimds.OptionsUpdate{HopLimit: new(0)}, openimds.OutOfRange, `The hop limit must be 1 to 64, not 0`},
+		{openimds.OptionsUpdate{HopLimit: new(-1)}, openimds.OutOfRange, `The hop limit must be 1 to 64, not -1`},
+		{openimds.OptionsUpdate{HopLimit: new(65)}, openimds.OutOfRange, `The hop limit must be 1 to 64, not 65`},
+		{openimds.OptionsUpdate{IPv6: new(openimds.EndpointEnabled)}, openimds.NotEnforced, "The IPv6 endpoint of the metadata service is not available in this installation"},
 		// One member that is wrong stops those that are right.
-		{openimds.OptionsUpdate{Tokens: new(openimds.TokensOptional), HopLimit: new(99)}, `httpPutResponseHopLimit must be 1 to 64, not 99`},
+		{openimds.OptionsUpdate{Tokens: new(openimds.TokensOptional), HopLimit: new(99)}, openimds.OutOfRange, `The hop limit must be 1 to 64, not 99`},
 	} {
 		_, err := f.UpdateOptions(t.Context(), "web", tt.update)
-		refused(t, err, openimds.InvalidInput, "", tt.message)
+		refused(t, err, openimds.InvalidInput, tt.code, tt.message)
 	}
 	if after := f.get("web"); f.revision() != revision || after.Options != before.Options {
 		t.Errorf("a refused update changed %+v to %+v", before.Options, after.Options)
 	}
 	_, err := f.UpdateOptions(t.Context(), "nobody", openimds.OptionsUpdate{})
-	refused(t, err, openimds.NotFound, "DoesNotExist", "The Instance does not exist: nobody")
+	refused(t, err, openimds.NotFound, openimds.DoesNotExist, "The instance nobody does not exist")
 	for n := 1; n <= 64; n++ {
 		f.update("web", openimds.OptionsUpdate{HopLimit: &n, IPv6: new(openimds.EndpointDisabled)})
 		if got := f.get("web").Options; got.HopLimit != n || got.Tokens != openimds.TokensRequired {
@@ -113,11 +114,11 @@ func TestOptionsByState(t *testing.T) {
 		in.State = state
 		f.overwrite(in)
 		_, err := f.UpdateOptions(t.Context(), "web", openimds.OptionsUpdate{HopLimit: new(3)})
-		refused(t, err, openimds.OperationFailure, "", fmt.Sprintf("The metadata options of web cannot be changed: the instance is %s", state))
+		refused(t, err, openimds.OperationFailure, openimds.WrongState, fmt.Sprintf("The metadata options of web cannot be changed: the instance is %s", state))
 		_, err = f.StopInstance(t.Context(), "web")
-		refused(t, err, openimds.OperationFailure, "", fmt.Sprintf("The instance web cannot be stopped: it is %s, not running", state))
+		refused(t, err, openimds.OperationFailure, openimds.WrongState, fmt.Sprintf("The instance web cannot be stopped: it is %s, not running", state))
 		_, err = f.StartInstance(t.Context(), "web")
-		refused(t, err, openimds.OperationFailure, "", fmt.Sprintf("The instance web cannot be started: it is %s, not stopped", state))
+		refused(t, err, openimds.OperationFailure, openimds.WrongState, fmt.Sprintf("The instance web cannot be started: it is %s, not stopped", state))
 	}
 }
 

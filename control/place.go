@@ -38,7 +38,7 @@ func (s *Service) take(ctx context.Context, d *draft, a *openimds.Attachment) er
 		// The attachment itself decides: its record may have been lost without the place's.
 		switch _, err := s.store.Get(ctx, records.AttachmentPrefix+other.Instance); {
 		case err == nil:
-			return openimds.Errorf(openimds.InvalidInput, "", "The instance %s is attached to that place; detach it first", other.Instance)
+			return openimds.Errorf(openimds.InvalidInput, openimds.InUse, "The instance %s is attached to that place; detach it first", other.Instance)
 		case !errors.Is(err, store.ErrNoRecord):
 			return storeFailed(err)
 		}

@@ -15,7 +15,7 @@ const maxPorts = 60
 // Lightsail's tools; the firewall is the host's own affair, and nothing here carries them out.
 func (s *Service) PutPorts(ctx context.Context, name string, ports []openimds.Port) (openimds.Operation, error) {
 	if len(ports) > maxPorts {
-		return openimds.Operation{}, openimds.Errorf(openimds.InvalidInput, "", "An instance has at most %d port rules, not %d", maxPorts, len(ports))
+		return openimds.Operation{}, openimds.Errorf(openimds.InvalidInput, openimds.TooMany, "An instance has at most %d port rules, not %d", maxPorts, len(ports))
 	}
 	for i := range ports {
 		if err := checkPort(ports[i]); err != nil {
@@ -44,23 +44,23 @@ func (s *Service) PutPorts(ctx context.Context, name string, ports []openimds.Po
 // checkPort refuses what Lightsail refuses.
 func checkPort(p openimds.Port) error {
 	if !slices.Contains([]string{"tcp", "all", "udp", "icmp", "icmpv6"}, p.Protocol) {
-		return openimds.Errorf(openimds.InvalidInput, "", "The protocol of a port rule is tcp, udp, icmp, icmpv6 or all, not %.20q", p.Protocol)
+		return openimds.Errorf(openimds.InvalidInput, openimds.UnknownValue, "The protocol of a port rule is tcp, udp, icmp, icmpv6 or all, not %.20q", p.Protocol)
 	}
 	low := 0
 	if p.Protocol == "icmp" || p.Protocol == "icmpv6" { // type and code; -1 is all
 		low = -1
 	}
 	if p.From < low || p.To < low || p.From > 65535 || p.To > 65535 || low == 0 && p.From > p.To {
-		return openimds.Errorf(openimds.InvalidInput, "", "The ports %d to %d are not a range of %d to 65535", p.From, p.To, low)
+		return openimds.Errorf(openimds.InvalidInput, openimds.OutOfRange, "The ports %d to %d are not a range of %d to 65535", p.From, p.To, low)
 	}
 	for _, cidr := range p.CIDRs {
 		if !isCIDR(cidr, false) {
-			return openimds.Errorf(openimds.InvalidInput, "", "%.60q is not an IPv4 address or block", cidr)
+			return openimds.Errorf(openimds.InvalidInput, openimds.Malformed, "%.60q is not an IPv4 address or block", cidr)
 		}
 	}
 	for _, cidr := range p.IPv6CIDRs {
 		if !isCIDR(cidr, true) {
-			return openimds.Errorf(openimds.InvalidInput, "", "%.60q is not an IPv6 address or block", cidr)
+			return openimds.Errorf(openimds.InvalidInput, openimds.Malformed, "%.60q is not an IPv6 address or block", cidr)
 		}
 	}
 	return nil

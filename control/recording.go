@@ -19,10 +19,10 @@ func (s *Service) record(d *draft, in *openimds.Instance, r *openimds.Recording)
 		return nil
 	}
 	if s.cfg.ValidateRecording == nil {
-		return openimds.Errorf(openimds.InvalidInput, "", "Recordings are not available in this installation")
+		return openimds.Errorf(openimds.InvalidInput, openimds.NotEnforced, "Recordings are not available in this installation")
 	}
 	if err := s.cfg.ValidateRecording(r); err != nil {
-		return openimds.Errorf(openimds.InvalidInput, "", "The recording cannot be used: %s", err)
+		return openimds.Errorf(openimds.InvalidInput, openimds.Malformed, "The recording cannot be used: %s", err)
 	}
 	d.dropRecording(in)
 	in.Recorded, in.Recording = nil, r // a record of its own comes with the instance's
@@ -39,7 +39,7 @@ func (u *InstanceUpdate) checkRecorded(in *openimds.Instance) error {
 	hidden.UserData, hidden.Overlay, hidden.OverlayRemove, hidden.Recording = nil, nil, nil, nil
 	for field, value := range reflect.ValueOf(hidden).Fields() {
 		if !value.IsZero() {
-			return openimds.Errorf(openimds.InvalidInput, "", "The instance %s answers a recording, which would hide %s: lay a value over the path instead, or take the recording away",
+			return openimds.Errorf(openimds.InvalidInput, openimds.Conflicting, "The instance %s answers a recording, which would hide %s: lay a value over the path instead, or take the recording away",
 				in.Name, strings.ToLower(field.Name[:1])+field.Name[1:])
 		}
 	}

@@ -49,7 +49,7 @@ func TestRecording(t *testing.T) {
 
 	bad := aRecording("")
 	bad.Source = "bad"
-	refused(t, set(update{Recording: bad}), openimds.InvalidInput, "", "The recording cannot be used: bad is bad")
+	refused(t, set(update{Recording: bad}), openimds.InvalidInput, openimds.Malformed, "The recording cannot be used: bad is bad")
 	if err := set(update{Recording: aRecording("deploy")}); err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +75,7 @@ func TestRecording(t *testing.T) {
 			t.Errorf("%s is taken, though the recording hides it", field.Name)
 		}
 	}
-	refused(t, set(update{TagsInMetadata: new(true)}), openimds.InvalidInput, "",
+	refused(t, set(update{TagsInMetadata: new(true)}), openimds.InvalidInput, openimds.Conflicting,
 		"The instance web answers a recording, which would hide tagsInMetadata: lay a value over the path instead, or take the recording away")
 	if f.revision() != before {
 		t.Error("a refused update left something behind")

@@ -42,7 +42,7 @@ func read[T any](r store.Record) (T, error) {
 		v, err = records.Decode[T](r)
 	}
 	if err != nil {
-		return v, &openimds.Error{Kind: openimds.Internal, Message: "Internal error", Err: err}
+		return v, broken(err)
 	}
 	return v, nil
 }
@@ -74,10 +74,15 @@ func list[T any](ctx context.Context, s store.Store, t openimds.ResourceType, af
 }
 
 func doesNotExist(t openimds.ResourceType, name string) *openimds.Error {
-	return openimds.Errorf(openimds.NotFound, "DoesNotExist", "The %s does not exist: %s", t, name)
+	return openimds.Errorf(openimds.NotFound, openimds.DoesNotExist, "The %s %s does not exist", t, name)
 }
 
 // storeFailed turns a store's failure into one that a client may retry.
 func storeFailed(err error) error {
-	return &openimds.Error{Kind: openimds.Unavailable, Message: "The store is not available; try again", Err: err}
+	return openimds.Errorf(openimds.Unavailable, openimds.StoreAway, "The store is not available; try again").Because(err)
+}
+
+// broken turns a failure of the service itself into an error whose cause only the log is told.
+func broken(err error) error {
+	return openimds.Errorf(openimds.Internal, openimds.Broken, "Internal error").Because(err)
 }

@@ -114,5 +114,5 @@ func (s *Service) refuseTaken(ctx context.Context, names ...string) error {
 }
 
 func nameExists(names []string) error {
-	return openimds.Errorf(openimds.InvalidInput, "NameExists", "Some names are already in use: %s", strings.Join(names, ", "))
+	return openimds.Errorf(openimds.InvalidInput, openimds.NameTaken, "These names are taken: %s", strings.Join(names, ", "))
 }

@@ -93,7 +93,7 @@ const maxPublicKey = 16 << 10
 // a second line, and keys that no SSH server would take are refused.
 func parsePublicKey(text string) (sshKey, error) {
 	refuse := func(why string) (sshKey, error) {
-		return sshKey{}, openimds.Errorf(openimds.InvalidInput, "", "publicKeyBase64 is not a public key of OpenSSH's one-line form: %s", why)
+		return sshKey{}, openimds.Errorf(openimds.InvalidInput, openimds.Malformed, "%s is not a public key of OpenSSH's one-line form: %s", openimds.FieldPublicKey, why)
 	}
 	text = strings.TrimSpace(text)
 	if len(text) > maxPublicKey {

@@ -55,11 +55,11 @@ func (s *Service) AttachStaticIP(ctx context.Context, name, instance string) ([]
 		if ip.AttachedTo != instance {
 			switch {
 			case ip.AttachedTo != "":
-				return openimds.Errorf(openimds.OperationFailure, "", "The static IP %s is attached to the instance %s; detach it first", name, ip.AttachedTo)
+				return openimds.Errorf(openimds.OperationFailure, openimds.InUse, "The static IP %s is attached to the instance %s; detach it first", name, ip.AttachedTo)
 			case in.StaticIPName != "":
-				return openimds.Errorf(openimds.OperationFailure, "", "The instance %s has the static IP %s; detach it first", instance, in.StaticIPName)
+				return openimds.Errorf(openimds.OperationFailure, openimds.InUse, "The instance %s has the static IP %s; detach it first", instance, in.StaticIPName)
 			case in.AddressType == openimds.AddressIPv6:
-				return openimds.Errorf(openimds.InvalidInput, "", "The instance %s has no IPv4 address that a static IP could stand for", instance)
+				return openimds.Errorf(openimds.InvalidInput, openimds.Incompatible, "The instance %s has no IPv4 address that a static IP could stand for", instance)
 			}
 			ip.AttachedTo, in.StaticIPName = in.Name, ip.Name
 			setPublicIPv4(in, ip.Address)
@@ -80,7 +80,7 @@ func (s *Service) DetachStaticIP(ctx context.Context, name string) ([]openimds.O
 			return err
 		}
 		if ip.AttachedTo == "" {
-			return openimds.Errorf(openimds.OperationFailure, "", "The static IP %s is not attached to an instance", name)
+			return openimds.Errorf(openimds.OperationFailure, openimds.WrongState, "The static IP %s is not attached to an instance", name)
 		}
 		if err := s.detach(ctx, d, ip); err != nil {
 			return err

@@ -215,7 +215,7 @@ func TestStoreFails(t *testing.T) {
 					break // the store works long enough by now
 				}
 				failed = true
-				refused(t, err, openimds.Unavailable, "", "The store is not available; try again")
+				refused(t, err, openimds.Unavailable, openimds.StoreAway, "The store is not available; try again")
 				if !errors.Is(err, errStore) {
 					t.Errorf("%s: the log does not learn the reason: %v", what, err)
 				}
@@ -249,7 +249,7 @@ func TestOutcomeUnknown(t *testing.T) {
 		before := f.revision()
 		store.set(fault{lost: errStore})
 		err := write(t.Context(), f.Service)
-		refused(t, err, openimds.Unavailable, "", "The store is not available; try again")
+		refused(t, err, openimds.Unavailable, openimds.StoreAway, "The store is not available; try again")
 		store.set(fault{})
 		if n := f.revision() - before; n != 1 {
 			t.Errorf("%s was written %d times", what, n)
@@ -272,11 +272,11 @@ func TestEndlessConflict(t *testing.T) {
 	before := contents(t, kept.Store)
 	kept.set(fault{commit: store.ErrConflict})
 	_, err := f.RebootInstance(t.Context(), "web")
-	refused(t, err, openimds.Unavailable, "", "The resource is being changed by too many others; try again")
+	refused(t, err, openimds.Unavailable, openimds.Contended, "The resource is being changed by too many others; try again")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err = f.StopInstance(ctx, "web")
-	refused(t, err, openimds.Unavailable, "", "The store is not available; try again")
+	refused(t, err, openimds.Unavailable, openimds.StoreAway, "The store is not available; try again")
 	if told := f.audit(); len(told) != 0 || !reflect.DeepEqual(contents(t, kept.Store), before) {
 		t.Errorf("nothing was changed, and told is %+v", told)
 	}
@@ -294,5 +294,5 @@ func TestDefaultKeyPairFails(t *testing.T) {
 	}
 	store.set(fault{commit: errStore})
 	_, err = f.CreateInstances(t.Context(), launch("new-1"))
-	refused(t, err, openimds.Unavailable, "", "The store is not available; try again")
+	refused(t, err, openimds.Unavailable, openimds.StoreAway, "The store is not available; try again")
 }

@@ -55,7 +55,7 @@ func TestStuckStore(t *testing.T) {
 	for _, cancel := range cancels {
 		cancel()
 		err := <-failed
-		refused(t, err, openimds.Unavailable, "", "The store is not available; try again")
+		refused(t, err, openimds.Unavailable, openimds.StoreAway, "The store is not available; try again")
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("the reason is lost: %v", err)
 		}
@@ -92,7 +92,7 @@ func TestLongRowFails(t *testing.T) {
 			break
 		}
 		failures++
-		refused(t, err, openimds.Unavailable, "", "The store is not available; try again")
+		refused(t, err, openimds.Unavailable, openimds.StoreAway, "The store is not available; try again")
 		if now := f.get("web"); now.Options.State != openimds.OptionsPending || now.OptionsOperation != in.OptionsOperation || ended() == len(ops) {
 			t.Fatalf("after an interruption at call %d: %+v, %d of %d operations have ended", from, now.Options, ended(), len(ops))
 		}

@@ -30,20 +30,20 @@ var (
 // checkTags refuses tags that Lightsail refuses.
 func checkTags(tags []openimds.Tag) error {
 	if len(tags) > maxTags {
-		return openimds.Errorf(openimds.InvalidInput, "", "A resource has at most %d tags, not %d", maxTags, len(tags))
+		return openimds.Errorf(openimds.InvalidInput, openimds.TooMany, "A resource has at most %d tags, not %d", maxTags, len(tags))
 	}
 	for i, t := range tags {
 		switch {
 		case t.Key == "" || utf8.RuneCountInString(t.Key) > maxTagKey:
-			return openimds.Errorf(openimds.InvalidInput, "", "A tag's key has 1 to %d characters", maxTagKey)
+			return openimds.Errorf(openimds.InvalidInput, openimds.OutOfRange, "A tag's key has 1 to %d characters", maxTagKey)
 		case utf8.RuneCountInString(t.Value) > maxTagValue:
-			return openimds.Errorf(openimds.InvalidInput, "", "A tag's value has at most %d characters", maxTagValue)
+			return openimds.Errorf(openimds.InvalidInput, openimds.TooLarge, "A tag's value has at most %d characters", maxTagValue)
 		case !tagForm.MatchString(t.Key) || !tagForm.MatchString(t.Value):
-			return openimds.Errorf(openimds.InvalidInput, "", "Tags consist of letters, digits, spaces and + - = . _ : / @, unlike %.130q", t.Key)
+			return openimds.Errorf(openimds.InvalidInput, openimds.Malformed, "Tags consist of letters, digits, spaces and + - = . _ : / @, unlike %.130q", t.Key)
 		case strings.HasPrefix(strings.ToLower(t.Key), "aws:"):
-			return openimds.Errorf(openimds.InvalidInput, "", "The tag key %.130q begins with aws:, which is reserved", t.Key)
+			return openimds.Errorf(openimds.InvalidInput, openimds.Reserved, "The tag key %.130q begins with aws:, which is reserved", t.Key)
 		case slices.ContainsFunc(tags[:i], func(other openimds.Tag) bool { return other.Key == t.Key }):
-			return openimds.Errorf(openimds.InvalidInput, "", "The tag key %.130q is given twice", t.Key)
+			return openimds.Errorf(openimds.InvalidInput, openimds.Duplicate, "The tag key %.130q is given twice", t.Key)
 		}
 	}
 	return nil
@@ -53,7 +53,7 @@ func checkTags(tags []openimds.Tag) error {
 func checkTagsInMetadata(tags []openimds.Tag) error {
 	for _, t := range tags {
 		if !pathTagKeyForm.MatchString(t.Key) || t.Key == "." || t.Key == ".." || t.Key == "_index" {
-			return openimds.Errorf(openimds.InvalidInput, "", "The tag key %.130q cannot be shown in the metadata: only letters, digits and + - = . , _ : @ can, and not . .. _index", t.Key)
+			return openimds.Errorf(openimds.InvalidInput, openimds.Malformed, "The tag key %.130q cannot be shown in the metadata: only letters, digits and + - = . , _ : @ can, and not . .. _index", t.Key)
 		}
 	}
 	return nil
@@ -91,10 +91,10 @@ func (s *Service) editTags(ctx context.Context, what, name, arn string, edit fun
 			return err
 		}
 		if arn != "" && arn != s.ARN(r.kind, r.uuid) {
-			return openimds.Errorf(openimds.InvalidInput, "", "The resource %s does not have the ARN %.300s", name, arn)
+			return openimds.Errorf(openimds.InvalidInput, openimds.Mismatch, "The resource %s does not have the ARN %.300s", name, arn)
 		}
 		if r.tags == nil {
-			return openimds.Errorf(openimds.InvalidInput, "", "A %s has no tags", r.kind)
+			return openimds.Errorf(openimds.InvalidInput, openimds.Incompatible, "A %s has no tags", r.kind)
 		}
 		before := slices.Clone(*r.tags)
 		*r.tags = edit(*r.tags)
@@ -147,7 +147,7 @@ func (s *Service) anyResource(ctx context.Context, name string) (resource, error
 		}
 		return describe(t, r)
 	}
-	return resource{}, openimds.Errorf(openimds.NotFound, "DoesNotExist", "The resource does not exist: %s", name)
+	return resource{}, openimds.Errorf(openimds.NotFound, openimds.DoesNotExist, "The %s %s does not exist", openimds.TypeAny, name)
 }
 
 func describe(t openimds.ResourceType, r store.Record) (resource, error) {
@@ -187,7 +187,7 @@ func (s *Service) Names(ctx context.Context, after string, limit int) (names []s
 	if after != "" {
 		i = slices.IndexFunc(types, func(t openimds.ResourceType) bool { return strings.HasPrefix(after, records.Prefix(t)) })
 		if i < 0 {
-			return nil, "", openimds.Errorf(openimds.InvalidInput, "", "The page token is not one that was given out here")
+			return nil, "", openimds.Errorf(openimds.InvalidInput, openimds.Malformed, "The page token is not one that was given out here")
 		}
 	}
 	for ; i < len(types); i++ {

@@ -101,21 +101,24 @@ func TestTagLimits(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := f.revision()
-	for message, tags := range map[string][]openimds.Tag{
-		"A resource has at most 50 tags, not 51":                                         tags("one more", ""),
-		"A tag's key has 1 to 128 characters":                                            tags(strings.Repeat("k", 129), ""),
-		"A tag's value has at most 256 characters":                                       tags("a", strings.Repeat("v", 257)),
-		`Tags consist of letters, digits, spaces and + - = . _ : / @, unlike "a"`:        tags("a", "line\nfeed"),
-		`Tags consist of letters, digits, spaces and + - = . _ : / @, unlike "<script>"`: tags("<script>", ""),
-		`Tags consist of letters, digits, spaces and + - = . _ : / @, unlike "\xff"`:     tags("\xff", ""),
-		`The tag key "AWS:name" begins with aws:, which is reserved`:                     tags("AWS:name", ""),
-		`The tag key "a" is given twice`:                                                 tags("a", "1", "a", "1"),
+	for message, tt := range map[string]struct {
+		code openimds.Code
+		tags []openimds.Tag
+	}{
+		"A resource has at most 50 tags, not 51":                                         {openimds.TooMany, tags("one more", "")},
+		"A tag's key has 1 to 128 characters":                                            {openimds.OutOfRange, tags(strings.Repeat("k", 129), "")},
+		"A tag's value has at most 256 characters":                                       {openimds.TooLarge, tags("a", strings.Repeat("v", 257))},
+		`Tags consist of letters, digits, spaces and + - = . _ : / @, unlike "a"`:        {openimds.Malformed, tags("a", "line\nfeed")},
+		`Tags consist of letters, digits, spaces and + - = . _ : / @, unlike "<script>"`: {openimds.Malformed, tags("<script>", "")},
+		`Tags consist of letters, digits, spaces and + - = . _ : / @, unlike "\xff"`:     {openimds.Malformed, tags("\xff", "")},
+		`The tag key "AWS:name" begins with aws:, which is reserved`:                     {openimds.Reserved, tags("AWS:name", "")},
+		`The tag key "a" is given twice`:                                                 {openimds.Duplicate, tags("a", "1", "a", "1")},
 	} {
-		_, err := f.TagResource(ctx, "web", "", tags)
-		refused(t, err, openimds.InvalidInput, "", message)
+		_, err := f.TagResource(ctx, "web", "", tt.tags)
+		refused(t, err, openimds.InvalidInput, tt.code, message)
 	}
 	_, err := f.TagResource(ctx, "web", "", tags("", "v"))
-	refused(t, err, openimds.InvalidInput, "", "A tag's key has 1 to 128 characters")
+	refused(t, err, openimds.InvalidInput, openimds.OutOfRange, "A tag's key has 1 to 128 characters")
 	if f.revision() != before {
 		t.Error("refused tags left something behind")
 	}
@@ -123,15 +126,15 @@ func TestTagLimits(t *testing.T) {
 		t.Errorf("one of fifty cannot be changed: %v", err)
 	}
 	_, err = f.TagResource(ctx, "address", "", tags("a", "b"))
-	refused(t, err, openimds.InvalidInput, "", "A StaticIp has no tags")
+	refused(t, err, openimds.InvalidInput, openimds.Incompatible, "A static IP has no tags")
 	_, err = f.TagResource(ctx, "nobody", "", tags("a", "b"))
-	refused(t, err, openimds.NotFound, "DoesNotExist", "The resource does not exist: nobody")
+	refused(t, err, openimds.NotFound, openimds.DoesNotExist, "The resource nobody does not exist")
 	arn := f.ARN(openimds.TypeInstance, f.get("web").UUID)
 	if _, err := f.UntagResource(ctx, "web", arn, nil); err != nil {
 		t.Errorf("with its ARN: %v", err)
 	}
 	_, err = f.UntagResource(ctx, "db", arn, nil)
-	refused(t, err, openimds.InvalidInput, "", "The resource db does not have the ARN "+arn)
+	refused(t, err, openimds.InvalidInput, openimds.Mismatch, "The resource db does not have the ARN "+arn)
 }
 
 func keysOf(tags []openimds.Tag) []string {
@@ -154,7 +157,7 @@ func TestTagsInMetadata(t *testing.T) {
 			t.Errorf("%q: %v", key, err)
 		}
 		_, err := f.SetInstance(ctx, "web", control.InstanceUpdate{TagsInMetadata: new(true)})
-		refused(t, err, openimds.InvalidInput, "", message)
+		refused(t, err, openimds.InvalidInput, openimds.Malformed, message)
 		if _, err := f.UntagResource(ctx, "web", "", []string{key}); err != nil {
 			t.Error(err)
 		}
@@ -162,7 +165,7 @@ func TestTagsInMetadata(t *testing.T) {
 			t.Errorf("without %q: %v", key, err)
 		}
 		_, err = f.TagResource(ctx, "web", "", tags(key, ""))
-		refused(t, err, openimds.InvalidInput, "", message)
+		refused(t, err, openimds.InvalidInput, openimds.Malformed, message)
 		if _, err := f.TagResource(ctx, "web", "", tags("a+-=._:@Z9", "any / value")); err != nil {
 			t.Error(err)
 		}

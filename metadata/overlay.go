@@ -25,7 +25,7 @@ const (
 // the table makes a directory of that leaf.
 func ValidateOverlay(overlay map[string]*string) error {
 	if len(overlay) > MaxOverlayEntries {
-		return refuse("the overlay has %d paths, at most %d are allowed", len(overlay), MaxOverlayEntries)
+		return refuse(openimds.TooMany, "the overlay has %d paths, at most %d are allowed", len(overlay), MaxOverlayEntries)
 	}
 	size := 0
 	for _, path := range slices.Sorted(maps.Keys(overlay)) {
@@ -39,12 +39,12 @@ func ValidateOverlay(overlay map[string]*string) error {
 		size += len(*overlay[path])
 		for i := range len(path) {
 			if path[i] == '/' && overlay[path[:i]] != nil {
-				return refuse("overlay path %q lies below %q, which has a value: a path is a value or a directory, not both", path, path[:i])
+				return refuse(openimds.Conflicting, "overlay path %q lies below %q, which has a value: a path is a value or a directory, not both", path, path[:i])
 			}
 		}
 	}
 	if size > MaxOverlayBytes {
-		return refuse("the overlay has %d bytes of paths and values, at most %d are allowed", size, MaxOverlayBytes)
+		return refuse(openimds.TooLarge, "the overlay has %d bytes of paths and values, at most %d are allowed", size, MaxOverlayBytes)
 	}
 	return nil
 }
@@ -52,23 +52,23 @@ func ValidateOverlay(overlay map[string]*string) error {
 func validateOverlayPath(path string) error {
 	switch {
 	case path == "":
-		return refuse(`an overlay path is empty; write it like "meta-data/ami-id"`)
+		return refuse(openimds.Malformed, `an overlay path is empty; write it like "meta-data/ami-id"`)
 	case len(path) > MaxOverlayPath:
-		return refuse("overlay path %.40q… has %d bytes, at most %d are allowed", path, len(path), MaxOverlayPath)
+		return refuse(openimds.TooLarge, "overlay path %.40q… has %d bytes, at most %d are allowed", path, len(path), MaxOverlayPath)
 	case path[0] == '/':
-		return refuse(`overlay path %q begins with a slash; write it below the version, like "meta-data/ami-id"`, path)
+		return refuse(openimds.Malformed, `overlay path %q begins with a slash; write it below the version, like "meta-data/ami-id"`, path)
 	case !utf8.ValidString(path) || strings.ContainsFunc(path, unicode.IsControl):
-		return refuse("overlay path %q has control characters or is not UTF-8", path)
+		return refuse(openimds.Malformed, "overlay path %q has control characters or is not UTF-8", path)
 	case within(path, "api"):
-		return refuse("overlay path %q would hide the token endpoint", path)
+		return refuse(openimds.Reserved, "overlay path %q would hide the token endpoint", path)
 	case !isPath(path):
-		return refuse(`overlay path %q has a segment that is empty, "." or ".."`, path)
+		return refuse(openimds.Malformed, `overlay path %q has a segment that is empty, "." or ".."`, path)
 	}
 	return nil
 }
 
-func refuse(format string, args ...any) error {
-	return openimds.Errorf(openimds.InvalidInput, "", format, args...)
+func refuse(code openimds.Code, format string, args ...any) error {
+	return openimds.Errorf(openimds.InvalidInput, code, format, args...)
 }
 
 // isPath says whether every segment of path can be asked for.

@@ -28,11 +28,11 @@ var contentTypeForm = regexp.MustCompile(`^[a-zA-Z0-9!#$&^_.+-]{1,60}/[a-zA-Z0-9
 // ValidateRecording refuses a recording that could not be served as it stands.
 func ValidateRecording(r *openimds.Recording) error {
 	if len(r.Items) > MaxRecordedItems || r.Size() > MaxRecordedBytes {
-		return refuse("the recording has %d items of %d bytes in all, at most %d of %d bytes are allowed",
+		return refuse(openimds.TooLarge, "the recording has %d items of %d bytes in all, at most %d of %d bytes are allowed",
 			len(r.Items), r.Size(), MaxRecordedItems, MaxRecordedBytes)
 	}
 	if len(r.Source) > MaxOverlayPath {
-		return refuse("the source of the recording has more than %d bytes", MaxOverlayPath)
+		return refuse(openimds.TooLarge, "the source of the recording has more than %d bytes", MaxOverlayPath)
 	}
 	items := make(map[string]*openimds.RecordedItem, len(r.Items))
 	for i := range r.Items {
@@ -41,22 +41,22 @@ func ValidateRecording(r *openimds.Recording) error {
 			return err
 		}
 		if items[it.Path] != nil {
-			return refuse("the recording has %q twice", it.Path)
+			return refuse(openimds.Duplicate, "the recording has %q twice", it.Path)
 		}
 		items[it.Path] = it
 	}
 	for at := range items {
 		for parent := at; parent != ""; {
 			if parent = parentOf(parent); items[parent] != nil && !items[parent].Listing {
-				return refuse("the recording has %q below %q, which is not a listing", at, parent)
+				return refuse(openimds.Conflicting, "the recording has %q below %q, which is not a listing", at, parent)
 			}
 		}
 	}
 	switch root, top := items[""], items[latest]; {
 	case root == nil || !hasLine(root.Body, latest):
-		return refuse(`the recording has no list of versions with "latest" in it`)
+		return refuse(openimds.Incomplete, `the recording has no list of versions with "latest" in it`)
 	case top == nil || len(top.Body) == 0:
-		return refuse("the recording has no listing of latest/")
+		return refuse(openimds.Incomplete, "the recording has no listing of latest/")
 	}
 	return nil
 }
@@ -66,28 +66,28 @@ func ValidateRecordedItem(it *openimds.RecordedItem) error {
 	switch it.State {
 	case "", openimds.RecordedBlanked:
 		if !contentTypeForm.MatchString(it.ContentType) {
-			return refuse("the recorded item %.200q has the content type %.100q, which is none", it.Path, it.ContentType)
+			return refuse(openimds.Malformed, "the recorded item %.200q has the content type %.100q, which is none", it.Path, it.ContentType)
 		}
 	case openimds.RecordedAbsent, openimds.RecordedWithheld:
 		if len(it.Body) > 0 || it.Listing {
-			return refuse("the recorded item %.200q is %s and has a body or is a listing", it.Path, it.State)
+			return refuse(openimds.Conflicting, "the recorded item %.200q is %s and has a body or is a listing", it.Path, it.State)
 		}
 	default:
-		return refuse("the recorded item %.200q has the unknown state %.40q", it.Path, it.State)
+		return refuse(openimds.UnknownValue, "the recorded item %.200q has the unknown state %.40q", it.Path, it.State)
 	}
 	if year := it.Modified.Year(); year > 9999 || year < 1 {
-		return refuse("the recorded item %.200q was modified in the year %d", it.Path, year)
+		return refuse(openimds.OutOfRange, "the recorded item %.200q was modified in the year %d", it.Path, year)
 	}
 	switch below, ok := strings.CutPrefix(it.Path, latest+"/"); {
 	case ok:
 		if err := validateOverlayPath(below); err != nil {
-			return refuse("%s", strings.Replace(err.Error(), "overlay path", "the recorded path", 1))
+			return refuse(openimds.Malformed, "%s", strings.Replace(err.Error(), "overlay path", "the recorded path", 1))
 		}
 		return nil
 	case it.Path != "" && it.Path != latest:
-		return refuse(`the recorded item %.200q lies neither at the root nor below "latest"`, it.Path)
+		return refuse(openimds.Conflicting, `the recorded item %.200q lies neither at the root nor below "latest"`, it.Path)
 	case !it.Listing:
-		return refuse("the recorded item %q is not a listing", it.Path)
+		return refuse(openimds.Incomplete, "the recorded item %q is not a listing", it.Path)
 	}
 	return nil
 }

@@ -18,7 +18,7 @@ func (a *api) attachInstance(ctx context.Context, in *wire.AttachInstanceRequest
 	for _, text := range in.Sources {
 		prefix, err := parseSource(text)
 		if err != nil {
-			return wire.OperationResult{}, openimds.Errorf(openimds.InvalidInput, "", "The source %.60q is not an address or prefix of IPv4 or IPv6", text)
+			return wire.OperationResult{}, openimds.Errorf(openimds.InvalidInput, openimds.Malformed, "The source %.60q is not an address or prefix of IPv4 or IPv6", text)
 		}
 		attachment.Sources = append(attachment.Sources, prefix)
 	}
@@ -69,7 +69,7 @@ func (a *api) getGuardedPlaces(context.Context, *wire.Nothing) (wire.GuardedPlac
 
 func (a *api) releasePlaces(ctx context.Context, in *wire.ReleasePlacesRequest) (wire.GuardedPlacesResult, error) {
 	if in.All == (len(in.Names) > 0) {
-		return wire.GuardedPlacesResult{}, openimds.Errorf(openimds.InvalidInput, "", "Name the places to release, or say all")
+		return wire.GuardedPlacesResult{}, openimds.Errorf(openimds.InvalidInput, openimds.Incomplete, "Name the places to release, or say all")
 	}
 	released, err := a.service.ReleasePlaces(ctx, in.Names)
 	return guardedPlaces(released), err

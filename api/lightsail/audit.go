@@ -33,7 +33,7 @@ func (f refusals) signature(id, what string, r *http.Request, err error) error {
 
 // readOnly refuses a change by a key that may only look.
 func (f refusals) readOnly(c *call, r *http.Request, account string) error {
-	err := openimds.Errorf(openimds.AccessDenied, "", "User: arn:aws:iam::%s:user/%s is not authorized to perform: lightsail:%s on resource: *",
+	err := openimds.Errorf(openimds.AccessDenied, openimds.ReadOnly, "User: arn:aws:iam::%s:user/%s is not authorized to perform: lightsail:%s on resource: *",
 		account, c.who.Profile, operationName(c.target))
 	f.note(c.id, operationName(c.target), r, actorName(c.who), err, c.who.KeyID)
 	return err

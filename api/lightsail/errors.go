@@ -39,7 +39,7 @@ var (
 	// errNotTheAPI is what answers other methods, paths and content types; it is no JSON.
 	errNotTheAPI        = &wireError{status: http.StatusNotFound, name: "UnknownOperationException"}
 	errUnknownOperation = &wireError{status: http.StatusNotFound, name: "UnknownOperationException"}
-	errInternal         = &openimds.Error{Kind: openimds.Internal}
+	errInternal         = openimds.Errorf(openimds.Internal, openimds.Broken, "Internal error")
 )
 
 // exception is the name of each kind of failure in the API's model. Clients retry ServiceException,
@@ -80,7 +80,7 @@ func asWire(err error) *wireError {
 		return &wireError{status: http.StatusInternalServerError, name: "ServiceException", Message: "Internal error"}
 	}
 	name, status := exception(e.Kind)
-	return &wireError{status: status, name: name, Code: e.Code, Message: e.Message}
+	return &wireError{status: status, name: name, Code: codes[e.Code], Message: e.In(vocabulary)}
 }
 
 // write sends the one answer of a request, and returns its status.

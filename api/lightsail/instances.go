@@ -69,7 +69,7 @@ func (a *api) deleteInstance(ctx context.Context, in *wire.DeleteInstanceRequest
 
 func (a *api) setIPAddressType(ctx context.Context, in *wire.SetIPAddressTypeRequest) (wire.OperationsResult, error) {
 	if in.ResourceType != wire.ResourceType(openimds.TypeInstance) {
-		return wire.OperationsResult{}, openimds.Errorf(openimds.InvalidInput, "", "Only an Instance has an IP address type here, not a %s", in.ResourceType)
+		return wire.OperationsResult{}, openimds.Errorf(openimds.InvalidInput, openimds.Incompatible, "Only an Instance has an IP address type here, not a %s", in.ResourceType)
 	}
 	return a.many(a.service.SetAddressType(ctx, in.ResourceName, string(in.IPAddressType), in.AcceptBundleUpdate))
 }

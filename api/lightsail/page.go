@@ -33,7 +33,7 @@ func pagePlace(list, token string) (string, error) {
 	}
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(token)
 	if err != nil || len(raw) <= sumSize || !bytes.Equal(raw[:sumSize], pageSum(list, string(raw[sumSize:]))) {
-		return "", openimds.Errorf(openimds.InvalidInput, "", "The page token is not one that was given out for this list")
+		return "", openimds.Errorf(openimds.InvalidInput, openimds.Malformed, "The page token is not one that was given out for this list")
 	}
 	return string(raw[sumSize:]), nil
 }

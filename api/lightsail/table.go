@@ -43,7 +43,7 @@ func act[Q, R any](target wire.Target[Q, R], f func(*api, context.Context, *Q) (
 // absent makes the action of an operation of Lightsail's that is not built.
 func absent(name string) action {
 	return action{target: targetLightsail + name, run: func(*api, context.Context, []byte) (any, error) {
-		return nil, openimds.Errorf(openimds.OperationFailure, "", "The operation %s is not built in openimds", name)
+		return nil, openimds.Errorf(openimds.OperationFailure, openimds.NotEnforced, "The operation %s is not built in openimds", name)
 	}}
 }
 

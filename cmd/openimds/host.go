@@ -66,7 +66,7 @@ func (a attachmentStatus) Guarded() []openimds.GuardedPlace {
 func (a attachmentStatus) Release(names []string) ([]openimds.GuardedPlace, error) {
 	released, err := a.server.host.Release(names...)
 	if errors.Is(err, hostnet.ErrNotGuarded) {
-		return nil, openimds.Errorf(openimds.InvalidInput, "", "%v", err)
+		return nil, openimds.Errorf(openimds.InvalidInput, openimds.WrongState, "%v", err)
 	}
 	return guardedPlaces(released), err
 }
