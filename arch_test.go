@@ -57,6 +57,8 @@ var laws = map[string]law{
 		"where credentials come from is hidden from who serves them, and the other way round"},
 	"./usage": {[]string{".", "./store"},
 		"counting is told what happened; it cannot ask for more and hold a request up"},
+	"./usage/history": {[]string{".", "./store"},
+		"it keeps what it is told in root words, so that an engine for metrics can take its place"},
 	"./usage/prom": {[]string{"./usage", "github.com/prometheus/client_golang"},
 		"who counts need not know who reads it, and a test of a guest brings no Prometheus"},
 	"./alarms": {[]string{".", "./control", "./records", "./store"},

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
-	"github.com/openimds/openimds/store/mem"
 	"github.com/openimds/openimds/usage"
 	"golang.org/x/sys/unix"
 )
@@ -23,7 +22,7 @@ import (
 func newDeaf(t *testing.T, l net.Listener, patience time.Duration, change func(*Config)) (*wire, *usage.Recorder) {
 	t.Helper()
 	now := func() time.Time { return noon }
-	recorder := usage.NewRecorder(usage.Config{Store: mem.New(), Now: now})
+	recorder := newRecorder(now)
 	cfg := Config{Now: now, Usage: recorder}
 	if change != nil {
 		change(&cfg)
@@ -263,7 +262,7 @@ func TestUndeliveredHoldNothingUp(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := listenOn(t, "127.0.0.1:0")
-			recorder := usage.NewRecorder(usage.Config{Store: mem.New()})
+			recorder := newRecorder(nil)
 			s := NewServer(Config{Usage: recorder})
 			s.patience.arrival = time.Hour
 			w := &wire{server: s, in: fixedInstance(), addr: l.Addr().String(), guest: s.NewGuest()}

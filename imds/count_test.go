@@ -12,15 +12,21 @@ import (
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/store/mem"
 	"github.com/openimds/openimds/usage"
+	"github.com/openimds/openimds/usage/history"
 	"github.com/openimds/openimds/usage/prom"
 )
+
+func newRecorder(now func() time.Time) *usage.Recorder {
+	store := mem.New()
+	return usage.NewRecorder(usage.Config{Store: store, Now: now, History: history.New(history.Config{Store: store, Now: now})})
+}
 
 // newCounted serves a fresh instance and counts, at noon.
 func newCounted(t testing.TB, setup func(*Config, *openimds.Instance)) (*wire, *usage.Recorder) {
 	t.Helper()
 	var recorder *usage.Recorder
 	w := newWire(t, func(c *Config, in *openimds.Instance) {
-		recorder = usage.NewRecorder(usage.Config{Store: mem.New(), Now: c.Now})
+		recorder = newRecorder(c.Now)
 		c.Usage = recorder
 		if setup != nil {
 			setup(c, in)

@@ -29,7 +29,8 @@ const (
 	callCount
 )
 
-// The metrics, by their place in [counts]; records of the store have them in this order.
+// The metrics, by their place among the counts of samples and callers; records of callers have them in this
+// order.
 const (
 	noToken = iota
 	noTokenRejected
@@ -46,15 +47,6 @@ var metricNames = [metricCount]string{
 	tokenRequests:    openimds.MetricTokenRequests,
 	withToken:        openimds.MetricWithToken,
 	tokenUndelivered: openimds.MetricTokenUndelivered,
-}
-
-func metricOf(name string) int {
-	for m, n := range metricNames {
-		if n == name {
-			return m
-		}
-	}
-	return noMetric
 }
 
 // metric is what a call counts as. A miss is no success, so it counts as none; its caller is still seen.

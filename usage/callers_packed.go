@@ -2,6 +2,7 @@ package usage
 
 import (
 	"encoding/binary"
+	"errors"
 	"net/netip"
 	"slices"
 	"time"
@@ -148,6 +149,24 @@ func (d *decoder) caller(r *callerRecord, latest int64) {
 	if mask&lostBit != 0 {
 		r.Lost = &undelivered{At: nanos(latest - int64(d.uvarint())), HopLimit: int(d.uvarint()), Needed: int(d.uvarint())}
 	}
+}
+
+var errDamaged = errors.New("it is damaged")
+
+// decoder takes values off bytes, until some are not what they should be.
+type decoder struct {
+	b      []byte
+	broken bool
+}
+
+func (d *decoder) uvarint() uint64 {
+	v, n := binary.Uvarint(d.b)
+	if n <= 0 {
+		d.b, d.broken = nil, true
+		return 0
+	}
+	d.b = d.b[n:]
+	return v
 }
 
 func (d *decoder) byte() byte {

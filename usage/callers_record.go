@@ -20,6 +20,14 @@ import (
 // Others is the source of the one caller that stands for all who came after the table was full.
 const Others = "others"
 
+// callersPrefix leads the keys of records of callers, which go on with the instance's id, a slash and the host.
+const callersPrefix = "usage/callers/"
+
+func callersKeys(instanceID string) string { return callersPrefix + instanceID + "/" }
+
+// callerDays is how long callers are remembered that are not seen again.
+const callerDays = 63
+
 // callersFormat leads a record of callers. Earlier ones were JSON, the first without undelivered tokens.
 const callersFormat = 3
 
@@ -163,16 +171,21 @@ func (c *callers) learn(s callerRecord) {
 }
 
 // draftCallers returns the change that brings the record up to date. The guest's mu is held.
-func (g *Guest) draftCallers(now time.Time) write {
+func (g *Guest) draftCallers(now time.Time) store.Write {
 	c := &g.callers
 	held := c.traces() // before they are read: what is counted meanwhile is written the next time
-	return write{
-		guest:  g,
-		change: store.Change{Verb: store.Put, Key: c.key, Value: packCallers(c.records()), If: c.revision},
-		done: func(revision int64) {
+	return store.Write{
+		Change: store.Change{Verb: store.Put, Key: c.key, Value: packCallers(c.records()), If: c.revision},
+		Done: func(revision int64) {
+			g.mu.Lock()
+			defer g.mu.Unlock()
 			c.revision, c.saved, c.savedAt, c.added = revision, held, now, c.count != held.callers
 		},
-		redo: func() { c.known, c.added = false, true },
+		Conflict: func() {
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			c.known, c.added = false, true
+		},
 	}
 }
 

@@ -3,30 +3,17 @@ package usage
 import (
 	"context"
 	"errors"
-	"iter"
-	"slices"
+	"time"
 
 	"github.com/openimds/openimds/store"
 )
 
-// How much one commit writes: enough to make a flush of many instances a few commits, little enough
-// for any store (etcd takes 128 operations and 1.5 MiB unless told otherwise).
-const (
-	batchRecords = 100
-	batchBytes   = 512 << 10
-)
+// prunePage is how many records are looked at in one go.
+const prunePage = 100
 
-// flushAttempts is how often a flush begins anew after a conflict, which is possible only once after
-// a start, or after a commit without an outcome.
+// flushAttempts is how often a flush of callers begins anew after a conflict, which is possible only once
+// after a start, or after a commit without an outcome.
 const flushAttempts = 3
-
-// write is one change of a flush, and who waits for it.
-type write struct {
-	guest  *Guest
-	change store.Change
-	done   func(revision int64) // under the guest's mu
-	redo   func()               // the same: what is known of the record is not so
-}
 
 // Flush carries all that was counted to the store. When it fails, counts stay in memory for the next.
 func (r *Recorder) Flush(ctx context.Context) error { return r.flush(ctx, true) }
@@ -35,16 +22,16 @@ func (r *Recorder) Flush(ctx context.Context) error { return r.flush(ctx, true) 
 func (r *Recorder) flush(ctx context.Context, all bool) error {
 	r.flushing.Lock()
 	defer r.flushing.Unlock()
-	guests := r.all()
-	now := sampleNumber(r.cfg.Now())
-	for _, g := range guests {
+	now := r.cfg.Now()
+	for _, g := range r.all() {
 		g.mu.Lock()
 		if g.running {
 			g.mark(now)
 		}
+		g.gather(g.sample.Load())
 		g.mu.Unlock()
 	}
-	err := r.save(ctx, guests, all)
+	err := errors.Join(r.cfg.History.Flush(ctx), r.flushCallers(ctx, all))
 	if err != nil {
 		r.mu.Lock()
 		r.failures++
@@ -53,80 +40,37 @@ func (r *Recorder) flush(ctx context.Context, all bool) error {
 	return err
 }
 
-func (r *Recorder) save(ctx context.Context, guests []*Guest, all bool) error {
-	var failures []error
+func (r *Recorder) flushCallers(ctx context.Context, all bool) error {
+	var failed, err error
 	for range flushAttempts {
-		writes, err := r.writes(ctx, guests, all)
-		if err != nil {
-			failures = append(failures, err)
-		}
-		guests = nil
-		for batch := range batches(writes) {
-			err := r.commit(ctx, batch)
-			if errors.Is(err, store.ErrConflict) {
-				for _, w := range batch {
-					guests = append(guests, w.guest)
-				}
-			} else if err != nil {
-				return errors.Join(append(failures, err)...) // the store is away: the next flush sees
-			}
-		}
-		if len(guests) == 0 {
-			return errors.Join(failures...)
-		}
-		guests = unique(guests)
-	}
-	return errors.Join(append(failures, store.ErrConflict)...)
-}
-
-// batches yields the writes in commits' portions.
-func batches(writes []write) iter.Seq[[]write] {
-	return func(yield func([]write) bool) {
-		first, size := 0, 0
-		for i, w := range writes {
-			n := len(w.change.Key) + len(w.change.Value)
-			if i > first && (i-first == batchRecords || size+n > batchBytes) {
-				if !yield(writes[first:i]) {
-					return
-				}
-				first, size = i, 0
-			}
-			size += n
-		}
-		if first < len(writes) {
-			yield(writes[first:])
+		var writes []store.Write
+		writes, failed = r.callerWrites(ctx, all)
+		if err = store.CommitEach(ctx, r.cfg.Store, writes); !errors.Is(err, store.ErrConflict) {
+			break
 		}
 	}
+	return errors.Join(failed, err)
 }
 
-func unique(guests []*Guest) []*Guest {
-	seen := make(map[*Guest]bool, len(guests))
-	return slices.DeleteFunc(guests, func(g *Guest) bool {
-		was := seen[g]
-		seen[g] = true
-		return was
-	})
-}
-
-// writes drafts what the guests have for the store. A guest whose record cannot be understood keeps
-// its counts and does not hinder the others.
-func (r *Recorder) writes(ctx context.Context, guests []*Guest, all bool) ([]write, error) {
+// callerWrites drafts what the guests have for the store. A guest whose record cannot be understood keeps
+// its callers and does not hinder the others.
+func (r *Recorder) callerWrites(ctx context.Context, all bool) ([]store.Write, error) {
 	now := r.cfg.Now()
-	var writes []write
+	var writes []store.Write
 	var failures []error
-	for _, g := range guests {
+	for _, g := range r.all() {
 		if err := r.know(ctx, g); err != nil {
 			failures = append(failures, err)
 			if ctx.Err() != nil {
 				break
 			}
 		}
-		drafts, err := g.draft(now, all || r.leaves(g))
-		if err != nil {
-			failures = append(failures, err)
+		leaves := r.leaves(g)
+		g.mu.Lock()
+		if g.callers.known && g.callers.due(now, all || leaves) {
+			writes = append(writes, g.draftCallers(now))
 		}
-		writes = append(writes, drafts...)
-		g.drop(dayOf(now))
+		g.mu.Unlock()
 	}
 	return writes, errors.Join(failures...)
 }
@@ -137,29 +81,58 @@ func (r *Recorder) leaves(g *Guest) bool {
 	return g.leaving > 0
 }
 
-// commit writes a batch, and tells the guests how it went.
-func (r *Recorder) commit(ctx context.Context, batch []write) error {
-	changes := make([]store.Change, len(batch))
-	for i, w := range batch {
-		changes[i] = w.change
+// know reads what the store has of a guest's callers, unless that is in memory.
+func (r *Recorder) know(ctx context.Context, g *Guest) error {
+	g.mu.Lock()
+	known := g.callers.known
+	g.mu.Unlock()
+	if known {
+		return nil
 	}
-	revision, err := r.cfg.Store.Commit(ctx, changes...)
-	for _, w := range batch {
-		w.guest.mu.Lock()
-		switch {
-		case err == nil:
-			w.done(revision)
-		case errors.Is(err, store.ErrConflict):
-			w.redo()
-		}
-		w.guest.mu.Unlock()
+	record, err := r.cfg.Store.Get(ctx, g.callers.key)
+	if err != nil && !errors.Is(err, store.ErrNoRecord) {
+		return err
 	}
-	return err
+	return g.learnCallers(record) // without one, of the zero record, which has the revision IfAbsent
 }
 
-// drop lets go of past days of which the store has all.
-func (g *Guest) drop(today int64) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.days = slices.DeleteFunc(g.days, func(d *day) bool { return d.number != today && !d.dirty() })
+// Prune has the history drop what is too old, and forgets the callers that were not seen for 63 days, as
+// long as CloudWatch keeps samples. Several hosts may do so at once.
+func (r *Recorder) Prune(ctx context.Context) error {
+	since := r.cfg.Now().Add(-callerDays * 24 * time.Hour)
+	for _, g := range r.all() {
+		g.expire(since)
+	}
+	return errors.Join(r.cfg.History.Prune(ctx), r.dropCallers(ctx, since))
+}
+
+// dropCallers forgets the records of callers of whom none was seen since.
+func (r *Recorder) dropCallers(ctx context.Context, since time.Time) error {
+	for after := ""; ; {
+		page, err := r.cfg.Store.List(ctx, store.Range{Prefix: callersPrefix, After: after, Limit: prunePage})
+		if err != nil {
+			return err
+		}
+		for _, record := range page.Records {
+			after = record.Key
+			callers, err := decodeCallers(record)
+			if err != nil {
+				return err
+			}
+			var last int64
+			for _, c := range callers {
+				last = max(last, c.Last)
+			}
+			if last >= since.UnixNano() {
+				continue
+			}
+			_, err = r.cfg.Store.Commit(ctx, store.Change{Verb: store.Delete, Key: record.Key, If: record.Revision})
+			if err != nil && !errors.Is(err, store.ErrConflict) {
+				return err
+			}
+		}
+		if !page.More {
+			return nil
+		}
+	}
 }

@@ -12,26 +12,10 @@ import (
 const sampleSeconds = int64(openimds.MetricPeriod / time.Second)
 
 // sampleNumber is the number of the sample that a moment belongs to, counted from the Unix epoch.
-func sampleNumber(t time.Time) int64 { return floorDiv(t.Unix(), sampleSeconds) }
-
-func floorDiv(a, b int64) int64 {
-	if a%b < 0 {
-		return a/b - 1
-	}
-	return a / b
-}
+func sampleNumber(t time.Time) int64 { return t.Unix() / sampleSeconds }
 
 // cacheLine keeps what different guests write out of each other's cache lines.
 const cacheLine = 64
-
-// counts are numbers of requests, by metric.
-type counts [metricCount]uint64
-
-func (c *counts) add(d counts) {
-	for m, n := range d {
-		c[m] += n
-	}
-}
 
 // sample takes the counts of one [openimds.MetricPeriod] that were not gathered yet.
 type sample struct {
@@ -56,8 +40,7 @@ type Guest struct {
 	mu      sync.Mutex
 	running bool
 	faulty  bool
-	marked  int64 // the latest sample that is known to exist
-	days    []*day
+	marked  int64 // the latest sample that the history is known to have
 	callers callers
 
 	undelivered atomic.Uint64 // tokens, since the start of the process
@@ -70,7 +53,7 @@ type Guest struct {
 func newGuest(r *Recorder, id, name string) *Guest {
 	g := &Guest{recorder: r, id: id, name: name, marked: -1}
 	g.sample.Store(&sample{number: -1})
-	g.callers.init(callersKey(id, r.cfg.Host), r.seed)
+	g.callers.init(callersKeys(id)+r.cfg.Host, r.seed)
 	return g
 }
 
@@ -80,11 +63,11 @@ func (g *Guest) Running(running bool) {
 	if g == nil {
 		return
 	}
-	n := sampleNumber(g.recorder.cfg.Now())
+	now := g.recorder.cfg.Now()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if running || g.running {
-		g.mark(n)
+		g.mark(now)
 	}
 	g.running = running
 }
@@ -99,10 +82,10 @@ func (g *Guest) Faulty(faulty bool) {
 	g.faulty = faulty
 }
 
-// mark makes sure that there is a sample of that number. g.mu is held.
-func (g *Guest) mark(n int64) {
-	if g.marked != n {
-		g.unsaved(n)
+// mark makes sure that the history has a sample of that time. g.mu is held.
+func (g *Guest) mark(at time.Time) {
+	if n := sampleNumber(at); g.marked != n {
+		g.recorder.cfg.History.Begin(g.id, at)
 		g.marked = n
 	}
 }
@@ -162,42 +145,14 @@ func (g *Guest) gather(s *sample) {
 		if s.counts[m].Load() == 0 {
 			continue // no write to the line that requests count in
 		}
-		g.unsaved(s.number)[m] += s.counts[m].Swap(0)
+		g.recorder.cfg.History.Add(g.id, time.Unix(s.number*sampleSeconds, 0), metricNames[m], s.counts[m].Swap(0))
 	}
 }
 
-// unsaved returns the counts of a sample that are not on their way to the store. g.mu is held.
-func (g *Guest) unsaved(n int64) *counts {
-	d := g.day(floorDiv(n, samplesPerDay))
-	c := d.unsaved[int(n-d.number*samplesPerDay)]
-	if c == nil {
-		c = &counts{}
-		d.unsaved[int(n-d.number*samplesPerDay)] = c
-	}
-	return c
-}
-
-// day returns the day of that number, which is begun if it is not in memory. g.mu is held.
-func (g *Guest) day(number int64) *day {
-	for _, d := range g.days {
-		if d.number == number {
-			return d
-		}
-	}
-	d := newDay(g.id, g.recorder.cfg.Host, number)
-	g.days = append(g.days, d)
-	return d
-}
-
-// saved says whether the store has all that was counted.
-func (g *Guest) saved() bool {
+// released says whether the store has all that was counted, and the history nothing in memory any more.
+func (g *Guest) released() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.gather(g.sample.Load())
-	for _, d := range g.days {
-		if d.dirty() {
-			return false
-		}
-	}
-	return !g.callers.dirty()
+	return !g.callers.dirty() && g.recorder.cfg.History.Release(g.id)
 }

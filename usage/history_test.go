@@ -114,7 +114,7 @@ func TestPrune(t *testing.T) {
 	store := mem.New()
 	for _, host := range []string{"a", "b"} {
 		c.nanos.Store(noon.UnixNano())
-		r := usage.NewRecorder(usage.Config{Store: store, Host: host, Now: c.now})
+		r := newHostRecorder(store, host, c)
 		countSeries(r, c, 1, 2, 3, -1, -1, 0, 7, 1, 1, 1, 1, 1, 5)
 		flush(t, r)
 	}

@@ -53,7 +53,7 @@ func TestUndelivered(t *testing.T) {
 	}
 	check(newRecorder(store, c))
 
-	other := usage.NewRecorder(usage.Config{Store: store, Host: "other", Now: c.now})
+	other := newHostRecorder(store, "other", c)
 	other.Guest(id, "web-1").Undelivered(source, agent, 2, 0, noon.Add(2*time.Second))
 	flush(t, other)
 	want.Counts[openimds.MetricTokenUndelivered]++

@@ -3,8 +3,7 @@
 //
 // A [Guest] counts one instance's requests, on the path of each request, without a lock that
 // another guest can hold and without allocating. A [Recorder] carries what was counted to the store,
-// so that a crash costs no more than the last seconds, and reads it back: as the history of a metric,
-// as the list of callers, and as metrics of Prometheus.
+// so that a crash costs no more than the last seconds: the samples to a [History], the callers itself.
 package usage
 
 import (
@@ -31,14 +30,32 @@ const flushTimeout = 30 * time.Second
 // pruneEvery is how often old samples are summed up or dropped.
 const pruneEvery = time.Hour
 
+// History keeps what is counted, by samples of [openimds.MetricPeriod], and tells it as points.
+// [github.com/openimds/openimds/usage/history] does so in a store.
+type History interface {
+	openimds.MetricHistory
+	// Begin makes sure that the instance has a sample of that time, be it of zero; Add counts n more in it.
+	// Neither waits for anything but memory: a request may call them.
+	Begin(instanceID string, at time.Time)
+	Add(instanceID string, at time.Time, metric string, n uint64)
+	// Flush keeps what was added. When it fails, that stays in memory for the next.
+	Flush(ctx context.Context) error
+	// Prune drops what is too old to be kept.
+	Prune(ctx context.Context) error
+	// Release lets go of what is in memory of an instance, and says whether it has: not while some of it
+	// is not kept yet.
+	Release(instanceID string) bool
+}
+
 // Config is what a [Recorder] works with.
 type Config struct {
-	// Store keeps the history.
+	// Store keeps the callers.
 	Store store.Store
-	// Host names this recorder among those that share the store; empty: "local". Each writes records
-	// of its own. That way a commit whose outcome is unknown can be told from another's, so that
-	// nothing is counted twice, and hosts never wait for each other.
+	// Host names this recorder among those that share the store; empty: "local". Each writes records of its
+	// own, so that hosts never wait for each other.
 	Host string
+	// History keeps the samples.
+	History History
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 	Log *slog.Logger
@@ -117,7 +134,7 @@ func (r *Recorder) release() {
 		case g.leaving == 0:
 		case g.leaving == 1:
 			g.leaving = 2
-		case g.saved():
+		case g.released():
 			g.answers.addTo(&r.departed)
 			delete(r.guests, id)
 		}
@@ -196,4 +213,14 @@ func (r *Recorder) flushAndTell(ctx context.Context) {
 		r.cfg.Log.Info("counts are stored again")
 	}
 	r.failing = err != nil
+}
+
+// Points implements [openimds.MetricHistory]: those of the history, with what was counted up to now.
+func (r *Recorder) Points(ctx context.Context, instanceID, metric string, start, end time.Time, period time.Duration) ([]openimds.MetricPoint, error) {
+	if g := r.guest(instanceID); g != nil {
+		g.mu.Lock()
+		g.gather(g.sample.Load())
+		g.mu.Unlock()
+	}
+	return r.cfg.History.Points(ctx, instanceID, metric, start, end, period)
 }

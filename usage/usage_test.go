@@ -14,6 +14,7 @@ import (
 	"github.com/openimds/openimds/store"
 	"github.com/openimds/openimds/store/mem"
 	"github.com/openimds/openimds/usage"
+	"github.com/openimds/openimds/usage/history"
 )
 
 const id = "i-0123456789abcdef0"
@@ -39,8 +40,12 @@ func newClock() *clock {
 func (c *clock) now() time.Time          { return time.Unix(0, c.nanos.Load()).UTC() }
 func (c *clock) forward(d time.Duration) { c.nanos.Add(int64(d)) }
 
-func newRecorder(store store.Store, c *clock) *usage.Recorder {
-	return usage.NewRecorder(usage.Config{Store: store, Now: c.now})
+func newRecorder(store store.Store, c *clock) *usage.Recorder { return newHostRecorder(store, "", c) }
+
+func newHostRecorder(store store.Store, host string, c *clock) *usage.Recorder {
+	return usage.NewRecorder(usage.Config{
+		Store: store, Host: host, Now: c.now, History: history.New(history.Config{Store: store, Host: host, Now: c.now}),
+	})
 }
 
 func flush(t *testing.T, r *usage.Recorder) {
@@ -273,7 +278,7 @@ func TestHosts(t *testing.T) {
 	var guests []*usage.Guest
 	var recorders []*usage.Recorder
 	for _, host := range []string{"host-a", "host-b/../c"} {
-		r := usage.NewRecorder(usage.Config{Store: store, Host: host, Now: c.now})
+		r := newHostRecorder(store, host, c)
 		recorders, guests = append(recorders, r), append(guests, r.Guest(id, "web-1"))
 	}
 	for n := range 10 {

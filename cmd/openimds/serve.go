@@ -31,6 +31,7 @@ import (
 	"github.com/openimds/openimds/safefile"
 	"github.com/openimds/openimds/store/bolt"
 	"github.com/openimds/openimds/usage"
+	"github.com/openimds/openimds/usage/history"
 	"github.com/spf13/cobra"
 )
 
@@ -160,7 +161,7 @@ func (s *server) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.usage = usage.NewRecorder(usage.Config{Store: s.store, Log: s.log})
+	s.usage = usage.NewRecorder(usage.Config{Store: s.store, History: history.New(history.Config{Store: s.store}), Log: s.log})
 	cfg := s.cfg.service()
 	cfg.Audit, cfg.History, cfg.Callers = s.audit.Record, s.usage, s.usage
 	if err := s.openHost(); err != nil {

@@ -30,6 +30,7 @@ import (
 	"github.com/openimds/openimds/recording"
 	"github.com/openimds/openimds/store/bolt"
 	"github.com/openimds/openimds/usage"
+	"github.com/openimds/openimds/usage/history"
 )
 
 // makeDataDir, if set, is the archive that TestUpgrade makes of this very release, for the next ones.
@@ -129,7 +130,7 @@ func look(t *testing.T, dir string, was snapshot) map[string]json.RawMessage {
 	store, err := bolt.Open(filepath.Join(dir, storeFile))
 	must(t, err)
 	defer func() { must(t, store.Close()) }()
-	recorder := usage.NewRecorder(usage.Config{Store: store, Now: now})
+	recorder := usage.NewRecorder(usage.Config{Store: store, Now: now, History: history.New(history.Config{Store: store, Now: now})})
 	service := control.New(store, control.Config{
 		Region: defaultRegion, AccountID: "123456789012", AllowIMDSIPv6: true, ValidateOverlay: metadata.ValidateOverlay,
 		ValidateRecording: metadata.ValidateRecording, History: recorder, Callers: recorder, Attachments: unattached{}, Now: now,

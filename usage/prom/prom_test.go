@@ -8,6 +8,7 @@ import (
 
 	"github.com/openimds/openimds/store/mem"
 	"github.com/openimds/openimds/usage"
+	"github.com/openimds/openimds/usage/history"
 	"github.com/openimds/openimds/usage/prom"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -16,8 +17,13 @@ import (
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
+func newRecorder(now func() time.Time) *usage.Recorder {
+	store := mem.New()
+	return usage.NewRecorder(usage.Config{Store: store, Now: now, History: history.New(history.Config{Store: store, Now: now})})
+}
+
 func TestMetrics(t *testing.T) {
-	r := usage.NewRecorder(usage.Config{Store: mem.New(), Now: func() time.Time { return noon }})
+	r := newRecorder(func() time.Time { return noon })
 	gauges := prom.Gauges{
 		Connections: func() int { return 3 },
 		StoreUp:     func() bool { return true },
@@ -123,7 +129,7 @@ openimds_watch_revision 42
 }
 
 func TestHandler(t *testing.T) {
-	r := usage.NewRecorder(usage.Config{Store: mem.New()})
+	r := newRecorder(nil)
 	answer := httptest.NewRecorder()
 	prom.Handler(r, prom.Gauges{}).ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
 	body := answer.Body.String()

@@ -1,4 +1,4 @@
-package usage
+package history
 
 import (
 	"math/rand/v2"
@@ -111,12 +111,4 @@ func FuzzDecodeCells(f *testing.F) {
 			t.Fatalf("%v became %v, %v", cells, again, err)
 		}
 	})
-}
-
-func TestMetricNames(t *testing.T) {
-	for m, name := range metricNames {
-		if metricOf(name) != m {
-			t.Errorf("the metric %q is at %d, not at %d", name, metricOf(name), m)
-		}
-	}
 }

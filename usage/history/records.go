@@ -1,4 +1,4 @@
-package usage
+package history
 
 import (
 	"fmt"
@@ -15,8 +15,6 @@ const (
 	// hourPrefix leads the hours of old days: its keys go on with the day, a slash and the
 	// instance's id, for the hosts' counts are put together there.
 	hourPrefix = "usage/3600/"
-	// callersPrefix leads the callers: its keys go on with the instance's id, a slash and the host.
-	callersPrefix = "usage/callers/"
 )
 
 // How long samples are kept, as CloudWatch keeps them: 63 days of five minutes, 455 days of hours.
@@ -34,9 +32,6 @@ func sampleKey(day int64, instanceID, host string) string { return sampleKeys(da
 func hourKey(day int64, instanceID string) string {
 	return hourPrefix + dayText(day) + "/" + instanceID
 }
-
-func callersKeys(instanceID string) string      { return callersPrefix + instanceID + "/" }
-func callersKey(instanceID, host string) string { return callersKeys(instanceID) + host }
 
 func dayText(day int64) string { return time.Unix(day*daySeconds, 0).UTC().Format(time.DateOnly) }
 

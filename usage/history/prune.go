@@ -1,10 +1,9 @@
-package usage
+package history
 
 import (
 	"context"
 	"errors"
 	"slices"
-	"time"
 
 	"github.com/openimds/openimds/store"
 )
@@ -12,28 +11,20 @@ import (
 // prunePage is how many records are looked at in one go.
 const prunePage = 100
 
-// Prune sums up the samples that are past their 63 days by the hour, and drops the hours that are
-// past their 455 days and the callers that were not seen for as long as samples are kept. Several
-// hosts may do so at once.
-func (r *Recorder) Prune(ctx context.Context) error {
-	today := dayOf(r.cfg.Now())
-	since := r.cfg.Now().Add(-sampleDays * 24 * time.Hour)
-	for _, g := range r.all() {
-		g.expire(since)
-	}
-	return errors.Join(
-		r.sumUp(ctx, today-sampleDays),
-		r.dropHours(ctx, today-hourDays),
-		r.dropCallers(ctx, since))
+// Prune sums up the samples that are past their 63 days by the hour, and drops the hours that are past
+// their 455 days. Several hosts may do so at once.
+func (h *History) Prune(ctx context.Context) error {
+	today := dayOf(h.cfg.Now())
+	return errors.Join(h.sumUp(ctx, today-sampleDays), h.dropHours(ctx, today-hourDays))
 }
 
 // sumUp makes hours of the samples of days before that one. A record that cannot be read stays, and
 // does not hinder the others.
-func (r *Recorder) sumUp(ctx context.Context, before int64) error {
+func (h *History) sumUp(ctx context.Context, before int64) error {
 	var failures []error
 	done := ""
 	for after := ""; ; {
-		page, err := r.cfg.Store.List(ctx, store.Range{Prefix: samplePrefix, After: after, Limit: prunePage})
+		page, err := h.cfg.Store.List(ctx, store.Range{Prefix: samplePrefix, After: after, Limit: prunePage})
 		if err != nil || len(page.Records) == 0 {
 			return errors.Join(append(failures, err)...)
 		}
@@ -49,15 +40,15 @@ func (r *Recorder) sumUp(ctx context.Context, before int64) error {
 			}
 			if keys := sampleKeys(number, instanceID); keys != done { // the hosts' records are neighbours
 				done = keys
-				failures = append(failures, r.sumUpDay(ctx, number, instanceID))
+				failures = append(failures, h.sumUpDay(ctx, number, instanceID))
 			}
 		}
 	}
 }
 
 // sumUpDay puts the hours of an instance's day in the place of its samples.
-func (r *Recorder) sumUpDay(ctx context.Context, number int64, instanceID string) error {
-	page, err := r.cfg.Store.List(ctx, store.Range{Prefix: sampleKeys(number, instanceID)})
+func (h *History) sumUpDay(ctx context.Context, number int64, instanceID string) error {
+	page, err := h.cfg.Store.List(ctx, store.Range{Prefix: sampleKeys(number, instanceID)})
 	if err != nil || len(page.Records) == 0 {
 		return err
 	}
@@ -69,7 +60,7 @@ func (r *Recorder) sumUpDay(ctx context.Context, number int64, instanceID string
 		}
 		changes = append(changes, store.Change{Verb: store.Delete, Key: record.Key, If: record.Revision})
 	}
-	was, err := r.find(ctx, hourKey(number, instanceID))
+	was, err := h.find(ctx, hourKey(number, instanceID))
 	if err != nil {
 		return err
 	}
@@ -82,7 +73,7 @@ func (r *Recorder) sumUpDay(ctx context.Context, number int64, instanceID string
 		cells = addHours(cells, old)
 	}
 	changes = append(changes, store.Change{Verb: store.Put, Key: hourKey(number, instanceID), Value: encodeCells(cells), If: was.Revision})
-	if _, err := r.cfg.Store.Commit(ctx, changes...); !errors.Is(err, store.ErrConflict) {
+	if _, err := h.cfg.Store.Commit(ctx, changes...); !errors.Is(err, store.ErrConflict) {
 		return err
 	}
 	return nil // another host was faster; what it left over has its turn in an hour
@@ -105,9 +96,9 @@ func addHours(late, old []cell) []cell {
 }
 
 // dropHours forgets the hours of days before that one.
-func (r *Recorder) dropHours(ctx context.Context, before int64) error {
+func (h *History) dropHours(ctx context.Context, before int64) error {
 	for {
-		page, err := r.cfg.Store.List(ctx, store.Range{Prefix: hourPrefix, Limit: prunePage})
+		page, err := h.cfg.Store.List(ctx, store.Range{Prefix: hourPrefix, Limit: prunePage})
 		if err != nil {
 			return err
 		}
@@ -124,39 +115,8 @@ func (r *Recorder) dropHours(ctx context.Context, before int64) error {
 		if len(changes) == 0 {
 			return nil
 		}
-		if _, err := r.cfg.Store.Commit(ctx, changes...); err != nil {
+		if _, err := h.cfg.Store.Commit(ctx, changes...); err != nil {
 			return err
-		}
-	}
-}
-
-// dropCallers forgets the records of callers of whom none was seen since.
-func (r *Recorder) dropCallers(ctx context.Context, since time.Time) error {
-	for after := ""; ; {
-		page, err := r.cfg.Store.List(ctx, store.Range{Prefix: callersPrefix, After: after, Limit: prunePage})
-		if err != nil {
-			return err
-		}
-		for _, record := range page.Records {
-			after = record.Key
-			callers, err := decodeCallers(record)
-			if err != nil {
-				return err
-			}
-			var last int64
-			for _, c := range callers {
-				last = max(last, c.Last)
-			}
-			if last >= since.UnixNano() {
-				continue
-			}
-			_, err = r.cfg.Store.Commit(ctx, store.Change{Verb: store.Delete, Key: record.Key, If: record.Revision})
-			if err != nil && !errors.Is(err, store.ErrConflict) {
-				return err
-			}
-		}
-		if !page.More {
-			return nil
 		}
 	}
 }

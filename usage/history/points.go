@@ -1,4 +1,4 @@
-package usage
+package history
 
 import (
 	"cmp"
@@ -13,7 +13,7 @@ import (
 
 // Points implements [openimds.MetricHistory]. Of the days that are past [sampleDays] only hours are
 // left: each begins at the hour, and counts as the samples that it was made of.
-func (r *Recorder) Points(ctx context.Context, instanceID, metric string, start, end time.Time, period time.Duration) ([]openimds.MetricPoint, error) {
+func (h *History) Points(ctx context.Context, instanceID, metric string, start, end time.Time, period time.Duration) ([]openimds.MetricPoint, error) {
 	if period < time.Minute || period%time.Minute != 0 {
 		return nil, fmt.Errorf("the period must be a multiple of a minute, not %s", period)
 	}
@@ -22,15 +22,15 @@ func (r *Recorder) Points(ctx context.Context, instanceID, metric string, start,
 		return nil, nil
 	}
 	w := newWindow(start, end, period)
-	today := dayOf(r.cfg.Now())
+	today := dayOf(h.cfg.Now())
 	// A day more than today: another host's clock may be ahead.
 	first, last := max(floorDiv(w.from, daySeconds), today-hourDays-1), min(floorDiv(w.until-1, daySeconds), today+1)
-	memory, err := r.remembered(ctx, instanceID)
+	memory, err := h.remembered(ctx, instanceID)
 	if err != nil {
 		return nil, err
 	}
 	for number := first; number <= last; number++ {
-		err := r.eachCell(ctx, instanceID, number, memory[number], func(at int64, c cell) { w.add(at, c, m) })
+		err := h.eachCell(ctx, instanceID, number, memory[number], func(at int64, c cell) { w.add(at, c, m) })
 		if err != nil {
 			return nil, err
 		}
@@ -40,18 +40,19 @@ func (r *Recorder) Points(ctx context.Context, instanceID, metric string, start,
 
 // remembered returns, by their numbers, the days of an instance that memory knows better than the
 // store does.
-func (r *Recorder) remembered(ctx context.Context, instanceID string) (map[int64][]cell, error) {
-	g := r.guest(instanceID)
-	if g == nil {
+func (h *History) remembered(ctx context.Context, instanceID string) (map[int64][]cell, error) {
+	known, ok := h.journals.Load(instanceID)
+	if !ok {
 		return nil, nil
 	}
-	if err := r.know(ctx, g); err != nil {
+	j := known.(*journal)
+	if err := h.know(ctx, j); err != nil {
 		return nil, err
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	days := make(map[int64][]cell, len(g.days))
-	for _, d := range g.days {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	days := make(map[int64][]cell, len(j.days))
+	for _, d := range j.days {
 		cells, err := d.cells()
 		if err != nil {
 			return nil, err
@@ -63,15 +64,15 @@ func (r *Recorder) remembered(ctx context.Context, instanceID string) (map[int64
 
 // eachCell passes on what all hosts counted of an instance on a day, with the time in Unix seconds.
 // mine is what this host has in memory of that day; nil: nothing that the store lacks.
-func (r *Recorder) eachCell(ctx context.Context, instanceID string, number int64, mine []cell, pass func(at int64, c cell)) error {
-	samples, err := r.samplesOf(ctx, instanceID, number, mine)
+func (h *History) eachCell(ctx context.Context, instanceID string, number int64, mine []cell, pass func(at int64, c cell)) error {
+	samples, err := h.samplesOf(ctx, instanceID, number, mine)
 	if err != nil {
 		return err
 	}
-	if number < dayOf(r.cfg.Now())-sampleDays+1 {
+	if number < dayOf(h.cfg.Now())-sampleDays+1 {
 		// Read after the samples, which go in the same commit in which the hours come: of a day that
 		// shows both, the hours are the whole.
-		record, err := r.find(ctx, hourKey(number, instanceID))
+		record, err := h.find(ctx, hourKey(number, instanceID))
 		if err != nil {
 			return err
 		}
@@ -93,14 +94,14 @@ func (r *Recorder) eachCell(ctx context.Context, instanceID string, number int64
 }
 
 // samplesOf puts together the samples that the hosts have of a day.
-func (r *Recorder) samplesOf(ctx context.Context, instanceID string, number int64, mine []cell) ([]cell, error) {
-	page, err := r.cfg.Store.List(ctx, store.Range{Prefix: sampleKeys(number, instanceID)})
+func (h *History) samplesOf(ctx context.Context, instanceID string, number int64, mine []cell) ([]cell, error) {
+	page, err := h.cfg.Store.List(ctx, store.Range{Prefix: sampleKeys(number, instanceID)})
 	if err != nil {
 		return nil, err
 	}
 	samples := mine
 	for _, record := range page.Records {
-		if mine != nil && record.Key == sampleKey(number, instanceID, r.cfg.Host) {
+		if mine != nil && record.Key == sampleKey(number, instanceID, h.cfg.Host) {
 			continue
 		}
 		if samples, err = addRecord(samples, record); err != nil {

@@ -1,12 +1,6 @@
-package usage
+package history
 
-import (
-	"context"
-	"errors"
-	"time"
-
-	"github.com/openimds/openimds/store"
-)
+import "github.com/openimds/openimds/store"
 
 // day is what this host counted of one instance on one day: what the store has of it, what is on its
 // way there, and what came since.
@@ -85,78 +79,4 @@ func (d *day) cells() ([]cell, error) {
 		}
 	}
 	return addCounts(addCounts(cells, d.took), d.unsaved), nil
-}
-
-// find reads a record; one that is not there is the zero record, which has the revision IfAbsent.
-func (r *Recorder) find(ctx context.Context, key string) (store.Record, error) {
-	record, err := r.cfg.Store.Get(ctx, key)
-	if errors.Is(err, store.ErrNoRecord) {
-		return store.Record{}, nil
-	}
-	return record, err
-}
-
-// know reads what the store has of a guest and is not in memory yet. A record that cannot be read
-// does not hinder the others.
-func (r *Recorder) know(ctx context.Context, g *Guest) error {
-	callers, days := g.unknown()
-	var failures []error
-	if callers {
-		record, err := r.find(ctx, g.callers.key)
-		if err == nil {
-			err = g.learnCallers(record)
-		}
-		failures = append(failures, err)
-	}
-	for _, d := range days {
-		record, err := r.find(ctx, d.key)
-		failures = append(failures, err)
-		if err != nil {
-			continue
-		}
-		g.mu.Lock()
-		if !d.known { // else another was faster, and the record may have changed since
-			d.learn(record)
-		}
-		g.mu.Unlock()
-	}
-	return errors.Join(failures...)
-}
-
-// unknown tells which of the guest's records are still to be read.
-func (g *Guest) unknown() (callers bool, days []*day) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.gather(g.sample.Load())
-	for _, d := range g.days {
-		if !d.known {
-			days = append(days, d)
-		}
-	}
-	return !g.callers.known, days
-}
-
-// draft returns the changes that bring the store up to date; without all, callers that are known
-// there already wait for their turn. What could not be read is left out.
-func (g *Guest) draft(now time.Time, all bool) ([]write, error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	var writes []write
-	var failures []error
-	for _, d := range g.days {
-		if !d.known || !d.dirty() {
-			continue
-		}
-		change, ok, err := d.draft()
-		if err != nil {
-			failures = append(failures, err)
-		}
-		if ok {
-			writes = append(writes, write{guest: g, change: change, done: d.done, redo: func() { d.known = false }})
-		}
-	}
-	if g.callers.known && g.callers.due(now, all) {
-		writes = append(writes, g.draftCallers(now))
-	}
-	return writes, errors.Join(failures...)
 }

@@ -1,4 +1,4 @@
-package usage
+package history
 
 import (
 	"encoding/binary"

@@ -1,0 +1,40 @@
+package history
+
+import (
+	"slices"
+	"time"
+
+	"github.com/openimds/openimds"
+)
+
+const sampleSeconds = int64(openimds.MetricPeriod / time.Second)
+
+// sampleNumber is the number of the sample that a moment belongs to, counted from the Unix epoch.
+func sampleNumber(t time.Time) int64 { return floorDiv(t.Unix(), sampleSeconds) }
+
+func floorDiv(a, b int64) int64 {
+	if a%b < 0 {
+		return a/b - 1
+	}
+	return a / b
+}
+
+// metricCount is how many metrics a record has; metricNames are they, in the order that records have them:
+// another order would be another format.
+const metricCount = 5
+
+var metricNames = [metricCount]string(openimds.Metrics())
+
+// counts are numbers of requests, by metric.
+type counts [metricCount]uint64
+
+func (c *counts) add(d counts) {
+	for m, n := range d {
+		c[m] += n
+	}
+}
+
+const noMetric = -1
+
+// metricOf is the place of a metric in counts; [noMetric] is one that is not counted.
+func metricOf(name string) int { return slices.Index(metricNames[:], name) }

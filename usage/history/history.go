@@ -1,0 +1,176 @@
+// Package history keeps what is counted of instances in a store, by the sample, and reads it back as the
+// points of metrics: samples of five minutes for 63 days, sums of an hour for 455.
+//
+// What is counted stays in memory until [History.Flush] has carried it to the store, and is counted once
+// whatever becomes of a commit.
+package history
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/store"
+)
+
+// Config is what a [History] works with.
+type Config struct {
+	Store store.Store
+	// Host names this history among those that share the store; empty: "local". Each writes records of
+	// its own. That way a commit whose outcome is unknown can be told from another's, so that nothing is
+	// counted twice, and hosts never wait for each other.
+	Host string
+	// Now is the clock; nil: time.Now.
+	Now func() time.Time
+}
+
+// History keeps the samples that one host counts, and reads those of all. It is safe for use by many
+// goroutines.
+type History struct {
+	cfg      Config
+	journals sync.Map   // instance id → *journal
+	flushing sync.Mutex // one flush at a time
+}
+
+var _ openimds.MetricHistory = (*History)(nil)
+
+// New makes a history of what is in the store.
+func New(cfg Config) *History {
+	if cfg.Host == "" {
+		cfg.Host = "local"
+	}
+	cfg.Host = strings.ReplaceAll(cfg.Host, "/", "_") // it ends a key
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &History{cfg: cfg}
+}
+
+// Begin makes sure that the instance has a sample of that time, be it of zero.
+func (h *History) Begin(instanceID string, at time.Time) {
+	h.with(instanceID, func(j *journal) { j.unsaved(sampleNumber(at)) })
+}
+
+// Add counts n more in the instance's sample of that time; a metric that is none of [openimds.Metrics] has
+// no place. Neither it nor Begin waits for the store, or for another instance.
+func (h *History) Add(instanceID string, at time.Time, metric string, n uint64) {
+	if m := metricOf(metric); m != noMetric {
+		h.with(instanceID, func(j *journal) { j.unsaved(sampleNumber(at))[m] += n })
+	}
+}
+
+// Release lets go of what is in memory of an instance, and says whether it has: not before the store has
+// all of it.
+func (h *History) Release(instanceID string) bool {
+	known, ok := h.journals.Load(instanceID)
+	if !ok {
+		return true
+	}
+	j := known.(*journal)
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, d := range j.days {
+		if d.dirty() {
+			return false
+		}
+	}
+	j.released = true
+	h.journals.Delete(instanceID)
+	return true
+}
+
+// flushAttempts is how often a flush begins anew after a conflict, which is possible only once after
+// a start, or after a commit without an outcome.
+const flushAttempts = 3
+
+// Flush carries all that was counted to the store. When it fails, counts stay in memory for the next. A
+// record that cannot be understood keeps its counts in memory and does not hinder the others.
+func (h *History) Flush(ctx context.Context) error {
+	h.flushing.Lock()
+	defer h.flushing.Unlock()
+	var failed, err error
+	for range flushAttempts {
+		var writes []store.Write
+		writes, failed = h.writes(ctx)
+		if err = store.CommitEach(ctx, h.cfg.Store, writes); !errors.Is(err, store.ErrConflict) {
+			break
+		}
+	}
+	today := dayOf(h.cfg.Now())
+	for j := range h.all {
+		j.drop(today)
+	}
+	return errors.Join(failed, err)
+}
+
+// writes drafts what there is for the store.
+func (h *History) writes(ctx context.Context) ([]store.Write, error) {
+	var writes []store.Write
+	var failures []error
+	for j := range h.all {
+		if err := h.know(ctx, j); err != nil {
+			failures = append(failures, err)
+			if ctx.Err() != nil {
+				break
+			}
+		}
+		drafts, err := j.draft()
+		failures = append(failures, err)
+		writes = append(writes, drafts...)
+	}
+	return writes, errors.Join(failures...)
+}
+
+// all yields the journals there are.
+func (h *History) all(yield func(*journal) bool) {
+	h.journals.Range(func(_, j any) bool { return yield(j.(*journal)) })
+}
+
+// with does something to the journal of an instance, which is begun if there is none.
+func (h *History) with(instanceID string, do func(*journal)) {
+	for {
+		known, ok := h.journals.Load(instanceID)
+		if !ok {
+			known, _ = h.journals.LoadOrStore(instanceID, &journal{instanceID: instanceID, host: h.cfg.Host})
+		}
+		j := known.(*journal)
+		j.mu.Lock()
+		if !j.released {
+			do(j)
+			j.mu.Unlock()
+			return
+		}
+		j.mu.Unlock() // released between the two: the next one is another
+	}
+}
+
+// find reads a record; one that is not there is the zero record, which has the revision IfAbsent.
+func (h *History) find(ctx context.Context, key string) (store.Record, error) {
+	record, err := h.cfg.Store.Get(ctx, key)
+	if errors.Is(err, store.ErrNoRecord) {
+		return store.Record{}, nil
+	}
+	return record, err
+}
+
+// know reads what the store has of an instance and is not in memory yet. A record that cannot be read
+// does not hinder the others.
+func (h *History) know(ctx context.Context, j *journal) error {
+	var failures []error
+	for _, d := range j.unknown() {
+		record, err := h.find(ctx, d.key)
+		failures = append(failures, err)
+		if err != nil {
+			continue
+		}
+		j.mu.Lock()
+		if !d.known { // else another was faster, and the record may have changed since
+			d.learn(record)
+		}
+		j.mu.Unlock()
+	}
+	return errors.Join(failures...)
+}
