@@ -135,7 +135,7 @@ func TestAnswers(t *testing.T) {
 		{"full", "latest/meta-data/public-keys/-1", absent},
 		{"full", "latest/meta-data/public-keys/2", absent},
 		{"full", "latest/meta-data/public-keys/3", absent},
-		{"full", "latest/meta-data/tags/instance", "Name\nempty\n+-=.,_:@\nAnother"},
+		{"full", "latest/meta-data/tags/instance", "+-=.,_:@\nAnother\nName\nempty"},
 		{"full", "latest/meta-data/tags/instance/Name", "a b/c"},
 		{"full", "latest/meta-data/tags/instance/empty", ""},
 		{"full", "latest/meta-data/tags/instance/_index", absent},

@@ -436,3 +436,33 @@ func FuzzGet(f *testing.F) {
 		checkOverlay(t, v, "latest")
 	})
 }
+
+// Whatever tags there are and whatever lies over them, they are listed in byte order.
+func TestTagsAreListedInByteOrder(t *testing.T) {
+	names := []string{"Name", "name", "aws:autoscaling:groupName", "class", "env", "A", "Z", "_", "-", "10", "9", "a.b", "a", "a@b", "team=x", "not allowed"}
+	draw := rand.New(rand.NewPCG(3, 4))
+	const dir = "meta-data/tags/instance/"
+	for range 300 {
+		v := fixtureNamed(t, "full")
+		v.Instance.Tags, v.Instance.Overlay = nil, map[string]*string{}
+		shown := map[string]bool{}
+		for range draw.IntN(8) {
+			name := names[draw.IntN(len(names))]
+			v.Instance.Tags = append(v.Instance.Tags, openimds.Tag{Key: name, Value: "x"})
+			shown[name] = shown[name] || name != "not allowed"
+		}
+		for range draw.IntN(8) {
+			name, value := names[draw.IntN(len(names))], new("laid over")
+			if draw.IntN(3) == 0 {
+				value = nil
+			}
+			v.Instance.Overlay[dir+name] = value
+			shown[name] = value != nil
+		}
+		maps.DeleteFunc(shown, func(_ string, there bool) bool { return !there })
+		want := strings.Join(slices.Sorted(maps.Keys(shown)), "\n")
+		if it, _ := metadata.Get(v, "latest/"+strings.TrimSuffix(dir, "/")); string(it.Body) != want {
+			t.Fatalf("tags %v, overlay %v: listed as\n%s\nwant\n%s", v.Instance.Tags, v.Instance.Overlay, it.Body, want)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package metadata
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -41,6 +42,26 @@ type keys struct {
 	name func(v *View, a args, i int) string
 	// label is what the listing shows in place of the name and its slash; nil: just these.
 	label func(v *View, a args, i int) string
+	// sorted means that the listing has the names in byte order, not as the instance has them.
+	sorted bool
+}
+
+// order yields the positions of the names as the listing has them.
+func (k *keys) order(v *View, a args) iter.Seq[int] {
+	count := k.count(v, a)
+	return func(yield func(int) bool) {
+		if !k.sorted {
+			for i := 0; i < count && yield(i); i++ {
+			}
+			return
+		}
+		positions := make([]int, count)
+		for i := range positions {
+			positions[i] = i
+		}
+		slices.SortStableFunc(positions, func(i, j int) int { return strings.Compare(k.name(v, a, i), k.name(v, a, j)) })
+		slices.Values(positions)(yield)
+	}
 }
 
 // node is one place of the compiled table: a leaf, a directory of fixed names, or a directory whose
@@ -193,6 +214,7 @@ var placeholders = map[string]keys{
 			}
 			return ""
 		},
+		sorted: true, // as in a recorded listing
 	},
 }
 

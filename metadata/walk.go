@@ -1,9 +1,6 @@
 package metadata
 
-import (
-	"iter"
-	"slices"
-)
+import "iter"
 
 // request is one question to the tree.
 type request struct {
@@ -170,7 +167,8 @@ type entry struct {
 }
 
 // entries yields what may lie right below s, in the order of the listing: fixed names sorted, the
-// instance's names as they are stored, and what only the overlay has sorted among or after them.
+// instance's names as their kind is listed, and what only the overlay has sorted among those that are
+// sorted, and after others.
 func (r *request) entries(s spot) iter.Seq[entry] {
 	return func(yield func(entry) bool) {
 		n, extra := s.node, []string(nil)
@@ -184,13 +182,26 @@ func (r *request) entries(s spot) iter.Seq[entry] {
 			}
 			extra = s.over.names()
 		}
+		// added yields what only the overlay has before a name that both may have.
+		added := func(before string) bool {
+			for len(extra) > 0 && extra[0] < before {
+				if !yield(s.added(extra[0])) {
+					return false
+				}
+				extra = extra[1:]
+			}
+			return true
+		}
 		if n != nil && n.each != nil && n.each.since <= r.version {
-			for i := range n.keys.count(r.view, s.args) {
-				e, ok := r.keyed(s, i)
-				if ok && !yield(e) {
+			for i := range n.keys.order(r.view, s.args) {
+				name := n.keys.name(r.view, s.args, i)
+				if n.keys.sorted && !added(name) {
 					return
 				}
-				extra = without(extra, n.keys.name(r.view, s.args, i))
+				if e, ok := r.keyed(s, i); ok && !yield(e) {
+					return
+				}
+				extra = without(extra, name)
 			}
 		}
 		if n != nil {
@@ -198,14 +209,10 @@ func (r *request) entries(s spot) iter.Seq[entry] {
 				if k.since > r.version {
 					continue
 				}
-				at, inOverlay := slices.BinarySearch(extra, k.name)
-				for _, name := range extra[:at] {
-					if !yield(s.added(name)) {
-						return
-					}
+				if !added(k.name) {
+					return
 				}
-				extra = extra[at:]
-				if inOverlay {
+				if len(extra) > 0 && extra[0] == k.name {
 					extra = extra[1:]
 				} else if k.unlisted {
 					continue
