@@ -172,25 +172,20 @@ func (r *Recorded) get(v *View, at string) (Item, bool) {
 	return v.finish(it), true
 }
 
-// announce lays over the recording what the instance has to say beside it: its events, and the user
-// data that it was given itself.
+// announce lays over the recording what the instance has to say beside it: its events, what they make
+// it be, and the user data that it was given itself.
 func (r *Recorded) announce(in *openimds.Instance) {
 	v := &View{Instance: in}
 	for i := range instanceRows {
 		row := &instanceRows[i]
-		switch row.Path {
-		case "meta-data/events/maintenance/history", "meta-data/events/maintenance/scheduled":
-			if len(in.Events.Maintenance) == 0 {
-				continue // their value is never empty
-			}
-		case "meta-data/autoscaling/target-lifecycle-state", "meta-data/events/recommendations/rebalance",
-			"meta-data/spot/instance-action", "meta-data/spot/termination-time", "user-data":
-		default:
+		if row.OverRecording == nil || !row.OverRecording(in) {
 			continue
 		}
 		it := row.Value(Item{ContentType: cmp.Or(row.ContentType, textPlain), Modified: in.ModifiedAt}, v, args{})
 		if len(it.Body) > 0 {
 			r.set(row.Path, it)
+		} else {
+			r.remove(row.Path)
 		}
 	}
 }

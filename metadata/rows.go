@@ -28,10 +28,14 @@ var instanceRows = []row{
 	},
 	{
 		Path: "meta-data/ami-launch-index", Since: "1.0",
-		Doc: "Position of the instance among those launched by one request, from 0.",
+		Doc: "Position of the instance among those launched by one request, from 0; always 0 in an Auto Scaling group.",
 		Value: body(func(b []byte, in *openimds.Instance) []byte {
+			if inAutoScalingGroup(in) { // which launches each instance by a request of its own
+				return append(b, '0')
+			}
 			return strconv.AppendInt(b, int64(in.LaunchIndex), 10)
 		}),
+		OverRecording: inAutoScalingGroup,
 	},
 	{
 		Path: "meta-data/ami-manifest-path", Since: "1.0",
@@ -46,7 +50,8 @@ var instanceRows = []row{
 	{
 		Path: "meta-data/autoscaling/target-lifecycle-state", Since: "2021-07-15",
 		Doc: "State that the instance's Auto Scaling group is moving it to.", When: "the instance is in an Auto Scaling group",
-		Value: text(func(in *openimds.Instance) string { return in.Events.LifecycleState }),
+		Value:         text(func(in *openimds.Instance) string { return in.Events.LifecycleState }),
+		OverRecording: inAutoScalingGroup,
 	},
 	{
 		Path: "meta-data/block-device-mapping/{device}", Since: "2007-12-15",
@@ -58,28 +63,32 @@ var instanceRows = []row{
 	},
 	{
 		Path: "meta-data/events/maintenance/history", Since: "2018-08-17",
-		Doc:   "Maintenance events that were completed or canceled, as a JSON array.",
-		Value: maintenance(true),
+		Doc:           "Maintenance events that were completed or canceled, as a JSON array.",
+		Value:         maintenance(true),
+		OverRecording: hasMaintenance,
 	},
 	{
 		Path: "meta-data/events/maintenance/scheduled", Since: "2018-08-17",
-		Doc:   "Maintenance events that are still to come or under way, as a JSON array.",
-		Value: maintenance(false),
+		Doc:           "Maintenance events that are still to come or under way, as a JSON array.",
+		Value:         maintenance(false),
+		OverRecording: hasMaintenance,
 	},
 	{
 		Path: "meta-data/events/recommendations/rebalance", Since: "2020-10-27",
 		Doc: "Time at which a rebalance recommendation was issued, as JSON.", When: "a rebalance recommendation was issued",
-		Value: body(rebalance),
+		Value:         body(rebalance),
+		OverRecording: hasRebalance,
 	},
 	{
 		Path: "meta-data/hibernation/configured", Since: "2019-10-01", Undated: true,
-		Doc: "`true`: the instance can be hibernated.", When: "hibernation is configured",
+		Doc: "`true`: the instance can be hibernated.", When: "hibernation is configured or announced",
 		Value: text(func(in *openimds.Instance) string {
-			if in.Hibernation {
+			if in.Hibernation || hibernates(in) {
 				return "true"
 			}
 			return ""
 		}),
+		OverRecording: hibernates,
 	},
 	{
 		Path: "meta-data/instance-action", Since: "2008-09-01",
@@ -93,8 +102,14 @@ var instanceRows = []row{
 	},
 	{
 		Path: "meta-data/instance-life-cycle", Since: "2019-10-01",
-		Doc:   "How the instance was bought: `on-demand`, `spot` or `scheduled`.",
-		Value: text(func(in *openimds.Instance) string { return in.LifeCycle }),
+		Doc: "How the instance was bought: `on-demand`, `spot` or `scheduled`; `spot` while an interruption or a rebalance is announced.",
+		Value: text(func(in *openimds.Instance) string {
+			if isSpot(in) {
+				return "spot"
+			}
+			return in.LifeCycle
+		}),
+		OverRecording: isSpot,
 	},
 	{
 		Path: "meta-data/instance-type", Since: "2007-08-29",
@@ -156,7 +171,8 @@ var instanceRows = []row{
 	{
 		Path: "meta-data/spot/instance-action", Since: "2016-11-15",
 		Doc: "What will happen to the spot instance, and when, as JSON.", When: "an interruption was announced",
-		Value: body(spotAction),
+		Value:         body(spotAction),
+		OverRecording: hasInterruption,
 	},
 	{
 		Path: "meta-data/spot/termination-time", Since: "2014-11-05",
@@ -167,6 +183,7 @@ var instanceRows = []row{
 			}
 			return b
 		}),
+		OverRecording: hasInterruption,
 	},
 	{
 		Path: "meta-data/system", Since: "2022-09-24",
@@ -185,8 +202,9 @@ var instanceRows = []row{
 	{
 		Path: "user-data", Since: "1.0", Listed: true,
 		Doc: "What the user gave the instance at launch, byte for byte.", When: "there is user data; listed even without",
-		Value:       body(func(b []byte, in *openimds.Instance) []byte { return append(b, in.UserData...) }),
-		ContentType: octetStream,
+		Value:         body(func(b []byte, in *openimds.Instance) []byte { return append(b, in.UserData...) }),
+		ContentType:   octetStream,
+		OverRecording: func(in *openimds.Instance) bool { return len(in.UserData) > 0 },
 	},
 }
 

@@ -24,6 +24,9 @@ type row struct {
 	If func(v *View, a args) bool
 	// ContentType is "text/plain" unless set.
 	ContentType string
+	// OverRecording says whether the value lies over a recording of the instance: what is announced to
+	// it, what that makes it be, and what it was given itself. nil: never.
+	OverRecording func(in *openimds.Instance) bool
 	// Listed means that the listing shows the category even where it does not exist, as AWS does
 	// with user-data.
 	Listed bool
