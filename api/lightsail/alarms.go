@@ -9,7 +9,7 @@ import (
 	"github.com/openimds/openimds/api/lightsail/wire"
 )
 
-func (a *api) alarm(one *openimds.Alarm) wire.Alarm {
+func (a *protocol) alarm(one *openimds.Alarm) wire.Alarm {
 	metric, _ := openimds.FindMetric(one.Metric)
 	return wire.Alarm{
 		Name: one.Name, ARN: a.service.ARN(openimds.TypeAlarm, one.UUID), CreatedAt: awsjson.Epoch{Time: one.CreatedAt},
@@ -23,7 +23,7 @@ func (a *api) alarm(one *openimds.Alarm) wire.Alarm {
 	}
 }
 
-func (a *api) putAlarm(ctx context.Context, in *wire.PutAlarmRequest) (wire.OperationsResult, error) {
+func (a *protocol) putAlarm(ctx context.Context, in *wire.PutAlarmRequest) (wire.OperationsResult, error) {
 	config := openimds.AlarmConfig{
 		Metric: string(in.MetricName), Instance: in.MonitoredResourceName,
 		Comparison: openimds.Comparison(in.ComparisonOperator), Threshold: float64(*in.Threshold),
@@ -43,7 +43,7 @@ func (a *api) putAlarm(ctx context.Context, in *wire.PutAlarmRequest) (wire.Oper
 	return a.many(a.service.PutAlarm(ctx, in.AlarmName, config, readTags(in.Tags)))
 }
 
-func (a *api) getAlarms(ctx context.Context, in *wire.GetAlarmsRequest) (wire.GetAlarmsResult, error) {
+func (a *protocol) getAlarms(ctx context.Context, in *wire.GetAlarmsRequest) (wire.GetAlarmsResult, error) {
 	if in.AlarmName != "" {
 		one, err := a.service.Alarm(ctx, in.AlarmName)
 		if err != nil {
@@ -68,10 +68,10 @@ func (a *api) getAlarms(ctx context.Context, in *wire.GetAlarmsRequest) (wire.Ge
 	return result, err
 }
 
-func (a *api) deleteAlarm(ctx context.Context, in *wire.AlarmRequest) (wire.OperationsResult, error) {
+func (a *protocol) deleteAlarm(ctx context.Context, in *wire.AlarmRequest) (wire.OperationsResult, error) {
 	return a.many(a.service.DeleteAlarm(ctx, in.AlarmName))
 }
 
-func (a *api) testAlarm(ctx context.Context, in *wire.TestAlarmRequest) (wire.OperationsResult, error) {
+func (a *protocol) testAlarm(ctx context.Context, in *wire.TestAlarmRequest) (wire.OperationsResult, error) {
 	return a.many(a.service.TestAlarm(ctx, in.AlarmName, openimds.AlarmState(in.State)))
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/openimds/openimds/api/lightsail/wire"
 )
 
-func (a *api) attachInstance(ctx context.Context, in *wire.AttachInstanceRequest) (wire.OperationResult, error) {
+func (a *protocol) attachInstance(ctx context.Context, in *wire.AttachInstanceRequest) (wire.OperationResult, error) {
 	attachment := openimds.Attachment{
 		Instance: in.InstanceName, Interface: in.Interface, Netns: in.NetworkNamespace, PID: in.ProcessID,
 		MAC: strings.ToLower(in.MACAddress), Alias: in.IfAlias, ByName: in.ByName,
@@ -33,11 +33,11 @@ func parseSource(text string) (netip.Prefix, error) {
 	return netip.ParsePrefix(text)
 }
 
-func (a *api) detachInstance(ctx context.Context, in *wire.InstanceRequest) (wire.OperationResult, error) {
+func (a *protocol) detachInstance(ctx context.Context, in *wire.InstanceRequest) (wire.OperationResult, error) {
 	return a.one(a.service.DetachInstance(ctx, in.InstanceName))
 }
 
-func (a *api) getAttachments(ctx context.Context, _ *wire.Nothing) (wire.GetAttachmentsResult, error) {
+func (a *protocol) getAttachments(ctx context.Context, _ *wire.Nothing) (wire.GetAttachmentsResult, error) {
 	all, err := a.service.Attachments(ctx)
 	result := wire.GetAttachmentsResult{Attachments: make([]wire.Attachment, 0, len(all))}
 	for _, at := range all {
@@ -63,11 +63,11 @@ func guardedPlaces(all []openimds.GuardedPlace) wire.GuardedPlacesResult {
 	return result
 }
 
-func (a *api) getGuardedPlaces(context.Context, *wire.Nothing) (wire.GuardedPlacesResult, error) {
+func (a *protocol) getGuardedPlaces(context.Context, *wire.Nothing) (wire.GuardedPlacesResult, error) {
 	return guardedPlaces(a.service.GuardedPlaces()), nil
 }
 
-func (a *api) releasePlaces(ctx context.Context, in *wire.ReleasePlacesRequest) (wire.GuardedPlacesResult, error) {
+func (a *protocol) releasePlaces(ctx context.Context, in *wire.ReleasePlacesRequest) (wire.GuardedPlacesResult, error) {
 	if in.All == (len(in.Names) > 0) {
 		return wire.GuardedPlacesResult{}, openimds.Errorf(openimds.InvalidInput, openimds.Incomplete, "Name the places to release, or say all")
 	}

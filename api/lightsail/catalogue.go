@@ -10,7 +10,7 @@ import (
 	"github.com/openimds/openimds/api/lightsail/wire"
 )
 
-func (a *api) getBlueprints(_ context.Context, in *wire.CatalogueRequest) (wire.GetBlueprintsResult, error) {
+func (a *protocol) getBlueprints(_ context.Context, in *wire.CatalogueRequest) (wire.GetBlueprintsResult, error) {
 	offered := slices.DeleteFunc(openimds.Blueprints(), func(b openimds.Blueprint) bool {
 		return in.AppCategory != "" || !b.Active && !in.IncludeInactive
 	})
@@ -25,7 +25,7 @@ func (a *api) getBlueprints(_ context.Context, in *wire.CatalogueRequest) (wire.
 	return result, err
 }
 
-func (a *api) getBundles(_ context.Context, in *wire.CatalogueRequest) (wire.GetBundlesResult, error) {
+func (a *protocol) getBundles(_ context.Context, in *wire.CatalogueRequest) (wire.GetBundlesResult, error) {
 	offered := slices.DeleteFunc(openimds.Bundles(a.service.Region()), func(b openimds.Bundle) bool {
 		return in.AppCategory != "" || !b.Active && !in.IncludeInactive
 	})
@@ -61,7 +61,7 @@ func cut[T any](list string, in *wire.CatalogueRequest, all []T, id func(T) stri
 }
 
 // getRegions shows Lightsail's regions, and this installation's own if it is none of them.
-func (a *api) getRegions(_ context.Context, in *wire.GetRegionsRequest) (wire.GetRegionsResult, error) {
+func (a *protocol) getRegions(_ context.Context, in *wire.GetRegionsRequest) (wire.GetRegionsResult, error) {
 	regions := openimds.Regions()
 	own := a.service.Region()
 	if !slices.ContainsFunc(regions, func(r openimds.Region) bool { return r.Name == own }) {
@@ -83,6 +83,6 @@ func (a *api) getRegions(_ context.Context, in *wire.GetRegionsRequest) (wire.Ge
 	return result, nil
 }
 
-func (a *api) isVPCPeered(context.Context, *wire.Nothing) (wire.IsVPCPeeredResult, error) {
+func (a *protocol) isVPCPeered(context.Context, *wire.Nothing) (wire.IsVPCPeeredResult, error) {
 	return wire.IsVPCPeeredResult{}, nil
 }

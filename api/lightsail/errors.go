@@ -1,14 +1,14 @@
 package lightsail
 
 import (
-	"bytes"
 	"errors"
-	"io"
 	"net/http"
 	"strconv"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/api"
 	"github.com/openimds/openimds/api/awsjson"
+	"github.com/openimds/openimds/api/front"
 	"github.com/openimds/openimds/api/sigv4"
 )
 
@@ -39,8 +39,12 @@ var (
 	// errNotTheAPI is what answers other methods, paths and content types; it is no JSON.
 	errNotTheAPI        = &wireError{status: http.StatusNotFound, name: "UnknownOperationException"}
 	errUnknownOperation = &wireError{status: http.StatusNotFound, name: "UnknownOperationException"}
-	errInternal         = openimds.Errorf(openimds.Internal, openimds.Broken, "Internal error")
 )
+
+// serialization is the failure to read a request.
+func serialization(text string) *wireError {
+	return &wireError{status: http.StatusBadRequest, name: "SerializationException", Upper: text}
+}
 
 // exception is the name of each kind of failure in the API's model. Clients retry ServiceException,
 // the only one that is the server's fault.
@@ -69,7 +73,10 @@ func asWire(err error) *wireError {
 		return &wireError{status: e.Status, name: e.Code, Message: e.Message}
 	}
 	if e, ok := errors.AsType[*awsjson.Malformed](err); ok {
-		return &wireError{status: http.StatusBadRequest, name: "SerializationException", Upper: e.Message}
+		return serialization(e.Message)
+	}
+	if e, ok := errors.AsType[*api.Unread](err); ok {
+		return unread(e.Reason)
 	}
 	if e, ok := errors.AsType[*awsjson.Invalid](err); ok {
 		name, status := exception(openimds.InvalidInput)
@@ -83,33 +90,42 @@ func asWire(err error) *wireError {
 	return &wireError{status: status, name: name, Code: codes[e.Code], Message: e.In(vocabulary)}
 }
 
-// write sends the one answer of a request, and returns its status.
+// unread says why a body was not read.
+func unread(err error) *wireError {
+	switch {
+	case errors.Is(err, front.ErrTooLarge):
+		return &wireError{status: http.StatusRequestEntityTooLarge, name: "RequestEntityTooLargeException",
+			Message: "A request has at most " + strconv.Itoa(api.MaxBody) + " bytes"}
+	case errors.Is(err, front.ErrNoLength):
+		return &wireError{status: http.StatusLengthRequired, name: "MissingContentLength",
+			Message: "A request says by Content-Length how long its body is"}
+	case errors.Is(err, front.ErrBusy): // clients try it again
+		return &wireError{status: http.StatusServiceUnavailable, name: "ServiceUnavailableException",
+			Message: "Too many large requests at once; try again"}
+	}
+	return serialization("The request's body broke off")
+}
+
+// Encode is [api.Protocol].
 //
 // Clients look for an exception's name in different places: the AWS CLI and boto3 in the body, the
 // SDKs for Go and JavaScript in a header first. Both say the same, so that code may be the finer code.
-func write(w http.ResponseWriter, requestID string, result any, err error) int {
-	status, body := http.StatusOK, []byte(nil)
+func (a *protocol) Encode(result any, err error) api.Answer {
+	const json11 = "application/x-amz-json-1.1"
 	if err == nil {
-		body, err = awsjson.Marshal(result)
-	}
-	h := w.Header()
-	h["x-amzn-RequestId"] = []string{requestID} // the spelling of AWS, not Go's
-	h["Server"] = []string{"Server"}
-	h["Content-Type"] = []string{"application/x-amz-json-1.1"}
-	if err != nil {
-		e := *asWire(err)
-		status = e.status
-		h["x-amzn-ErrorType"] = []string{e.name}
-		if errors.Is(err, errNotTheAPI) {
-			h["Content-Type"] = []string{"text/xml"}
-			body = []byte("<UnknownOperationException/>\n")
-		} else {
-			e.Type = e.name
-			body, _ = awsjson.Marshal(e) // texts only
+		body, failed := awsjson.Marshal(result)
+		if failed == nil {
+			return api.Answer{Status: http.StatusOK, ContentType: json11, Body: body}
 		}
+		err = failed
 	}
-	h["Content-Length"] = []string{strconv.Itoa(len(body))}
-	w.WriteHeader(status)
-	_, _ = io.Copy(w, bytes.NewReader(body)) // a client that has gone does not read why
-	return status
+	e := *asWire(err)
+	answer := api.Answer{Status: e.status, ContentType: json11, Header: map[string]string{"x-amzn-ErrorType": e.name}}
+	if errors.Is(err, errNotTheAPI) {
+		answer.ContentType, answer.Body = "text/xml", []byte("<UnknownOperationException/>\n")
+		return answer
+	}
+	e.Type = e.name
+	answer.Body, _ = awsjson.Marshal(e) // texts only
+	return answer
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/openimds/openimds/control"
 )
 
-func (a *api) updateInstanceEvents(ctx context.Context, in *wire.UpdateInstanceEventsRequest) (wire.OperationResult, error) {
+func (a *protocol) updateInstanceEvents(ctx context.Context, in *wire.UpdateInstanceEventsRequest) (wire.OperationResult, error) {
 	u := control.EventsUpdate{LifecycleState: in.LifecycleState}
 	for _, kind := range in.Clear {
 		u.Clear = append(u.Clear, control.EventKind(kind))

@@ -7,20 +7,21 @@ import (
 	"strings"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/api"
 	"github.com/openimds/openimds/api/awsjson"
 	"github.com/openimds/openimds/api/lightsail/wire"
 	"github.com/openimds/openimds/control"
 )
 
-func (a *api) describeService(ctx context.Context, _ *wire.Nothing) (wire.DescribeServiceResult, error) {
-	who := caller(ctx)
+func (a *protocol) describeService(ctx context.Context, _ *wire.Nothing) (wire.DescribeServiceResult, error) {
+	who := api.Caller(ctx)
 	return wire.DescribeServiceResult{
 		Region: a.service.Region(), AccountID: a.service.AccountID(), Version: a.cfg.Version, Time: awsjson.Epoch{Time: a.cfg.Now()},
 		Caller: wire.CallerIdentity{AccessKeyID: who.KeyID, Profile: who.Profile, ReadOnly: who.ReadOnly},
 	}, nil
 }
 
-func (a *api) describeInstance(ctx context.Context, in *wire.DescribeInstanceRequest) (wire.DescribeInstanceResult, error) {
+func (a *protocol) describeInstance(ctx context.Context, in *wire.DescribeInstanceRequest) (wire.DescribeInstanceResult, error) {
 	found, err := a.service.Instance(ctx, in.InstanceName)
 	if err != nil {
 		return wire.DescribeInstanceResult{}, err
@@ -50,7 +51,7 @@ func hideUserData(w *wire.WholeInstance) {
 	}
 }
 
-func (a *api) setInstance(ctx context.Context, in *wire.SetInstanceRequest) (wire.OperationResult, error) {
+func (a *protocol) setInstance(ctx context.Context, in *wire.SetInstanceRequest) (wire.OperationResult, error) {
 	return a.one(a.service.SetInstance(ctx, in.InstanceName, control.InstanceUpdate{
 		UserData: (*[]byte)(in.UserData), TagsInMetadata: in.TagsInMetadata, RoleName: in.RoleName,
 		OwnerID: in.OwnerID, ImageID: in.ImageID, InstanceType: in.InstanceType, Architecture: in.Architecture,

@@ -8,7 +8,7 @@ import (
 	"github.com/openimds/openimds/control"
 )
 
-func (a *api) updateInstanceFaults(ctx context.Context, in *wire.UpdateInstanceFaultsRequest) (wire.OperationResult, error) {
+func (a *protocol) updateInstanceFaults(ctx context.Context, in *wire.UpdateInstanceFaultsRequest) (wire.OperationResult, error) {
 	return a.one(a.service.UpdateFaults(ctx, in.InstanceName, control.FaultsUpdate{
 		Clear: in.Clear, On: (*openimds.FaultTarget)(in.On), LatencyMillis: in.LatencyMillis, JitterMillis: in.JitterMillis,
 		Status: in.Status, StatusShare: in.StatusShare, RefuseShare: in.RefuseShare,

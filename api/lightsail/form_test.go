@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/openimds/openimds/api"
 	"github.com/openimds/openimds/api/accesskeys"
 	"github.com/openimds/openimds/api/lightsail"
 	"github.com/openimds/openimds/api/sigv4"
@@ -168,10 +169,14 @@ func TestLengthRequired(t *testing.T) {
 	r.Header.Set("Content-Type", "application/x-amz-json-1.1")
 	r.Header.Set("X-Amz-Target", "Lightsail_20161128.GetInstances")
 	r.ContentLength = -1
-	lightsail.New(lightsail.Config{Service: s.service, Auth: fixedAuth{}}).ServeHTTP(w, r)
+	handlerOf(s.service, fixedAuth{}).ServeHTTP(w, r)
 	if w.Code != http.StatusLengthRequired || !strings.Contains(w.Body.String(), `"__type":"MissingContentLength"`) {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
+}
+
+func handlerOf(service *control.Service, auth api.Authenticator) http.Handler {
+	return api.New(api.Config{Protocols: []api.Protocol{lightsail.New(lightsail.Config{Service: service})}, Auth: auth})
 }
 
 // failingStore is a store that is away.
@@ -179,9 +184,9 @@ type failingStore struct{ store.Store }
 
 type fixedAuth struct{ err error }
 
-func (a fixedAuth) CheckHead(*http.Request) (bool, error) { return true, a.err }
+func (a fixedAuth) CheckHead(*http.Request, string) (bool, error) { return true, a.err }
 
-func (a fixedAuth) Verify(r *http.Request, _ []byte) (sigv4.Identity, error) {
+func (a fixedAuth) Verify(r *http.Request, _ string, _ []byte) (sigv4.Identity, error) {
 	if r.Header.Get("Panic") != "" {
 		panic("a fault: secret-canary")
 	}
@@ -209,7 +214,7 @@ func TestInternalFailures(t *testing.T) {
 			r.Header.Set("Content-Type", "application/x-amz-json-1.1")
 			r.Header.Set("X-Amz-Target", "Lightsail_20161128.GetInstance")
 			r.Header.Set("Panic", test.panic)
-			lightsail.New(lightsail.Config{Service: service, Auth: test.auth}).ServeHTTP(w, r)
+			handlerOf(service, test.auth).ServeHTTP(w, r)
 			if w.Code != 500 || w.Body.String() != test.want {
 				t.Errorf("%d %s", w.Code, w.Body)
 			}

@@ -8,7 +8,7 @@ import (
 	"github.com/openimds/openimds/control"
 )
 
-func (a *api) createInstances(ctx context.Context, in *wire.CreateInstancesRequest) (wire.OperationsResult, error) {
+func (a *protocol) createInstances(ctx context.Context, in *wire.CreateInstancesRequest) (wire.OperationsResult, error) {
 	return a.many(a.service.CreateInstances(ctx, control.InstancesLaunch{
 		Names:       in.InstanceNames,
 		Zone:        in.AvailabilityZone,
@@ -21,7 +21,7 @@ func (a *api) createInstances(ctx context.Context, in *wire.CreateInstancesReque
 	}))
 }
 
-func (a *api) getInstance(ctx context.Context, in *wire.InstanceRequest) (wire.GetInstanceResult, error) {
+func (a *protocol) getInstance(ctx context.Context, in *wire.InstanceRequest) (wire.GetInstanceResult, error) {
 	found, err := a.service.Instance(ctx, in.InstanceName)
 	if err != nil {
 		return wire.GetInstanceResult{}, err
@@ -29,7 +29,7 @@ func (a *api) getInstance(ctx context.Context, in *wire.InstanceRequest) (wire.G
 	return wire.GetInstanceResult{Instance: a.instance(found)}, nil
 }
 
-func (a *api) getInstances(ctx context.Context, in *wire.PageRequest) (wire.GetInstancesResult, error) {
+func (a *protocol) getInstances(ctx context.Context, in *wire.PageRequest) (wire.GetInstancesResult, error) {
 	const list = "GetInstances"
 	after, err := pagePlace(list, in.PageToken)
 	if err != nil {
@@ -43,7 +43,7 @@ func (a *api) getInstances(ctx context.Context, in *wire.PageRequest) (wire.GetI
 	return result, err
 }
 
-func (a *api) getInstanceState(ctx context.Context, in *wire.InstanceRequest) (wire.GetInstanceStateResult, error) {
+func (a *protocol) getInstanceState(ctx context.Context, in *wire.InstanceRequest) (wire.GetInstanceStateResult, error) {
 	found, err := a.service.Instance(ctx, in.InstanceName)
 	if err != nil {
 		return wire.GetInstanceStateResult{}, err
@@ -51,29 +51,29 @@ func (a *api) getInstanceState(ctx context.Context, in *wire.InstanceRequest) (w
 	return wire.GetInstanceStateResult{State: stateOf(found)}, nil
 }
 
-func (a *api) startInstance(ctx context.Context, in *wire.StartInstanceRequest) (wire.OperationsResult, error) {
+func (a *protocol) startInstance(ctx context.Context, in *wire.StartInstanceRequest) (wire.OperationsResult, error) {
 	return a.many(a.service.StartInstance(ctx, in.InstanceName))
 }
 
-func (a *api) stopInstance(ctx context.Context, in *wire.StopInstanceRequest) (wire.OperationsResult, error) {
+func (a *protocol) stopInstance(ctx context.Context, in *wire.StopInstanceRequest) (wire.OperationsResult, error) {
 	return a.many(a.service.StopInstance(ctx, in.InstanceName))
 }
 
-func (a *api) rebootInstance(ctx context.Context, in *wire.InstanceRequest) (wire.OperationsResult, error) {
+func (a *protocol) rebootInstance(ctx context.Context, in *wire.InstanceRequest) (wire.OperationsResult, error) {
 	return a.many(a.service.RebootInstance(ctx, in.InstanceName))
 }
 
-func (a *api) deleteInstance(ctx context.Context, in *wire.DeleteInstanceRequest) (wire.OperationsResult, error) {
+func (a *protocol) deleteInstance(ctx context.Context, in *wire.DeleteInstanceRequest) (wire.OperationsResult, error) {
 	return a.many(a.service.DeleteInstance(ctx, in.InstanceName))
 }
 
-func (a *api) setIPAddressType(ctx context.Context, in *wire.SetIPAddressTypeRequest) (wire.OperationsResult, error) {
+func (a *protocol) setIPAddressType(ctx context.Context, in *wire.SetIPAddressTypeRequest) (wire.OperationsResult, error) {
 	if in.ResourceType != wire.ResourceType(openimds.TypeInstance) {
 		return wire.OperationsResult{}, openimds.Errorf(openimds.InvalidInput, openimds.Incompatible, "Only an Instance has an IP address type here, not a %s", in.ResourceType)
 	}
 	return a.many(a.service.SetAddressType(ctx, in.ResourceName, string(in.IPAddressType), in.AcceptBundleUpdate))
 }
 
-func (a *api) deleteKnownHostKeys(ctx context.Context, in *wire.InstanceRequest) (wire.OperationsResult, error) {
+func (a *protocol) deleteKnownHostKeys(ctx context.Context, in *wire.InstanceRequest) (wire.OperationsResult, error) {
 	return a.many(a.service.DeleteKnownHostKeys(ctx, in.InstanceName))
 }

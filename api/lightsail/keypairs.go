@@ -8,7 +8,7 @@ import (
 	"github.com/openimds/openimds/api/lightsail/wire"
 )
 
-func (a *api) keyPair(pair *openimds.KeyPair) wire.KeyPair {
+func (a *protocol) keyPair(pair *openimds.KeyPair) wire.KeyPair {
 	return wire.KeyPair{
 		Name: pair.Name, ARN: a.service.ARN(openimds.TypeKeyPair, pair.UUID), SupportCode: openimds.LightsailOwnerID + "/" + pair.Name,
 		CreatedAt: awsjson.Epoch{Time: pair.CreatedAt}, Location: a.everywhere(), ResourceType: string(openimds.TypeKeyPair),
@@ -16,7 +16,7 @@ func (a *api) keyPair(pair *openimds.KeyPair) wire.KeyPair {
 	}
 }
 
-func (a *api) createKeyPair(ctx context.Context, in *wire.CreateKeyPairRequest) (wire.CreateKeyPairResult, error) {
+func (a *protocol) createKeyPair(ctx context.Context, in *wire.CreateKeyPairRequest) (wire.CreateKeyPairResult, error) {
 	pair, private, op, err := a.service.CreateKeyPair(ctx, in.KeyPairName, readTags(in.Tags))
 	if err != nil {
 		return wire.CreateKeyPairResult{}, err
@@ -24,11 +24,11 @@ func (a *api) createKeyPair(ctx context.Context, in *wire.CreateKeyPairRequest) 
 	return wire.CreateKeyPairResult{KeyPair: a.keyPair(pair), PublicKeyBase64: pair.PublicKey, PrivateKeyBase64: string(private), Operation: a.operation(op)}, nil
 }
 
-func (a *api) importKeyPair(ctx context.Context, in *wire.ImportKeyPairRequest) (wire.OperationResult, error) {
+func (a *protocol) importKeyPair(ctx context.Context, in *wire.ImportKeyPairRequest) (wire.OperationResult, error) {
 	return a.one(a.service.ImportKeyPair(ctx, in.KeyPairName, in.PublicKeyBase64))
 }
 
-func (a *api) getKeyPair(ctx context.Context, in *wire.GetKeyPairRequest) (wire.GetKeyPairResult, error) {
+func (a *protocol) getKeyPair(ctx context.Context, in *wire.GetKeyPairRequest) (wire.GetKeyPairResult, error) {
 	pair, err := a.service.KeyPair(ctx, in.KeyPairName)
 	if err != nil {
 		return wire.GetKeyPairResult{}, err
@@ -36,7 +36,7 @@ func (a *api) getKeyPair(ctx context.Context, in *wire.GetKeyPairRequest) (wire.
 	return wire.GetKeyPairResult{KeyPair: a.keyPair(pair)}, nil
 }
 
-func (a *api) getKeyPairs(ctx context.Context, in *wire.GetKeyPairsRequest) (wire.GetKeyPairsResult, error) {
+func (a *protocol) getKeyPairs(ctx context.Context, in *wire.GetKeyPairsRequest) (wire.GetKeyPairsResult, error) {
 	const list = "GetKeyPairs"
 	after, err := pagePlace(list, in.PageToken)
 	if err != nil {
@@ -50,11 +50,11 @@ func (a *api) getKeyPairs(ctx context.Context, in *wire.GetKeyPairsRequest) (wir
 	return result, err
 }
 
-func (a *api) deleteKeyPair(ctx context.Context, in *wire.DeleteKeyPairRequest) (wire.OperationResult, error) {
+func (a *protocol) deleteKeyPair(ctx context.Context, in *wire.DeleteKeyPairRequest) (wire.OperationResult, error) {
 	return a.one(a.service.DeleteKeyPair(ctx, in.KeyPairName, in.ExpectedFingerprint))
 }
 
-func (a *api) downloadDefaultKeyPair(ctx context.Context, _ *wire.Nothing) (wire.DownloadDefaultKeyPairResult, error) {
+func (a *protocol) downloadDefaultKeyPair(ctx context.Context, _ *wire.Nothing) (wire.DownloadDefaultKeyPairResult, error) {
 	pair, err := a.service.DefaultKeyPair(ctx)
 	if err != nil {
 		return wire.DownloadDefaultKeyPairResult{}, err

@@ -9,11 +9,11 @@ import (
 	"github.com/openimds/openimds/api/lightsail/wire"
 )
 
-func (a *api) getInstanceMetricData(ctx context.Context, in *wire.GetInstanceMetricDataRequest) (wire.MetricDataResult, error) {
+func (a *protocol) getInstanceMetricData(ctx context.Context, in *wire.GetInstanceMetricDataRequest) (wire.MetricDataResult, error) {
 	return a.metricData(ctx, in.InstanceName, string(in.MetricName), string(in.Unit), in.StartTime, in.EndTime, *in.Period, in.Statistics)
 }
 
-func (a *api) metricData(ctx context.Context, instance, metric, unit string, start, end *awsjson.Epoch, period wire.MetricPeriod, statistics []wire.MetricStatistic) (wire.MetricDataResult, error) {
+func (a *protocol) metricData(ctx context.Context, instance, metric, unit string, start, end *awsjson.Epoch, period wire.MetricPeriod, statistics []wire.MetricStatistic) (wire.MetricDataResult, error) {
 	points, err := a.service.MetricData(ctx, instance, metric, unit, start.Time, end.Time, time.Duration(period)*time.Second)
 	result := wire.MetricDataResult{MetricName: metric, MetricData: []wire.Datapoint{}}
 	for _, p := range points {
@@ -41,11 +41,11 @@ func showPoint(p openimds.MetricPoint, unit string, statistics []wire.MetricStat
 	return shown
 }
 
-func (a *api) getMetricData(ctx context.Context, in *wire.GetMetricDataRequest) (wire.MetricDataResult, error) {
+func (a *protocol) getMetricData(ctx context.Context, in *wire.GetMetricDataRequest) (wire.MetricDataResult, error) {
 	return a.metricData(ctx, in.InstanceName, string(in.MetricName), "Count", in.StartTime, in.EndTime, *in.Period, in.Statistics)
 }
 
-func (a *api) getMetadataCounts(ctx context.Context, in *wire.GetMetadataCountsRequest) (wire.GetMetadataCountsResult, error) {
+func (a *protocol) getMetadataCounts(ctx context.Context, in *wire.GetMetadataCountsRequest) (wire.GetMetadataCountsResult, error) {
 	end := a.cfg.Now()
 	if in.EndTime != nil {
 		end = in.EndTime.Time
@@ -94,7 +94,7 @@ func wholePeriods(start, end time.Time) (time.Time, time.Time, time.Duration) {
 }
 
 // selected returns the instance of that name, or without a name a page of all.
-func (a *api) selected(ctx context.Context, list, name, token string) ([]*openimds.Instance, string, error) {
+func (a *protocol) selected(ctx context.Context, list, name, token string) ([]*openimds.Instance, string, error) {
 	if name != "" {
 		one, err := a.service.Instance(ctx, name)
 		return []*openimds.Instance{one}, "", err
@@ -113,7 +113,7 @@ func gone(asked string, err error) bool {
 	return asked == "" && openimds.KindOf(err) == openimds.NotFound
 }
 
-func (a *api) getCallers(ctx context.Context, in *wire.GetCallersRequest) (wire.GetCallersResult, error) {
+func (a *protocol) getCallers(ctx context.Context, in *wire.GetCallersRequest) (wire.GetCallersResult, error) {
 	result := wire.GetCallersResult{Callers: []wire.MetadataCaller{}}
 	since := time.Time{}
 	if in.Since != nil {

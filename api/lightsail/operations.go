@@ -9,11 +9,11 @@ import (
 )
 
 // everywhere is the location of what belongs to a whole region.
-func (a *api) everywhere() wire.Location {
+func (a *protocol) everywhere() wire.Location {
 	return wire.Location{AvailabilityZone: openimds.EverywhereZone, RegionName: a.service.Region()}
 }
 
-func (a *api) operation(op openimds.Operation) wire.Operation {
+func (a *protocol) operation(op openimds.Operation) wire.Operation {
 	shown := wire.Operation{
 		ID: op.ID, ResourceName: op.Resource, ResourceType: string(op.ResourceType), CreatedAt: awsjson.Epoch{Time: op.CreatedAt},
 		Location: wire.Location{AvailabilityZone: op.Zone, RegionName: a.service.Region()}, IsTerminal: op.Terminal(), OperationDetails: op.Details,
@@ -25,7 +25,7 @@ func (a *api) operation(op openimds.Operation) wire.Operation {
 	return shown
 }
 
-func (a *api) operations(ops []openimds.Operation) []wire.Operation {
+func (a *protocol) operations(ops []openimds.Operation) []wire.Operation {
 	shown := make([]wire.Operation, 0, len(ops))
 	for _, op := range ops {
 		shown = append(shown, a.operation(op))
@@ -34,21 +34,21 @@ func (a *api) operations(ops []openimds.Operation) []wire.Operation {
 }
 
 // one shows the operation that a change made.
-func (a *api) one(op openimds.Operation, err error) (wire.OperationResult, error) {
+func (a *protocol) one(op openimds.Operation, err error) (wire.OperationResult, error) {
 	return wire.OperationResult{Operation: a.operation(op)}, err
 }
 
 // many shows the operations that a change made.
-func (a *api) many(ops []openimds.Operation, err error) (wire.OperationsResult, error) {
+func (a *protocol) many(ops []openimds.Operation, err error) (wire.OperationsResult, error) {
 	return wire.OperationsResult{Operations: a.operations(ops)}, err
 }
 
-func (a *api) getOperation(ctx context.Context, in *wire.GetOperationRequest) (wire.OperationResult, error) {
+func (a *protocol) getOperation(ctx context.Context, in *wire.GetOperationRequest) (wire.OperationResult, error) {
 	return a.one(a.service.Operation(ctx, string(in.OperationID)))
 }
 
 // getOperations shows the latest first, as recorded answers do, though AWS's text says otherwise.
-func (a *api) getOperations(ctx context.Context, in *wire.PageRequest) (wire.GetOperationsResult, error) {
+func (a *protocol) getOperations(ctx context.Context, in *wire.PageRequest) (wire.GetOperationsResult, error) {
 	const list = "GetOperations"
 	after, err := pagePlace(list, in.PageToken)
 	if err != nil {
@@ -58,7 +58,7 @@ func (a *api) getOperations(ctx context.Context, in *wire.PageRequest) (wire.Get
 	return wire.GetOperationsResult{Operations: a.operations(ops), NextPageToken: pageToken(list, next)}, err
 }
 
-func (a *api) getOperationsForResource(ctx context.Context, in *wire.GetOperationsForResourceRequest) (wire.GetOperationsResult, error) {
+func (a *protocol) getOperationsForResource(ctx context.Context, in *wire.GetOperationsForResourceRequest) (wire.GetOperationsResult, error) {
 	list := "GetOperationsForResource/" + in.ResourceName
 	after, err := pagePlace(list, in.PageToken)
 	if err != nil {

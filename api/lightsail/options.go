@@ -12,7 +12,7 @@ func optionsOf(in *openimds.Instance) wire.MetadataOptions {
 	return wire.MetadataOptions{State: o.State, HTTPTokens: o.Tokens, HTTPEndpoint: o.Endpoint, HTTPPutResponseHopLimit: o.HopLimit, HTTPProtocolIPv6: o.IPv6}
 }
 
-func (a *api) updateOptions(ctx context.Context, in *wire.UpdateInstanceMetadataOptionsRequest) (wire.OperationResult, error) {
+func (a *protocol) updateOptions(ctx context.Context, in *wire.UpdateInstanceMetadataOptionsRequest) (wire.OperationResult, error) {
 	return a.one(a.service.UpdateOptions(ctx, in.InstanceName, openimds.OptionsUpdate{
 		Tokens:   (*openimds.TokensMode)(in.HTTPTokens),
 		Endpoint: (*openimds.EndpointMode)(in.HTTPEndpoint),

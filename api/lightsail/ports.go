@@ -19,7 +19,7 @@ func showPort(p openimds.Port) wire.PortInfo {
 	}
 }
 
-func (a *api) getPortStates(ctx context.Context, in *wire.InstanceRequest) (wire.GetInstancePortStatesResult, error) {
+func (a *protocol) getPortStates(ctx context.Context, in *wire.InstanceRequest) (wire.GetInstancePortStatesResult, error) {
 	found, err := a.service.Instance(ctx, in.InstanceName)
 	if err != nil {
 		return wire.GetInstancePortStatesResult{}, err
@@ -32,7 +32,7 @@ func (a *api) getPortStates(ctx context.Context, in *wire.InstanceRequest) (wire
 	return result, nil
 }
 
-func (a *api) putPublicPorts(ctx context.Context, in *wire.PutInstancePublicPortsRequest) (wire.OperationResult, error) {
+func (a *protocol) putPublicPorts(ctx context.Context, in *wire.PutInstancePublicPortsRequest) (wire.OperationResult, error) {
 	ports := make([]openimds.Port, 0, len(in.PortInfos))
 	for _, p := range in.PortInfos {
 		ports = append(ports, openimds.Port{

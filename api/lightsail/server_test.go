@@ -21,6 +21,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/api"
 	"github.com/openimds/openimds/api/accesskeys"
 	"github.com/openimds/openimds/api/lightsail"
 	"github.com/openimds/openimds/api/sigv4"
@@ -103,10 +104,13 @@ func newServerOn(t testing.TB, store store.Store, adapt ...func(*control.Config)
 	if s.looks, err = keys.Create("watcher", true); err != nil {
 		t.Fatal(err)
 	}
-	verifier := sigv4.New(sigv4.Config{Regions: []string{cfg.Region}, Service: "lightsail", Keys: keys.Lookup})
+	verifier := sigv4.New(sigv4.Config{Regions: []string{cfg.Region}, Keys: keys.Lookup})
 	s.refusals = audit.NewRefusals(record, cfg.Now)
 	t.Cleanup(s.refusals.Close)
-	handler := lightsail.New(lightsail.Config{Service: s.service, Auth: verifier, Refused: s.refusals.Tell, Log: log, Version: "1.2.3", Now: cfg.Now})
+	handler := api.New(api.Config{
+		Protocols: []api.Protocol{lightsail.New(lightsail.Config{Service: s.service, Version: "1.2.3", Now: cfg.Now})},
+		Auth:      verifier, Account: cfg.AccountID, Refused: s.refusals.Tell, Log: log, Now: cfg.Now,
+	})
 	http := httptest.NewServer(handler)
 	t.Cleanup(http.Close)
 	s.url = http.URL

@@ -8,7 +8,7 @@ import (
 	"github.com/openimds/openimds/api/lightsail/wire"
 )
 
-func (a *api) staticIP(ip *openimds.StaticIP) wire.StaticIP {
+func (a *protocol) staticIP(ip *openimds.StaticIP) wire.StaticIP {
 	return wire.StaticIP{
 		Name: ip.Name, ARN: a.service.ARN(openimds.TypeStaticIP, ip.UUID), SupportCode: openimds.LightsailOwnerID + "/" + ip.Address.String(),
 		CreatedAt: awsjson.Epoch{Time: ip.CreatedAt}, Location: a.everywhere(), ResourceType: string(openimds.TypeStaticIP),
@@ -16,23 +16,23 @@ func (a *api) staticIP(ip *openimds.StaticIP) wire.StaticIP {
 	}
 }
 
-func (a *api) allocateStaticIP(ctx context.Context, in *wire.StaticIPRequest) (wire.OperationsResult, error) {
+func (a *protocol) allocateStaticIP(ctx context.Context, in *wire.StaticIPRequest) (wire.OperationsResult, error) {
 	return a.many(a.service.AllocateStaticIP(ctx, in.StaticIPName))
 }
 
-func (a *api) attachStaticIP(ctx context.Context, in *wire.AttachStaticIPRequest) (wire.OperationsResult, error) {
+func (a *protocol) attachStaticIP(ctx context.Context, in *wire.AttachStaticIPRequest) (wire.OperationsResult, error) {
 	return a.many(a.service.AttachStaticIP(ctx, in.StaticIPName, in.InstanceName))
 }
 
-func (a *api) detachStaticIP(ctx context.Context, in *wire.StaticIPRequest) (wire.OperationsResult, error) {
+func (a *protocol) detachStaticIP(ctx context.Context, in *wire.StaticIPRequest) (wire.OperationsResult, error) {
 	return a.many(a.service.DetachStaticIP(ctx, in.StaticIPName))
 }
 
-func (a *api) releaseStaticIP(ctx context.Context, in *wire.StaticIPRequest) (wire.OperationsResult, error) {
+func (a *protocol) releaseStaticIP(ctx context.Context, in *wire.StaticIPRequest) (wire.OperationsResult, error) {
 	return a.many(a.service.ReleaseStaticIP(ctx, in.StaticIPName))
 }
 
-func (a *api) getStaticIP(ctx context.Context, in *wire.StaticIPRequest) (wire.GetStaticIPResult, error) {
+func (a *protocol) getStaticIP(ctx context.Context, in *wire.StaticIPRequest) (wire.GetStaticIPResult, error) {
 	ip, err := a.service.StaticIP(ctx, in.StaticIPName)
 	if err != nil {
 		return wire.GetStaticIPResult{}, err
@@ -40,7 +40,7 @@ func (a *api) getStaticIP(ctx context.Context, in *wire.StaticIPRequest) (wire.G
 	return wire.GetStaticIPResult{StaticIP: a.staticIP(ip)}, nil
 }
 
-func (a *api) getStaticIPs(ctx context.Context, in *wire.PageRequest) (wire.GetStaticIPsResult, error) {
+func (a *protocol) getStaticIPs(ctx context.Context, in *wire.PageRequest) (wire.GetStaticIPsResult, error) {
 	const list = "GetStaticIps"
 	after, err := pagePlace(list, in.PageToken)
 	if err != nil {

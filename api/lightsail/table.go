@@ -18,16 +18,16 @@ type action struct {
 	target  string
 	changes bool
 	// run reads the request and carries it out.
-	run func(a *api, ctx context.Context, body []byte) (any, error)
+	run func(a *protocol, ctx context.Context, body []byte) (any, error)
 	// request and result are the structures that stand on the wire; nil: the operation is not built.
 	request, result reflect.Type
 }
 
 // act makes the action of a target: reading, constraints, handler.
-func act[Q, R any](target wire.Target[Q, R], f func(*api, context.Context, *Q) (R, error)) action {
+func act[Q, R any](target wire.Target[Q, R], f func(*protocol, context.Context, *Q) (R, error)) action {
 	return action{
 		target: target.Name, changes: target.Changes, request: reflect.TypeFor[Q](), result: reflect.TypeFor[R](),
-		run: func(a *api, ctx context.Context, body []byte) (any, error) {
+		run: func(a *protocol, ctx context.Context, body []byte) (any, error) {
 			request := new(Q)
 			if err := awsjson.Decode(body, request); err != nil {
 				return nil, err
@@ -42,7 +42,7 @@ func act[Q, R any](target wire.Target[Q, R], f func(*api, context.Context, *Q) (
 
 // absent makes the action of an operation of Lightsail's that is not built.
 func absent(name string) action {
-	return action{target: targetLightsail + name, run: func(*api, context.Context, []byte) (any, error) {
+	return action{target: targetLightsail + name, run: func(*protocol, context.Context, []byte) (any, error) {
 		return nil, openimds.Errorf(openimds.OperationFailure, openimds.NotEnforced, "The operation %s is not built in openimds", name)
 	}}
 }
@@ -62,72 +62,72 @@ func table() map[string]action {
 // lightsailActions are the operations of Lightsail that are built.
 func lightsailActions() []action {
 	return []action{
-		act(wire.CreateInstances, (*api).createInstances),
-		act(wire.DeleteInstance, (*api).deleteInstance),
-		act(wire.GetInstance, (*api).getInstance),
-		act(wire.GetInstances, (*api).getInstances),
-		act(wire.GetInstanceState, (*api).getInstanceState),
-		act(wire.RebootInstance, (*api).rebootInstance),
-		act(wire.SetIPAddressType, (*api).setIPAddressType),
-		act(wire.StartInstance, (*api).startInstance),
-		act(wire.StopInstance, (*api).stopInstance),
+		act(wire.CreateInstances, (*protocol).createInstances),
+		act(wire.DeleteInstance, (*protocol).deleteInstance),
+		act(wire.GetInstance, (*protocol).getInstance),
+		act(wire.GetInstances, (*protocol).getInstances),
+		act(wire.GetInstanceState, (*protocol).getInstanceState),
+		act(wire.RebootInstance, (*protocol).rebootInstance),
+		act(wire.SetIPAddressType, (*protocol).setIPAddressType),
+		act(wire.StartInstance, (*protocol).startInstance),
+		act(wire.StopInstance, (*protocol).stopInstance),
 
-		act(wire.UpdateInstanceMetadataOptions, (*api).updateOptions),
-		act(wire.GetInstanceMetricData, (*api).getInstanceMetricData),
+		act(wire.UpdateInstanceMetadataOptions, (*protocol).updateOptions),
+		act(wire.GetInstanceMetricData, (*protocol).getInstanceMetricData),
 
-		act(wire.DeleteKnownHostKeys, (*api).deleteKnownHostKeys),
-		act(wire.GetInstancePortStates, (*api).getPortStates),
-		act(wire.PutInstancePublicPorts, (*api).putPublicPorts),
+		act(wire.DeleteKnownHostKeys, (*protocol).deleteKnownHostKeys),
+		act(wire.GetInstancePortStates, (*protocol).getPortStates),
+		act(wire.PutInstancePublicPorts, (*protocol).putPublicPorts),
 
-		act(wire.GetOperation, (*api).getOperation),
-		act(wire.GetOperations, (*api).getOperations),
-		act(wire.GetOperationsForResource, (*api).getOperationsForResource),
+		act(wire.GetOperation, (*protocol).getOperation),
+		act(wire.GetOperations, (*protocol).getOperations),
+		act(wire.GetOperationsForResource, (*protocol).getOperationsForResource),
 
-		act(wire.CreateKeyPair, (*api).createKeyPair),
-		act(wire.DeleteKeyPair, (*api).deleteKeyPair),
-		act(wire.DownloadDefaultKeyPair, (*api).downloadDefaultKeyPair),
-		act(wire.GetKeyPair, (*api).getKeyPair),
-		act(wire.GetKeyPairs, (*api).getKeyPairs),
-		act(wire.ImportKeyPair, (*api).importKeyPair),
+		act(wire.CreateKeyPair, (*protocol).createKeyPair),
+		act(wire.DeleteKeyPair, (*protocol).deleteKeyPair),
+		act(wire.DownloadDefaultKeyPair, (*protocol).downloadDefaultKeyPair),
+		act(wire.GetKeyPair, (*protocol).getKeyPair),
+		act(wire.GetKeyPairs, (*protocol).getKeyPairs),
+		act(wire.ImportKeyPair, (*protocol).importKeyPair),
 
-		act(wire.AllocateStaticIP, (*api).allocateStaticIP),
-		act(wire.AttachStaticIP, (*api).attachStaticIP),
-		act(wire.DetachStaticIP, (*api).detachStaticIP),
-		act(wire.GetStaticIP, (*api).getStaticIP),
-		act(wire.GetStaticIPs, (*api).getStaticIPs),
-		act(wire.ReleaseStaticIP, (*api).releaseStaticIP),
+		act(wire.AllocateStaticIP, (*protocol).allocateStaticIP),
+		act(wire.AttachStaticIP, (*protocol).attachStaticIP),
+		act(wire.DetachStaticIP, (*protocol).detachStaticIP),
+		act(wire.GetStaticIP, (*protocol).getStaticIP),
+		act(wire.GetStaticIPs, (*protocol).getStaticIPs),
+		act(wire.ReleaseStaticIP, (*protocol).releaseStaticIP),
 
-		act(wire.DeleteAlarm, (*api).deleteAlarm),
-		act(wire.GetAlarms, (*api).getAlarms),
-		act(wire.PutAlarm, (*api).putAlarm),
-		act(wire.TestAlarm, (*api).testAlarm),
+		act(wire.DeleteAlarm, (*protocol).deleteAlarm),
+		act(wire.GetAlarms, (*protocol).getAlarms),
+		act(wire.PutAlarm, (*protocol).putAlarm),
+		act(wire.TestAlarm, (*protocol).testAlarm),
 
-		act(wire.TagResource, (*api).tagResource),
-		act(wire.UntagResource, (*api).untagResource),
+		act(wire.TagResource, (*protocol).tagResource),
+		act(wire.UntagResource, (*protocol).untagResource),
 
-		act(wire.GetActiveNames, (*api).getActiveNames),
-		act(wire.GetBlueprints, (*api).getBlueprints),
-		act(wire.GetBundles, (*api).getBundles),
-		act(wire.GetRegions, (*api).getRegions),
-		act(wire.IsVPCPeered, (*api).isVPCPeered),
+		act(wire.GetActiveNames, (*protocol).getActiveNames),
+		act(wire.GetBlueprints, (*protocol).getBlueprints),
+		act(wire.GetBundles, (*protocol).getBundles),
+		act(wire.GetRegions, (*protocol).getRegions),
+		act(wire.IsVPCPeered, (*protocol).isVPCPeered),
 	}
 }
 
 // openIMDSActions are the operations that Lightsail does not have.
 func openIMDSActions() []action {
 	return []action{
-		act(wire.AttachInstance, (*api).attachInstance),
-		act(wire.DescribeInstance, (*api).describeInstance),
-		act(wire.DescribeService, (*api).describeService),
-		act(wire.DetachInstance, (*api).detachInstance),
-		act(wire.GetAttachments, (*api).getAttachments),
-		act(wire.GetCallers, (*api).getCallers),
-		act(wire.GetGuardedPlaces, (*api).getGuardedPlaces),
-		act(wire.GetMetadataCounts, (*api).getMetadataCounts),
-		act(wire.GetMetricData, (*api).getMetricData),
-		act(wire.ReleasePlaces, (*api).releasePlaces),
-		act(wire.SetInstance, (*api).setInstance),
-		act(wire.UpdateInstanceEvents, (*api).updateInstanceEvents),
-		act(wire.UpdateInstanceFaults, (*api).updateInstanceFaults),
+		act(wire.AttachInstance, (*protocol).attachInstance),
+		act(wire.DescribeInstance, (*protocol).describeInstance),
+		act(wire.DescribeService, (*protocol).describeService),
+		act(wire.DetachInstance, (*protocol).detachInstance),
+		act(wire.GetAttachments, (*protocol).getAttachments),
+		act(wire.GetCallers, (*protocol).getCallers),
+		act(wire.GetGuardedPlaces, (*protocol).getGuardedPlaces),
+		act(wire.GetMetadataCounts, (*protocol).getMetadataCounts),
+		act(wire.GetMetricData, (*protocol).getMetricData),
+		act(wire.ReleasePlaces, (*protocol).releasePlaces),
+		act(wire.SetInstance, (*protocol).setInstance),
+		act(wire.UpdateInstanceEvents, (*protocol).updateInstanceEvents),
+		act(wire.UpdateInstanceFaults, (*protocol).updateInstanceFaults),
 	}
 }

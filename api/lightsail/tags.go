@@ -23,15 +23,15 @@ func readTags(tags []wire.Tag) []openimds.Tag {
 	return read
 }
 
-func (a *api) tagResource(ctx context.Context, in *wire.TagResourceRequest) (wire.OperationsResult, error) {
+func (a *protocol) tagResource(ctx context.Context, in *wire.TagResourceRequest) (wire.OperationsResult, error) {
 	return a.many(a.service.TagResource(ctx, in.ResourceName, string(in.ResourceARN), readTags(in.Tags)))
 }
 
-func (a *api) untagResource(ctx context.Context, in *wire.UntagResourceRequest) (wire.OperationsResult, error) {
+func (a *protocol) untagResource(ctx context.Context, in *wire.UntagResourceRequest) (wire.OperationsResult, error) {
 	return a.many(a.service.UntagResource(ctx, in.ResourceName, string(in.ResourceARN), in.TagKeys))
 }
 
-func (a *api) getActiveNames(ctx context.Context, in *wire.PageRequest) (wire.GetActiveNamesResult, error) {
+func (a *protocol) getActiveNames(ctx context.Context, in *wire.PageRequest) (wire.GetActiveNamesResult, error) {
 	const list = "GetActiveNames"
 	after, err := pagePlace(list, in.PageToken)
 	if err != nil {

@@ -94,6 +94,17 @@ func parseAuthorization(r *http.Request) (*authorization, error) {
 	return a, nil
 }
 
+// ClaimedService is the service that a request says to be signed for; empty: it says none. Nothing of it
+// is verified: it tells whom a request is for, who then has the signature checked for that service.
+func ClaimedService(r *http.Request) string {
+	_, credential, _ := strings.Cut(r.Header.Get("Authorization"), "Credential=")
+	credential, _, _ = strings.Cut(credential, ",")
+	if parts := strings.Split(credential, "/"); len(parts) == 5 {
+		return parts[3]
+	}
+	return ""
+}
+
 // checkDate refuses a date that is malformed, or too far from now.
 func (a *authorization) checkDate(now time.Time) error {
 	t, err := time.Parse(stampLayout, a.stamp)

@@ -20,14 +20,14 @@ import (
 
 // startServer answers every signed request with an empty JSON object, and others with the refusal.
 func startServer(t *testing.T, file *accesskeys.File) string {
-	v := sigv4.New(sigv4.Config{Regions: []string{"us-east-1"}, Service: "lightsail", Keys: file.Lookup})
+	v := sigv4.New(sigv4.Config{Regions: []string{"us-east-1"}, Keys: file.Lookup})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
 			t.Error(err)
 		}
 		w.Header().Set("Content-Type", "application/x-amz-json-1.1")
-		if _, err := v.Verify(r, body); err != nil {
+		if _, err := v.Verify(r, "lightsail", body); err != nil {
 			code, message, _ := strings.Cut(err.Error(), ": ")
 			w.WriteHeader(http.StatusBadRequest)
 			fmt.Fprintf(w, `{"__type":%q,"message":%q}`, code, message)
@@ -136,7 +136,7 @@ func TestRevocation(t *testing.T) {
 		t.Fatal(err)
 	}
 	v := sigv4.New(sigv4.Config{
-		Regions: []string{"us-east-1"}, Service: "lightsail", Keys: file.Lookup,
+		Regions: []string{"us-east-1"}, Keys: file.Lookup,
 		Now: func() time.Time { return noon },
 	})
 	for round := range 20 {
@@ -163,7 +163,7 @@ func TestRevocation(t *testing.T) {
 					}
 					r, body, err := receive(raw)
 					if err == nil {
-						_, err = v.Verify(r, body)
+						_, err = v.Verify(r, "lightsail", body)
 					}
 					if late {
 						failed <- err

@@ -68,7 +68,7 @@ func request(t *testing.T, v *Verifier, id, secret, from string) error {
 	stamp := v.cfg.Now().UTC().Format(stampLayout)
 	r.Header.Set("X-Amz-Date", stamp)
 	a := &authorization{
-		scope: scope{id, stamp[:8], v.cfg.Regions[0], v.cfg.Service}, signed: []string{"host", "x-amz-date"}, stamp: stamp,
+		scope: scope{id, stamp[:8], v.cfg.Regions[0], "lightsail"}, signed: []string{"host", "x-amz-date"}, stamp: stamp,
 	}
 	text, err := a.canonical(r, headersOf(r), hexHash(nil))
 	if err != nil {
@@ -77,13 +77,13 @@ func request(t *testing.T, v *Verifier, id, secret, from string) error {
 	signature := sign(new(keyCache).signingKey(a.scope, secret), a.stringToSign(text))
 	r.Header.Set("Authorization", fmt.Sprintf("%s Credential=%s/%s, SignedHeaders=%s, Signature=%s",
 		algorithm, id, a.scope, strings.Join(a.signed, ";"), signature))
-	_, err = v.Verify(r, nil)
+	_, err = v.Verify(r, "lightsail", nil)
 	return err
 }
 
 func testVerifier(perSecond float64, now *time.Time) *Verifier {
 	return New(Config{
-		Regions: []string{"us-east-1"}, Service: "lightsail", WrongPerSecond: perSecond,
+		Regions: []string{"us-east-1"}, WrongPerSecond: perSecond,
 		Now: func() time.Time { return *now },
 		Keys: func(id string) (accesskeys.Key, bool, error) {
 			return accesskeys.Key{ID: id, Secret: "right"}, id == "AKID", nil

@@ -121,7 +121,7 @@ func expectLikeSDK(t *testing.T, v *sigv4.Verifier, method, target, host, body s
 	if string(got) != body {
 		t.Fatalf("the test sent %q as %q", body, got)
 	}
-	if _, err := v.Verify(r, got); err != nil {
+	if _, err := v.Verify(r, "lightsail", got); err != nil {
 		t.Errorf("refused what the SDK signed: %v\n%s", err, raw)
 	}
 	wrong, err := sdkSigned(method, target, host, body, headers, secret+"x")

@@ -21,9 +21,8 @@ const MaxSkew = 15 * time.Minute
 
 // Config says what a [Verifier] accepts.
 type Config struct {
-	// Regions and Service are what a signature may be scoped to.
+	// Regions are those that a signature may be scoped to.
 	Regions []string
-	Service string
 	// Keys finds an access key by its id; false means that there is none. An error means that
 	// nobody can tell: the request is refused.
 	Keys func(id string) (accesskeys.Key, bool, error)
@@ -60,12 +59,12 @@ func New(cfg Config) *Verifier {
 	return &Verifier{cfg: cfg, decoy: rand.Text(), wrong: limiter{perSecond: cfg.WrongPerSecond}}
 }
 
-// CheckHead refuses what a request's head alone shows to be wrong, before anybody reads its body: the
+// CheckHead refuses what the head of a request to a service alone shows to be wrong, before anybody reads its body: the
 // checks of [Verifier.Verify], but for the signature where that covers a body nobody has seen. proven
 // says that the signature is right already, since the client sent the body's hash with it
 // (X-Amz-Content-Sha256); the body has to be verified in any case.
-func (v *Verifier) CheckHead(r *http.Request) (proven bool, err error) {
-	a, headers, err := v.form(r)
+func (v *Verifier) CheckHead(r *http.Request, service string) (proven bool, err error) {
+	a, headers, err := v.form(r, service)
 	if err != nil {
 		return false, err
 	}
@@ -79,15 +78,15 @@ func (v *Verifier) CheckHead(r *http.Request) (proven bool, err error) {
 	return err == nil && hash != "", err
 }
 
-// Verify tells who signed r, whose body was received as body. A refusal is an [*Error], in the
+// Verify tells who signed r for a service such as "lightsail"; r's body was received as body. A refusal is an [*Error], in the
 // order of checks and with the texts of AWS's JSON services; any other error means that the keys
 // could not be looked up.
 //
 // A good signature covers the method, host, path, query and body, and x-amz-target, x-amz-date and
 // every other x-amz header that is there. Further headers may have been changed on the way, unless
 // the client chose to sign them: nothing may hang on them.
-func (v *Verifier) Verify(r *http.Request, body []byte) (Identity, error) {
-	a, headers, err := v.form(r)
+func (v *Verifier) Verify(r *http.Request, service string, body []byte) (Identity, error) {
+	a, headers, err := v.form(r, service)
 	if err != nil {
 		return Identity{}, err
 	}
@@ -99,7 +98,7 @@ func (v *Verifier) Verify(r *http.Request, body []byte) (Identity, error) {
 }
 
 // form reads what a request says of its signature, and refuses what no key could make good.
-func (v *Verifier) form(r *http.Request) (*authorization, map[string][]string, error) {
+func (v *Verifier) form(r *http.Request, service string) (*authorization, map[string][]string, error) {
 	a, err := parseAuthorization(r)
 	if err != nil {
 		return nil, nil, err
@@ -111,7 +110,7 @@ func (v *Verifier) form(r *http.Request) (*authorization, map[string][]string, e
 	if err := a.checkSigned(headers); err != nil {
 		return nil, nil, err
 	}
-	return a, headers, a.checkScope(v.cfg.Regions, v.cfg.Service)
+	return a, headers, a.checkScope(v.cfg.Regions, service)
 }
 
 // identify finds the key and compares the signature with its own. Without the body's hash a signature

@@ -39,7 +39,6 @@ func lookup(id string) (accesskeys.Key, bool, error) {
 func newVerifier(now time.Time) *sigv4.Verifier {
 	return sigv4.New(sigv4.Config{
 		Regions: []string{"us-east-1"},
-		Service: "lightsail",
 		Keys:    lookup,
 		Now:     func() time.Time { return now },
 	})
@@ -131,13 +130,13 @@ func verify(t *testing.T, v *sigv4.Verifier, raw string) (sigv4.Identity, error)
 	if err != nil {
 		t.Fatalf("the request does not even parse: %v\n%s", err, raw)
 	}
-	return v.Verify(r, body)
+	return v.Verify(r, "lightsail", body)
 }
 
 // TestPublishedExample verifies the request and the signature that the IAM User Guide works out.
 func TestPublishedExample(t *testing.T) {
 	v := sigv4.New(sigv4.Config{
-		Regions: []string{"us-east-1"}, Service: "iam", Keys: lookup,
+		Regions: []string{"us-east-1"}, Keys: lookup,
 		Now: func() time.Time { return time.Date(2015, 8, 30, 12, 36, 0, 0, time.UTC) },
 	})
 	const request = "GET /?Action=ListUsers&Version=2010-05-08 HTTP/1.1\r\n" +
@@ -147,10 +146,23 @@ func TestPublishedExample(t *testing.T) {
 		"Authorization: AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/iam/aws4_request, " +
 		"SignedHeaders=content-type;host;x-amz-date, " +
 		"Signature=5d672d79c15b13162d9279b0855cfba6789a8edb4c82c400e06b5924a6f2b5d7\r\n\r\n"
-	if _, err := verify(t, v, request); err != nil {
+	r, body, err := receive(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if service := sigv4.ClaimedService(r); service != "iam" {
+		t.Errorf("the request says to be for %q", service)
+	}
+	if _, err := v.Verify(r, "iam", body); err != nil {
 		t.Error(err)
 	}
-	if _, err := verify(t, v, strings.Replace(request, "ListUsers", "ListRoles", 1)); err == nil {
+	if _, err := v.Verify(r, "lightsail", body); err == nil { // nor is it good for another service
+		t.Error("a request for IAM passes for one to Lightsail")
+	}
+	if r, body, err = receive(strings.Replace(request, "ListUsers", "ListRoles", 1)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := v.Verify(r, "iam", body); err == nil {
 		t.Error("another action passed with the same signature")
 	}
 }
@@ -399,7 +411,7 @@ func TestAltered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := newVerifier(noon).Verify(r, append(body, ' ')); err == nil {
+	if _, err := newVerifier(noon).Verify(r, "lightsail", append(body, ' ')); err == nil {
 		t.Error("passed with a longer body than was signed")
 	}
 }
@@ -458,7 +470,7 @@ func TestClock(t *testing.T) {
 func TestKeysUnavailable(t *testing.T) {
 	away := errors.New("open: permission denied")
 	v := sigv4.New(sigv4.Config{
-		Regions: []string{"us-east-1"}, Service: "lightsail", Now: func() time.Time { return noon },
+		Regions: []string{"us-east-1"}, Now: func() time.Time { return noon },
 		Keys: func(string) (accesskeys.Key, bool, error) { return accesskeys.Key{}, true, away },
 	})
 	c := newCall()
@@ -488,7 +500,7 @@ func FuzzVerify(f *testing.F) {
 		if err != nil {
 			return
 		}
-		identity, err := v.Verify(r, body)
+		identity, err := v.Verify(r, "lightsail", body)
 		if err != nil {
 			if _, ok := errors.AsType[*sigv4.Error](err); !ok || identity != (sigv4.Identity{}) {
 				t.Fatalf("Verify = %+v, %v", identity, err)
@@ -540,7 +552,7 @@ func TestCheckHead(t *testing.T) {
 			t.Fatal(err)
 		}
 		v := newVerifier(noon)
-		proven, err := v.CheckHead(r)
+		proven, err := v.CheckHead(r, "lightsail")
 		got := ""
 		if err != nil {
 			got = err.Error()
@@ -548,7 +560,7 @@ func TestCheckHead(t *testing.T) {
 		if proven != test.proven || got != test.want {
 			t.Errorf("%s: %v, %q", name, proven, got)
 		}
-		if _, err := v.Verify(r, body); proven && err != nil || test.want != "" && err == nil {
+		if _, err := v.Verify(r, "lightsail", body); proven && err != nil || test.want != "" && err == nil {
 			t.Errorf("%s: Verify says %v", name, err)
 		}
 	}

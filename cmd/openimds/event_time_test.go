@@ -18,6 +18,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/api"
 	"github.com/openimds/openimds/api/accesskeys"
 	"github.com/openimds/openimds/api/lightsail"
 	"github.com/openimds/openimds/api/sigv4"
@@ -104,7 +105,7 @@ func newWhole(t *testing.T, names ...string) (*client, map[string]pipes) {
 		_ = side.Shutdown(context.Background())
 		running.Wait()
 	})
-	auth := sigv4.New(sigv4.Config{Regions: []string{"us-east-1"}, Service: "lightsail", Keys: func(id string) (accesskeys.Key, bool, error) {
+	auth := sigv4.New(sigv4.Config{Regions: []string{"us-east-1"}, Keys: func(id string) (accesskeys.Key, bool, error) {
 		return accesskeys.Key{ID: "AKID", Secret: "secret"}, id == "AKID", nil
 	}})
 	return &client{
@@ -112,7 +113,7 @@ func newWhole(t *testing.T, names ...string) (*client, map[string]pipes) {
 		credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 			return aws.Credentials{AccessKeyID: "AKID", SecretAccessKey: "secret"}, nil
 		}),
-		http: &http.Client{Transport: inMemory{lightsail.New(lightsail.Config{Service: service, Auth: auth})}},
+		http: &http.Client{Transport: inMemory{api.New(api.Config{Protocols: []api.Protocol{lightsail.New(lightsail.Config{Service: service})}, Auth: auth})}},
 	}, guests
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/api"
 	"github.com/openimds/openimds/api/front"
 	"github.com/openimds/openimds/api/lightsail"
 	"github.com/openimds/openimds/api/sigv4"
@@ -51,7 +52,6 @@ func (s *server) closeAudit() {
 func newAPIServer(s *server) *front.Server {
 	verifier := sigv4.New(sigv4.Config{
 		Regions:        []string{s.cfg.region},
-		Service:        "lightsail",
 		Keys:           s.keys.Lookup,
 		WrongPerSecond: wrongPerSecond,
 	})
@@ -59,8 +59,9 @@ func newAPIServer(s *server) *front.Server {
 	mux.HandleFunc("GET /healthz", ok)
 	mux.HandleFunc("GET /readyz", s.ready)
 	mux.Handle("GET /metrics", s.metrics(verifier))
-	mux.Handle("/", lightsail.New(lightsail.Config{
-		Service: s.service, Auth: verifier, Refused: s.refusals.Tell, Log: s.log, Version: version,
+	mux.Handle("/", api.New(api.Config{
+		Protocols: []api.Protocol{lightsail.New(lightsail.Config{Service: s.service, Version: version})},
+		Auth:      verifier, Account: s.service.AccountID(), Refused: s.refusals.Tell, Log: s.log,
 	}))
 	return front.New(front.Config{
 		Handler: mux, Certificates: s.certificates, Connections: s.cfg.apiConnections, Log: s.log,
@@ -129,5 +130,5 @@ func (s *server) metrics(verifier *sigv4.Verifier) http.Handler {
 	if s.cfg.openMetrics {
 		return exported
 	}
-	return lightsail.Signed(verifier, s.refusals.Tell, "GetMetrics", exported)
+	return api.Signed(verifier, "lightsail", s.refusals.Tell, "GetMetrics", exported)
 }

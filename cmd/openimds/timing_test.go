@@ -134,13 +134,13 @@ func signedRequest(t *testing.T, key, secret string, change func(signature strin
 	head, signature, _ := strings.Cut(r.Header.Get("Authorization"), "Signature=")
 	r.Header.Set("Authorization", head+"Signature="+change(signature))
 	verifier := sigv4.New(sigv4.Config{
-		Regions: []string{defaultRegion}, Service: "lightsail", Now: func() time.Time { return now },
+		Regions: []string{defaultRegion}, Now: func() time.Time { return now },
 		Keys: func(id string) (accesskeys.Key, bool, error) {
 			return accesskeys.Key{ID: id, Secret: timingSecret}, id == timingKey, nil
 		},
 	})
 	return func() {
-		if _, err := verifier.Verify(r, []byte("{}")); err == nil {
+		if _, err := verifier.Verify(r, "lightsail", []byte("{}")); err == nil {
 			t.Error("a guess signs a request")
 		}
 	}

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/api"
 	"github.com/openimds/openimds/api/accesskeys"
 	"github.com/openimds/openimds/api/lightsail"
 	"github.com/openimds/openimds/api/sigv4"
@@ -137,10 +138,12 @@ func look(t *testing.T, dir string, was snapshot) map[string]json.RawMessage {
 	})
 	keys, err := accesskeys.Ensure(filepath.Join(dir, credentialsFile))
 	must(t, err)
-	verifier := sigv4.New(sigv4.Config{Regions: []string{defaultRegion}, Service: "lightsail", Keys: keys.Lookup})
-	api := httptest.NewServer(lightsail.New(lightsail.Config{Service: service, Auth: verifier, Now: now}))
-	defer api.Close()
-	access := clientConfig{endpoint: api.URL, dataDir: dir, output: "json"}
+	verifier := sigv4.New(sigv4.Config{Regions: []string{defaultRegion}, Keys: keys.Lookup})
+	operator := httptest.NewServer(api.New(api.Config{
+		Protocols: []api.Protocol{lightsail.New(lightsail.Config{Service: service, Now: now})}, Auth: verifier, Now: now,
+	}))
+	defer operator.Close()
+	access := clientConfig{endpoint: operator.URL, dataDir: dir, output: "json"}
 	client, err := access.open(t.Context())
 	must(t, err)
 	answers := map[string]json.RawMessage{}

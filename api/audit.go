@@ -1,12 +1,10 @@
-package lightsail
+package api
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"regexp"
-	"strings"
 	"time"
 
 	"github.com/openimds/openimds"
@@ -32,10 +30,10 @@ func (f refusals) signature(id, what string, r *http.Request, err error) error {
 }
 
 // readOnly refuses a change by a key that may only look.
-func (f refusals) readOnly(c *call, r *http.Request, account string) error {
-	err := openimds.Errorf(openimds.AccessDenied, openimds.ReadOnly, "User: arn:aws:iam::%s:user/%s is not authorized to perform: lightsail:%s on resource: *",
-		account, c.who.Profile, operationName(c.target))
-	f.note(c.id, operationName(c.target), r, actorName(c.who), err, c.who.KeyID)
+func (f refusals) readOnly(c *call, operation string, r *http.Request, account string) error {
+	err := openimds.Errorf(openimds.AccessDenied, openimds.ReadOnly, "User: arn:aws:iam::%s:user/%s is not authorized to perform: %s:%s on resource: *",
+		account, c.who.Profile, c.protocol.Service(), operation)
+	f.note(c.id, operation, r, actorName(c.who), err, c.who.KeyID)
 	return err
 }
 
@@ -48,12 +46,12 @@ func (f refusals) note(id, what string, r *http.Request, who string, why error, 
 	}, key)
 }
 
-// Signed serves next to whoever signs the request with any key. what names it for the audit, which
-// learns of refusals as it does of those of [New].
-func Signed(auth Authenticator, tell Refused, what string, next http.Handler) http.Handler {
+// Signed serves next to whoever signs the request, for that service, with any key. what names it for the
+// audit, which learns of refusals as it does of those of [New].
+func Signed(auth Authenticator, service string, tell Refused, what string, next http.Handler) http.Handler {
 	refusals := refusals{tell, time.Now}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, err := auth.Verify(r, nil)
+		_, err := auth.Verify(r, service, nil)
 		if err == nil {
 			next.ServeHTTP(w, r)
 			return
@@ -84,12 +82,3 @@ func claimedKey(r *http.Request) string {
 	}
 	return "caller"
 }
-
-// operationName is the part of a target behind its prefix.
-func operationName(target string) string {
-	_, name, _ := strings.Cut(target, ".")
-	return name
-}
-
-// shown is a target as the log shows it: it comes from anybody.
-func shown(target string) string { return fmt.Sprintf("%.80q", target) }
