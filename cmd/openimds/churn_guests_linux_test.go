@@ -65,12 +65,12 @@ func (h *churnHost) spots() []*spot {
 		for n := range s.names {
 			s.names[n] = fmt.Sprintf("%s-%d", s.name, n)
 		}
-		_, err := h.server.service.CreateInstances(h.t.Context(), control.InstancesLaunch{
+		_, err := h.server.Service().CreateInstances(h.t.Context(), control.InstancesLaunch{
 			Names: s.names[:], Zone: defaultRegion + "a", BlueprintID: "amazon_linux_2023", BundleID: "nano_3_0",
 		})
 		must(h.t, err)
 		for n, name := range s.names {
-			in, err := h.server.service.Instance(h.t.Context(), name)
+			in, err := h.server.Service().Instance(h.t.Context(), name)
 			must(h.t, err)
 			s.ids[n] = in.ID
 		}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"os"
 	"os/exec"
 	"runtime"
@@ -16,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/spf13/pflag"
+	"github.com/openimds/openimds/server"
 	"golang.org/x/sys/unix"
 )
 
@@ -96,7 +94,7 @@ func runInside(t *testing.T) {
 // churnHost is a server with all of its parts, and a client of its control API.
 type churnHost struct {
 	t      *testing.T
-	server *server
+	server *server.Server
 	client *client
 	// answers are those that guests got, wrong ones among them.
 	answers atomic.Int64
@@ -104,25 +102,22 @@ type churnHost struct {
 }
 
 func newChurnHost(t *testing.T) *churnHost {
-	var c serveConfig
-	flags := pflag.NewFlagSet("serve", pflag.ContinueOnError)
-	c.addFlags(flags)
-	must(t, flags.Parse([]string{"--data-dir", t.TempDir(), "--imds-listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0", "--guest-rate", "0"}))
-	must(t, c.settle(flags))
-	h := &churnHost{t: t, server: &server{cfg: c, log: slog.New(slog.NewTextHandler(io.Discard, nil)), out: io.Discard, dog: patientDog()}, wrong: make(chan string, 1)}
+	cfg := server.Defaults()
+	cfg.DataDir, cfg.IMDSListen, cfg.APIListen, cfg.GuestRate = t.TempDir(), []string{"127.0.0.1:0"}, "127.0.0.1:0", 0
 	ctx, cancel := context.WithCancel(context.Background())
-	must(t, h.server.open(ctx))
+	s, err := server.Open(ctx, cfg)
+	must(t, err)
 	served := make(chan error, 1)
-	go func() { served <- h.server.serve(ctx) }()
+	go func() { served <- s.Serve(ctx) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-served; err != nil {
 			t.Error(err)
 		}
-		h.server.close()
+		s.Close()
 	})
-	access := clientConfig{endpoint: "http://" + h.server.apiL[0].Addr().String(), dataDir: c.dataDir, output: "json"}
-	var err error
+	h := &churnHost{t: t, server: s, wrong: make(chan string, 1)}
+	access := clientConfig{endpoint: s.APIURL(), dataDir: cfg.DataDir, output: "json"}
 	h.client, err = access.open(ctx)
 	must(t, err)
 	return h

@@ -3,6 +3,7 @@ package main
 import (
 	"path/filepath"
 
+	"github.com/openimds/openimds/server"
 	"github.com/openimds/openimds/store/bolt"
 	"github.com/spf13/cobra"
 )
@@ -25,7 +26,7 @@ it is whole and on disk. If that fails the old one stays as it is.`,
 					return err
 				}
 			}
-			path := filepath.Join(dataDir, storeFile)
+			path := filepath.Join(dataDir, server.StoreFile)
 			before, after, err := bolt.Compact(path)
 			if err != nil {
 				return err

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,35 +8,9 @@ import (
 
 	"github.com/openimds/openimds/identity"
 	"github.com/openimds/openimds/safefile"
+	"github.com/openimds/openimds/server"
 	"github.com/spf13/cobra"
 )
-
-// identityDir is where the keys for identity documents lie in the data directory.
-const identityDir = "identity"
-
-// keyCheckTime is how often a running server looks for keys that were rotated or imported.
-const keyCheckTime = 5 * time.Second
-
-// useIdentityKeys keeps the signer in step with the files until the context ends. Keys that cannot be
-// read change nothing: the earlier ones go on signing.
-func (s *server) useIdentityKeys(ctx context.Context) {
-	tick := time.NewTicker(keyCheckTime)
-	defer tick.Stop()
-	for failed := false; ; {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		keys, err := identity.Load(filepath.Join(s.cfg.dataDir, identityDir))
-		if err == nil {
-			s.signer.Use(keys, time.Now())
-		} else if !failed {
-			s.log.Warn("the identity keys cannot be read; signing with the earlier ones", "error", err)
-		}
-		failed = err != nil
-	}
-}
 
 func newIdentity() *cobra.Command {
 	var dataDir string
@@ -53,10 +26,10 @@ change within seconds.`,
 	cmd.PersistentFlags().StringVar(&dataDir, "data-dir", "", "where the server keeps its data")
 	dir := func() (string, error) {
 		if dataDir != "" {
-			return filepath.Join(dataDir, identityDir), nil
+			return filepath.Join(dataDir, server.IdentityDir), nil
 		}
 		d, err := defaultDataDir()
-		return filepath.Join(d, identityDir), err
+		return filepath.Join(d, server.IdentityDir), err
 	}
 	cmd.AddCommand(newIdentityCertificates(dir), newIdentityRotate(dir), newIdentityImport(dir))
 	return cmd

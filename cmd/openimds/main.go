@@ -11,6 +11,7 @@ import (
 
 	"github.com/openimds/openimds/printable"
 	"github.com/openimds/openimds/sandbox"
+	"github.com/openimds/openimds/server"
 	"github.com/spf13/cobra"
 )
 
@@ -64,6 +65,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return coded.code
 	}
 	if _, ok := errors.AsType[usageError](err); ok {
+		return exitUsage
+	}
+	if _, ok := errors.AsType[server.ConfigError](err); ok {
 		return exitUsage
 	}
 	return exitFailed

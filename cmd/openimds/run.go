@@ -4,17 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"net"
+	"io"
 	"os"
-	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/control"
+	"github.com/openimds/openimds/runner"
 	"github.com/openimds/openimds/sandbox"
+	"github.com/openimds/openimds/server"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -155,7 +157,7 @@ func (c *runConfig) checkPassed(typed bool) error {
 			return usagef("--pass-aws-env takes the name of a variable that begins with AWS_, without its value")
 		}
 	}
-	if typed && c.profile == "" && c.set.role == "" {
+	if typed && !c.hasRole() {
 		return usagef("--pass-aws-env goes with --role or --profile; without them the command keeps its AWS_… variables")
 	}
 	return nil
@@ -178,56 +180,94 @@ func ofOwnInstance(f *pflag.FlagSet) (name string) {
 	return name
 }
 
-// home is where a command's guests are answered.
-type home interface {
-	// serve answers the connections of a listener, and has them seen if they are wanted.
-	serve(l *net.TCPListener, seen *sightings) error
-	close()
-}
-
-// open makes the instance, or finds the server that has it.
-func (c *runConfig) open(cmd *cobra.Command) (home, error) {
-	if c.instance == "" {
-		return c.launchOwn(cmd)
+// config is what a runner is told.
+func (c *runConfig) config(cmd *cobra.Command, args []string) (runner.Config, error) {
+	say := func(text string) { _ = say(cmd.ErrOrStderr(), "openimds: %s\n", text) }
+	cfg := runner.Config{
+		Args:        args,
+		Environment: runner.Environment{HasRole: c.hasRole(), Pass: c.passAWS, KeepAll: c.keepAWS}.Of(os.Environ()),
+		Network:     sandbox.Network(c.network),
+		Instance:    c.instance, DataDir: c.dataDir,
+		Observe: c.failOnV1 || c.report, ReportFile: c.reportFile,
+		Log: cmd.ErrOrStderr(), Note: say, Warn: say,
 	}
-	return openRemote(c.dataDir, c.instance, func(text string) {
-		_ = say(cmd.ErrOrStderr(), "openimds: %s\n", text)
-	})
+	if c.quiet {
+		cfg.Note = func(string) {}
+	}
+	if c.instance != "" {
+		return cfg, nil
+	}
+	var err error
+	cfg.Own, err = c.own(cmd.Flags())
+	return cfg, err
 }
 
-// openUnlessEnded is open, which may wait for credentials for a while: what is run for them ends with
+// hasRole says whether the instance has a role, by which the command must find its credentials.
+func (c *runConfig) hasRole() bool { return c.profile != "" || c.set.role != "" }
+
+// own is the instance as the flags say.
+func (c *runConfig) own(flags *pflag.FlagSet) (runner.Own, error) {
+	own := runner.Own{Region: c.region, AccountID: c.account}
+	if c.dataDir != "" {
+		own.IdentityDir = filepath.Join(c.dataDir, server.IdentityDir)
+	}
+	var err error
+	if own.RoleCredentials, err = parseRoleCredentials(c.roles); err != nil {
+		return own, err
+	}
+	request, err := c.set.request(flags, "")
+	if err != nil {
+		return own, err
+	}
+	own.Instance = control.InstanceUpdate{
+		UserData: request.UserData, TagsInMetadata: request.TagsInMetadata, RoleName: request.RoleName,
+		OwnerID: request.OwnerID, ImageID: request.ImageID, InstanceType: request.InstanceType, Zone: request.Zone,
+		Hostname: request.Hostname, PublicHostname: request.PublicHostname, Overlay: request.Overlay,
+	}
+	on := openimds.EndpointEnabled
+	own.Options = openimds.OptionsUpdate{IPv6: &on}
+	if tokens := openimds.TokensMode(c.options.tokens); flags.Changed("http-tokens") {
+		own.Options.Tokens = &tokens
+	}
+	if endpoint := openimds.EndpointMode(c.options.endpoint); flags.Changed("http-endpoint") {
+		own.Options.Endpoint = &endpoint
+	}
+	if flags.Changed("hop-limit") {
+		own.Options.HopLimit = &c.options.hopLimit
+	}
+	if ipv6 := openimds.EndpointMode(c.options.ipv6); flags.Changed("ipv6") {
+		own.Options.IPv6 = &ipv6
+	}
+	return own, nil
+}
+
+// open gets the instance ready, which may wait for credentials for a while: what is run for them ends with
 // this program.
-func (c *runConfig) openUnlessEnded(cmd *cobra.Command) (home, error) {
-	outer := cmd.Context()
-	ctx, stop := untilSignal(outer, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+func (c *runConfig) open(cmd *cobra.Command, args []string) (*runner.Runner, error) {
+	cfg, err := c.config(cmd, args)
+	if err != nil {
+		return nil, err
+	}
+	ctx, stop := untilSignal(cmd.Context(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	cmd.SetContext(ctx)
-	defer cmd.SetContext(outer)
-	at, err := c.open(cmd)
+	r, err := runner.Open(ctx, cfg)
 	if err == nil && ctx.Err() != nil {
-		at.close()
+		r.Close()
 		err = ctx.Err()
 	}
 	if by, ok := errors.AsType[endedBy](context.Cause(ctx)); ok && err != nil {
 		return nil, withCode{by.exitCode(), errors.New("interrupted before the command was started")}
 	}
-	return at, err
+	return r, err
 }
 
 // run runs the command and returns how it ended.
 func (c *runConfig) run(cmd *cobra.Command, args []string) error {
-	path, err := lookPath(args[0])
+	r, err := c.open(cmd, args)
 	if err != nil {
-		return err
+		return ofRunner(err)
 	}
-	if err := clearReport(c.reportFile); err != nil {
-		return err
-	}
-	at, err := c.openUnlessEnded(cmd)
-	if err != nil {
-		return err
-	}
-	defer at.close()
+	defer r.Close()
 	// From before the command is there, so that none is lost between the two.
 	signals := make(chan os.Signal, 16)
 	for _, s := range sandbox.Signals() {
@@ -236,66 +276,72 @@ func (c *runConfig) run(cmd *cobra.Command, args []string) error {
 		}
 	}
 	defer signal.Stop(signals)
-	seen := newSightings(c.failOnV1 || c.report || c.reportFile != "")
-	started, err := sandbox.Start(sandbox.Config{
-		Path: path, Args: args, Env: c.environment(os.Environ()), Network: sandbox.Network(c.network),
-		Serve: func(l *net.TCPListener) error { return at.serve(l, seen) },
-		Note: func(text string) {
-			if !c.quiet {
-				_ = say(cmd.ErrOrStderr(), "openimds: %s\n", text)
-			}
-		},
-	})
+	ended, err := r.Run(cmd.Context(), signals)
 	if err != nil {
-		return err
+		return ofRunner(err)
 	}
-	seen.by(started)
-	go func() {
-		for s := range signals {
-			_ = started.Signal(s) // the command may just have ended
-		}
-	}()
-	code, err := started.Wait(cmd.Context())
-	if err != nil {
-		return err
+	return c.conclude(cmd, ended)
+}
+
+// ofRunner gives an error of a runner its exit code, and the flag that it is of.
+func ofRunner(err error) error {
+	if _, ok := errors.AsType[runner.ConfigError](err); ok {
+		return usageError{err}
 	}
-	return c.conclude(cmd, seen.all(), code)
+	if _, ok := errors.AsType[runner.ReportError](err); ok {
+		return fmt.Errorf("--report-file: %w", err)
+	}
+	switch {
+	case errors.Is(err, runner.ErrNotFound):
+		return withCode{exitNotFound, err}
+	case errors.Is(err, runner.ErrNotExecutable):
+		return withCode{exitNotExecutable, err}
+	}
+	return err
 }
 
 // conclude tells what is to be told at the end.
-func (c *runConfig) conclude(cmd *cobra.Command, rows []sighting, code int) error {
-	if c.reportFile != "" {
-		if err := writeReport(c.reportFile, rows); err != nil {
-			return err
-		}
-	}
+func (c *runConfig) conclude(cmd *cobra.Command, ended runner.Ended) error {
 	if c.report {
-		if err := showReport(cmd.ErrOrStderr(), rows); err != nil {
+		if err := showReport(cmd.ErrOrStderr(), ended.Report); err != nil {
 			return err
 		}
 	}
-	v1 := slices.DeleteFunc(rows, func(s sighting) bool { return s.Version != "v1" })
-	if c.failOnV1 && len(v1) > 0 {
-		_ = say(cmd.ErrOrStderr(), "openimds: IMDSv1 was used; the command ended with exit code %d\n", code)
+	if v1 := ended.Report.V1(); c.failOnV1 && len(v1) > 0 {
+		_ = say(cmd.ErrOrStderr(), "openimds: IMDSv1 was used; the command ended with exit code %d\n", ended.Code)
 		if !c.report {
 			_ = showReport(cmd.ErrOrStderr(), v1)
 		}
 		return endedWith(exitV1)
 	}
-	if code != exitDone {
-		return endedWith(code)
+	if ended.Code != exitDone {
+		return endedWith(ended.Code)
 	}
 	return nil
 }
 
-// lookPath finds the command as a shell does.
-func lookPath(name string) (string, error) {
-	path, err := exec.LookPath(name)
-	switch {
-	case err == nil, errors.Is(err, exec.ErrDot):
-		return path, nil
-	case errors.Is(err, fs.ErrPermission):
-		return "", withCode{exitNotExecutable, fmt.Errorf("%s cannot be executed", name)}
+// showReport prints rows for people.
+func showReport(w io.Writer, rows runner.Report) error {
+	return printTable(w, func(row func(...any)) {
+		row("IMDS", "COUNT", "STATUS", "REQUEST", "PROCESS", "USER AGENT")
+		for _, r := range rows {
+			process := "?"
+			if r.PID != 0 {
+				process = fmt.Sprint(r.PID)
+				if len(r.Args) > 0 {
+					process += " " + shorten(strings.Join(r.Args, " "), 80)
+				}
+			}
+			row(r.Version, r.Count, r.Status, dash(r.Method)+" "+shorten(r.Path, 120), process, dash(shorten(r.UserAgent, 80)))
+		}
+	})
+}
+
+// shorten cuts what is longer than a table can show.
+func shorten(s string, most int) string {
+	r := []rune(s)
+	if len(r) <= most {
+		return s
 	}
-	return "", withCode{exitNotFound, fmt.Errorf("the command %s is not found", name)}
+	return string(r[:most-1]) + "…"
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/openimds/openimds/sandbox"
+	"github.com/openimds/openimds/server"
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.etcd.io/bbolt"
 )
@@ -263,7 +264,7 @@ func cut(ts *testscript.TestScript, neg bool, args []string) {
 
 func storeVersion(ts *testscript.TestScript, neg bool, args []string) {
 	arguments(ts, neg, args, 2)
-	db, err := bbolt.Open(filepath.Join(ts.MkAbs(args[0]), storeFile), 0o600, &bbolt.Options{Timeout: patience})
+	db, err := bbolt.Open(filepath.Join(ts.MkAbs(args[0]), server.StoreFile), 0o600, &bbolt.Options{Timeout: patience})
 	ts.Check(err)
 	err = db.Update(func(tx *bbolt.Tx) error {
 		return tx.Bucket([]byte("meta")).Put([]byte("version"), []byte(args[1]))
@@ -282,7 +283,7 @@ func quickStart(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("the README has no quick start")
 	}
 	chapter, _, _ = strings.Cut(chapter, "\n## ")
-	replace := strings.NewReplacer(defaultIMDSListen, ts.Getenv("IMDS"), defaultAPIListen, ts.Getenv("API"), "bin/openimds", "openimds")
+	replace := strings.NewReplacer(defaults.IMDSListen[0], ts.Getenv("IMDS"), defaultAPIListen, ts.Getenv("API"), "bin/openimds", "openimds")
 	script := "set -eu\n"
 	for line := range strings.Lines(chapter) {
 		command, ok := strings.CutPrefix(line, "    ")

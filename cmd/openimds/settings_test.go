@@ -83,8 +83,8 @@ func TestLists(t *testing.T) {
 		{"one scalar", "", "imds-listen: b:2", "b:2"},
 		{"flow", "", "imds-listen: [b:2, c:3]", "b:2|c:3"},
 		{"block", "", "imds-listen:\n- b:2\n- c:3\n", "b:2|c:3"},
-		{"none", "", "", defaultIMDSListen},
-		{"empty list", "", "imds-listen: []", defaultIMDSListen},
+		{"none", "", "", defaults.IMDSListen[0]},
+		{"empty list", "", "imds-listen: []", defaults.IMDSListen[0]},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Setenv("OPENIMDS_IMDS_LISTEN", c.environment)

@@ -357,20 +357,6 @@ func TestSecondSignal(t *testing.T) {
 	}
 }
 
-func TestWatchdogKnowsTheEnd(t *testing.T) {
-	d := newWatchdog(io.Discard)
-	d.exit = func(int) { t.Error("a program that has stopped is ended") }
-	d.start()
-	d.end()
-	d = newWatchdog(io.Discard)
-	d.exit = func(int) { t.Error("a program that has stopped is ended") }
-	d.end()
-	d.start()
-	if d.timer != nil {
-		t.Error("what has stopped is waited for")
-	}
-}
-
 // A run that is ended before its command has begun has the exit code that a shell has for the signal.
 func TestRunEndedBeforeItsCommand(t *testing.T) {
 	program, err := exec.LookPath("openimds")

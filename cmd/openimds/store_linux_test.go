@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/openimds/openimds/server"
 )
 
 // process is the real program, serving.
@@ -118,7 +120,7 @@ func fsyncFails(t *testing.T, call string) {
 	if out, err := p.operator("instance", "create", "before"); err != nil {
 		t.Fatal(out)
 	}
-	store := filepath.Join(p.dir, storeFile)
+	store := filepath.Join(p.dir, server.StoreFile)
 	tracer := exec.Command(strace, "-f", "-p", fmt.Sprint(p.cmd.Process.Pid), "-P", store, "-e", "trace="+call, "-e", "inject="+call+":error=EIO:when=1", "-o", os.DevNull)
 	var said bytes.Buffer
 	tracer.Stderr = &said

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"log/slog"
+	"strings"
+
+	"github.com/openimds/openimds/credentials"
+	"github.com/openimds/openimds/outlet"
+	"github.com/openimds/openimds/server"
+	"github.com/spf13/pflag"
+)
+
+// Where a server is and what it is of, unless somebody says otherwise.
+var (
+	defaults         = server.Defaults()
+	defaultAPIListen = defaults.APIListen
+	defaultRegion    = defaults.Region
+	defaultAccountID = defaults.AccountID
+	defaultInstance  = defaults.DefaultInstance
+)
+
+// serveConfig is what "openimds serve" is told.
+type serveConfig struct {
+	server.Config
+	logFormat       string
+	logLevel        string
+	roleCredentials []string
+	replay          string
+}
+
+// flagOf has the flag of each member of [server.Config] that has one.
+var flagOf = map[string]string{
+	"DataDir": "data-dir", "IMDSListen": "imds-listen", "IMDSAllowUsers": "imds-allow-uid", "IMDSShared": "imds-listen-shared",
+	"DefaultInstance": "default-instance", "Replay": "replay", "GuestRate": "guest-rate", "GuestBurst": "guest-burst",
+	"GuestConnections": "guest-connections", "AllowHosts": "allow-host", "AllowIMDSIPv6": "allow-imds-ipv6",
+	"RoleCredentials": "role-credentials", "Uplinks": "guard-all-but", "APIListen": "api-listen", "APICert": "api-cert",
+	"APIKey": "api-key", "APICA": "api-ca", "APIInsecure": "api-insecure", "APIConnections": "api-connections",
+	"AnonymousMetrics": "api-anonymous-metrics", "Region": "region", "AccountID": "account-id", "AlarmWebhook": "alarm-webhook",
+	"AuditBestEffort": "audit-best-effort", "ReadyFile": "ready-file",
+}
+
+func (c *serveConfig) addFlags(f *pflag.FlagSet) {
+	c.Config = defaults
+	c.addServerFlags(f)
+	f.StringArrayVar(&c.roleCredentials, "role-credentials", nil, "where the credentials of a role come from: `role=source`, * for all other roles;\ngenerated, static:FILE, profile:NAME, process:COMMAND or assume-role:ARN; repeatable")
+	f.StringVar(&c.replay, "replay", "", "`file` that 'openimds record' made, which the default instance answers from now on")
+	f.StringVar(&c.logFormat, "log-format", "text", "form of the log on standard error: text or json")
+	f.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
+	f.String("config", "", "YAML `file` with settings, named as the flags are")
+}
+
+// addServerFlags adds those that are members of the Config as they are.
+func (c *serveConfig) addServerFlags(f *pflag.FlagSet) {
+	f.StringVar(&c.DataDir, "data-dir", "", "where to keep the data (default: $XDG_STATE_HOME/openimds, else ~/.local/state/openimds)")
+	f.StringSliceVar(&c.IMDSListen, "imds-listen", c.IMDSListen, "`address` of the guest side for callers on this machine; repeatable")
+	f.StringSliceVar(&c.IMDSAllowUsers, "imds-allow-uid", nil, "let only this `user` (a number or name) call --imds-listen, root neither unless named; repeatable (Linux)")
+	f.BoolVar(&c.IMDSShared, "imds-listen-shared", false, "let every user of this machine have the real credentials of --role-credentials by --imds-listen")
+	f.StringVar(&c.APIListen, "api-listen", c.APIListen, "`address` of the control API")
+	f.StringVar(&c.APICert, "api-cert", "", "`file` with the certificate of the control API and its chain (PEM): it speaks TLS then")
+	f.StringVar(&c.APIKey, "api-key", "", "`file` with the certificate's key (PEM); both are read again when they change")
+	f.StringVar(&c.APICA, "api-ca", "", "`file` with the certificates (PEM) by which clients know that of --api-cert, for 'openimds env'")
+	f.BoolVar(&c.APIInsecure, "api-insecure", false, "let --api-listen be open to other machines without TLS")
+	f.IntVar(&c.APIConnections, "api-connections", c.APIConnections, "connections at once of the control API; one source may have half of them")
+	f.StringVar(&c.DefaultInstance, "default-instance", c.DefaultInstance, "`name` of the instance that the callers of --imds-listen are; made on the first start")
+	f.Float64Var(&c.GuestRate, "guest-rate", c.GuestRate, "requests a second of one instance; 0: no limit")
+	f.IntVar(&c.GuestBurst, "guest-burst", c.GuestBurst, "requests at once of one instance, above its rate")
+	f.IntVar(&c.GuestConnections, "guest-connections", c.GuestConnections, "connections at once of one instance; 0: no limit")
+	f.StringSliceVar(&c.AllowHosts, "allow-host", nil, "further DNS `name` that guests may use in Host; repeatable")
+	f.BoolVar(&c.AllowIMDSIPv6, "allow-imds-ipv6", c.AllowIMDSIPv6, "let instances enable the IPv6 address of the metadata service")
+	f.StringVar(&c.Region, "region", c.Region, "region of this installation")
+	f.StringVar(&c.AccountID, "account-id", c.AccountID, "account id of this installation")
+	f.StringVar(&c.AlarmWebhook, "alarm-webhook", "", "`URL` to post an alarm's change of state to")
+	f.BoolVar(&c.AnonymousMetrics, "api-anonymous-metrics", false, "let /metrics be read without a signature")
+	f.BoolVar(&c.AuditBestEffort, "audit-best-effort", false, "make changes although the audit log cannot be written, and do not wait for it")
+	f.StringVar(&c.ReadyFile, "ready-file", "", "`file` to write the addresses to, once both sides answer")
+	f.StringArrayVar(&c.Uplinks, "guard-all-but", nil, "`interface` to the host's own networks; from all others nobody reaches another metadata\nservice through the host, whether attached or not; repeatable")
+}
+
+// named is what the user calls a member of the Config.
+func (c *serveConfig) named(member string) string {
+	if member == "Replay" {
+		return "--replay " + c.replay
+	}
+	return "--" + flagOf[member]
+}
+
+// settle completes the settings and refuses those that cannot work, before anything is touched.
+func (c *serveConfig) settle(f *pflag.FlagSet) error {
+	if err := settle(f); err != nil {
+		return err
+	}
+	if c.DataDir == "" {
+		var err error
+		if c.DataDir, err = defaultDataDir(); err != nil {
+			return err
+		}
+	}
+	c.Version, c.Named = version, c.named
+	var err error
+	if c.RoleCredentials, err = parseRoleCredentials(c.roleCredentials); err != nil {
+		return err
+	}
+	if err := c.Validate(); err != nil {
+		return err
+	}
+	_, err = c.logger(io.Discard)
+	return err
+}
+
+// parseRoleCredentials reads --role-credentials.
+func parseRoleCredentials(words []string) (map[string]*credentials.Source, error) {
+	sources := make(map[string]*credentials.Source, len(words))
+	for _, word := range words {
+		role, spec, ok := strings.Cut(word, "=")
+		if _, twice := sources[role]; !ok || role == "" || twice {
+			return nil, usagef("--role-credentials: give each role once, as role=source")
+		}
+		source, err := credentials.ParseSource(spec)
+		if err != nil {
+			return nil, usagef("--role-credentials %s: %w", role, err)
+		}
+		sources[role] = source
+	}
+	return sources, nil
+}
+
+// logOutlet is where the log goes: to a writer that may block, without waiting for it.
+func (c *serveConfig) logOutlet(w io.Writer) (*outlet.Outlet, error) {
+	var line bytes.Buffer
+	log, err := c.logger(&line)
+	if err != nil {
+		return nil, err
+	}
+	return outlet.New(w, func(writes int) []byte {
+		line.Reset()
+		log.Error("lines of the log are lost, since nobody read them in time", "lines", writes)
+		return line.Bytes()
+	}), nil
+}
+
+func (c *serveConfig) logger(w io.Writer) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.logLevel)); err != nil {
+		return nil, usagef("--log-level must be debug, info, warn or error, not %q", c.logLevel)
+	}
+	options := &slog.HandlerOptions{Level: level}
+	switch c.logFormat {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, options)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, options)), nil
+	}
+	return nil, usagef("--log-format must be text or json, not %q", c.logFormat)
+}

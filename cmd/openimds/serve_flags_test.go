@@ -1,0 +1,27 @@
+package main
+
+import (
+	"reflect"
+	"testing"
+
+	"github.com/openimds/openimds/server"
+)
+
+// Every member of a server's Config can be set by a flag, or is the program's own to say.
+func TestFlagsOfTheConfig(t *testing.T) {
+	own := map[string]bool{"Version": true, "Log": true, "Named": true, "Hangs": true}
+	flags := newSettings(t)
+	config := reflect.TypeFor[server.Config]()
+	for i := range config.NumField() {
+		member := config.Field(i).Name
+		flag, ok := flagOf[member]
+		if ok == own[member] || ok && flags.Lookup(flag) == nil {
+			t.Errorf("%s has the flag %q", member, flag)
+		}
+	}
+	for member := range flagOf {
+		if _, ok := config.FieldByName(member); !ok {
+			t.Errorf("a Config has no %s", member)
+		}
+	}
+}

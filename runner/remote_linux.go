@@ -1,0 +1,23 @@
+package runner
+
+import (
+	"net"
+
+	"github.com/openimds/openimds/handover"
+)
+
+// remoteInstance is an instance of a running server.
+type remoteInstance struct{ offers *handover.Offers }
+
+func (r *Runner) openRemote() (home, error) {
+	observer := handover.Observer{Gone: func() { r.cfg.Warn("the server ended: the metadata service is gone") }}
+	if r.seen.wanted {
+		observer.Seen = r.seen.see
+	}
+	return remoteInstance{handover.NewOffers(r.cfg.DataDir, r.cfg.Instance, observer)}, nil
+}
+
+// serve implements [home].
+func (r remoteInstance) serve(l *net.TCPListener) error { return r.offers.Offer(l) }
+
+func (r remoteInstance) close() { r.offers.Close() }

@@ -1,0 +1,131 @@
+package server
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/api"
+	"github.com/openimds/openimds/api/front"
+	"github.com/openimds/openimds/api/lightsail"
+	"github.com/openimds/openimds/api/sigv4"
+	"github.com/openimds/openimds/audit"
+	"github.com/openimds/openimds/printable"
+	"github.com/openimds/openimds/records"
+	"github.com/openimds/openimds/store"
+	"github.com/openimds/openimds/usage/prom"
+)
+
+// wrongPerSecond is how many wrong signatures a second one address gets an answer to.
+const wrongPerSecond = 10
+
+// openAudit opens the audit log. It must not be used before the store is locked: two processes would
+// write it.
+func (s *Server) openAudit() (latest []openimds.AuditEntry, err error) {
+	s.audit, latest, err = audit.Open(audit.Config{
+		Path: filepath.Join(s.cfg.DataDir, auditFile), BestEffort: s.cfg.AuditBestEffort, Log: s.log,
+	})
+	if err == nil {
+		s.refusals = audit.NewRefusals(s.audit.Record, nil)
+	}
+	return latest, err
+}
+
+// closeAudit closes it, after all who write to it.
+func (s *Server) closeAudit() {
+	if s.audit == nil {
+		return
+	}
+	s.refusals.Close()
+	if err := s.audit.Close(); err != nil {
+		s.log.Error("the audit log did not close cleanly", "error", err)
+	}
+}
+
+// newAPIServer makes the server of the operator's side.
+func newAPIServer(s *Server) *front.Server {
+	verifier := sigv4.New(sigv4.Config{
+		Regions:        []string{s.cfg.Region},
+		Keys:           s.keys.Lookup,
+		WrongPerSecond: wrongPerSecond,
+	})
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", ok)
+	mux.HandleFunc("GET /readyz", s.ready)
+	mux.Handle("GET /metrics", s.metrics(verifier))
+	mux.Handle("/", api.New(api.Config{
+		Protocols: []api.Protocol{lightsail.New(lightsail.Config{Service: s.service, Version: s.cfg.Version})},
+		Auth:      verifier, Account: s.service.AccountID(), Refused: s.refusals.Tell, Log: s.log,
+	}))
+	return front.New(front.Config{
+		Handler: mux, Certificates: s.certificates, Connections: s.cfg.APIConnections, Log: s.log,
+	})
+}
+
+// shareDescriptors keeps the two sides from leaving each other without descriptors.
+func (s *Server) shareDescriptors() {
+	if limit, ok := descriptorLimit(); ok {
+		s.cfg.APIConnections, s.guestsWaiting = shareDescriptors(limit, s.cfg.APIConnections)
+		s.log.Debug("descriptors", "limit", limit, "api", s.cfg.APIConnections, "guests", s.guestsWaiting)
+	}
+}
+
+func ok(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") }
+
+// ready says whether the control side can do its work; the guest side does not depend on it.
+func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
+	if err := s.storeTrouble(r.Context()); err != nil {
+		http.Error(w, printable.Line(err.Error()), http.StatusServiceUnavailable)
+		return
+	}
+	if err := s.auditAnswers(r.Context()); err != nil {
+		http.Error(w, "the audit log cannot be written", http.StatusServiceUnavailable)
+		return
+	}
+	if s.host != nil {
+		if err := s.host.Blocked(); err != nil {
+			http.Error(w, "no instance is attached: "+err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+	}
+	ok(w, r)
+}
+
+func (s *Server) auditAnswers(ctx context.Context) error {
+	ctx, done := context.WithTimeout(ctx, time.Second)
+	defer done()
+	return s.audit.Check(ctx)
+}
+
+func (s *Server) storeAnswers(ctx context.Context) bool {
+	ctx, done := context.WithTimeout(ctx, time.Second)
+	defer done()
+	_, err := s.store.List(ctx, store.Range{Prefix: records.InstancePrefix, Limit: 1})
+	return err == nil
+}
+
+// metrics serves what Prometheus reads: to whoever signs, unless the operator has opened it to all.
+func (s *Server) metrics(verifier *sigv4.Verifier) http.Handler {
+	gauges := prom.Gauges{
+		Connections: func() int { return s.guests.Connections(s.instance.Name) },
+		StoreUp:     func() bool { return s.storeAnswers(context.Background()) },
+		StoreTakes:  func() bool { return s.store.Health() == nil },
+		Contact:     s.guests.Agent().Health,
+		Credentials: func(yield func(source, state string, sets int)) {
+			for held, n := range s.sources.Held() {
+				yield(held.Source, held.State, n)
+			}
+		},
+	}
+	if s.host != nil {
+		gauges.Attachments = s.attachments.States
+	}
+	exported := prom.Handler(s.usage, gauges)
+	if s.cfg.AnonymousMetrics {
+		return exported
+	}
+	return api.Signed(verifier, "lightsail", s.refusals.Tell, "GetMetrics", exported)
+}

@@ -1,0 +1,248 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"net/url"
+	"strings"
+
+	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/control"
+	"github.com/openimds/openimds/credentials"
+	"github.com/openimds/openimds/metadata"
+)
+
+// Config is what a [Server] is told. [Defaults] has what fits most; a Config that is made anew has no limits
+// and no addresses.
+type Config struct {
+	// DataDir is where everything is kept. It is made, for this user only, if it is not there, and belongs
+	// to one server at a time.
+	DataDir string
+
+	// IMDSListen are the addresses, as host:port, of the guest side for callers on this machine: they are
+	// the default instance. At least one; port 0 takes one that is free.
+	IMDSListen []string
+	// IMDSAllowUsers are the users, by number or name, that alone may call IMDSListen; none: all. Linux.
+	IMDSAllowUsers []string
+	// IMDSShared lets every user of this machine have the real credentials of RoleCredentials by IMDSListen,
+	// which is refused otherwise.
+	IMDSShared bool
+	// DefaultInstance is the name of the instance that the callers of IMDSListen are. It is made in a data
+	// directory that is new; later it has to be there.
+	DefaultInstance string
+	// Replay, unless nil, is what the default instance answers from now on, as all that an operator sets.
+	Replay *openimds.Recording
+
+	// GuestRate is how many requests a second one instance has, and GuestBurst how many at once above that;
+	// GuestConnections is how many connections it has at once. 0: no limit.
+	GuestRate        float64
+	GuestBurst       int
+	GuestConnections int
+	// AllowHosts are further DNS names that guests may use in Host.
+	AllowHosts []string
+	// AllowIMDSIPv6 lets instances enable the IPv6 address of the metadata service.
+	AllowIMDSIPv6 bool
+	// RoleCredentials are where the credentials of roles come from, by the role's name; "*": of all others.
+	// A role without a source has generated ones.
+	RoleCredentials map[string]*credentials.Source
+	// Uplinks are the interfaces to the host's own networks; from all others nobody reaches another metadata
+	// service through the host, whether attached or not. None: only the places that were attached are guarded.
+	Uplinks []string
+
+	// APIListen is the address of the control API, as host:port. Unless only this machine can reach it, it
+	// needs APICert or APIInsecure.
+	APIListen string
+	// APICert and APIKey are files (PEM) with the certificate and its chain, and its key. They are read again
+	// when they change. Empty: plain HTTP.
+	APICert, APIKey string
+	// APICA is a file (PEM) with the certificates by which clients know APICert; empty: they know it anyway.
+	APICA string
+	// APIInsecure lets other machines call the API without TLS.
+	APIInsecure bool
+	// APIConnections is how many connections the API has at once, at least 2; one source may have half.
+	APIConnections int
+	// AnonymousMetrics lets /metrics be read without a signature.
+	AnonymousMetrics bool
+
+	// Region and AccountID are those of this installation.
+	Region, AccountID string
+	// AlarmWebhook is the URL that an alarm's change of state is posted to; empty: nowhere. It may hold a
+	// secret, so it shows in no log and no error.
+	AlarmWebhook string
+	// AuditBestEffort makes changes although the audit log cannot be written, and does not wait for it.
+	AuditBestEffort bool
+
+	// ReadyFile is written with the addresses, as lines of key=value, once both sides answer, and taken away
+	// before; empty: none is.
+	ReadyFile string
+	// Version is what the API says of this program.
+	Version string
+	// Log must not make its writers wait, for they are guests; nil: nothing is logged.
+	Log *slog.Logger
+	// Named says what a member of this Config is called where it was set, for errors and the log; nil: by
+	// its own name.
+	Named func(member string) string
+	// Hangs is called if the end takes longer than the 5 seconds that it may, with what it waits for. What
+	// was acknowledged is kept, so a program may end itself. Nil: it goes on waiting.
+	Hangs func(stage string)
+}
+
+// Defaults is a Config without a DataDir, for one machine: both sides on its loopback addresses.
+func Defaults() Config {
+	return Config{
+		IMDSListen:      []string{"127.0.0.1:1338"},
+		DefaultInstance: "demo",
+		GuestRate:       1000, GuestBurst: 2000, GuestConnections: 256,
+		AllowIMDSIPv6:  true,
+		APIListen:      "127.0.0.1:1339",
+		APIConnections: 256,
+		Region:         "us-east-1",
+		AccountID:      "123456789012",
+	}
+}
+
+// ConfigError says that no server can be made of a Config, whatever the machine is like: another Config
+// would not have it.
+type ConfigError struct{ error }
+
+// Unwrap returns what is wrong.
+func (e ConfigError) Unwrap() error { return e.error }
+
+func invalid(format string, args ...any) error { return ConfigError{fmt.Errorf(format, args...)} }
+
+func (c *Config) named(member string) string {
+	if c.Named == nil {
+		return member
+	}
+	return c.Named(member)
+}
+
+// Validate refuses, with a [ConfigError], what no server can be made of. It touches nothing. [Open] calls it.
+func (c *Config) Validate() error {
+	if c.DataDir == "" {
+		return invalid("%s: say where to keep the data", c.named("DataDir"))
+	}
+	if err := c.checkAddresses(); err != nil {
+		return err
+	}
+	if err := c.checkTLS(); err != nil {
+		return err
+	}
+	if err := openimds.ValidateName(c.DefaultInstance); err != nil {
+		return invalid("%s: %w", c.named("DefaultInstance"), err)
+	}
+	if err := c.checkGuests(); err != nil {
+		return err
+	}
+	if err := c.service().Validate(); err != nil {
+		return ConfigError{err}
+	}
+	if err := c.checkSharing(); err != nil {
+		return err
+	}
+	return c.checkWebhook()
+}
+
+// checkAddresses refuses what no listener can be made of, whoever else listens where.
+func (c *Config) checkAddresses() error {
+	if len(c.IMDSListen) == 0 {
+		return invalid("%s: give at least one address", c.named("IMDSListen"))
+	}
+	check := func(member, addr string) error {
+		_, port, err := net.SplitHostPort(addr)
+		if err == nil {
+			_, err = net.LookupPort("tcp", port)
+		}
+		if err != nil {
+			return invalid("%s %q is not of the form host:port, with a port from 0 to 65535", c.named(member), addr)
+		}
+		return nil
+	}
+	for _, addr := range c.IMDSListen {
+		if err := check("IMDSListen", addr); err != nil {
+			return err
+		}
+	}
+	return check("APIListen", c.APIListen)
+}
+
+// checkTLS refuses half of what TLS needs.
+func (c *Config) checkTLS() error {
+	cert, key := c.named("APICert"), c.named("APIKey")
+	if (c.APICert == "") != (c.APIKey == "") {
+		return invalid("%s and %s belong together; give both, or none for plain HTTP", cert, key)
+	}
+	if c.APICA != "" && c.APICert == "" {
+		return invalid("%s says how clients know %s; give that and %s too", c.named("APICA"), cert, key)
+	}
+	if c.APIConnections < 2 {
+		return invalid("%s must be at least 2", c.named("APIConnections"))
+	}
+	return nil
+}
+
+// checkGuests refuses limits and names that guests cannot be held to.
+func (c *Config) checkGuests() error {
+	rate, burst := c.named("GuestRate"), c.named("GuestBurst")
+	if c.GuestRate < 0 || c.GuestBurst < 0 || c.GuestConnections < 0 {
+		return invalid("%s, %s and %s cannot be negative; 0 is no limit", rate, burst, c.named("GuestConnections"))
+	}
+	if math.IsNaN(c.GuestRate) || math.IsInf(c.GuestRate, 0) {
+		return invalid("%s must be a number of requests a second; 0 is no limit", rate)
+	}
+	if c.GuestRate > 0 && c.GuestBurst == 0 {
+		return invalid("%s must be at least 1 while there is a %s", burst, rate)
+	}
+	for _, name := range c.AllowHosts {
+		if strings.ContainsAny(name, ":/@ *") || name == "" {
+			return invalid("%s %q is not a DNS name; give it without scheme, port or wildcard", c.named("AllowHosts"), name)
+		}
+	}
+	for _, name := range c.Uplinks {
+		if err := openimds.ValidateInterface(name); err != nil {
+			return invalid("%s: %w", c.named("Uplinks"), err)
+		}
+	}
+	return nil
+}
+
+// checkWebhook refuses what cannot be posted to.
+func (c *Config) checkWebhook() error {
+	if c.AlarmWebhook == "" {
+		return nil
+	}
+	u, err := url.Parse(c.AlarmWebhook)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return invalid("%s is not a URL; write it as https://host/path", c.named("AlarmWebhook"))
+	}
+	return nil
+}
+
+// CheckExposure refuses, with a [ConfigError], to offer the control API to other machines in the clear:
+// whoever is on the way could read all that it answers, and send a signed request once more while its
+// signature holds. It looks a name in APIListen up, for 2 seconds at most. [Open] calls it.
+func (c *Config) CheckExposure(ctx context.Context) error {
+	host, _, err := net.SplitHostPort(c.APIListen)
+	if err != nil || c.APICert != "" || c.APIInsecure || onlyHere(ctx, host) {
+		return err
+	}
+	return c.exposed()
+}
+
+func (c *Config) exposed() error {
+	return invalid("%s %s is open to other machines, where plain HTTP can be read and sent again: give %s and %s, or %s if the network is safe",
+		c.named("APIListen"), c.APIListen, c.named("APICert"), c.named("APIKey"), c.named("APIInsecure"))
+}
+
+func (c *Config) service() control.Config {
+	return control.Config{
+		Region:            c.Region,
+		AccountID:         c.AccountID,
+		AllowIMDSIPv6:     c.AllowIMDSIPv6,
+		ValidateOverlay:   metadata.ValidateOverlay,
+		ValidateRecording: metadata.ValidateRecording,
+	}
+}

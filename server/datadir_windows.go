@@ -1,0 +1,5 @@
+package server
+
+import "syscall"
+
+const errNotDir = syscall.ERROR_PATH_NOT_FOUND

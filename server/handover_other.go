@@ -1,0 +1,10 @@
+//go:build !linux
+
+package server
+
+import (
+	"context"
+	"sync"
+)
+
+func (*Server) runHandover(context.Context, *sync.WaitGroup) {}

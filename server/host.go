@@ -1,0 +1,142 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/attach"
+	"github.com/openimds/openimds/hostnet"
+	"github.com/openimds/openimds/imds"
+)
+
+// serveEndpoint is how the host hands out the listener of an endpoint.
+func (s *Server) serveEndpoint(id string, l *hostnet.Listener) (stop func()) {
+	name := attach.InstanceOf(id)
+	deferred, err := imds.DeferWhile(l.TCPListener, l.There)
+	if err != nil {
+		s.log.Error("an attached instance cannot be served", "instance", name, "error", err)
+		return func() { _ = l.Close() }
+	}
+	go func() {
+		_ = s.guests.Serve(deferred, name) // it ends when its listener is closed
+	}()
+	return func() { _ = deferred.Close() }
+}
+
+// Host is what a server can do to the host's network.
+type Host struct {
+	// Refused says why no instance can be attached although this process has what it takes; nil: one can be,
+	// or nobody would expect it.
+	Refused error
+	// Missing are the capabilities without which something is not done.
+	Missing []string
+}
+
+// Host says what this server can do to the host's network.
+func (s *Server) Host() Host { return s.hostNotes }
+
+// openHost takes the host's network, where this process may change it. A server that may not serves the
+// callers on this machine, and refuses attachments.
+func (s *Server) openHost() error {
+	host, err := hostnet.New(hostnet.Config{
+		Serve:   s.serveEndpoint,
+		Changed: func(status hostnet.EndpointStatus) { s.attachments.Changed(status) }, // who is made before anything is attached
+		Uplinks: s.cfg.Uplinks,
+		Bind:    func(id string, found hostnet.Face) { s.attachments.Bind(id, found) },
+		Log:     s.log,
+	})
+	if err != nil && len(s.cfg.Uplinks) > 0 {
+		return fmt.Errorf("%s: %w", s.cfg.named("Uplinks"), err)
+	}
+	if errors.Is(err, hostnet.ErrUnable) { // as on a laptop, which wants none
+		s.log.Debug("no instance can be attached to this host", "reason", err)
+		return nil
+	}
+	if err != nil {
+		s.hostNotes.Refused = err
+		return nil
+	}
+	for _, capability := range host.Missing() {
+		s.hostNotes.Missing = append(s.hostNotes.Missing, fmt.Sprint(capability))
+	}
+	s.host = host
+	return nil
+}
+
+// Guarded implements [control.Attachments].
+func (a attachmentStatus) Guarded() []openimds.GuardedPlace {
+	return guardedPlaces(a.server.host.Guarded())
+}
+
+// Release implements [control.Attachments].
+func (a attachmentStatus) Release(names []string) ([]openimds.GuardedPlace, error) {
+	released, err := a.server.host.Release(names...)
+	if errors.Is(err, hostnet.ErrNotGuarded) {
+		return nil, openimds.Errorf(openimds.InvalidInput, openimds.WrongState, "%v", err)
+	}
+	return guardedPlaces(released), err
+}
+
+func guardedPlaces(all []hostnet.Guarded) []openimds.GuardedPlace {
+	out := make([]openimds.GuardedPlace, 0, len(all))
+	for _, g := range all {
+		out = append(out, openimds.GuardedPlace(g))
+	}
+	return out
+}
+
+// attachmentStatus tells the service how far the attachments of this host are.
+type attachmentStatus struct{ server *Server }
+
+// Status implements [control.Attachments].
+func (a attachmentStatus) Status(instance string) (state, reason string) {
+	return a.server.attachments.Status(instance)
+}
+
+// Found implements [control.Attachments].
+func (a attachmentStatus) Found(instance string) *openimds.Face {
+	return a.server.attachments.Found(instance)
+}
+
+// runHost keeps the host attached until the context ends.
+func (s *Server) runHost(ctx context.Context, running *sync.WaitGroup) {
+	if s.host == nil {
+		return
+	}
+	running.Go(func() {
+		if err := s.host.Run(ctx); err != nil && ctx.Err() == nil {
+			s.log.Error("the host's network cannot be followed any more", "error", err)
+		}
+	})
+	running.Go(func() { s.attachments.Run(ctx) })
+	running.Go(func() {
+		select {
+		case <-ctx.Done():
+		case <-s.attachments.Settled(): // what is attached again needs no sweep
+			s.sweepHost()
+		}
+	})
+}
+
+// Settled is closed once it is known what has become of the attachments; nil where none can be made.
+func (s *Server) Settled() <-chan struct{} {
+	if s.host == nil {
+		return nil
+	}
+	return s.attachments.Settled()
+}
+
+// AttachmentStatus is how far the attachment of an instance is on this host, and why.
+func (s *Server) AttachmentStatus(instance string) (state, reason string) {
+	return s.attachments.Status(instance)
+}
+
+// sweepHost finds what an earlier process left in the host's network. Nobody waits for it.
+func (s *Server) sweepHost() {
+	if err := s.host.Sweep(); err != nil && !errors.Is(err, hostnet.ErrBusy) {
+		s.log.Warn("not all that an earlier process left in the host's network could be looked at", "error", err)
+	}
+}

@@ -1,0 +1,385 @@
+// Package server is a whole server in one process: the data directory and its store, the rules, the guests'
+// side, the operator's side, and what runs beside them. It has no globals and prints nothing, so that a
+// command, a tool or a test can have one, or several.
+//
+//	cfg := server.Defaults()
+//	cfg.DataDir = dir
+//	s, err := server.Open(ctx, cfg)   // all that can fail; both sides listen
+//	err = s.Serve(ctx)                // until the context ends
+//	s.Close()
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/alarms"
+	"github.com/openimds/openimds/api/accesskeys"
+	"github.com/openimds/openimds/api/front"
+	"github.com/openimds/openimds/attach"
+	"github.com/openimds/openimds/audit"
+	"github.com/openimds/openimds/control"
+	"github.com/openimds/openimds/credentials"
+	"github.com/openimds/openimds/guestside"
+	"github.com/openimds/openimds/hostnet"
+	"github.com/openimds/openimds/identity"
+	"github.com/openimds/openimds/imds"
+	"github.com/openimds/openimds/store/bolt"
+	"github.com/openimds/openimds/usage"
+	"github.com/openimds/openimds/usage/history"
+)
+
+// Server is one running installation.
+type Server struct {
+	cfg      Config
+	log      *slog.Logger
+	dog      *watchdog
+	store    *bolt.Store
+	keys     *accesskeys.File
+	signer   *identity.Signer
+	sources  *credentials.Sources
+	usage    *usage.Recorder
+	alarms   *alarms.Alarms
+	audit    *audit.Log
+	refusals *audit.Refusals
+	service  *control.Service
+	instance *openimds.Instance
+	guests   *guestside.Server
+
+	// Of the host's network; nil where this process may not change it.
+	host        *hostnet.Host
+	hostNotes   Host
+	attachments *attach.Attachments
+
+	// guestsWaiting is how many connections of guests may wait at once; 0: any number.
+	guestsWaiting int
+	door          *doorkeeper // of imdsL; nil: all users may call
+	imdsL         []net.Listener
+	apiL          []net.Listener
+	api           *front.Server
+	// certificates of the control API; nil: it does not speak TLS.
+	certificates *front.Certificates
+}
+
+// Open brings up everything that can fail, so that a start that cannot succeed changes nothing but what is
+// said to be made. When it returns both sides listen, but nobody answers before [Server.Serve].
+//
+// It makes DataDir and what a new one has: the store with the default instance, the access keys of the API,
+// and the keys that sign identity documents; it takes an earlier ReadyFile away. Data of an earlier release is
+// carried over. What does not fit a Config is a [ConfigError]; other errors say what the machine or the data
+// directory refuses. After an error all is closed again.
+//
+// The context is of the start alone; but when it ends, Config.Hangs begins to be due.
+func Open(ctx context.Context, cfg Config) (*Server, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if err := cfg.CheckExposure(ctx); err != nil {
+		return nil, err
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{cfg: cfg, log: cfg.Log, dog: newWatchdog(cfg.Hangs)}
+	defer context.AfterFunc(ctx, s.dog.start)()
+	if err := s.open(ctx); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Server) open(ctx context.Context) error {
+	if err := s.openCertificates(); err != nil {
+		return err
+	}
+	s.shareDescriptors()
+	var err error
+	if s.cfg.DataDir, err = s.cfg.openDataDir(); err != nil {
+		return err
+	}
+	if s.store, err = bolt.Open(filepath.Join(s.cfg.DataDir, StoreFile)); err != nil {
+		return err
+	}
+	if err := s.clearReadyFile(); err != nil {
+		return err
+	}
+	if s.keys, err = accesskeys.Ensure(filepath.Join(s.cfg.DataDir, CredentialsFile)); err != nil {
+		return err
+	}
+	identityKeys, err := identity.Ensure(filepath.Join(s.cfg.DataDir, IdentityDir), time.Now())
+	if err != nil {
+		return err
+	}
+	s.signer = identity.NewSigner(s.log)
+	s.signer.Use(identityKeys, time.Now())
+	if err := s.openService(ctx); err != nil {
+		return err
+	}
+	if s.instance, err = s.service.EnsureInstance(ctx, s.cfg.DefaultInstance); err != nil {
+		if openimds.KindOf(err) == openimds.NotFound {
+			return fmt.Errorf("%s: %w", s.cfg.named("DefaultInstance"), err)
+		}
+		return err
+	}
+	if err := s.replay(ctx); err != nil {
+		return err
+	}
+	if err := s.openGuests(ctx); err != nil {
+		return err
+	}
+	return s.listen(ctx)
+}
+
+// openService makes the rules, and what they tell and ask.
+func (s *Server) openService(ctx context.Context) error {
+	latest, err := s.openAudit()
+	if err != nil {
+		return err
+	}
+	s.usage = usage.NewRecorder(usage.Config{Store: s.store, History: history.New(history.Config{Store: s.store}), Log: s.log})
+	cfg := s.cfg.service()
+	cfg.Audit, cfg.History, cfg.Callers = s.audit.Record, s.usage, s.usage
+	if err := s.openHost(); err != nil {
+		return err
+	}
+	if s.host != nil {
+		cfg.Attachments = attachmentStatus{s}
+	}
+	s.service = control.New(s.store, cfg)
+	if err := s.service.ConcludeAudit(ctx, latest); err != nil { // the guests do not wait for it
+		s.log.Warn("what an earlier process did not come to do is not yet in the audit log", "error", err)
+	}
+	s.alarms, err = alarms.New(alarms.Config{Service: s.service, Store: s.store, Webhook: s.cfg.AlarmWebhook, Log: s.log})
+	if err != nil {
+		return invalid("%s: %w", s.cfg.named("AlarmWebhook"), err)
+	}
+	return nil
+}
+
+// replay gives the default instance its recording.
+func (s *Server) replay(ctx context.Context) error {
+	if s.cfg.Replay == nil {
+		return nil
+	}
+	name := s.instance.Name
+	if _, err := s.service.SetInstance(ctx, name, control.InstanceUpdate{Recording: s.cfg.Replay}); err != nil {
+		return fmt.Errorf("%s: %w", s.cfg.named("Replay"), err)
+	}
+	var err error
+	s.instance, err = s.service.Instance(ctx, name)
+	return err
+}
+
+// openGuests makes the guest side and seats the default instance.
+func (s *Server) openGuests(ctx context.Context) error {
+	s.sources = credentials.NewSources(s.cfg.RoleCredentials, s.log)
+	s.guests = guestside.New(guestside.Config{
+		Store:       s.store,
+		Marker:      s.service,
+		Credentials: s.sources,
+		Signer:      s.signer,
+		IMDS: imds.Config{
+			Rate:        s.cfg.GuestRate,
+			Burst:       s.cfg.GuestBurst,
+			Connections: s.cfg.GuestConnections,
+			Waiting:     s.guestsWaiting,
+			AllowHosts:  s.cfg.AllowHosts,
+			Usage:       s.usage,
+		},
+		Log: s.log,
+	})
+	s.attachments = attach.New(attach.Config{
+		Store: s.store, Binder: s.service, Seats: s.guests, Host: s.host, Log: s.log,
+	})
+	return s.guests.Seat(ctx, s.instance.Name)
+}
+
+// restricted makes a listener of IMDSListen one that only the users of IMDSAllowUsers can call.
+func (s *Server) restricted(l net.Listener) net.Listener {
+	if s.door == nil {
+		return l
+	}
+	return imds.Restricted(l, s.door.admit)
+}
+
+func (s *Server) listen(ctx context.Context) error {
+	uids, err := s.cfg.allowedUIDs()
+	if err != nil {
+		return err
+	}
+	if len(uids) > 0 {
+		if s.door, err = newDoorkeeper(uids, s.cfg.named("IMDSAllowUsers"), s.log); err != nil {
+			return fmt.Errorf("%s: %w", s.cfg.named("IMDSAllowUsers"), err)
+		}
+	} else if credentials.Real(s.cfg.RoleCredentials) {
+		s.log.Warn(fmt.Sprintf("every user of this machine can have the credentials of %s by %s; %s would name those who may",
+			s.cfg.named("RoleCredentials"), s.cfg.named("IMDSListen"), s.cfg.named("IMDSAllowUsers")))
+	}
+	for _, addr := range s.cfg.IMDSListen {
+		open, err := imds.Listen(ctx, addr)
+		if err != nil {
+			return cannotListen(s.cfg.named("IMDSListen"), addr, err)
+		}
+		for _, l := range open {
+			s.imdsL = append(s.imdsL, s.restricted(l))
+		}
+	}
+	return s.listenAPI(ctx)
+}
+
+func cannotListen(setting, addr string, err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("cannot listen on %s: another program does; stop it or choose another address with %s", addr, setting)
+	}
+	if errors.Is(err, os.ErrPermission) {
+		return fmt.Errorf("cannot listen on %s: this user may not; choose a port above 1023 with %s, run as root, or grant CAP_NET_BIND_SERVICE", addr, setting)
+	}
+	return fmt.Errorf("cannot listen on %s: %w; choose another address with %s", addr, err, setting)
+}
+
+// DataDir is where the data really is.
+func (s *Server) DataDir() string { return s.cfg.DataDir }
+
+// Instance is the default instance as it was after [Open].
+func (s *Server) Instance() *openimds.Instance { return s.instance }
+
+// Service is the door to changes, in this process.
+func (s *Server) Service() *control.Service { return s.service }
+
+// IMDSAddrs are the addresses of the guest side for callers on this machine; the first is that of the first
+// address of Config.IMDSListen.
+func (s *Server) IMDSAddrs() []net.Addr { return addresses(s.imdsL) }
+
+// APIAddrs are the addresses of the control API.
+func (s *Server) APIAddrs() []net.Addr { return addresses(s.apiL) }
+
+func addresses(of []net.Listener) (all []net.Addr) {
+	for _, l := range of {
+		all = append(all, l.Addr())
+	}
+	return all
+}
+
+// Serve answers both sides until the context ends or one of them fails; it is called once. Then it ends what
+// is under way within 5 seconds: answers first, then the last counts are stored. It returns nil where the
+// context has ended without a cause of its own.
+func (s *Server) Serve(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(ctx, s.dog.start)()
+	var running sync.WaitGroup
+	defer running.Wait()
+	s.serveListeners(&running, cancel)
+	besides, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	for _, run := range []func(context.Context){
+		s.guests.Run, s.useIdentityKeys, s.usage.Run, s.watchStore, s.pruneOperations,
+	} {
+		running.Go(func() { run(besides) })
+	}
+	running.Go(func() { s.alarms.Run(ctx) }) // a webhook that hangs is not waited for
+	if s.certificates != nil {
+		running.Go(func() { s.certificates.Run(besides) })
+	}
+	s.runHost(besides, &running)
+	s.runHandover(besides, &running)
+	if err := s.writeReadyFile(); err != nil {
+		cancel(err)
+	}
+	<-ctx.Done()
+	s.finish()
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
+}
+
+// serveListeners answers on all listeners; the first that fails is the cause of the end.
+func (s *Server) serveListeners(running *sync.WaitGroup, cancel context.CancelCauseFunc) {
+	for _, l := range s.imdsL {
+		running.Go(func() {
+			if err := s.guests.Serve(l, s.instance.Name); !errors.Is(err, imds.ErrServerClosed) {
+				cancel(fmt.Errorf("the guest side on %s failed: %w", l.Addr(), err))
+			}
+		})
+	}
+	s.api = newAPIServer(s)
+	for _, l := range s.apiL {
+		running.Go(func() {
+			if err := s.api.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				cancel(fmt.Errorf("the control API on %s failed: %w", l.Addr(), err))
+			}
+		})
+	}
+}
+
+// finish ends what is under way: answers first, then what they left to be stored.
+func (s *Server) finish() {
+	s.dog.start()
+	s.sources.Stop() // their programs too
+	s.log.Info("stopping")
+	deadline, done := context.WithTimeout(context.Background(), answersTime)
+	defer done()
+	counts, counted := context.WithTimeout(context.Background(), countsTime)
+	defer counted()
+	s.dog.at("answers under way")
+	var stopping sync.WaitGroup
+	stopping.Go(func() {
+		if err := s.guests.Shutdown(deadline); err != nil {
+			s.log.Warn("some guests' answers were cut off", "error", err)
+		}
+	})
+	stopping.Go(func() {
+		if err := s.api.Shutdown(deadline); err != nil {
+			s.log.Warn("some control requests were cut off", "error", err)
+		}
+	})
+	stopping.Wait()
+	s.dog.at("the last counts to be stored")
+	if err := s.usage.Close(counts); err != nil {
+		s.log.Warn("the last counts could not be stored", "error", err)
+	}
+	s.dog.at("what runs beside the answers")
+}
+
+// Close gives back all that [Open] took: listeners, the host's network, files. It follows [Server.Serve], or
+// takes its place. What could not be left as it should be is told to the log.
+func (s *Server) Close() {
+	defer s.dog.end()
+	for _, l := range slices.Concat(s.imdsL, s.apiL) {
+		_ = l.Close()
+	}
+	if s.door != nil {
+		s.door.close()
+	}
+	if s.host != nil {
+		s.dog.at("the host's network")
+		if err := s.host.Close(); err != nil {
+			s.log.Warn("the host's network could not be left as it was", "error", err)
+		}
+	}
+	if s.sources != nil {
+		s.dog.at("the sources of credentials")
+		s.sources.Close()
+	}
+	s.dog.at("the audit log")
+	s.closeAudit()
+	if s.store != nil {
+		s.dog.at("the store, which is the disk's to answer")
+		if err := s.store.Close(); err != nil {
+			s.log.Error("the store did not close cleanly", "error", err)
+		}
+	}
+}

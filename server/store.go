@@ -1,0 +1,75 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/openimds/openimds/store"
+)
+
+// healthEvery is how often the log learns whether a store that refused changes takes them again.
+const healthEvery = time.Second
+
+// How long the records of operations are kept, how many at most, and how often the others are forgotten.
+const (
+	operationsAge   = 90 * 24 * time.Hour
+	operationsKept  = 50_000
+	operationsEvery = time.Hour
+)
+
+// storeTrouble says in one line why the control side cannot do its work; nil: it can.
+func (s *Server) storeTrouble(ctx context.Context) error {
+	if err := s.store.Health(); err != nil {
+		return err
+	}
+	if !s.storeAnswers(ctx) {
+		return errors.New("the store does not answer")
+	}
+	return nil
+}
+
+// watchStore logs when the store begins to refuse changes, however soon that ends, and when it takes them
+// again.
+func (s *Server) watchStore(ctx context.Context) {
+	tick := time.NewTicker(healthEvery)
+	defer tick.Stop()
+	for refusing := false; ; {
+		select {
+		case <-ctx.Done():
+			return
+		case err := <-s.store.Refusing():
+			if !refusing {
+				s.log.Error("changes are refused; guests are served as before", "error", err)
+			}
+			refusing = true
+		case <-tick.C:
+			if refusing && s.store.Health() == nil {
+				s.log.Info("the store takes changes again")
+				refusing = false
+			}
+		}
+	}
+}
+
+// pruneOperations forgets old operations now, for a process may not live for an hour, and every hour.
+func (s *Server) pruneOperations(ctx context.Context) {
+	tick := time.NewTicker(operationsEvery)
+	defer tick.Stop()
+	for {
+		n, err := s.service.PruneOperations(ctx, operationsAge, operationsKept)
+		switch {
+		case ctx.Err() != nil || errors.Is(err, store.ErrClosed):
+			return
+		case err != nil:
+			s.log.Warn("old operations could not be forgotten; trying again in an hour", "error", err)
+		case n > 0:
+			s.log.Info("old operations were forgotten", "operations", n)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
