@@ -15,6 +15,11 @@ func checkAddressType(t string) error {
 
 // SetAddressType changes which addresses an instance has. To or from IPv6 alone the bundle changes
 // with it, which the caller must accept.
+//
+// Errors: InvalidInput/UnknownValue for a type that there is not, InvalidInput/Incompatible where the bundle has
+// no counterpart, InvalidInput/Incomplete where it would change and the caller does not accept that;
+// NotFound/DoesNotExist; OperationFailure/WrongState without a network interface, OperationFailure/InUse with a
+// static IP that would lose its address.
 func (s *Service) SetAddressType(ctx context.Context, name, addressType string, acceptBundle bool) ([]openimds.Operation, error) {
 	if err := checkAddressType(addressType); err != nil {
 		return nil, err

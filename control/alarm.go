@@ -64,6 +64,11 @@ func checkAlarmState(s openimds.AlarmState) error {
 
 // PutAlarm makes an alarm, or gives the one of that name another configuration. A new one begins
 // with insufficient data; a changed one keeps its state until it is evaluated.
+//
+// Errors: InvalidInput/UnknownValue, InvalidInput/OutOfRange and InvalidInput/Incomplete for what the
+// configuration says, InvalidInput/TooMany for a third alarm of a metric; InvalidInput/OutOfRange,
+// InvalidInput/TooLarge, InvalidInput/TooMany, InvalidInput/Duplicate and InvalidInput/Reserved for the tags;
+// InvalidInput/NameTaken where something else has the name; NotFound/DoesNotExist without the instance.
 func (s *Service) PutAlarm(ctx context.Context, name string, c openimds.AlarmConfig, tags []openimds.Tag) ([]openimds.Operation, error) {
 	if err := openimds.ValidateName(name); err != nil {
 		return nil, err
@@ -126,6 +131,8 @@ func (s *Service) limitAlarms(ctx context.Context, name string, c openimds.Alarm
 }
 
 // Alarm returns the alarm of that name.
+//
+// Errors: NotFound/DoesNotExist.
 func (s *Service) Alarm(ctx context.Context, name string) (*openimds.Alarm, error) {
 	alarm, _, err := s.alarm(ctx, name)
 	return alarm, err
@@ -146,6 +153,8 @@ func (s *Service) alarm(ctx context.Context, name string) (*openimds.Alarm, stor
 }
 
 // DeleteAlarm forgets an alarm.
+//
+// Errors: NotFound/DoesNotExist.
 func (s *Service) DeleteAlarm(ctx context.Context, name string) ([]openimds.Operation, error) {
 	return operationsOf(s.commit(ctx, "DeleteAlarm", func(d *draft) error {
 		alarm, was, err := s.alarm(ctx, name)

@@ -10,6 +10,8 @@ import (
 
 // TestAlarm puts an alarm into a state until it is evaluated next, so that everything that hangs on
 // its change can be seen to work.
+//
+// Errors: InvalidInput/UnknownValue for a state that there is not; NotFound/DoesNotExist.
 func (s *Service) TestAlarm(ctx context.Context, name string, state openimds.AlarmState) ([]openimds.Operation, error) {
 	if err := checkAlarmState(state); err != nil {
 		return nil, err
@@ -31,6 +33,8 @@ func (s *Service) TestAlarm(ctx context.Context, name string, state openimds.Ala
 // EvaluateAlarms gives each alarm the state that its metric's latest whole periods say, and returns
 // those whose state has changed. It is meant to be called once an [openimds.AlarmPeriod]. An alarm that cannot
 // be evaluated keeps its state and does not hinder the others.
+//
+// Errors: Unavailable/HistoryAway, joined with those of other alarms.
 func (s *Service) EvaluateAlarms(ctx context.Context) ([]*openimds.Alarm, error) {
 	alarms, _, err := list[*openimds.Alarm](ctx, s.store, openimds.TypeAlarm, "", 0)
 	if err != nil {

@@ -43,6 +43,11 @@ func conflicts(a *openimds.Attachment, b *openimds.Attachment) bool {
 // AttachInstance attaches an instance to a place of this host. An instance has one attachment; a
 // place that another instance has is refused, unless sources tell the two apart. To attach it again to its
 // place binds it to what is there now.
+//
+// Errors: InvalidInput/Conflicting, InvalidInput/OutOfRange, InvalidInput/Reserved, InvalidInput/TooMany and
+// InvalidInput/Duplicate for a place that no host could have, InvalidInput/InUse where the instance is attached
+// elsewhere or another one there; NotFound/DoesNotExist; OperationFailure/NotEnforced on a server that attaches
+// none.
 func (s *Service) AttachInstance(ctx context.Context, a openimds.Attachment) (openimds.Operation, error) {
 	if s.cfg.Attachments == nil {
 		return openimds.Operation{}, openimds.Errorf(openimds.OperationFailure, openimds.NotEnforced, "This server cannot attach instances: it needs Linux and the capabilities CAP_NET_ADMIN, CAP_NET_RAW and CAP_SYS_ADMIN; start it as root")
@@ -111,6 +116,8 @@ func (s *Service) attachAgain(ctx context.Context, d *draft, was store.Record, a
 }
 
 // DetachInstance takes an instance's attachment away; its guest is answered no more.
+//
+// Errors: InvalidInput/WrongState where it is not attached; NotFound/DoesNotExist.
 func (s *Service) DetachInstance(ctx context.Context, name string) (openimds.Operation, error) {
 	d, err := s.commit(ctx, "DetachInstance", func(d *draft) error {
 		in, _, err := s.instance(ctx, name)

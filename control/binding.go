@@ -23,6 +23,8 @@ const maxBound = 40
 
 // BindAttachments keeps what attachments are bound to, as the host found it. Those that are attached
 // otherwise by now stay as they are.
+//
+// An error leaves the bindings that are not yet kept as they were; earlier ones stay.
 func (s *Service) BindAttachments(ctx context.Context, bindings []openimds.Binding) error {
 	for len(bindings) > 0 {
 		n := min(len(bindings), maxBound)

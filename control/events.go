@@ -56,6 +56,9 @@ var (
 )
 
 // UpdateEvents changes what is announced to an instance's guest, whose next request sees it.
+//
+// Errors: InvalidInput/UnknownValue, InvalidInput/OutOfRange, InvalidInput/Incomplete, InvalidInput/Conflicting,
+// InvalidInput/TooLarge and InvalidInput/TooMany for what is announced; NotFound/DoesNotExist.
 func (s *Service) UpdateEvents(ctx context.Context, name string, u EventsUpdate) (openimds.Operation, error) {
 	d, err := s.commit(ctx, "UpdateInstanceEvents", func(d *draft) error {
 		in, was, err := s.instance(ctx, name)

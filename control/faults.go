@@ -22,6 +22,9 @@ type FaultsUpdate struct {
 }
 
 // UpdateFaults changes what an instance's guest meets on purpose, from its next request on.
+//
+// Errors: InvalidInput/UnknownValue, InvalidInput/OutOfRange, InvalidInput/Incomplete and InvalidInput/Conflicting
+// for faults that cannot be; NotFound/DoesNotExist.
 func (s *Service) UpdateFaults(ctx context.Context, name string, u FaultsUpdate) (openimds.Operation, error) {
 	d, err := s.commit(ctx, "UpdateInstanceFaults", func(d *draft) error {
 		in, was, err := s.instance(ctx, name)

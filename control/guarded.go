@@ -18,6 +18,9 @@ func (s *Service) GuardedPlaces() []openimds.GuardedPlace {
 // ended of. Places that are attached are not touched. What the host keeps is no record of
 // the store, but the audit is told of the change as of others: [openimds.Unavailable] when it cannot be, and nothing
 // is released.
+//
+// Errors: OperationFailure/NotEnforced on a server that attaches none; what the host says of a place that is not
+// guarded. When the host fails, a part may have been released.
 func (s *Service) ReleasePlaces(ctx context.Context, names []string) ([]openimds.GuardedPlace, error) {
 	if s.cfg.Attachments == nil {
 		return nil, openimds.Errorf(openimds.OperationFailure, openimds.NotEnforced, "This server attaches no instances, so it guards no place; 'openimds release --offline' does without a server")

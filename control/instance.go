@@ -31,6 +31,12 @@ type InstancesLaunch struct {
 
 // CreateInstances creates all the instances or none, and returns one operation for each, in the
 // order of the names.
+//
+// Errors: InvalidInput/OutOfRange for no name or too many, InvalidInput/NameTaken; InvalidInput/UnknownValue for
+// the zone or the address type, InvalidInput/NotOffered for the blueprint or bundle, InvalidInput/WrongState where
+// one is not active any more, InvalidInput/Incompatible where they do not go together; InvalidInput/TooLarge for
+// the user data; InvalidInput/OutOfRange, InvalidInput/TooMany, InvalidInput/Duplicate and InvalidInput/Reserved
+// for the tags; NotFound/DoesNotExist without the key pair. The default key pair may have been made all the same.
 func (s *Service) CreateInstances(ctx context.Context, l InstancesLaunch) ([]openimds.Operation, error) {
 	if err := s.checkLaunch(&l); err != nil {
 		return nil, err
@@ -133,6 +139,9 @@ func checkUserData(data []byte) error {
 // EnsureInstance returns the instance of that name, and creates it with the defaults if the store
 // holds no instance at all. In a store with others a missing name is an error: it is more likely
 // misspelt than meant to be made.
+//
+// Errors: NotFound/DoesNotExist in a store with other instances; InvalidInput/NameTaken where something else has
+// the name.
 func (s *Service) EnsureInstance(ctx context.Context, name string) (*openimds.Instance, error) {
 	in, err := s.Instance(ctx, name)
 	if err == nil || openimds.KindOf(err) != openimds.NotFound {
@@ -162,6 +171,8 @@ func (s *Service) EnsureInstance(ctx context.Context, name string) (*openimds.In
 }
 
 // Instance returns the instance of that name.
+//
+// Errors: NotFound/DoesNotExist.
 func (s *Service) Instance(ctx context.Context, name string) (*openimds.Instance, error) {
 	in, _, err := s.instance(ctx, name)
 	return in, err

@@ -16,6 +16,11 @@ var instanceIDForm = regexp.MustCompile(`^i-[0-9a-f]{8,17}$`)
 // AddInstance adds a running instance that was made elsewhere, by [openimds.NewInstance] and changes of its
 // result: with the id and the addresses that Lightsail lets nobody choose. It begins with its options
 // applied, without events, faults and recording.
+//
+// Errors: InvalidInput/NameTaken; InvalidInput/Conflicting for one that does not begin so, InvalidInput/Mismatch
+// for one of another region; InvalidInput/UnknownValue, InvalidInput/OutOfRange, InvalidInput/TooLarge,
+// InvalidInput/TooMany, InvalidInput/Duplicate, InvalidInput/Reserved and InvalidInput/Incomplete for what no
+// instance can have, InvalidInput/NotEnforced for what this installation does not carry out.
 func (s *Service) AddInstance(ctx context.Context, in *openimds.Instance) (openimds.Operation, error) {
 	if err := s.checkInstance(in); err != nil {
 		return openimds.Operation{}, err

@@ -10,6 +10,9 @@ import (
 
 // StopInstance stops a running instance: its dynamic public IPv4 address is given up, and its
 // metadata endpoint answers nobody until it is started. A stopped instance stays as it is.
+//
+// Errors: NotFound/DoesNotExist; OperationFailure/WrongState unless it runs or is stopped.
+// Of more than 50 changes of options that wait, the earliest may have ended all the same.
 func (s *Service) StopInstance(ctx context.Context, name string) ([]openimds.Operation, error) {
 	return operationsOf(s.commit(ctx, "StopInstance", func(d *draft) error {
 		in, was, err := s.instance(ctx, name)
@@ -41,6 +44,8 @@ func (s *Service) StopInstance(ctx context.Context, name string) ([]openimds.Ope
 // of the former life is good any more, and a new public IPv4 address unless it has a static one. The
 // interruption that was announced to the former life is over.
 // A running instance stays as it is.
+//
+// Errors: NotFound/DoesNotExist; OperationFailure/WrongState unless it is stopped or runs.
 func (s *Service) StartInstance(ctx context.Context, name string) ([]openimds.Operation, error) {
 	return operationsOf(s.commit(ctx, "StartInstance", func(d *draft) error {
 		in, was, err := s.instance(ctx, name)
@@ -71,6 +76,8 @@ func (s *Service) StartInstance(ctx context.Context, name string) ([]openimds.Op
 
 // RebootInstance reboots a running instance. Addresses, ids and session tokens stay what they are,
 // so that nothing is left to change here but a fault that is for the first moments of a life.
+//
+// Errors: NotFound/DoesNotExist; OperationFailure/WrongState unless it runs.
 func (s *Service) RebootInstance(ctx context.Context, name string) ([]openimds.Operation, error) {
 	return operationsOf(s.commit(ctx, "RebootInstance", func(d *draft) error {
 		in, was, err := s.instance(ctx, name)
@@ -91,6 +98,8 @@ func (s *Service) RebootInstance(ctx context.Context, name string) ([]openimds.O
 
 // DeleteKnownHostKeys forgets the host keys by which the consoles know an instance. None are kept,
 // so that nothing is left to change here.
+//
+// Errors: NotFound/DoesNotExist.
 func (s *Service) DeleteKnownHostKeys(ctx context.Context, name string) ([]openimds.Operation, error) {
 	return operationsOf(s.commit(ctx, "DeleteKnownHostKeys", func(d *draft) error {
 		in, _, err := s.instance(ctx, name)
@@ -104,6 +113,9 @@ func (s *Service) DeleteKnownHostKeys(ctx context.Context, name string) ([]openi
 
 // DeleteInstance deletes an instance in any state, with its alarms and its attachment, and frees its static IP. The
 // key of its session tokens goes with it: a later instance of the same name has another one.
+//
+// Errors: NotFound/DoesNotExist.
+// Of more than 50 changes of options that wait, the earliest may have ended all the same.
 func (s *Service) DeleteInstance(ctx context.Context, name string) ([]openimds.Operation, error) {
 	return operationsOf(s.commit(ctx, "DeleteInstance", func(d *draft) error {
 		in, was, err := s.instance(ctx, name)

@@ -53,6 +53,11 @@ type InstanceUpdate struct {
 const maxOverlay = 64 << 10
 
 // SetInstance changes what Lightsail has no operation for. The guest's next request sees it.
+//
+// Errors: InvalidInput/UnknownValue and InvalidInput/OutOfRange for values that cannot stand in an answer,
+// InvalidInput/TooLarge for the user data or the overlay, InvalidInput/NotEnforced for an overlay or a recording
+// that this installation does not carry out, InvalidInput/Conflicting for a change that a recording would hide;
+// NotFound/DoesNotExist; OperationFailure/WrongState for a host name without a network interface.
 func (s *Service) SetInstance(ctx context.Context, name string, u InstanceUpdate) (openimds.Operation, error) {
 	if err := u.check(); err != nil {
 		return openimds.Operation{}, err

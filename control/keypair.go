@@ -13,6 +13,8 @@ import (
 )
 
 // KeyPair returns the key pair of that name.
+//
+// Errors: NotFound/DoesNotExist.
 func (s *Service) KeyPair(ctx context.Context, name string) (*openimds.KeyPair, error) {
 	pair, _, err := s.keyPair(ctx, name)
 	return pair, err
@@ -34,6 +36,9 @@ func (s *Service) keyPair(ctx context.Context, name string) (*openimds.KeyPair, 
 
 // CreateKeyPair makes an RSA key pair and returns it with the private key in PEM, which is not kept:
 // this is the only time that anybody sees it.
+//
+// Errors: InvalidInput/NameTaken; InvalidInput/OutOfRange, InvalidInput/TooLarge, InvalidInput/TooMany,
+// InvalidInput/Duplicate and InvalidInput/Reserved for the tags.
 func (s *Service) CreateKeyPair(ctx context.Context, name string, tags []openimds.Tag) (*openimds.KeyPair, openimds.Secret, openimds.Operation, error) {
 	if err := s.checkNewKeyPair(ctx, name); err != nil {
 		return nil, nil, openimds.Operation{}, err
@@ -54,6 +59,8 @@ func (s *Service) CreateKeyPair(ctx context.Context, name string, tags []openimd
 }
 
 // ImportKeyPair keeps a public key: the one line of OpenSSH's form, as it is or in base64.
+//
+// Errors: InvalidInput/NameTaken; InvalidInput/Malformed for what is no public key.
 func (s *Service) ImportKeyPair(ctx context.Context, name, publicKey string) (openimds.Operation, error) {
 	if err := s.checkNewKeyPair(ctx, name); err != nil {
 		return openimds.Operation{}, err
@@ -96,6 +103,9 @@ func (s *Service) addKeyPair(ctx context.Context, what string, pair *openimds.Ke
 
 // DeleteKeyPair forgets a key pair. Instances keep the key that they were created with. The default
 // pair goes only with its fingerprint; another one may be given it.
+//
+// Errors: InvalidInput/Incomplete for the default pair without its fingerprint, InvalidInput/Mismatch for another
+// fingerprint; NotFound/DoesNotExist.
 func (s *Service) DeleteKeyPair(ctx context.Context, name, fingerprint string) (openimds.Operation, error) {
 	d, err := s.commit(ctx, "DeleteKeyPair", func(d *draft) error {
 		pair, was, err := s.keyPair(ctx, name)
@@ -119,6 +129,8 @@ func (s *Service) DeleteKeyPair(ctx context.Context, name, fingerprint string) (
 }
 
 // DefaultKeyPair returns the default key pair with its private key, and makes it at first use.
+//
+// Errors: NotFound/DoesNotExist where somebody deletes it at the same moment.
 func (s *Service) DefaultKeyPair(ctx context.Context) (*openimds.KeyPair, error) {
 	pair, err := s.KeyPair(ctx, openimds.DefaultKeyPairName)
 	if err == nil || openimds.KindOf(err) != openimds.NotFound {

@@ -14,6 +14,10 @@ const maxPoints = 1440
 // MetricData returns the points of a metric of an instance whose start is not before start and is
 // before end. A metric that is not counted here, and a unit that the metric does not have, yield
 // none.
+//
+// Errors: InvalidInput/UnknownValue for the metric, InvalidInput/OutOfRange for the period,
+// InvalidInput/Conflicting for times in the wrong order, InvalidInput/TooMany for more points than CloudWatch
+// gives; NotFound/DoesNotExist; Unavailable/HistoryAway.
 func (s *Service) MetricData(ctx context.Context, name, metric, unit string, start, end time.Time, period time.Duration) ([]openimds.MetricPoint, error) {
 	m, ok := openimds.FindMetric(metric)
 	if !ok {
@@ -50,6 +54,8 @@ func (s *Service) points(ctx context.Context, in *openimds.Instance, metric stri
 }
 
 // CallersOf returns who called an instance's metadata service at or after since, the latest first.
+//
+// Errors: NotFound/DoesNotExist; Unavailable/HistoryAway.
 func (s *Service) CallersOf(ctx context.Context, name string, since time.Time) ([]openimds.Caller, error) {
 	in, _, err := s.instance(ctx, name)
 	if err != nil || s.cfg.Callers == nil {

@@ -13,6 +13,8 @@ import (
 )
 
 // Operation returns the operation of that id.
+//
+// Errors: NotFound/DoesNotExist.
 func (s *Service) Operation(ctx context.Context, id string) (openimds.Operation, error) {
 	op, _, err := s.operation(ctx, id)
 	return op, err
@@ -92,6 +94,8 @@ func (s *Service) OperationsOf(ctx context.Context, resource, after string, limi
 // before the latest keep, and tells how many those were. The audit may still ask for the youngest
 // ([Service.ConcludeAudit]), so that they stay, however many there are. Each batch is a commit of its own, so that
 // other changes wait for one at most.
+//
+// An error leaves those operations that it has not come to; the number tells how many are forgotten.
 func (s *Service) PruneOperations(ctx context.Context, olderThan time.Duration, keep int) (int, error) {
 	const batch = 50 // two keys each; etcd takes 128 changes in a commit unless told otherwise
 	before, young := s.cfg.Now().Add(-olderThan), s.cfg.Now().Add(-2*concludeTime)

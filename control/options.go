@@ -12,6 +12,10 @@ import (
 // running instance the new values are pending, and the operation Started, until the side that serves
 // it obeys them ([Service.MarkApplied]); on a stopped one nobody has to obey, so they are applied at
 // once. Writers of different members never undo each other.
+//
+// Errors: InvalidInput/UnknownValue and InvalidInput/OutOfRange for values that there are not,
+// InvalidInput/NotEnforced for IPv6 in an installation without; NotFound/DoesNotExist; OperationFailure/WrongState
+// unless it runs or is stopped.
 func (s *Service) UpdateOptions(ctx context.Context, name string, u openimds.OptionsUpdate) (openimds.Operation, error) {
 	if err := s.checkOptions(u); err != nil {
 		return openimds.Operation{}, err

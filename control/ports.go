@@ -13,6 +13,9 @@ const maxPorts = 60
 
 // PutPorts replaces the firewall rules that an instance shows. They are kept for the sake of
 // Lightsail's tools; the firewall is the host's own affair, and nothing here carries them out.
+//
+// Errors: InvalidInput/TooMany for too many rules, InvalidInput/UnknownValue, InvalidInput/OutOfRange and
+// InvalidInput/Malformed for one that cannot be; NotFound/DoesNotExist.
 func (s *Service) PutPorts(ctx context.Context, name string, ports []openimds.Port) (openimds.Operation, error) {
 	if len(ports) > maxPorts {
 		return openimds.Operation{}, openimds.Errorf(openimds.InvalidInput, openimds.TooMany, "An instance has at most %d port rules, not %d", maxPorts, len(ports))

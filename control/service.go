@@ -42,6 +42,12 @@ type Config struct {
 
 // Service is the only door to a change. Its methods validate, decide, and commit to the store by
 // compare-and-set; they hold no state of their own, so any number of services may share one store.
+//
+// Errors are [openimds.Error]s, written Kind/Code in the comments of the methods that have some of their own. Any
+// method may return InvalidInput/Malformed for a name that cannot be one, InvalidInput/TooLarge where an instance
+// would grow beyond [openimds.MaxInstanceRecord], Unavailable/StoreAway, Unavailable/Contended, Unavailable/AuditAway
+// and Internal/Broken. With an error, everything is as it was, unless the comment says otherwise; only after
+// StoreAway a change may have been made, as the next look tells.
 type Service struct {
 	store store.Store
 	cfg   Config

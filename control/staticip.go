@@ -9,6 +9,8 @@ import (
 )
 
 // StaticIP returns the static IP of that name.
+//
+// Errors: NotFound/DoesNotExist.
 func (s *Service) StaticIP(ctx context.Context, name string) (*openimds.StaticIP, error) {
 	ip, _, err := s.staticIP(ctx, name)
 	return ip, err
@@ -24,6 +26,8 @@ func (s *Service) staticIP(ctx context.Context, name string) (*openimds.StaticIP
 }
 
 // AllocateStaticIP makes a static IP that is attached to nothing.
+//
+// Errors: InvalidInput/NameTaken.
 func (s *Service) AllocateStaticIP(ctx context.Context, name string) ([]openimds.Operation, error) {
 	if err := openimds.ValidateName(name); err != nil {
 		return nil, err
@@ -42,6 +46,9 @@ func (s *Service) AllocateStaticIP(ctx context.Context, name string) ([]openimds
 // AttachStaticIP makes the static IP the instance's public address, in place of its dynamic one. An
 // address that is attached to another instance, and an instance that has another static IP, must be
 // freed first.
+//
+// Errors: NotFound/DoesNotExist without the static IP or the instance; OperationFailure/InUse where either has
+// another one; InvalidInput/Incompatible for an instance without IPv4.
 func (s *Service) AttachStaticIP(ctx context.Context, name, instance string) ([]openimds.Operation, error) {
 	return operationsOf(s.commit(ctx, "AttachStaticIp", func(d *draft) error {
 		ip, ipWas, err := s.staticIP(ctx, name)
@@ -73,6 +80,8 @@ func (s *Service) AttachStaticIP(ctx context.Context, name, instance string) ([]
 
 // DetachStaticIP frees the static IP. A running instance gets a new dynamic address in its place, a
 // stopped one when it is started.
+//
+// Errors: NotFound/DoesNotExist; OperationFailure/WrongState where it is not attached.
 func (s *Service) DetachStaticIP(ctx context.Context, name string) ([]openimds.Operation, error) {
 	return operationsOf(s.commit(ctx, "DetachStaticIp", func(d *draft) error {
 		ip, ipWas, err := s.staticIP(ctx, name)
@@ -91,6 +100,8 @@ func (s *Service) DetachStaticIP(ctx context.Context, name string) ([]openimds.O
 }
 
 // ReleaseStaticIP gives the static IP up, and detaches it first where it is attached.
+//
+// Errors: NotFound/DoesNotExist.
 func (s *Service) ReleaseStaticIP(ctx context.Context, name string) ([]openimds.Operation, error) {
 	return operationsOf(s.commit(ctx, "ReleaseStaticIp", func(d *draft) error {
 		ip, ipWas, err := s.staticIP(ctx, name)

@@ -60,6 +60,10 @@ func checkTagsInMetadata(tags []openimds.Tag) error {
 }
 
 // TagResource sets tags by their keys; other tags stay. An empty arn is not looked at.
+//
+// Errors: InvalidInput/OutOfRange, InvalidInput/TooLarge, InvalidInput/Malformed, InvalidInput/TooMany,
+// InvalidInput/Duplicate and InvalidInput/Reserved for the tags, InvalidInput/Mismatch for another ARN,
+// InvalidInput/Incompatible for what has no tags; NotFound/DoesNotExist.
 func (s *Service) TagResource(ctx context.Context, name, arn string, tags []openimds.Tag) ([]openimds.Operation, error) {
 	if err := checkTags(tags); err != nil {
 		return nil, err
@@ -77,6 +81,9 @@ func (s *Service) TagResource(ctx context.Context, name, arn string, tags []open
 }
 
 // UntagResource takes tags away by their keys; keys without a tag are no error.
+//
+// Errors: InvalidInput/Mismatch for another ARN, InvalidInput/Incompatible for what has no tags;
+// NotFound/DoesNotExist.
 func (s *Service) UntagResource(ctx context.Context, name, arn string, keys []string) ([]openimds.Operation, error) {
 	return s.editTags(ctx, "UntagResource", name, arn, func(now []openimds.Tag) []openimds.Tag {
 		return slices.DeleteFunc(now, func(t openimds.Tag) bool { return slices.Contains(keys, t.Key) })
@@ -181,6 +188,8 @@ func describe(t openimds.ResourceType, r store.Record) (resource, error) {
 
 // Names returns the names of at most limit resources of all types, beginning behind the place after
 // (empty: at the first), and the place to go on behind, which is empty at the end.
+//
+// Errors: InvalidInput/Malformed for a place that was not given out.
 func (s *Service) Names(ctx context.Context, after string, limit int) (names []string, next string, err error) {
 	types := resourceTypes()
 	i := 0
