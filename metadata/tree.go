@@ -2,7 +2,6 @@ package metadata
 
 import (
 	"fmt"
-	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -49,22 +48,17 @@ type keys struct {
 	sorted bool
 }
 
-// order yields the positions of the names as the listing has them.
-func (k *keys) order(v *View, a args) iter.Seq[int] {
-	count := k.count(v, a)
-	return func(yield func(int) bool) {
-		if !k.sorted {
-			for i := 0; i < count && yield(i); i++ {
-			}
-			return
-		}
-		positions := make([]int, count)
-		for i := range positions {
-			positions[i] = i
-		}
-		slices.SortStableFunc(positions, func(i, j int) int { return strings.Compare(k.name(v, a, i), k.name(v, a, j)) })
-		slices.Values(positions)(yield)
+// order returns the positions of the names as the listing has them; nil: as the instance has them.
+func (k *keys) order(v *View, a args) []int {
+	if !k.sorted {
+		return nil
 	}
+	order := make([]int, k.count(v, a))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(i, j int) int { return strings.Compare(k.name(v, a, i), k.name(v, a, j)) })
+	return order
 }
 
 // node is one place of the compiled table: a leaf, a directory of fixed names, or a directory whose

@@ -193,15 +193,16 @@ func (r *request) entries(s spot) iter.Seq[entry] {
 			return true
 		}
 		if n != nil && n.each != nil && n.each.since <= r.version {
-			for i := range n.keys.order(r.view, s.args) {
-				name := n.keys.name(r.view, s.args, i)
-				if n.keys.sorted && !added(name) {
+			order := n.keys.order(r.view, s.args)
+			for i := range n.keys.count(r.view, s.args) {
+				if order != nil {
+					i = order[i]
+				}
+				e, ok := r.keyed(s, i)
+				if n.keys.sorted && !added(e.name) || ok && !yield(e) {
 					return
 				}
-				if e, ok := r.keyed(s, i); ok && !yield(e) {
-					return
-				}
-				extra = without(extra, name)
+				extra = without(extra, e.name)
 			}
 		}
 		if n != nil {
@@ -241,7 +242,7 @@ func (r *request) keyed(s spot, i int) (entry, bool) {
 	n := s.node
 	name := n.keys.name(r.view, s.args, i)
 	if first, ok := n.find(r.view, s.args, name); !ok || first != i {
-		return entry{}, false
+		return entry{name: name}, false
 	}
 	e := entry{name: name, spot: spot{node: n.each, args: s.args, over: s.over.below(name)}}
 	e.spot.args[n.arg] = i
