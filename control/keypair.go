@@ -10,6 +10,7 @@ import (
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/store"
+	"golang.org/x/crypto/ssh"
 )
 
 // KeyPair returns the key pair of that name.
@@ -70,7 +71,7 @@ func (s *Service) ImportKeyPair(ctx context.Context, name, publicKey string) (op
 		return openimds.Operation{}, err
 	}
 	return s.addKeyPair(ctx, "ImportKeyPair", &openimds.KeyPair{
-		Name: name, UUID: openimds.NewUUID(), PublicKey: key.line(name), Fingerprint: key.fingerprint(),
+		Name: name, UUID: openimds.NewUUID(), PublicKey: keyLine(key, name), Fingerprint: fingerprint(key),
 	})
 }
 
@@ -178,7 +179,11 @@ func newKeyPair(name string) (*openimds.KeyPair, openimds.Secret, error) {
 	if err != nil {
 		return nil, nil, broken(err)
 	}
-	pair := &openimds.KeyPair{Name: name, UUID: openimds.NewUUID(), PublicKey: rsaPublicKey(&key.PublicKey).line(name), Fingerprint: fingerprint}
+	public, err := ssh.NewPublicKey(&key.PublicKey)
+	if err != nil {
+		return nil, nil, broken(err)
+	}
+	pair := &openimds.KeyPair{Name: name, UUID: openimds.NewUUID(), PublicKey: keyLine(public, name), Fingerprint: fingerprint}
 	return pair, private, nil
 }
 

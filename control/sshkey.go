@@ -2,45 +2,35 @@ package control
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/md5"
 	"crypto/rsa"
 	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
-	"encoding/binary"
 	"encoding/hex"
-	"math/big"
 	"strings"
 
 	"github.com/openimds/openimds"
+	"golang.org/x/crypto/ssh"
 )
 
-// sshKey is a public key in the wire form of SSH (RFC 4253, section 6.6; RFC 5656; RFC 8709).
-type sshKey struct {
-	algorithm string
-	blob      []byte
-	rsa       *rsa.PublicKey // of RSA keys, for the fingerprint
-}
-
-// line is the key as authorized_keys has it. The comment is ours: what an imported line ends with
+// keyLine is the key as authorized_keys has it. The comment is ours: what an imported line ends with
 // never reaches a guest.
-func (k sshKey) line(comment string) string {
-	return k.algorithm + " " + base64.StdEncoding.EncodeToString(k.blob) + " " + comment
+func keyLine(key ssh.PublicKey, comment string) string {
+	return strings.TrimSuffix(string(ssh.MarshalAuthorizedKey(key)), "\n") + " " + comment
 }
 
 // fingerprint follows the EC2 user guide, "Verify the fingerprint of your key pair": MD5 of the
 // public key for an imported RSA key, SHA-256 in OpenSSH's form for the others.
-func (k sshKey) fingerprint() string {
-	if k.rsa != nil {
-		if der, err := x509.MarshalPKIXPublicKey(k.rsa); err == nil {
+func fingerprint(key ssh.PublicKey) string {
+	if public := rsaKey(key); public != nil {
+		if der, err := x509.MarshalPKIXPublicKey(public); err == nil {
 			sum := md5.Sum(der) //nolint:gosec // see the import
 			return colons(sum[:])
 		}
 	}
-	sum := sha256.Sum256(k.blob)
+	sum := sha256.Sum256(key.Marshal())
 	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
@@ -64,26 +54,22 @@ func colons(b []byte) string {
 	return strings.Join(out, ":")
 }
 
-func rsaPublicKey(key *rsa.PublicKey) sshKey {
-	blob := sshString(nil, []byte("ssh-rsa"))
-	blob = sshString(blob, sshInteger(big.NewInt(int64(key.E))))
-	blob = sshString(blob, sshInteger(key.N))
-	return sshKey{algorithm: "ssh-rsa", blob: blob, rsa: key}
-}
-
-// sshString appends a string with its length (RFC 4251, section 5).
-func sshString(to, s []byte) []byte {
-	to = binary.BigEndian.AppendUint32(to, uint32(len(s))) //nolint:gosec // keys are short
-	return append(to, s...)
-}
-
-// sshInteger makes the bytes of a positive mpint: a leading zero keeps the sign bit clear.
-func sshInteger(n *big.Int) []byte {
-	b := n.Bytes()
-	if len(b) > 0 && b[0]&0x80 != 0 {
-		b = append([]byte{0}, b...)
+// rsaKey is nil for a key of another kind.
+func rsaKey(key ssh.PublicKey) *rsa.PublicKey {
+	if key, ok := key.(ssh.CryptoPublicKey); ok {
+		public, _ := key.CryptoPublicKey().(*rsa.PublicKey)
+		return public
 	}
-	return b
+	return nil
+}
+
+// damages has what is wrong with a key that cannot be read, by the algorithms that are taken.
+var damages = map[string]string{
+	ssh.KeyAlgoRSA:      "the RSA key is damaged",
+	ssh.KeyAlgoED25519:  "the Ed25519 key is damaged",
+	ssh.KeyAlgoECDSA256: "the ECDSA key is not a point of its curve",
+	ssh.KeyAlgoECDSA384: "the ECDSA key is not a point of its curve",
+	ssh.KeyAlgoECDSA521: "the ECDSA key is not a point of its curve",
 }
 
 // maxPublicKey is far above the longest useful key; RSA of 16384 bits has some 2,800 characters.
@@ -91,9 +77,9 @@ const maxPublicKey = 16 << 10
 
 // parsePublicKey reads one line of OpenSSH's form, or base64 of it. Options before the algorithm,
 // a second line, and keys that no SSH server would take are refused.
-func parsePublicKey(text string) (sshKey, error) {
-	refuse := func(why string) (sshKey, error) {
-		return sshKey{}, openimds.Errorf(openimds.InvalidInput, openimds.Malformed, "%s is not a public key of OpenSSH's one-line form: %s", openimds.FieldPublicKey, why)
+func parsePublicKey(text string) (ssh.PublicKey, error) {
+	refuse := func(why string) (ssh.PublicKey, error) {
+		return nil, openimds.Errorf(openimds.InvalidInput, openimds.Malformed, "%s is not a public key of OpenSSH's one-line form: %s", openimds.FieldPublicKey, why)
 	}
 	text = strings.TrimSpace(text)
 	if len(text) > maxPublicKey {
@@ -113,63 +99,27 @@ func parsePublicKey(text string) (sshKey, error) {
 	if err != nil {
 		return refuse("the key is not base64")
 	}
-	name, rest, ok := cutSSHString(blob)
-	if !ok || string(name) != fields[0] {
-		return refuse("the key is not of the algorithm that the line begins with")
+	damage, known := damages[fields[0]]
+	if !known {
+		return refuse("the algorithm must be ssh-rsa, ssh-ed25519 or ecdsa-sha2-nistp256, -384 or -521")
 	}
-	key := sshKey{algorithm: fields[0], blob: blob}
-	if why := key.check(rest); why != "" {
-		return refuse(why)
+	key, err := ssh.ParsePublicKey(blob)
+	switch {
+	case err != nil:
+		return refuse(damage)
+	case key.Type() != fields[0]:
+		return refuse("the key is not of the algorithm that the line begins with")
+	// One key has one form: what is compared or counted by its text must not come in a second one.
+	case !bytes.Equal(key.Marshal(), blob):
+		return refuse(damage)
+	}
+	if public := rsaKey(key); public != nil {
+		if public.N.Sign() < 0 || public.N.Bit(0) == 0 {
+			return refuse(damage)
+		}
+		if bits := public.N.BitLen(); bits < 1024 || bits > 16384 {
+			return refuse("an RSA key has 1024 to 16384 bits")
+		}
 	}
 	return key, nil
-}
-
-// check looks at the part of the key behind the algorithm's name, and says what is wrong with it.
-func (k *sshKey) check(rest []byte) string {
-	switch k.algorithm {
-	case "ssh-rsa":
-		e, rest, ok := cutSSHString(rest)
-		n, rest, ok2 := cutSSHString(rest)
-		if !ok || !ok2 || len(rest) > 0 || len(e) == 0 || len(e) > 4 || len(n) == 0 {
-			return "the RSA key is damaged"
-		}
-		key := &rsa.PublicKey{N: new(big.Int).SetBytes(n), E: int(new(big.Int).SetBytes(e).Int64())}
-		canonical := rsaPublicKey(key)
-		if !bytes.Equal(canonical.blob, k.blob) || key.E < 3 || key.E%2 == 0 || key.N.Bit(0) == 0 {
-			return "the RSA key is damaged"
-		}
-		if bits := key.N.BitLen(); bits < 1024 || bits > 16384 {
-			return "an RSA key has 1024 to 16384 bits"
-		}
-		k.rsa = key
-	case "ssh-ed25519":
-		if point, rest, ok := cutSSHString(rest); !ok || len(rest) > 0 || len(point) != 32 {
-			return "the Ed25519 key is damaged"
-		}
-	case "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521":
-		curves := map[string]elliptic.Curve{"nistp256": elliptic.P256(), "nistp384": elliptic.P384(), "nistp521": elliptic.P521()}
-		name, rest, ok := cutSSHString(rest)
-		point, rest, ok2 := cutSSHString(rest)
-		if !ok || !ok2 || len(rest) > 0 || "ecdsa-sha2-"+string(name) != k.algorithm {
-			return "the ECDSA key is damaged"
-		}
-		if _, err := ecdsa.ParseUncompressedPublicKey(curves[string(name)], point); err != nil {
-			return "the ECDSA key is not a point of its curve"
-		}
-	default:
-		return "the algorithm must be ssh-rsa, ssh-ed25519 or ecdsa-sha2-nistp256, -384 or -521"
-	}
-	return ""
-}
-
-// cutSSHString takes one string with its length off the front.
-func cutSSHString(b []byte) (s, rest []byte, ok bool) {
-	if len(b) < 4 {
-		return nil, nil, false
-	}
-	n := binary.BigEndian.Uint32(b)
-	if uint64(n) > uint64(len(b)-4) {
-		return nil, nil, false
-	}
-	return b[4 : 4+n], b[4+n:], true
 }
