@@ -45,13 +45,13 @@ type MetricPoint struct {
 
 // MetricHistory reads what was counted.
 type MetricHistory interface {
-	// Points returns the points of a metric of an instance whose Start is not before start and is
-	// before end, in ascending order. The period is a multiple of a minute; samples exist only at
-	// multiples of [MetricPeriod], so a shorter period yields points only there, and one that is no
-	// multiple of it sums the samples that begin in it. What was counted up to now in the sample that
+	// Points returns, for each of the metrics, the points of an instance whose Start is not before
+	// start and is before end, in ascending order. The period is a multiple of a minute; samples exist
+	// only at multiples of [MetricPeriod], so a shorter period yields points only there, and one that is
+	// no multiple of it sums the samples that begin in it. What was counted up to now in the sample that
 	// is under way is included. An instance or metric that nothing is known of has no points, without
-	// error.
-	Points(ctx context.Context, instanceID, metric string, start, end time.Time, period time.Duration) ([]MetricPoint, error)
+	// error. To ask for several metrics costs little more than for one.
+	Points(ctx context.Context, instanceID string, metrics []string, start, end time.Time, period time.Duration) ([][]MetricPoint, error)
 }
 
 // Caller is who used an instance's metadata service, as far as its requests tell.

@@ -31,14 +31,14 @@ type history struct {
 	calls float64
 }
 
-func (h *history) Points(_ context.Context, _, _ string, start, end time.Time, period time.Duration) ([]openimds.MetricPoint, error) {
+func (h *history) Points(_ context.Context, _ string, _ []string, start, end time.Time, period time.Duration) ([][]openimds.MetricPoint, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var points []openimds.MetricPoint
 	for at := start; at.Before(end); at = at.Add(period) {
 		points = append(points, openimds.MetricPoint{Start: at, Sum: h.calls, Samples: 1})
 	}
-	return points, nil
+	return [][]openimds.MetricPoint{points}, nil
 }
 
 // lockedBuffer is a log that may be read while it is written.

@@ -68,11 +68,11 @@ func (s *Service) evaluate(ctx context.Context, name string) (*openimds.Alarm, e
 			return ignoreNotFound(err)
 		}
 		end := d.now.Truncate(openimds.AlarmPeriod)
-		points, err := s.points(ctx, in, alarm.Metric, end.Add(-time.Duration(alarm.Periods)*openimds.AlarmPeriod), end, openimds.AlarmPeriod)
+		points, err := s.points(ctx, in, end.Add(-time.Duration(alarm.Periods)*openimds.AlarmPeriod), end, openimds.AlarmPeriod, alarm.Metric)
 		if err != nil {
 			return err
 		}
-		if state := judge(alarm, points); state != alarm.State {
+		if state := judge(alarm, points[0]); state != alarm.State {
 			alarm.State, alarm.StateChangedAt = state, d.now
 			d.put(was, alarm)
 			changed = alarm

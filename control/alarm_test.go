@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -26,8 +27,8 @@ type history struct {
 	asked   []string
 }
 
-func (h *history) Points(_ context.Context, id, metric string, start, end time.Time, period time.Duration) ([]openimds.MetricPoint, error) {
-	h.asked = append(h.asked, fmt.Sprint(id, " ", metric, " ", end.Sub(start), " ", period))
+func (h *history) Points(_ context.Context, id string, metrics []string, start, end time.Time, period time.Duration) ([][]openimds.MetricPoint, error) {
+	h.asked = append(h.asked, fmt.Sprint(id, " ", strings.Join(metrics, ","), " ", end.Sub(start), " ", period))
 	if h.err != nil {
 		return nil, h.err
 	}
@@ -37,7 +38,7 @@ func (h *history) Points(_ context.Context, id, metric string, start, end time.T
 			points = append(points, openimds.MetricPoint{Start: at, Sum: v, Min: v, Max: v, Samples: 1})
 		}
 	}
-	return points, nil
+	return slices.Repeat([][]openimds.MetricPoint{points}, len(metrics)), nil
 }
 
 func withHistory(h *history) func(*control.Config, *store.Store) {
@@ -270,6 +271,12 @@ func TestMetricData(t *testing.T) {
 			t.Errorf("%v: %v, %v", none, points, err)
 		}
 	}
+	// All metrics are read at once: each reading goes through the days of an instance.
+	before := len(h.asked)
+	counts, err := f.MetricCounts(ctx, "web", from, from.Add(time.Hour), openimds.MetricPeriod)
+	if err != nil || len(counts) != len(openimds.Metrics()) || counts["MetadataNoToken"] != 12 || len(h.asked) != before+1 {
+		t.Errorf("counts %v, %v, asked %q", counts, err, h.asked[before:])
+	}
 	ages := func(n int) time.Time { return time.Date(n, 1, 1, 0, 0, 0, 0, time.UTC) }
 	const limit = "You have requested up to %d datapoints, which exceeds the limit of 1440. You may reduce the datapoints requested by increasing the period, or decreasing the time range."
 	asked := len(h.asked)
@@ -291,6 +298,10 @@ func TestMetricData(t *testing.T) {
 	} {
 		_, err := get(tt.metric, "Count", tt.start, tt.end, tt.period)
 		refused(t, err, openimds.InvalidInput, tt.code, tt.message)
+		if tt.code != openimds.UnknownValue {
+			_, err := f.MetricCounts(ctx, "web", tt.start, tt.end, tt.period)
+			refused(t, err, openimds.InvalidInput, tt.code, tt.message)
+		}
 	}
 	if len(h.asked) != asked {
 		t.Error("the history was asked what was refused")
@@ -299,6 +310,6 @@ func TestMetricData(t *testing.T) {
 		t.Errorf("1440 periods: %v", err)
 	}
 	h.err = errors.New("disk on fire")
-	_, err := get("MetadataNoToken", "Count", from, from.Add(1), time.Minute)
+	_, err = get("MetadataNoToken", "Count", from, from.Add(1), time.Minute)
 	refused(t, err, openimds.Unavailable, openimds.HistoryAway, "The history of the metrics cannot be read; try again")
 }

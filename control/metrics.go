@@ -2,7 +2,6 @@ package control
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/openimds/openimds"
@@ -23,30 +22,70 @@ func (s *Service) MetricData(ctx context.Context, name, metric, unit string, sta
 	if !ok {
 		return nil, openimds.Errorf(openimds.InvalidInput, openimds.UnknownValue, "The metric %.100s does not exist", metric)
 	}
-	if period < time.Minute || period%time.Minute != 0 {
-		return nil, openimds.Errorf(openimds.InvalidInput, openimds.OutOfRange, "The period must be a multiple of 60 seconds, not %d", int64(period/time.Second))
+	if err := checkPoints(start, end, period); err != nil {
+		return nil, err
 	}
-	if !start.Before(end) {
-		return nil, openimds.Errorf(openimds.InvalidInput, openimds.Conflicting, "The start time must be before the end time")
+	in, _, err := s.instance(ctx, name)
+	if err != nil || !m.Counted || unit != m.Unit {
+		return nil, err
 	}
-	if wanted := (end.Sub(start)-1)/period + 1; wanted > maxPoints {
-		return nil, openimds.Errorf(openimds.InvalidInput, openimds.TooMany, "You have requested up to %d datapoints, which exceeds the limit of %d. You may reduce the datapoints requested by increasing %s, or decreasing the time range.", wanted, maxPoints, openimds.FieldPeriod)
+	points, err := s.points(ctx, in, start, end, period, metric)
+	if err != nil {
+		return nil, err
+	}
+	return points[0], nil
+}
+
+// MetricCounts returns, by its name, how much of each counted metric there was of an instance: the sum of
+// the points that [Service.MetricData] has of it.
+//
+// Errors: InvalidInput/OutOfRange for the period, InvalidInput/Conflicting for times in the wrong
+// order, InvalidInput/TooMany for more points than CloudWatch gives; NotFound/DoesNotExist;
+// Unavailable/HistoryAway.
+func (s *Service) MetricCounts(ctx context.Context, name string, start, end time.Time, period time.Duration) (map[string]int64, error) {
+	if err := checkPoints(start, end, period); err != nil {
+		return nil, err
 	}
 	in, _, err := s.instance(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	if !m.Counted || unit != m.Unit {
-		return nil, nil
+	metrics := openimds.Metrics()
+	points, err := s.points(ctx, in, start, end, period, metrics...)
+	if err != nil {
+		return nil, err
 	}
-	return s.points(ctx, in, metric, start, end, period)
+	counts := make(map[string]int64, len(metrics))
+	for i, metric := range metrics {
+		sum := 0.0
+		for _, p := range points[i] {
+			sum += p.Sum
+		}
+		counts[metric] = int64(sum)
+	}
+	return counts, nil
 }
 
-func (s *Service) points(ctx context.Context, in *openimds.Instance, metric string, start, end time.Time, period time.Duration) ([]openimds.MetricPoint, error) {
-	if s.cfg.History == nil || !slices.Contains(openimds.Metrics(), metric) {
-		return nil, nil
+// checkPoints refuses a time that cannot be divided into periods, or into too many.
+func checkPoints(start, end time.Time, period time.Duration) error {
+	if period < time.Minute || period%time.Minute != 0 {
+		return openimds.Errorf(openimds.InvalidInput, openimds.OutOfRange, "The period must be a multiple of 60 seconds, not %d", int64(period/time.Second))
 	}
-	points, err := s.cfg.History.Points(ctx, in.ID, metric, start, end, period)
+	if !start.Before(end) {
+		return openimds.Errorf(openimds.InvalidInput, openimds.Conflicting, "The start time must be before the end time")
+	}
+	if wanted := (end.Sub(start)-1)/period + 1; wanted > maxPoints {
+		return openimds.Errorf(openimds.InvalidInput, openimds.TooMany, "You have requested up to %d datapoints, which exceeds the limit of %d. You may reduce the datapoints requested by increasing %s, or decreasing the time range.", wanted, maxPoints, openimds.FieldPeriod)
+	}
+	return nil
+}
+
+// points reads the points of each of the metrics.
+func (s *Service) points(ctx context.Context, in *openimds.Instance, start, end time.Time, period time.Duration, metrics ...string) ([][]openimds.MetricPoint, error) {
+	if s.cfg.History == nil {
+		return make([][]openimds.MetricPoint, len(metrics)), nil
+	}
+	points, err := s.cfg.History.Points(ctx, in.ID, metrics, start, end, period)
 	if err != nil {
 		return nil, openimds.Errorf(openimds.Unavailable, openimds.HistoryAway, "The history of the metrics cannot be read; try again").Because(err)
 	}

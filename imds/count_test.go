@@ -39,12 +39,12 @@ func newCounted(t testing.TB, setup func(*Config, *openimds.Instance)) (*wire, *
 func counted(t *testing.T, r *usage.Recorder, in *openimds.Instance) map[string]float64 {
 	t.Helper()
 	got := map[string]float64{}
-	for _, metric := range openimds.Metrics() {
-		points, err := r.Points(context.Background(), in.ID, metric, noon, noon.Add(time.Hour), time.Hour)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, p := range points {
+	points, err := r.Points(context.Background(), in.ID, openimds.Metrics(), noon, noon.Add(time.Hour), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, metric := range openimds.Metrics() {
+		for _, p := range points[i] {
 			if p.Sum > 0 {
 				got[metric] = p.Sum
 			}

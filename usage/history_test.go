@@ -75,12 +75,12 @@ func TestPoints(t *testing.T) {
 			}
 		})
 	}
-	if _, err := r.Points(context.Background(), id, openimds.MetricNoToken, noon, noon.Add(time.Hour), 90*time.Second); err == nil {
+	if _, err := r.Points(context.Background(), id, openimds.Metrics(), noon, noon.Add(time.Hour), 90*time.Second); err == nil {
 		t.Error("a period of 90 seconds is accepted")
 	}
 	for _, unknown := range [][2]string{{"i-unknown", openimds.MetricNoToken}, {id, "CPUUtilization"}} {
-		got, err := r.Points(context.Background(), unknown[0], unknown[1], noon, noon.Add(time.Hour), time.Hour)
-		if len(got) != 0 || err != nil {
+		got, err := r.Points(context.Background(), unknown[0], []string{unknown[1]}, noon, noon.Add(time.Hour), time.Hour)
+		if err != nil || len(got) != 1 || len(got[0]) != 0 {
 			t.Errorf("points of %v: %v, %v", unknown, got, err)
 		}
 	}
@@ -298,8 +298,8 @@ func TestDamagedRecords(t *testing.T) {
 		if err := r.Flush(context.Background()); err == nil || !strings.Contains(err.Error(), "usage/callers/"+id) || !strings.Contains(err.Error(), key) {
 			t.Errorf("%q: the flush says %v", damaged, err)
 		}
-		other, err := newRecorder(kept, c).Points(context.Background(), "i-other", openimds.MetricNoToken, noon, c.now().Add(1), time.Hour)
-		if err != nil || len(other) != 1 || other[0].Sum != 1 {
+		other, err := newRecorder(kept, c).Points(context.Background(), "i-other", []string{openimds.MetricNoToken}, noon, c.now().Add(1), time.Hour)
+		if err != nil || len(other[0]) != 1 || other[0][0].Sum != 1 {
 			t.Errorf("%q: the other instance has %+v, %v", damaged, other, err)
 		}
 		if record, err := kept.Get(context.Background(), key); err != nil || string(record.Value) != damaged {

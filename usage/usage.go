@@ -216,11 +216,11 @@ func (r *Recorder) flushAndTell(ctx context.Context) {
 }
 
 // Points implements [openimds.MetricHistory]: those of the history, with what was counted up to now.
-func (r *Recorder) Points(ctx context.Context, instanceID, metric string, start, end time.Time, period time.Duration) ([]openimds.MetricPoint, error) {
+func (r *Recorder) Points(ctx context.Context, instanceID string, metrics []string, start, end time.Time, period time.Duration) ([][]openimds.MetricPoint, error) {
 	if g := r.guest(instanceID); g != nil {
 		g.mu.Lock()
 		g.gather(g.sample.Load())
 		g.mu.Unlock()
 	}
-	return r.cfg.History.Points(ctx, instanceID, metric, start, end, period)
+	return r.cfg.History.Points(ctx, instanceID, metrics, start, end, period)
 }

@@ -64,11 +64,11 @@ func call(g *usage.Guest, c *clock, kind usage.Call, n int) {
 
 func points(t *testing.T, r *usage.Recorder, metric string, start, end time.Time, period time.Duration) []openimds.MetricPoint {
 	t.Helper()
-	got, err := r.Points(context.Background(), id, metric, start, end, period)
+	got, err := r.Points(context.Background(), id, []string{metric}, start, end, period)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return got
+	return got[0]
 }
 
 // samples returns the sums of the metric's samples from noon on, by their offset from it.
@@ -117,7 +117,7 @@ func TestNothingIsLost(t *testing.T) {
 			default:
 			}
 			_ = r.Flush(context.Background())
-			_, _ = r.Points(context.Background(), id, openimds.MetricNoToken, noon, noon.Add(24*time.Hour), openimds.MetricPeriod)
+			_, _ = r.Points(context.Background(), id, openimds.Metrics(), noon, noon.Add(24*time.Hour), openimds.MetricPeriod)
 		}
 	})
 	start := noon.Add(11*time.Hour + 50*time.Minute) // midnight is in the middle

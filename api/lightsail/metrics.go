@@ -62,19 +62,14 @@ func (a *protocol) getMetadataCounts(ctx context.Context, in *wire.GetMetadataCo
 	}
 	result.NextPageToken = next
 	for _, one := range instances {
-		counts := wire.MetadataCounts{InstanceName: one.Name, InstanceID: one.ID, Counts: map[string]int64{}}
-		for _, metric := range openimds.Metrics() {
-			points, err := a.service.MetricData(ctx, one.Name, metric, "Count", start, end, period)
-			if err != nil && !gone(in.InstanceName, err) {
-				return result, err
-			}
-			sum := 0.0
-			for _, p := range points {
-				sum += p.Sum
-			}
-			counts.Counts[metric] = int64(sum)
+		counts, err := a.service.MetricCounts(ctx, one.Name, start, end, period)
+		switch {
+		case gone(in.InstanceName, err):
+			continue
+		case err != nil:
+			return result, err
 		}
-		result.Counts = append(result.Counts, counts)
+		result.Counts = append(result.Counts, wire.MetadataCounts{InstanceName: one.Name, InstanceID: one.ID, Counts: counts})
 	}
 	return result, nil
 }

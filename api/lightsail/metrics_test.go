@@ -17,7 +17,15 @@ import (
 // whole, for the metric without tokens, ten times as many for the refused ones.
 type history struct{ noon time.Time }
 
-func (h history) Points(_ context.Context, _, metric string, start, end time.Time, period time.Duration) ([]openimds.MetricPoint, error) {
+func (h history) Points(_ context.Context, _ string, metrics []string, start, end time.Time, period time.Duration) ([][]openimds.MetricPoint, error) {
+	all := make([][]openimds.MetricPoint, len(metrics))
+	for i, metric := range metrics {
+		all[i] = h.points(metric, start, end, period)
+	}
+	return all, nil
+}
+
+func (h history) points(metric string, start, end time.Time, period time.Duration) []openimds.MetricPoint {
 	factor := map[string]float64{openimds.MetricNoToken: 1, openimds.MetricNoTokenRejected: 10}[metric]
 	var points []openimds.MetricPoint
 	for i := range 12 {
@@ -34,7 +42,7 @@ func (h history) Points(_ context.Context, _, metric string, start, end time.Tim
 		}
 		points = append(points, openimds.MetricPoint{Start: bucket, Sum: value, Min: value, Max: value, Samples: 1})
 	}
-	return points, nil
+	return points
 }
 
 var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)

@@ -13,29 +13,45 @@ import (
 
 // Points implements [openimds.MetricHistory]. Of the days that are past [sampleDays] only hours are
 // left: each begins at the hour, and counts as the samples that it was made of.
-func (h *History) Points(ctx context.Context, instanceID, metric string, start, end time.Time, period time.Duration) ([]openimds.MetricPoint, error) {
+func (h *History) Points(ctx context.Context, instanceID string, metrics []string, start, end time.Time, period time.Duration) ([][]openimds.MetricPoint, error) {
 	if period < time.Minute || period%time.Minute != 0 {
 		return nil, fmt.Errorf("the period must be a multiple of a minute, not %s", period)
 	}
-	m := metricOf(metric)
-	if m == noMetric || !start.Before(end) {
-		return nil, nil
+	points := make([][]openimds.MetricPoint, len(metrics))
+	if !start.Before(end) {
+		return points, nil
 	}
-	w := newWindow(start, end, period)
+	seconds := int64(period / time.Second)
+	windows := make([]window, len(metrics))
+	for i, metric := range metrics {
+		windows[i] = window{metric: metricOf(metric), period: seconds, points: map[int64]*openimds.MetricPoint{}}
+	}
+	// The samples begin in here, in Unix seconds, that belong to the points.
+	from, until := firstNotBefore(start, seconds), firstNotBefore(end, seconds)
 	today := dayOf(h.cfg.Now())
 	// A day more than today: another host's clock may be ahead.
-	first, last := max(floorDiv(w.from, daySeconds), today-hourDays-1), min(floorDiv(w.until-1, daySeconds), today+1)
+	first, last := max(floorDiv(from, daySeconds), today-hourDays-1), min(floorDiv(until-1, daySeconds), today+1)
 	memory, err := h.remembered(ctx, instanceID)
 	if err != nil {
 		return nil, err
 	}
 	for number := first; number <= last; number++ {
-		err := h.eachCell(ctx, instanceID, number, memory[number], func(at int64, c cell) { w.add(at, c, m) })
+		err := h.eachCell(ctx, instanceID, number, memory[number], func(at int64, c cell) {
+			if at < from || at >= until {
+				return
+			}
+			for _, w := range windows {
+				w.add(at, c)
+			}
+		})
 		if err != nil {
 			return nil, err
 		}
 	}
-	return w.sorted(), nil
+	for i, w := range windows {
+		points[i] = w.sorted()
+	}
+	return points, nil
 }
 
 // remembered returns, by their numbers, the days of an instance that memory knows better than the
@@ -123,17 +139,11 @@ func addRecord(samples []cell, record store.Record) ([]cell, error) {
 	return samples, nil
 }
 
-// window collects points.
+// window collects the points of a metric.
 type window struct {
-	from, until int64 // the samples that belong to its points begin in here, in Unix seconds
-	period      int64
-	points      map[int64]*openimds.MetricPoint
-}
-
-// newWindow has the points whose start is in [start, end).
-func newWindow(start, end time.Time, period time.Duration) *window {
-	p := int64(period / time.Second)
-	return &window{period: p, from: firstNotBefore(start, p), until: firstNotBefore(end, p), points: map[int64]*openimds.MetricPoint{}}
+	metric int   // noMetric: it has no points
+	period int64 // in seconds
+	points map[int64]*openimds.MetricPoint
 }
 
 // firstNotBefore is the first multiple of p seconds that is not before t.
@@ -145,12 +155,12 @@ func firstNotBefore(t time.Time, p int64) int64 {
 	return -floorDiv(-seconds, p) * p
 }
 
-func (w *window) add(at int64, c cell, metric int) {
-	if at < w.from || at >= w.until {
+func (w window) add(at int64, c cell) {
+	if w.metric == noMetric {
 		return
 	}
 	start := floorDiv(at, w.period) * w.period
-	sum, least, most := float64(c.sum[metric]), float64(c.min[metric]), float64(c.max[metric])
+	sum, least, most := float64(c.sum[w.metric]), float64(c.min[w.metric]), float64(c.max[w.metric])
 	p := w.points[start]
 	if p == nil {
 		p = &openimds.MetricPoint{Start: time.Unix(start, 0).UTC(), Min: least, Max: most}
@@ -161,7 +171,7 @@ func (w *window) add(at int64, c cell, metric int) {
 	p.Samples += c.samples
 }
 
-func (w *window) sorted() []openimds.MetricPoint {
+func (w window) sorted() []openimds.MetricPoint {
 	points := make([]openimds.MetricPoint, 0, len(w.points))
 	for _, p := range w.points {
 		points = append(points, *p)
