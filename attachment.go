@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -15,6 +16,8 @@ import (
 // a process. It decides who the caller is; nothing in a request does.
 type Attachment struct {
 	Instance string `json:"instance"`
+	// Host is the name of the host; see [LocalHost].
+	Host string `json:"host,omitempty"`
 	// Interface is the host's end of the guest's link: a tap, a veth, a port of a bridge.
 	Interface string `json:"interface,omitempty"`
 	// Sources, with Interface, are the only addresses whose callers are the instance's. This is only
@@ -43,6 +46,9 @@ func (a *Attachment) Validate() error {
 		if given {
 			places++
 		}
+	}
+	if err := ValidateHost(a.Host); err != nil {
+		return err
 	}
 	switch {
 	case places != 1:
@@ -75,6 +81,20 @@ func (a *Attachment) Validate() error {
 		if slices.ContainsFunc(a.Sources[:i], p.Overlaps) {
 			return Errorf(InvalidInput, Duplicate, "The source %v overlaps another one", p)
 		}
+	}
+	return nil
+}
+
+// LocalHost is the name of a host that was given none. It is not what the machine calls itself: that changes
+// with a network or an administrator's taste, and all attachments would be another host's then.
+const LocalHost = "local"
+
+var hostForm = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$`)
+
+// ValidateHost refuses what cannot be the name of a host; none at all is the host's that is asked.
+func ValidateHost(name string) error {
+	if name != "" && !hostForm.MatchString(name) {
+		return Errorf(InvalidInput, Malformed, "%.80q cannot be the name of a host: it is up to 253 letters, digits, dots and dashes", name)
 	}
 	return nil
 }
@@ -122,9 +142,10 @@ type Binding struct {
 	Face      Face
 }
 
-// GuardedPlace is a place of this host where an instance was attached and none is now. From there nobody
+// GuardedPlace is a place of a host where an instance was attached and none is now. From there nobody
 // reaches another metadata service through the host: its credentials are not the guest's.
 type GuardedPlace struct {
+	Host      string
 	Interface string
 	Netns     string // a path; one of the two
 }

@@ -161,7 +161,7 @@ func (s *Service) DeleteAlarm(ctx context.Context, name string) ([]openimds.Oper
 		if err != nil {
 			return err
 		}
-		d.remove(was)
+		d.destroy(openimds.TypeAlarm, was)
 		d.operation(alarmOperation("DeleteAlarm", alarm))
 		return nil
 	}))
@@ -179,7 +179,7 @@ func (s *Service) removeAlarmsOf(ctx context.Context, d *draft, instance string)
 			return err
 		}
 		if alarm.Instance == instance {
-			d.remove(r)
+			d.destroy(openimds.TypeAlarm, r)
 		}
 	}
 	return nil

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/netip"
@@ -28,12 +29,12 @@ type Attachments interface {
 
 // samePlace says whether both are at one place, with the same callers.
 func samePlace(a *openimds.Attachment, b *openimds.Attachment) bool {
-	return a.Interface == b.Interface && a.Netns == b.Netns && a.PID == b.PID && slices.Equal(a.Sources, b.Sources)
+	return records.PlaceKey(a) == records.PlaceKey(b) && slices.Equal(a.Sources, b.Sources)
 }
 
 // conflicts says whether one caller could be both.
 func conflicts(a *openimds.Attachment, b *openimds.Attachment) bool {
-	if a.Interface != b.Interface || a.Netns != b.Netns || a.PID != b.PID {
+	if records.PlaceKey(a) != records.PlaceKey(b) {
 		return false
 	}
 	return len(a.Sources) == 0 || len(b.Sources) == 0 ||
@@ -52,6 +53,7 @@ func (s *Service) AttachInstance(ctx context.Context, a openimds.Attachment) (op
 	if s.cfg.Attachments == nil {
 		return openimds.Operation{}, openimds.Errorf(openimds.OperationFailure, openimds.NotEnforced, "This server cannot attach instances: it needs Linux and the capabilities CAP_NET_ADMIN, CAP_NET_RAW and CAP_SYS_ADMIN; start it as root")
 	}
+	a.Host = cmp.Or(a.Host, s.cfg.Host)
 	if err := a.Validate(); err != nil {
 		return openimds.Operation{}, err
 	}

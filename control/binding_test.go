@@ -223,7 +223,7 @@ func TestAttachmentOfBefore(t *testing.T) {
 		t.Fatalf("bound to %+v", a.Bound)
 	}
 	r, err := b.store.Get(t.Context(), records.AttachmentPrefix+"web-0")
-	if err != nil || !bytes.Contains(r.Value, []byte(`"schema":2`)) {
+	if err != nil || !bytes.Contains(r.Value, []byte(`"schema":3`)) {
 		t.Errorf("the record is %s, %v", r.Value, err)
 	}
 }

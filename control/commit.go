@@ -25,11 +25,7 @@ type draft struct {
 
 // create adds a new resource, on the condition that none of any type has its name.
 func (d *draft) create(t openimds.ResourceType, name string, v any) {
-	for _, other := range resourceTypes() {
-		if other != t {
-			d.changes = append(d.changes, store.Change{Verb: store.Check, Key: records.Key(other, name), If: store.IfAbsent})
-		}
-	}
+	d.changes = append(d.changes, store.Change{Verb: store.Put, Key: records.NameKey(name), Value: []byte(t), If: store.IfAbsent})
 	d.put(store.Record{Key: records.Key(t, name), Revision: store.IfAbsent}, v)
 }
 
@@ -81,6 +77,13 @@ func (d *draft) dropRecording(in *openimds.Instance) {
 	if in.Recorded != nil && in.Recorded.ID != "" {
 		d.changes = append(d.changes, store.Change{Verb: store.Delete, Key: records.RecordingKey(in.Name, in.Recorded.ID), If: store.Whatever})
 	}
+}
+
+// destroy removes a resource, whose name is free then.
+func (d *draft) destroy(t openimds.ResourceType, was store.Record) {
+	d.remove(was)
+	name := strings.TrimPrefix(was.Key, records.Prefix(t))
+	d.changes = append(d.changes, store.Change{Verb: store.Delete, Key: records.NameKey(name), If: store.Whatever})
 }
 
 // remove deletes a record, on the condition that it still is what was read.

@@ -163,7 +163,7 @@ func TestThousandWriters(t *testing.T) {
 					op, err := services[writer%2].UpdateOptions(ctx, "web", u)
 					mu.Lock()
 					defer mu.Unlock()
-					if asked[op.ID] = u; err != nil {
+					if asked[records.OperationKey(op.ID)] = u; err != nil {
 						t.Error(err)
 					}
 				})
@@ -200,8 +200,8 @@ func replay(t *testing.T, watch store.Watcher, asked map[string]openimds.Options
 			var update openimds.OptionsUpdate
 			var record struct{ Data *openimds.Instance }
 			for _, e := range events[:n] {
-				if id, ok := strings.CutPrefix(e.Key, records.OperationPrefix); ok {
-					update = asked[id]
+				if strings.HasPrefix(e.Key, records.OperationPrefix) {
+					update = asked[e.Key]
 					done++
 				}
 				if e.Key == records.InstancePrefix+"web" {

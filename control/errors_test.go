@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/records"
 	"github.com/openimds/openimds/store"
 )
 
@@ -101,11 +102,11 @@ func TestValidateName(t *testing.T) {
 // and never a default.
 func TestDamagedRecords(t *testing.T) {
 	for key, read := range map[string]func(*fixture) error{
-		"instance/web": func(f *fixture) error { _, err := f.Instance(f.t.Context(), "web"); return err },
-		"keypair/key":  func(f *fixture) error { _, err := f.KeyPair(f.t.Context(), "key"); return err },
-		"staticip/ip":  func(f *fixture) error { _, err := f.StaticIP(f.t.Context(), "ip"); return err },
-		"alarm/alarm":  func(f *fixture) error { _, err := f.Alarm(f.t.Context(), "alarm"); return err },
-		"operation/id": func(f *fixture) error { _, err := f.Operation(f.t.Context(), "id"); return err },
+		"instance/web":             func(f *fixture) error { _, err := f.Instance(f.t.Context(), "web"); return err },
+		"keypair/key":              func(f *fixture) error { _, err := f.KeyPair(f.t.Context(), "key"); return err },
+		"staticip/ip":              func(f *fixture) error { _, err := f.StaticIP(f.t.Context(), "ip"); return err },
+		"alarm/alarm":              func(f *fixture) error { _, err := f.Alarm(f.t.Context(), "alarm"); return err },
+		records.OperationKey("id"): func(f *fixture) error { _, err := f.Operation(f.t.Context(), "id"); return err },
 	} {
 		for _, value := range []string{"", "x", `{"schema":2,"data":{}}`, `{"data":{}}`, `[]`, `{"schema":1}`, `{"schema":1,"data":null}`, `{"schema":1,"data":7}`} {
 			f := newFixture(t, nil)

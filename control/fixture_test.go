@@ -50,8 +50,22 @@ func newFixture(t *testing.T, change func(*control.Config, *store.Store)) *fixtu
 	if change != nil {
 		change(&cfg, &f.store)
 	}
-	f.Service = control.New(f.store, cfg)
+	f.Service = control.New(bounded{f.store, t}, cfg)
 	return f
+}
+
+// bounded fails the test at a commit that a fleet's store might refuse: etcd takes 128 changes in one unless
+// told otherwise.
+type bounded struct {
+	store.Store
+	t *testing.T
+}
+
+func (b bounded) Commit(ctx context.Context, changes ...store.Change) (int64, error) {
+	if most := 100; len(changes) > most {
+		b.t.Errorf("a commit has %d changes, above %d", len(changes), most)
+	}
+	return b.Store.Commit(ctx, changes...)
 }
 
 // clock moves on by a microsecond with each look, so that operations have an order.

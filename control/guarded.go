@@ -11,7 +11,14 @@ func (s *Service) GuardedPlaces() []openimds.GuardedPlace {
 	if s.cfg.Attachments == nil {
 		return nil
 	}
-	return s.cfg.Attachments.Guarded()
+	return s.ofThisHost(s.cfg.Attachments.Guarded())
+}
+
+func (s *Service) ofThisHost(places []openimds.GuardedPlace) []openimds.GuardedPlace {
+	for i := range places {
+		places[i].Host = s.cfg.Host
+	}
+	return places
 }
 
 // ReleasePlaces ends the guard of these places, or of all with no names, and returns those that it was
@@ -44,5 +51,5 @@ func (s *Service) ReleasePlaces(ctx context.Context, names []string) ([]openimds
 	if err != nil {
 		s.takeBack(ctx, entries, "the host failed, a part may have been released: "+err.Error())
 	}
-	return released, err
+	return s.ofThisHost(released), err
 }

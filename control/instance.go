@@ -11,8 +11,8 @@ import (
 	"github.com/openimds/openimds/store"
 )
 
-// maxLaunch is how many instances one call may create: their records are one commit, and etcd takes
-// 128 changes in one unless told otherwise.
+// maxLaunch is how many instances one call may create: each takes four changes of one commit, and etcd takes
+// 128 unless told otherwise.
 const maxLaunch = 20
 
 // InstancesLaunch is a request for new instances that differ in nothing but their names.

@@ -141,7 +141,7 @@ func (s *Service) DeleteInstance(ctx context.Context, name string) ([]openimds.O
 			return err
 		}
 		d.dropRecording(in)
-		d.remove(was)
+		d.destroy(openimds.TypeInstance, was)
 		d.operation(instanceOperation("DeleteInstance", in))
 		return nil
 	}))

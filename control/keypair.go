@@ -119,7 +119,7 @@ func (s *Service) DeleteKeyPair(ctx context.Context, name, fingerprint string) (
 		if fingerprint != "" && fingerprint != pair.Fingerprint {
 			return openimds.Errorf(openimds.InvalidInput, openimds.Mismatch, "The key pair %s has another fingerprint than %s", name, openimds.FieldFingerprint)
 		}
-		d.remove(was)
+		d.destroy(openimds.TypeKeyPair, was)
 		d.operation(keyPairOperation("DeleteKeyPair", pair))
 		return nil
 	})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/openimds/openimds"
@@ -35,7 +34,7 @@ func (s *Service) operation(ctx context.Context, id string) (openimds.Operation,
 // Operations returns at most limit operations, the latest first, beginning behind the id after
 // (empty: at the latest), and the id to go on behind, which is empty at the end.
 func (s *Service) Operations(ctx context.Context, after string, limit int) ([]openimds.Operation, string, error) {
-	r := store.Range{Prefix: records.OperationPrefix, Limit: limit, Descending: true}
+	r := store.Range{Prefix: records.OperationPrefix, Limit: limit}
 	if after != "" {
 		r.After = records.OperationKey(after)
 	}
@@ -63,9 +62,9 @@ func (s *Service) OperationsOf(ctx context.Context, resource, after string, limi
 		return nil, "", err
 	}
 	prefix := records.OperationOfKey(resource, "")
-	r := store.Range{Prefix: prefix, Limit: limit, Descending: true}
+	r := store.Range{Prefix: prefix, Limit: limit}
 	if after != "" {
-		r.After = prefix + after
+		r.After = records.OperationOfKey(resource, after)
 	}
 	page, err := s.store.List(ctx, r)
 	if err != nil {
@@ -74,7 +73,7 @@ func (s *Service) OperationsOf(ctx context.Context, resource, after string, limi
 	ops := make([]openimds.Operation, 0, len(page.Records))
 	next := ""
 	for _, r := range page.Records {
-		next = strings.TrimPrefix(r.Key, prefix)
+		next = string(r.Value)
 		op, err := s.Operation(ctx, next)
 		if openimds.KindOf(err) == openimds.NotFound && err != nil {
 			continue // pruned since the index was read
@@ -98,28 +97,28 @@ func (s *Service) OperationsOf(ctx context.Context, resource, after string, limi
 // An error leaves those operations that it has not come to; the number tells how many are forgotten.
 func (s *Service) PruneOperations(ctx context.Context, olderThan time.Duration, keep int) (int, error) {
 	const batch = 50 // two keys each; etcd takes 128 changes in a commit unless told otherwise
-	before, young := s.cfg.Now().Add(-olderThan), s.cfg.Now().Add(-2*concludeTime)
-	surplus, err := s.surplusOperation(ctx, keep)
+	now := s.cfg.Now()
+	after, err := s.latestOperations(ctx, keep)
 	if err != nil {
 		return 0, err
 	}
-	after, pruned := "", 0
-	for {
+	old := records.OperationsBefore(now.Add(-olderThan))
+	if after == "" {
+		after = old
+	} else {
+		after = min(old, max(after, records.OperationsBefore(now.Add(-2*concludeTime))))
+	}
+	for pruned := 0; ; {
 		page, err := s.store.List(ctx, store.Range{Prefix: records.OperationPrefix, After: after, Limit: batch})
 		if err != nil {
 			return pruned, storeFailed(err)
 		}
 		var changes []store.Change
-		ended := !page.More
 		for _, r := range page.Records {
 			after = r.Key
 			op, err := read[openimds.Operation](r)
 			if err != nil {
 				return pruned, err
-			}
-			if !op.CreatedAt.Before(before) && (r.Key > surplus || !op.CreatedAt.Before(young)) {
-				ended = true
-				break
 			}
 			if op.Terminal() {
 				changes = append(changes,
@@ -133,29 +132,27 @@ func (s *Service) PruneOperations(ctx context.Context, olderThan time.Duration, 
 			}
 			pruned += len(changes) / 2
 		}
-		if ended {
+		if !page.More {
 			return pruned, nil
 		}
 	}
 }
 
-// surplusOperation is the key of the latest operation before the latest keep; empty: there is none.
-func (s *Service) surplusOperation(ctx context.Context, keep int) (string, error) {
+// latestOperations is the key behind the latest keep operations; empty: there are no more.
+func (s *Service) latestOperations(ctx context.Context, keep int) (string, error) {
 	const page = 1000
-	r := store.Range{Prefix: records.OperationPrefix, Descending: true}
-	for left := keep + 1; ; {
+	r := store.Range{Prefix: records.OperationPrefix, After: records.OperationPrefix}
+	for left := keep; left > 0; {
 		r.Limit = min(left, page)
 		found, err := s.store.List(ctx, r)
 		if err != nil {
 			return "", storeFailed(err)
 		}
-		left -= len(found.Records)
-		if left == 0 {
-			return found.Records[len(found.Records)-1].Key, nil
-		}
 		if !found.More {
 			return "", nil
 		}
+		left -= len(found.Records)
 		r.After = found.Records[len(found.Records)-1].Key
 	}
+	return r.After, nil
 }

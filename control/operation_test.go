@@ -112,7 +112,7 @@ func TestOperationFollowsOptions(t *testing.T) {
 	for _, e := range events {
 		seen[e.Key] = e.Revision
 	}
-	if seen["instance/web"] == 0 || seen["instance/web"] != seen["operation/"+op.ID] || len(seen) != 2 {
+	if seen["instance/web"] == 0 || seen["instance/web"] != seen[records.OperationKey(op.ID)] || len(seen) != 2 {
 		t.Errorf("the mark wrote %v", seen)
 	}
 	after, err := f.Operation(t.Context(), op.ID)

@@ -104,8 +104,9 @@ func (s *Service) endOptions(ctx context.Context, d *draft, in *openimds.Instanc
 	return nil
 }
 
-// maxEnded is how many operations one commit ends: etcd takes 128 changes in one unless told otherwise.
-const maxEnded = 50
+// maxEnded is how many operations one commit ends beside what else it changes: etcd takes 128 changes in one
+// unless told otherwise.
+const maxEnded = 40
 
 // endWaiting ends the operation and those that it follows, if they still wait. Of a long row the
 // earlier part ends in commits of its own, the earliest first, so that a row that was interrupted is

@@ -4,6 +4,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,9 @@ import (
 type Config struct {
 	Region    string
 	AccountID string
+	// Host is the name of the host that this service's process carries attachments out on; empty:
+	// [openimds.LocalHost].
+	Host string
 	// AllowIMDSIPv6 says whether this installation serves fd00:ec2::254 at all; without it, nobody
 	// may enable it for an instance.
 	AllowIMDSIPv6 bool
@@ -60,6 +64,7 @@ func New(store store.Store, cfg Config) *Service {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	cfg.Host = cmp.Or(cfg.Host, openimds.LocalHost)
 	return &Service{store: store, cfg: cfg, again: make(chan struct{}, 1)}
 }
 
@@ -76,7 +81,7 @@ func (c Config) Validate() error {
 	if !accountIDForm.MatchString(c.AccountID) {
 		return fmt.Errorf("account id %q is not 12 digits", c.AccountID)
 	}
-	return nil
+	return openimds.ValidateHost(c.Host)
 }
 
 // Region is where the installation says that it is.
@@ -94,16 +99,12 @@ func (s *Service) ARN(t openimds.ResourceType, uuid string) string {
 func (s *Service) taken(ctx context.Context, names ...string) ([]string, error) {
 	var taken []string
 	for _, name := range names {
-		for _, t := range resourceTypes() {
-			_, err := s.store.Get(ctx, records.Key(t, name))
-			if errors.Is(err, store.ErrNoRecord) {
-				continue
-			}
-			if err != nil {
-				return nil, storeFailed(err)
-			}
+		_, err := s.store.Get(ctx, records.NameKey(name))
+		if err != nil && !errors.Is(err, store.ErrNoRecord) {
+			return nil, storeFailed(err)
+		}
+		if err == nil {
 			taken = append(taken, name)
-			break
 		}
 	}
 	return taken, nil

@@ -113,7 +113,7 @@ func (s *Service) ReleaseStaticIP(ctx context.Context, name string) ([]openimds.
 				return err
 			}
 		}
-		d.remove(ipWas)
+		d.destroy(openimds.TypeStaticIP, ipWas)
 		d.operation(staticIPOperation("ReleaseStaticIp", ip))
 		return nil
 	}))

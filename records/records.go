@@ -21,6 +21,9 @@ const (
 	// RecordingPrefix leads the recordings: its keys go on with the instance's name, a slash and the
 	// recording's id. They are written once and never changed.
 	RecordingPrefix = "recording/"
+	// NamePrefix leads the names that are taken: by these records resources of all types find each other, and
+	// two that are made at the same moment meet. Their values are the types.
+	NamePrefix = "name/"
 	// OperationOfPrefix leads the index of operations by resource: its keys go on with the
 	// resource's name, a slash and the operation's id.
 	OperationOfPrefix = "operation-of/"
@@ -28,6 +31,9 @@ const (
 
 // Key is where the resource of that type and name has its record.
 func Key(t openimds.ResourceType, name string) string { return Prefix(t) + name }
+
+// NameKey is where the resource of that name, of whatever type, holds it.
+func NameKey(name string) string { return NamePrefix + name }
 
 // Prefix leads the keys of all resources of that type.
 func Prefix(t openimds.ResourceType) string {
@@ -51,9 +57,10 @@ const recordSchema = 1
 // would answer the table in its place.
 const recordedSchema = 2
 
-// attachmentSchema is that of attachments: programs that know only the first one would take another link of
-// the name for the one that an attachment is bound to.
-const attachmentSchema = 2
+// attachmentSchema is that of attachments. Programs that know only the first one would take another link of
+// the name for the one that an attachment is bound to, and those that know the second only, the link of
+// another host.
+const attachmentSchema = 3
 
 // Envelope is the stored form: the version of the record, and the resource.
 type Envelope[T any] struct {

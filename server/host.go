@@ -83,7 +83,7 @@ func (a attachmentStatus) Release(names []string) ([]openimds.GuardedPlace, erro
 func guardedPlaces(all []hostnet.Guarded) []openimds.GuardedPlace {
 	out := make([]openimds.GuardedPlace, 0, len(all))
 	for _, g := range all {
-		out = append(out, openimds.GuardedPlace(g))
+		out = append(out, openimds.GuardedPlace{Interface: g.Interface, Netns: g.Netns})
 	}
 	return out
 }

@@ -109,7 +109,7 @@ func (s *Server) open(ctx context.Context) error {
 	if s.cfg.DataDir, err = s.cfg.openDataDir(); err != nil {
 		return err
 	}
-	if s.store, err = bolt.Open(filepath.Join(s.cfg.DataDir, StoreFile)); err != nil {
+	if err = s.openStore(ctx); err != nil {
 		return err
 	}
 	if err := s.clearReadyFile(); err != nil {

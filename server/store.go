@@ -3,9 +3,13 @@ package server
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"time"
 
+	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/records"
 	"github.com/openimds/openimds/store"
+	"github.com/openimds/openimds/store/bolt"
 )
 
 // healthEvery is how often the log learns whether a store that refused changes takes them again.
@@ -17,6 +21,14 @@ const (
 	operationsKept  = 50_000
 	operationsEvery = time.Hour
 )
+
+// openStore opens the data directory's store, with its records as this program lays them out.
+func (s *Server) openStore(ctx context.Context) (err error) {
+	if s.store, err = bolt.Open(filepath.Join(s.cfg.DataDir, StoreFile)); err != nil {
+		return err
+	}
+	return records.Upgrade(ctx, s.store, openimds.LocalHost)
+}
 
 // storeTrouble says in one line why the control side cannot do its work; nil: it can.
 func (s *Server) storeTrouble(ctx context.Context) error {

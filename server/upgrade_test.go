@@ -29,6 +29,7 @@ import (
 	"github.com/openimds/openimds/imds"
 	"github.com/openimds/openimds/metadata"
 	"github.com/openimds/openimds/recording"
+	"github.com/openimds/openimds/records"
 	"github.com/openimds/openimds/store/bolt"
 	"github.com/openimds/openimds/usage"
 	"github.com/openimds/openimds/usage/history"
@@ -139,6 +140,7 @@ func look(t *testing.T, dir string, was snapshot) map[string]json.RawMessage {
 	store, err := bolt.Open(filepath.Join(dir, StoreFile))
 	must(t, err)
 	defer func() { must(t, store.Close()) }()
+	must(t, records.Upgrade(t.Context(), store, openimds.LocalHost))
 	recorder := usage.NewRecorder(usage.Config{Store: store, Now: now, History: history.New(history.Config{Store: store, Now: now})})
 	service := control.New(store, control.Config{
 		Region: "us-east-1", AccountID: "123456789012", AllowIMDSIPv6: true, ValidateOverlay: metadata.ValidateOverlay,
@@ -337,8 +339,8 @@ func pack(t *testing.T, archive, dir string) {
 	out := tar.NewWriter(zipped)
 	must(t, filepath.Walk(dir, func(path string, info os.FileInfo, err error) error {
 		name, _ := filepath.Rel(dir, path)
-		if err != nil || info.IsDir() || !info.Mode().IsRegular() {
-			return err
+		if err != nil || info.IsDir() || !info.Mode().IsRegular() || strings.HasSuffix(name, ".reserve") {
+			return err // a reserve is nothing but room
 		}
 		content, err := os.ReadFile(path)
 		if err != nil {

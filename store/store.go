@@ -80,16 +80,15 @@ func CheckChanges(changes []Change) error {
 	return nil
 }
 
-// Range selects records by key, in the order of the keys' bytes.
+// Range selects records by key, in the order of the keys' bytes. What is read the other way around has keys
+// that are turned around: not every store pages backwards at one revision.
 type Range struct {
 	// Prefix that all keys have; the empty prefix is every key.
 	Prefix string
-	// After is the key behind which the range begins, itself excluded; empty begins at the first key
-	// (with Descending, at the last).
+	// After is the key behind which the range begins, itself excluded; empty begins at the first key.
 	After string
 	// Limit is the most records to return; 0 is no limit.
-	Limit      int
-	Descending bool
+	Limit int
 }
 
 // Page is the answer to a [Range].

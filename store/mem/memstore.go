@@ -55,15 +55,11 @@ func (m *Store) List(ctx context.Context, r store.Range) (store.Page, error) {
 	}
 	var keys []string
 	for key := range m.records {
-		behind := r.After == "" || key > r.After != r.Descending && key != r.After
-		if behind && strings.HasPrefix(key, r.Prefix) {
+		if key > r.After && strings.HasPrefix(key, r.Prefix) {
 			keys = append(keys, key)
 		}
 	}
 	slices.Sort(keys)
-	if r.Descending {
-		slices.Reverse(keys)
-	}
 	page := store.Page{Revision: m.revision}
 	if r.Limit > 0 && len(keys) > r.Limit {
 		keys, page.More = keys[:r.Limit], true
