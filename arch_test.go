@@ -79,6 +79,8 @@ var laws = map[string]law{
 		"a handler that knew a store or the guest side could go around Service, the one door"},
 	"./api/lightsail/wire": {[]string{".", "./api/awsjson"},
 		"a client has these shapes without anything of a server"},
+	"./client": {[]string{"./api/lightsail/wire", "github.com/aws/aws-sdk-go-v2"},
+		"whoever calls a service, ours or AWS's, needs nothing of a server; the SDK signs as AWS's own tools do"},
 	"./console": {[]string{".", "./metadata", "./usage"},
 		"the console shows and calls what the API has; it has no door of its own"},
 	"./store/bolt": {[]string{"./safefile", "./store", "go.etcd.io/bbolt"},

@@ -1,0 +1,179 @@
+// Package client calls the control API of an openimds server, or Amazon Lightsail itself: both speak
+// the operations of package wire, but for those that Lightsail does not have.
+//
+//	c, err := client.New(client.Config{Region: "eu-west-1", Credentials: keys})
+//	answer, err := client.Call(ctx, c, wire.GetInstance, wire.InstanceRequest{InstanceName: "web"})
+//	for page, err := range client.Pages(ctx, c, wire.GetInstances, wire.PageRequest{}) { … }
+//
+// What fails in a way that may pass is tried again, as long as nothing can happen twice by it. No error
+// repeats a request or a secret.
+package client
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/openimds/openimds/api/lightsail/wire"
+)
+
+// Config says which control API to speak to, and as whom.
+type Config struct {
+	// Endpoint is the URL of the control API; empty: Amazon Lightsail's in Region.
+	Endpoint string
+	// Region is what requests are signed for.
+	Region string
+	// Credentials are asked when keys are needed, for 30 s at most, and not again while these hold.
+	Credentials aws.CredentialsProvider
+	// HTTP sends the requests; nil: one that waits 60 s for an answer. It follows no redirection: a
+	// signature is for one host.
+	HTTP *http.Client
+	// Insecure lets the API be on another machine without TLS, where whoever is on the way reads user data
+	// and private keys, and can send a request once more.
+	Insecure bool
+}
+
+// Client calls a control API. It is safe for use by many goroutines.
+type Client struct {
+	endpoint string
+	region   string
+	http     *http.Client
+	keys     keys
+}
+
+// answerTime is how long an answer is waited for, unless the caller brings a client of HTTP.
+const answerTime = 60 * time.Second
+
+// New makes a client. It fails where the configuration cannot be used, and sends nothing.
+func New(cfg Config) (*Client, error) {
+	if cfg.Region == "" {
+		return nil, fmt.Errorf("no region to sign requests for is given")
+	}
+	if cfg.Credentials == nil {
+		return nil, fmt.Errorf("no credentials to sign with are given")
+	}
+	if cfg.Endpoint == "" {
+		cfg.Endpoint = "https://lightsail." + cfg.Region + ".amazonaws.com"
+	}
+	at, err := url.Parse(cfg.Endpoint)
+	if err != nil || at.Scheme != "http" && at.Scheme != "https" || at.Host == "" {
+		return nil, fmt.Errorf("%q is not the URL of a control API; write it as http://host:port", cfg.Endpoint)
+	}
+	if at.Scheme == "http" && !cfg.Insecure && !isHere(at.Hostname()) {
+		return nil, fmt.Errorf("%s is another machine's, where plain HTTP can be read on the way: use https", cfg.Endpoint)
+	}
+	if cfg.HTTP == nil {
+		cfg.HTTP = &http.Client{Timeout: answerTime}
+	}
+	speaks := *cfg.HTTP
+	speaks.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &Client{
+		endpoint: strings.TrimSuffix(cfg.Endpoint, "/") + "/", region: cfg.Region, http: &speaks,
+		keys: keys{from: cfg.Credentials},
+	}, nil
+}
+
+// isHere says whether a host's name stands for this machine without anybody being asked.
+func isHere(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && addr.Unmap().IsLoopback()
+}
+
+// Region is what requests are signed for.
+func (c *Client) Region() string { return c.region }
+
+// Call carries out one operation. A refusal is an [*Error], no answer an [*Unreachable]. After an
+// Unreachable an operation that changes something may have been carried out, unless nothing was sent.
+func Call[Q, R any](ctx context.Context, c *Client, target wire.Target[Q, R], in Q) (R, error) {
+	var out R
+	body, err := json.Marshal(in)
+	if err != nil {
+		return out, err
+	}
+	answer, err := c.persist(ctx, target.Name, target.Changes, body)
+	if err != nil {
+		return out, err
+	}
+	if err := json.Unmarshal(answer, &out); err != nil {
+		return out, fmt.Errorf("the answer of %s to %s cannot be read: %w", c.endpoint, target.Name, err)
+	}
+	return out, nil
+}
+
+// maxAnswer is the most bytes of an answer that are read.
+const maxAnswer = 64 << 20
+
+// send makes one attempt.
+func (c *Client) send(ctx context.Context, target string, body []byte) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.endpoint, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", "application/x-amz-json-1.1")
+	req.Header.Set("X-Amz-Target", target)
+	signing, err := c.keys.get(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("no credentials to sign with: %w", err)
+	}
+	sum := sha256.Sum256(body)
+	hash := hex.EncodeToString(sum[:])
+	req.Header.Set("X-Amz-Content-Sha256", hash) // so that the server knows who signed before it reads the body
+	if err := v4.NewSigner().SignHTTP(ctx, signing, req, hash, "lightsail", c.region, time.Now()); err != nil {
+		return nil, fmt.Errorf("cannot sign the request: %w", err)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, unreachable(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if err == nil && len(answer) > maxAnswer {
+		err = fmt.Errorf("it has more than %d bytes", maxAnswer)
+	}
+	if err != nil {
+		return nil, &Unreachable{what: "the control API's answer broke off", Err: err}
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, refusal(c.endpoint, resp, answer)
+	}
+	return answer, nil
+}
+
+// keysTime is how long what to sign with is waited for.
+const keysTime = 30 * time.Second
+
+// keys holds what was fetched last: a program that is run for it may take its time, or ask somebody. The
+// SDK's own cache would keep a context's end from it.
+type keys struct {
+	from aws.CredentialsProvider
+
+	mu   sync.Mutex
+	held aws.Credentials
+}
+
+func (k *keys) get(ctx context.Context) (aws.Credentials, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.held.HasKeys() && !k.held.Expired() {
+		return k.held, nil
+	}
+	ctx, done := context.WithTimeout(ctx, keysTime)
+	defer done()
+	fetched, err := k.from.Retrieve(ctx)
+	if err == nil {
+		k.held = fetched
+	}
+	return fetched, err
+}

@@ -1,0 +1,114 @@
+package client
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+)
+
+// Error is what a control API answers in place of a result.
+type Error struct {
+	// Status is HTTP's.
+	Status int
+	// Exception is the name of the failure in the API's model, such as NotFoundException; empty: what
+	// answered is no Lightsail control API.
+	Exception string
+	// Code is finer where there is one, such as DoesNotExist.
+	Code    string
+	Message string
+	// RequestID is the service's name for the request, for its log.
+	RequestID string
+}
+
+// Error is the exception and the message, in one line.
+func (e *Error) Error() string {
+	switch "" {
+	case e.Message:
+		return e.Exception
+	case e.Exception:
+		return e.Message
+	}
+	return e.Exception + ": " + e.Message
+}
+
+// NotFound says that what the request names does not exist.
+func (e *Error) NotFound() bool { return strings.HasSuffix(e.Exception, "NotFoundException") }
+
+// Throttled says that the service did nothing, for it is asked too often.
+func (e *Error) Throttled() bool {
+	_, throttled := retry.DefaultThrottleErrorCodes[e.Exception]
+	return throttled || e.Status == http.StatusTooManyRequests
+}
+
+// refusal reads an answer that is no result.
+func refusal(endpoint string, resp *http.Response, answer []byte) *Error {
+	e := &Error{Status: resp.StatusCode, RequestID: resp.Header.Get("x-amzn-RequestId")}
+	var body struct {
+		Type    string `json:"__type"`
+		Code    string `json:"code"`
+		Message string `json:"message"`
+		Upper   string `json:"Message"` // of failures below the API's own level
+	}
+	if json.Unmarshal(answer, &body) != nil || body.Type == "" {
+		e.Message = fmt.Sprintf("%s answered %s; is it a Lightsail control API?", endpoint, resp.Status)
+		return e
+	}
+	e.Exception = body.Type[strings.LastIndexByte(body.Type, '#')+1:]
+	e.Code = body.Code
+	if e.Message = body.Message; e.Message == "" {
+		e.Message = body.Upper
+	}
+	return e
+}
+
+// Unreachable says that a request has no answer: whether it was carried out is not known, unless the
+// connection could not be made.
+type Unreachable struct {
+	// Err is why.
+	Err  error
+	what string
+}
+
+// Error says what happened, and why.
+func (e *Unreachable) Error() string { return e.what + ": " + e.Err.Error() }
+
+func (e *Unreachable) Unwrap() error { return e.Err }
+
+// UnknownCertificate says that the service shows a certificate of an authority that is not known here.
+func (e *Unreachable) UnknownCertificate() bool {
+	_, unknown := errors.AsType[x509.UnknownAuthorityError](e.Err)
+	return unknown
+}
+
+// unreachable says why there is no answer. net/http's own words begin with the URL and the method, which
+// the caller knows.
+func unreachable(err error) *Unreachable {
+	if around, ok := errors.AsType[*url.Error](err); ok {
+		err = around.Err
+	}
+	e := &Unreachable{what: "cannot reach the control API", Err: err}
+	if e.UnknownCertificate() {
+		e.what = "the control API's certificate is not known here"
+	}
+	return e
+}
+
+// nothingSent says that there was no connection that a request could have been sent over.
+func (e *Unreachable) nothingSent() bool {
+	failed, ok := errors.AsType[*net.OpError](e.Err)
+	return ok && failed.Op == "dial"
+}
+
+// mayPass says whether another attempt may get an answer.
+func (e *Unreachable) mayPass() bool {
+	_, certificate := errors.AsType[*tls.CertificateVerificationError](e.Err)
+	return !certificate
+}
