@@ -2,6 +2,7 @@ package clients
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -58,6 +60,10 @@ type server struct {
 	DataDir string
 	// Instance is what the store held of the instance that is served, when the server started.
 	Instance *openimds.Instance
+	// Endpoint is where clients look for the guest side; empty: at IMDS, with a final slash.
+	Endpoint string
+	// V1Allowed lets clients fall back to version 1.
+	V1Allowed bool
 }
 
 // serve starts openimds with a store that holds one instance, after change (which may be nil) has
@@ -170,8 +176,8 @@ func (s *server) readReady(t testing.TB, text string) {
 // env is an environment in which AWS's clients know of nothing but this server.
 func (s *server) env() []string {
 	return append(without(os.Environ(), "AWS_", "BOTO_", "OPENIMDS_"),
-		"AWS_EC2_METADATA_SERVICE_ENDPOINT=http://"+s.IMDS+"/",
-		"AWS_EC2_METADATA_V1_DISABLED=true",
+		"AWS_EC2_METADATA_SERVICE_ENDPOINT="+cmp.Or(s.Endpoint, "http://"+s.IMDS+"/"),
+		"AWS_EC2_METADATA_V1_DISABLED="+strconv.FormatBool(!s.V1Allowed),
 		"AWS_CONFIG_FILE="+os.DevNull,
 		"AWS_SHARED_CREDENTIALS_FILE="+os.DevNull,
 		"BOTO_CONFIG="+os.DevNull,
