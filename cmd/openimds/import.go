@@ -1,13 +1,10 @@
 package main
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"strings"
-	"time"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/scenario"
 	"github.com/spf13/cobra"
 )
 
@@ -54,46 +51,15 @@ live:
 			if err != nil {
 				return err
 			}
-			client, err := c.open(cmd.Context())
+			client, err := c.typed(cmd.Context())
 			if err != nil {
 				return err
 			}
-			return c.onto(cmd, client, args[1], func() error {
-				return c.operations(cmd, client, targetOpenIMDS+"SetInstance", setRequest{nameOnly: nameOnly{args[1]}, Recording: wireRecordingOf(r)})
-			})
+			return scenario.OfRecording(r).Onto(cmd.Context(), client, args[1], c.tell(cmd))
 		},
 	}
 	crawl.add(cmd)
 	return cmd
-}
-
-// onto calls change once there is an instance of that name. One that it makes for this is deleted
-// again if the change fails: an import happens whole or not at all.
-func (c *clientConfig) onto(cmd *cobra.Command, client *client, name string, change func() error) error {
-	ctx := cmd.Context()
-	err := client.call(ctx, targetLightsail+"GetInstance", nameOnly{name}, nil)
-	failed, isAPI := errors.AsType[*apiError](err)
-	if err != nil && (!isAPI || !strings.HasSuffix(failed.Type, "NotFoundException")) {
-		return err
-	}
-	if err == nil {
-		return change()
-	}
-	err = client.call(ctx, targetLightsail+"CreateInstances", createRequest{
-		Names: []string{name}, Zone: client.region + "a", Blueprint: defaultBlueprint, Bundle: defaultBundle,
-	}, nil)
-	if err != nil {
-		return err
-	}
-	if err := change(); err != nil {
-		undo, done := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-		defer done()
-		if undone := client.call(undo, targetLightsail+"DeleteInstance", nameOnly{name}, nil); undone != nil {
-			return fmt.Errorf("%w; and the instance %s, made for this, could not be deleted: %w", err, name, undone)
-		}
-		return err
-	}
-	return nil
 }
 
 // wireRecording is a recording on the wire.

@@ -4,7 +4,8 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
-	"github.com/openimds/openimds/aemm"
+	"github.com/openimds/openimds/scenario"
+	"github.com/openimds/openimds/scenario/aemm"
 	"github.com/spf13/cobra"
 )
 
@@ -37,11 +38,11 @@ instance has it. A line on standard error says what is not carried over, and why
 			if err != nil {
 				return usagef("%s: %w", args[0], err)
 			}
-			client, err := c.open(cmd.Context())
+			client, err := c.typed(cmd.Context())
 			if err != nil {
 				return err
 			}
-			if err := c.onto(cmd, client, name, func() error { return c.carryOut(cmd, client, name, plan) }); err != nil {
+			if err := scenario.OfMock(plan).Onto(cmd.Context(), client, name, c.tell(cmd)); err != nil {
 				return err
 			}
 			for _, note := range plan.Notes {
@@ -50,43 +51,4 @@ instance has it. A line on standard error says what is not carried over, and why
 			return nil
 		},
 	}
-}
-
-// carryOut makes the changes of a plan: the values first, for they are what may be refused.
-func (c *clientConfig) carryOut(cmd *cobra.Command, client *client, name string, plan *aemm.Plan) error {
-	values := setRequest{nameOnly: nameOnly{name}, Overlay: plan.Overlay, OverlayRemove: plan.Uncover, UserData: plan.UserData, RoleName: plan.RoleName}
-	if err := c.operations(cmd, client, targetOpenIMDS+"SetInstance", values); err != nil {
-		return err
-	}
-	events := eventRequest{nameOnly: nameOnly{name}}
-	if s := plan.Spot; s != nil {
-		events.Spot = &spotEvent{s.Action, epochOf(s.Time)}
-	}
-	if plan.RebalanceAt != nil {
-		events.Rebalance = &rebalanceEvent{epochOf(*plan.RebalanceAt)}
-	}
-	if m := plan.Maintenance; m != nil {
-		events.Maintenance = &maintenanceEvent{EventID: m.ID, Code: m.Code, Description: m.Description, State: m.State}
-		for _, f := range []struct {
-			to **epoch
-			at time.Time
-		}{{&events.Maintenance.NotBefore, m.NotBefore}, {&events.Maintenance.NotAfter, m.NotAfter}, {&events.Maintenance.NotBeforeDeadline, m.NotBeforeDeadline}} {
-			if !f.at.IsZero() {
-				at := epochOf(f.at)
-				*f.to = &at
-			}
-		}
-	}
-	if events.Spot != nil || events.Rebalance != nil || events.Maintenance != nil {
-		if err := c.operations(cmd, client, targetOpenIMDS+"UpdateInstanceEvents", events); err != nil {
-			return err
-		}
-	}
-	if plan.Tokens == nil {
-		return nil
-	}
-	return c.operations(cmd, client, targetLightsail+"UpdateInstanceMetadataOptions", struct {
-		nameOnly
-		Tokens string `json:"httpTokens"`
-	}{nameOnly{name}, string(*plan.Tokens)})
 }

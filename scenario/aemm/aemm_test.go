@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
-	"github.com/openimds/openimds/aemm"
 	"github.com/openimds/openimds/metadata"
+	"github.com/openimds/openimds/scenario/aemm"
 )
 
 var now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)

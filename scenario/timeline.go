@@ -1,4 +1,4 @@
-package main
+package scenario
 
 import (
 	"bytes"
@@ -7,32 +7,35 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/control"
 	"go.yaml.in/yaml/v3"
 )
 
-// timeline is a scenario: what is announced, when, and to whom.
-type timeline struct {
+// Timeline is what is announced, when, and to whom.
+type Timeline struct{ steps []step }
+
+// file is a timeline as it is written.
+type file struct {
 	Instances []string `yaml:"instances"`
-	Timeline  []moment `yaml:"timeline"`
+	Timeline  []step   `yaml:"timeline"`
 }
 
-// moment is one step of a timeline. A step may announce several things at once.
-type moment struct {
-	At        duration     `yaml:"at"`
-	Instances []string     `yaml:"instances"`
-	Spot      *spotStep    `yaml:"spot"`
-	Rebalance *struct{}    `yaml:"rebalance"`
-	Maint     *maintenance `yaml:"maintenance"`
-	Lifecycle *string      `yaml:"lifecycle"`
-	Clear     []string     `yaml:"clear"`
-	line      int
-	lines     map[string]int // of the keys
+// step is one moment of a timeline. It may announce several things at once.
+type step struct {
+	At          duration         `yaml:"at"`
+	Instances   []string         `yaml:"instances"`
+	Spot        *spotStep        `yaml:"spot"`
+	Rebalance   *struct{}        `yaml:"rebalance"`
+	Maintenance *maintenanceStep `yaml:"maintenance"`
+	Lifecycle   *string          `yaml:"lifecycle"`
+	Clear       []string         `yaml:"clear"`
+	line        int
+	lines       map[string]int // of the keys
 }
 
 type spotStep struct {
@@ -40,7 +43,7 @@ type spotStep struct {
 	In     duration `yaml:"in"`
 }
 
-type maintenance struct {
+type maintenanceStep struct {
 	Code        string   `yaml:"code"`
 	Description string   `yaml:"description"`
 	In          duration `yaml:"in"`
@@ -61,8 +64,8 @@ func (d *duration) UnmarshalYAML(node *yaml.Node) error {
 }
 
 // UnmarshalYAML remembers the line of a step for later errors.
-func (m *moment) UnmarshalYAML(node *yaml.Node) error {
-	type plain moment
+func (m *step) UnmarshalYAML(node *yaml.Node) error {
+	type plain step
 	err := members(node, map[string]shape{
 		"at": aText, "instances": aList, "spot": aMapping, "rebalance": nothing, "maintenance": aMapping, "lifecycle": aText, "clear": aList,
 	})
@@ -93,8 +96,8 @@ func (s *spotStep) UnmarshalYAML(node *yaml.Node) error {
 }
 
 // UnmarshalYAML refuses what the type has no room for.
-func (m *maintenance) UnmarshalYAML(node *yaml.Node) error {
-	type plain maintenance
+func (m *maintenanceStep) UnmarshalYAML(node *yaml.Node) error {
+	type plain maintenanceStep
 	if err := members(node, map[string]shape{"code": aText, "description": aText, "in": aText, "duration": aText}); err != nil {
 		return err
 	}
@@ -152,34 +155,30 @@ func (s shape) fits(node *yaml.Node) bool {
 	return node.Kind == yaml.ScalarNode && node.Tag == "!!null"
 }
 
-// readTimeline reads a scenario and refuses one that could not be played to its end.
-func readTimeline(file string, instances []string) (*timeline, error) {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, usageError{err}
-	}
-	var t timeline
-	if err := t.decode(text); err != nil {
+// ParseTimeline reads a timeline (YAML) and refuses one that could not be played to its end, in one line that
+// names the line of the file. Instances, if there are any, take the place of those at the top of the file.
+func ParseTimeline(text []byte, instances []string) (*Timeline, error) {
+	var f file
+	if err := f.decode(text); err != nil {
 		// The library's own errors have a heading and a line each.
-		message := strings.TrimSpace(strings.TrimPrefix(strings.TrimPrefix(err.Error(), "yaml: "), "unmarshal errors:"))
-		return nil, usagef("%s: %s", file, message)
+		return nil, errors.New(strings.TrimSpace(strings.TrimPrefix(strings.TrimPrefix(err.Error(), "yaml: "), "unmarshal errors:")))
 	}
 	if len(instances) > 0 {
-		t.Instances = instances
+		f.Instances = instances
 	}
-	if len(t.Timeline) == 0 {
-		return nil, usagef("%s: there is nothing under \"timeline\"", file)
+	if len(f.Timeline) == 0 {
+		return nil, errors.New("there is nothing under \"timeline\"")
 	}
-	for i := range t.Timeline {
-		if err := t.Timeline[i].check(&t, time.Now()); err != nil {
-			return nil, usagef("%s: %w", file, err)
+	for i := range f.Timeline {
+		if err := f.Timeline[i].check(f.Instances, time.Now()); err != nil {
+			return nil, err
 		}
 	}
-	slices.SortStableFunc(t.Timeline, func(a, b moment) int { return cmp.Compare(a.At, b.At) })
-	return &t, nil
+	slices.SortStableFunc(f.Timeline, func(a, b step) int { return cmp.Compare(a.At, b.At) })
+	return &Timeline{f.Timeline}, nil
 }
 
-func (t *timeline) decode(text []byte) error {
+func (f *file) decode(text []byte) error {
 	documents := yaml.NewDecoder(bytes.NewReader(text))
 	var doc, more yaml.Node
 	if err := documents.Decode(&doc); errors.Is(err, io.EOF) {
@@ -198,31 +197,31 @@ func (t *timeline) decode(text []byte) error {
 	if err := members(doc.Content[0], map[string]shape{"instances": aList, "timeline": aSteps}); err != nil {
 		return err
 	}
-	return doc.Decode(t)
+	return doc.Decode(f)
 }
 
 // check refuses what the service would refuse when the step is due. Its errors name line and key.
-func (m *moment) check(t *timeline, now time.Time) error {
+func (m *step) check(instances []string, now time.Time) error {
 	if len(m.Instances) == 0 {
-		m.Instances = t.Instances
+		m.Instances = instances
 	}
 	switch _, timed := m.lines["at"]; {
 	case !timed:
 		return fmt.Errorf("line %d: \"at\" is missing: when this happens, from the start on", m.line)
 	case len(m.Instances) == 0:
 		return fmt.Errorf("line %d: no instance is named, neither here nor above nor on the command line", m.line)
-	case m.Spot == nil && m.Rebalance == nil && m.Maint == nil && m.Lifecycle == nil && len(m.Clear) == 0:
+	case m.Spot == nil && m.Rebalance == nil && m.Maintenance == nil && m.Lifecycle == nil && len(m.Clear) == 0:
 		return fmt.Errorf("line %d: nothing happens at this step", m.line)
 	}
-	all := m.request(now)
+	all := m.update(now)
 	for _, part := range []struct {
 		key    string
 		update control.EventsUpdate
 	}{
-		{"spot", control.EventsUpdate{Spot: all.spot()}},
-		{"maintenance", control.EventsUpdate{Maintenance: all.maintenance()}},
+		{"spot", control.EventsUpdate{Spot: all.Spot}},
+		{"maintenance", control.EventsUpdate{Maintenance: all.Maintenance}},
 		{"lifecycle", control.EventsUpdate{LifecycleState: all.LifecycleState}},
-		{"clear", control.EventsUpdate{Clear: all.clear()}},
+		{"clear", control.EventsUpdate{Clear: all.Clear}},
 	} {
 		if err := part.update.Validate(now); err != nil {
 			return fmt.Errorf("line %d: %s: %w", m.lines[part.key], part.key, err)
@@ -231,30 +230,30 @@ func (m *moment) check(t *timeline, now time.Time) error {
 	return nil
 }
 
-// request is what a step announces, with times as seen from now.
-func (m *moment) request(now time.Time) eventRequest {
-	at := func(d time.Duration) epoch { return epochOf(now.Add(d)) }
-	r := eventRequest{Clear: m.Clear, LifecycleState: m.Lifecycle}
+// How far ahead something is unless the timeline says it: AWS's notice of an interruption, and a day.
+const (
+	spotNotice        = 2 * time.Minute
+	maintenanceNotice = 24 * time.Hour
+)
+
+// update is what a step announces, with times as seen from now.
+func (m *step) update(now time.Time) control.EventsUpdate {
+	u := control.EventsUpdate{LifecycleState: m.Lifecycle}
+	for _, kind := range m.Clear {
+		u.Clear = append(u.Clear, control.EventKind(kind))
+	}
 	if m.Spot != nil {
-		in := time.Duration(m.Spot.In)
-		if in == 0 {
-			in = 2 * time.Minute // AWS's notice
-		}
-		r.Spot = &spotEvent{m.Spot.Action, at(in)}
+		u.Spot = &openimds.SpotInterruption{Action: m.Spot.Action, Time: now.Add(cmp.Or(time.Duration(m.Spot.In), spotNotice))}
 	}
 	if m.Rebalance != nil {
-		r.Rebalance = &rebalanceEvent{at(0)}
+		u.RebalanceAt = &now
 	}
-	if m.Maint != nil {
-		in := time.Duration(m.Maint.In)
-		if in == 0 {
-			in = 24 * time.Hour
-		}
-		begin, end := at(in), at(in+time.Duration(m.Maint.Duration))
-		r.Maintenance = &maintenanceEvent{Code: m.Maint.Code, Description: m.Maint.Description, NotBefore: &begin}
-		if m.Maint.Duration > 0 {
-			r.Maintenance.NotAfter = &end
+	if m.Maintenance != nil {
+		begin := now.Add(cmp.Or(time.Duration(m.Maintenance.In), maintenanceNotice))
+		u.Maintenance = &openimds.MaintenanceEvent{Code: m.Maintenance.Code, Description: m.Maintenance.Description, NotBefore: begin}
+		if m.Maintenance.Duration > 0 {
+			u.Maintenance.NotAfter = begin.Add(time.Duration(m.Maintenance.Duration))
 		}
 	}
-	return r
+	return u
 }

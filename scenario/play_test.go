@@ -1,4 +1,4 @@
-package main
+package scenario
 
 import (
 	"bufio"
@@ -9,8 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -21,9 +20,12 @@ import (
 	"github.com/openimds/openimds/api"
 	"github.com/openimds/openimds/api/accesskeys"
 	"github.com/openimds/openimds/api/lightsail"
+	"github.com/openimds/openimds/api/lightsail/wire"
 	"github.com/openimds/openimds/api/sigv4"
+	"github.com/openimds/openimds/client"
 	"github.com/openimds/openimds/control"
 	"github.com/openimds/openimds/guestside"
+	"github.com/openimds/openimds/metadata"
 	"github.com/openimds/openimds/records"
 	"github.com/openimds/openimds/store"
 	"github.com/openimds/openimds/store/mem"
@@ -64,9 +66,15 @@ func (p pipes) get(t *testing.T, path string) (status int, body string) {
 }
 
 // inMemory carries requests to a handler without a network.
-type inMemory struct{ handler http.Handler }
+type inMemory struct {
+	handler http.Handler
+	refused func(*http.Request) bool // nil: none is
+}
 
 func (m inMemory) RoundTrip(r *http.Request) (*http.Response, error) {
+	if m.refused != nil && m.refused(r) {
+		return &http.Response{StatusCode: http.StatusBadRequest, Body: io.NopCloser(strings.NewReader(`{"__type":"InvalidInputException","message":"refused"}`))}, nil
+	}
 	answer := httptest.NewRecorder()
 	r.RequestURI = "/"
 	m.handler.ServeHTTP(answer, r)
@@ -75,10 +83,15 @@ func (m inMemory) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // newWhole is all that stands between a command and a guest: the client, its signed requests, the
 // operations, the service, a store, the agent, and the guest side, on the clock of the test.
-func newWhole(t *testing.T, names ...string) (*client, map[string]pipes) {
+func newWhole(t *testing.T, names ...string) (*client.Client, map[string]pipes) {
+	return newRefusing(t, nil, names...)
+}
+
+// newRefusing is the same, but for requests that are refused on the way.
+func newRefusing(t *testing.T, refused func(*http.Request) bool, names ...string) (*client.Client, map[string]pipes) {
 	t.Helper()
 	kept := mem.New()
-	service := control.New(kept, control.Config{Region: "us-east-1", AccountID: "123456789012"})
+	service := control.New(kept, control.Config{Region: "us-east-1", AccountID: "123456789012", ValidateOverlay: metadata.ValidateOverlay, ValidateRecording: metadata.ValidateRecording})
 	side := guestside.New(guestside.Config{Store: kept, Marker: service})
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup
@@ -108,18 +121,21 @@ func newWhole(t *testing.T, names ...string) (*client, map[string]pipes) {
 	auth := sigv4.New(sigv4.Config{Regions: []string{"us-east-1"}, Keys: func(id string) (accesskeys.Key, bool, error) {
 		return accesskeys.Key{ID: "AKID", Secret: "secret"}, id == "AKID", nil
 	}})
-	return &client{
-		endpoint: "http://api/", region: "us-east-1",
-		credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+	c, err := client.New(client.Config{
+		Endpoint: "http://127.0.0.1", Region: "us-east-1",
+		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 			return aws.Credentials{AccessKeyID: "AKID", SecretAccessKey: "secret"}, nil
 		}),
-		http: &http.Client{Transport: inMemory{api.New(api.Config{Protocols: []api.Protocol{lightsail.New(lightsail.Config{Service: service})}, Auth: auth})}},
-	}, guests
+		HTTP: &http.Client{Transport: inMemory{api.New(api.Config{Protocols: []api.Protocol{lightsail.New(lightsail.Config{Service: service})}, Auth: auth}), refused}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c, guests
 }
 
 // What a guest sees changes at the second that a timeline names: not before, and within a second.
 func TestTimelineIsOnTime(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "timeline.yaml")
 	text := `
 instances: [web-1]
 timeline:
@@ -130,16 +146,13 @@ timeline:
   - {at: 60s, clear: [rebalance, maintenance]}
   - {at: 150s, clear: [spot, lifecycle], instances: [web-1, web-2]}
 `
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	const (
 		rebalance, spot, termination = "events/recommendations/rebalance", "spot/instance-action", "spot/termination-time"
 		scheduled, lifecycle         = "events/maintenance/scheduled", "autoscaling/target-lifecycle-state"
 	)
 	synctest.Test(t, func(t *testing.T) {
-		client, guests := newWhole(t, "web-1", "web-2")
-		played, err := readTimeline(file, nil)
+		operator, guests := newWhole(t, "web-1", "web-2")
+		played, err := ParseTimeline([]byte(text), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -164,15 +177,7 @@ timeline:
 		}
 		ended := make(chan error, 1)
 		go func() {
-			ended <- played.play(t.Context(), func(m *moment) error {
-				request := m.request(time.Now())
-				for _, request.Name = range m.Instances {
-					if err := client.call(t.Context(), targetOpenIMDS+"UpdateInstanceEvents", request, nil); err != nil {
-						return err
-					}
-				}
-				return nil
-			})
+			ended <- played.Play(t.Context(), operator, func(wire.Operation) error { return nil })
 		}()
 		// Half a second beside each whole one, so that nobody has to say which comes first.
 		for at := 500 * time.Millisecond; at < 160*time.Second; at += time.Second {
@@ -195,10 +200,10 @@ timeline:
 // A timeline that names an instance which is not there does not begin.
 func TestTimelineMeetsItsInstances(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		client, _ := newWhole(t, "web-1")
-		all := &timeline{Timeline: []moment{{Instances: []string{"web-1"}, line: 3}, {Instances: []string{"web-1", "web-9"}, line: 5}}}
-		err := all.meets(t.Context(), client)
-		if failed, ok := errors.AsType[*apiError](err); !ok || err.Error() != "line 5: "+failed.Error() || failed.Type != "NotFoundException" {
+		operator, _ := newWhole(t, "web-1")
+		all := &Timeline{[]step{{Instances: []string{"web-1"}, line: 3}, {Instances: []string{"web-1", "web-9"}, line: 5}}}
+		err := all.Meet(t.Context(), operator)
+		if failed, ok := errors.AsType[*client.Error](err); !ok || err.Error() != "line 5: "+failed.Error() || !failed.NotFound() {
 			t.Errorf("%v", err)
 		}
 	})
