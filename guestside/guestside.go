@@ -131,6 +131,11 @@ func (s *Server) Run(ctx context.Context) { s.agent.Run(ctx) }
 // Serve answers the connections of l as those of the named instance; see [imds.Server.Serve].
 func (s *Server) Serve(l net.Listener, name string) error { return s.server.Serve(l, s.guest(name)) }
 
+// Observe begins to see the requests of the named instance's guest; see [imds.Guest.Observe].
+func (s *Server) Observe(name string, on net.Listener, room int) *imds.Observer {
+	return s.guest(name).Observe(on, room)
+}
+
 // Connections is how many connections the instance's guest has open.
 func (s *Server) Connections(name string) int { return s.guest(name).Connections() }
 

@@ -18,18 +18,25 @@ const socket = "guests.sock"
 
 // message is what the two ends tell each other; each has one of the fields.
 type message struct {
-	// From the command's side: one listener comes along; Heard answers a Seen.
+	// From the command's side: one listener comes along; Heard answers an Arrived, and Told a Tell.
 	Serve *serve `json:",omitempty"`
 	Heard bool   `json:",omitempty"`
+	Tell  bool   `json:",omitempty"`
 	// From the server.
-	Serving bool   `json:",omitempty"`
-	Failed  string `json:",omitempty"`
-	Seen    *Seen  `json:",omitempty"`
+	Serving bool            `json:",omitempty"`
+	Failed  string          `json:",omitempty"`
+	Arrived *netip.AddrPort `json:",omitempty"` // a connection waits for Heard before it is read
+	Seen    *Seen           `json:",omitempty"`
+	Told    *told           `json:",omitempty"` // of all that was seen before the Tell
 }
 
 type serve struct {
 	Instance string
-	Observe  bool // tell of each request
+	Observe  bool // tell of each connection and request
+}
+
+type told struct {
+	Lost map[string]int // by version: requests that could not be told of since the beginning
 }
 
 // Seen is a request and where it came from.

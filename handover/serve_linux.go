@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"time"
@@ -21,6 +22,8 @@ type Guests interface {
 	Unseat(name string) error
 	// Serve answers the connections of a listener as the instance's until it is closed.
 	Serve(l net.Listener, name string) error
+	// Observe begins to see the requests that arrive by the listener; see [imds.Guest.Observe].
+	Observe(name string, l net.Listener, room int) *imds.Observer
 }
 
 // Server is the end that takes listeners over.
@@ -100,48 +103,94 @@ func (s *Server) takeOver(ctx context.Context, c *fdpass.Conn) error {
 			s.log.Error("an instance that was served for a command could not be closed", "instance", name, "error", err)
 		}
 	}()
-	heard := make(chan struct{}, 1)
-	if m.Serve.Observe {
-		l = imds.Observed(l, teller(c, heard))
-	}
 	var serving sync.WaitGroup
-	serving.Go(func() { _ = s.guests.Serve(l, name) }) // it ends when the listener is closed
 	defer serving.Wait()
-	defer func() { _ = l.Close() }() // before that
+	var t *teller
+	if m.Serve.Observe {
+		t = &teller{conn: c, heard: make(chan struct{}, 1), over: make(chan struct{})}
+		l = imds.Restricted(l, t.admit)
+		t.observer = s.guests.Observe(name, l, maxUntold)
+		defer t.observer.Close()
+		serving.Go(t.run)
+		defer close(t.over)
+	}
+	serving.Go(func() { _ = s.guests.Serve(l, name) }) // it ends when the listener is closed
+	defer func() { _ = l.Close() }()                   // before it is waited for
 	if err := c.Send(message{Serving: true}); err != nil {
 		return err
 	}
-	defer close(heard)
 	for {
 		var m message
 		if _, err := c.Receive(&m); err != nil {
 			return nil // the command has ended
 		}
-		if m.Heard {
+		switch {
+		case t == nil:
+		case m.Heard:
 			select {
-			case heard <- struct{}{}:
+			case t.heard <- struct{}{}:
 			default:
 			}
+		case m.Tell:
+			t.tell()
+			_ = c.Send(message{Told: &told{Lost: t.observer.Lost()}})
 		}
 	}
 }
 
-// hearing is how long an answer waits until the runner has found out who asked.
+// hearing is how long one end waits for a word of the other.
 const hearing = 2 * time.Second
 
-// teller tells a runner of requests, one after the other.
-func teller(c *fdpass.Conn, heard <-chan struct{}) func(imds.Observation) {
-	var mu sync.Mutex
-	return func(o imds.Observation) {
-		mu.Lock()
-		defer mu.Unlock()
-		seen := SeenOf(o)
-		if c.Send(message{Seen: &seen}) != nil {
-			return
-		}
+// maxUntold is how many requests wait to be told of.
+const maxUntold = 4096
+
+// teller tells the command's side who calls and what they ask for.
+type teller struct {
+	conn     *fdpass.Conn
+	observer *imds.Observer
+	heard    chan struct{} // the latest Arrived was
+	over     chan struct{} // closed at the end
+
+	mu sync.Mutex // what was seen is sent before Told
+}
+
+// admit lets everybody in, once the command's side has found out who it is: a process is found only while it
+// waits for its answer.
+func (t *teller) admit(caller, _ netip.AddrPort) bool {
+	select {
+	case <-t.heard: // too late for the one before
+	default:
+	}
+	if t.conn.Send(message{Arrived: &caller}) != nil {
+		return true
+	}
+	select {
+	case <-t.heard:
+	case <-t.over:
+	case <-time.After(hearing):
+	}
+	return true
+}
+
+func (t *teller) run() {
+	for {
 		select {
-		case <-heard:
-		case <-time.After(hearing):
+		case <-t.over:
+			return
+		case <-t.observer.More():
+			t.tell()
+		}
+	}
+}
+
+// tell tells of the requests that were seen.
+func (t *teller) tell() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, o := range t.observer.Take() {
+		seen := SeenOf(o)
+		if t.conn.Send(message{Seen: &seen}) != nil {
+			return // nobody hears it any more
 		}
 	}
 }

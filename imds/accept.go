@@ -30,7 +30,7 @@ func (s *Server) acceptWaiting(l net.Listener, g *Guest, with around) error {
 		}
 		s.serving.Add(1)
 		w := workspaces.Get().(*workspace)
-		w.observe = with.observe
+		w.listener = with.listener
 		go s.converse(c, g, 0, w)
 	}
 }

@@ -36,7 +36,7 @@ func (s *Server) accept(l net.Listener, g *Guest, with around) error {
 			continue
 		}
 		pause = 0
-		w.source, w.observe = from.source(), with.observe
+		w.source, w.listener = from.source(), with.listener
 		if deferred.there != nil && !deferred.there() || with.admit != nil && !with.admit(w.source, localOf(fd)) || !g.enter() {
 			_ = unix.Close(fd)
 			continue

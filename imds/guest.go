@@ -19,7 +19,9 @@ type Guest struct {
 	server *Server
 	state  atomic.Pointer[state]
 	limit  *rate.Limiter // nil: no limit
-	active atomic.Int64  // connections at once
+	// observers are those who see its requests; nil: nobody.
+	observers atomic.Pointer[[]*Observer]
+	active    atomic.Int64 // connections at once
 
 	mu      sync.Mutex
 	conns   map[net.Conn]struct{} // those that did not come and go in one step

@@ -1,8 +1,12 @@
 package imds
 
 import (
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
+	"sync"
+	"time"
 
 	"github.com/openimds/openimds/usage"
 )
@@ -10,6 +14,8 @@ import (
 // Observation is one answered request, as whoever develops or tests a client wants to see it. Header
 // values that hold secrets are not part of it.
 type Observation struct {
+	// Time is when its answer was ready.
+	Time time.Time
 	// Instance is the name of the instance that was asked.
 	Instance string
 	// Source is the caller's end of the connection; the zero value if that is no matter of IP.
@@ -26,15 +32,83 @@ type Observation struct {
 
 var methodNames = [...]string{methodGet: "GET", methodHead: "HEAD", methodPut: "PUT", methodOptions: "OPTIONS"}
 
-// observed is a listener whose requests are told of.
-type observed struct {
-	net.Listener
-	observe func(Observation)
+// Observer sees the requests of a guest from [Guest.Observe] to [Observer.Close]. No request waits for it:
+// what it has no room for is lost, and counted.
+type Observer struct {
+	guest *Guest
+	on    net.Listener // nil: any
+	room  int
+	more  chan struct{}
+
+	mu   sync.Mutex
+	seen []Observation
+	lost map[string]int
 }
 
-// Observed makes a listener of whose requests [Server.Serve] tells: of each one that was read, before
-// its answer leaves; the request waits for it. Calls may be concurrent.
-func Observed(l net.Listener, observe func(Observation)) net.Listener { return &observed{l, observe} }
+// Observe begins to see the guest's requests while it is served: of those that arrive by on, as it was given
+// to [Server.Serve], or of all if it is nil. An observation is there before its answer leaves. room is how
+// many are kept that nobody has taken.
+func (g *Guest) Observe(on net.Listener, room int) *Observer {
+	o := &Observer{guest: g, on: on, room: room, more: make(chan struct{}, 1), lost: map[string]int{}}
+	g.exchangeObservers(func(all []*Observer) []*Observer { return append(all, o) })
+	return o
+}
+
+// exchangeObservers puts another list in the place of the one that requests see.
+func (g *Guest) exchangeObservers(with func([]*Observer) []*Observer) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var all []*Observer
+	if was := g.observers.Load(); was != nil {
+		all = slices.Clone(*was)
+	}
+	if all = with(all); len(all) == 0 {
+		g.observers.Store(nil)
+		return
+	}
+	g.observers.Store(&all)
+}
+
+// Close ends seeing. What was seen can still be taken.
+func (o *Observer) Close() {
+	o.guest.exchangeObservers(func(all []*Observer) []*Observer {
+		return slices.DeleteFunc(all, func(other *Observer) bool { return other == o })
+	})
+}
+
+// More receives after something was seen that [Observer.Take] has not returned yet.
+func (o *Observer) More() <-chan struct{} { return o.more }
+
+// Take returns what was seen since it was last called, in the order of the answers.
+func (o *Observer) Take() []Observation {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	seen := o.seen
+	o.seen = nil
+	return seen
+}
+
+// Lost tells how many requests there was no room for since the beginning, by their protocol
+// ([usage.Call.Version]).
+func (o *Observer) Lost() map[string]int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return maps.Clone(o.lost)
+}
+
+func (o *Observer) see(one *Observation) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.seen) >= o.room {
+		o.lost[one.Call.Version()]++
+		return
+	}
+	o.seen = append(o.seen, *one)
+	select {
+	case o.more <- struct{}{}:
+	default:
+	}
+}
 
 // restricted is a listener that not everybody may call.
 type restricted struct {
@@ -48,23 +122,20 @@ func Restricted(l net.Listener, admit func(caller, service netip.AddrPort) bool)
 	return &restricted{l, admit}
 }
 
-// around is what a listener was wrapped in.
+// around is the listener that [Server.Serve] was given, and what it was wrapped in.
 type around struct {
-	observe func(Observation)
-	admit   func(caller, service netip.AddrPort) bool
+	listener net.Listener
+	admit    func(caller, service netip.AddrPort) bool
 }
 
 func unwrap(l net.Listener) (net.Listener, around) {
-	var a around
+	a := around{listener: l}
 	for {
-		switch outer := l.(type) {
-		case *observed:
-			l, a.observe = outer.Listener, outer.observe
-		case *restricted:
-			l, a.admit = outer.Listener, outer.admit
-		default:
+		outer, ok := l.(*restricted)
+		if !ok {
 			return l, a
 		}
+		l, a.admit = outer.Listener, outer.admit
 	}
 }
 
@@ -81,14 +152,20 @@ func addrPortOf(a net.Addr) netip.AddrPort {
 	return netip.AddrPort{}
 }
 
-// tell tells of the request in the workspace.
-func (w *workspace) tell(instance string, resp *response) {
-	if w.observe == nil {
+// tell tells the observers of the request in the workspace. Without any it costs a look at a nil pointer.
+func (g *Guest) tell(instance string, resp *response, w *workspace) {
+	observers := g.observers.Load()
+	if observers == nil {
 		return
 	}
 	r := &w.request
-	w.observe(Observation{
-		Instance: instance, Source: w.source, Method: methodNames[r.method], Target: string(r.target),
+	one := Observation{
+		Time: g.server.cfg.Now(), Instance: instance, Source: w.source, Method: methodNames[r.method], Target: string(r.target),
 		UserAgent: string(r.userAgent), Call: resp.call, Status: resp.status,
-	})
+	}
+	for _, o := range *observers {
+		if o.on == nil || o.on == w.listener {
+			o.see(&one)
+		}
+	}
 }

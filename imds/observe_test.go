@@ -5,20 +5,13 @@ import (
 	"net"
 	"net/netip"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 )
 
-// Every request is seen before its answer arrives, with the caller's own port, however it came in.
+// Every request is seen before its answer arrives, with the caller's own port, however it came in; by who
+// looks at one listener, only those of that.
 func TestObserve(t *testing.T) {
-	var mu sync.Mutex
-	seen := map[netip.AddrPort]Observation{}
-	see := func(o Observation) {
-		mu.Lock()
-		defer mu.Unlock()
-		seen[o.Source] = o
-	}
 	listeners, err := Listen(t.Context(), "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -28,7 +21,8 @@ func TestObserve(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, l := range []net.Listener{listeners[0], plain} {
-		w := serveWire(t, NewServer(Config{}), fixedInstance(), Observed(l, see))
+		w := serveWire(t, NewServer(Config{}), fixedInstance(), l)
+		all, here, elsewhere := w.guest.Observe(nil, 1), w.guest.Observe(l, 1), w.guest.Observe(Restricted(l, nil), 1)
 		for send, want := range map[string]Observation{
 			get(amiPath+"?a=b", "User-Agent: me/1"):      {Method: "GET", Target: amiPath + "?a=b", UserAgent: "me/1", Status: 200},
 			put(tokenPath, ttlIs+"60"):                   {Method: "PUT", Target: tokenPath, Status: 200},
@@ -40,14 +34,50 @@ func TestObserve(t *testing.T) {
 				t.Fatal(err)
 			}
 			readAll(t, c)
-			mu.Lock()
-			got, ok := seen[netip.MustParseAddrPort(c.LocalAddr().String())]
-			mu.Unlock()
-			want.Instance, want.Source, want.Call = fixedInstance().Name, got.Source, got.Call
-			if !ok || got != want {
-				t.Errorf("%q:\n got %+v\nwant %+v", send, got, want)
+			for _, o := range []*Observer{all, here} {
+				<-o.More()
+				got := o.Take()
+				if len(got) != 1 || got[0].Source.String() != c.LocalAddr().String() || got[0].Time.IsZero() {
+					t.Fatalf("%q: seen as %+v", send, got)
+				}
+				want.Instance, want.Source, want.Call, want.Time = fixedInstance().Name, got[0].Source, got[0].Call, got[0].Time
+				if got[0] != want {
+					t.Errorf("%q:\n got %+v\nwant %+v", send, got[0], want)
+				}
 			}
 		}
+		if seen, lost := elsewhere.Take(), here.Lost(); len(seen) > 0 || len(lost) > 0 {
+			t.Errorf("at another listener %+v was seen; lost: %v", seen, lost)
+		}
+	}
+}
+
+// Nobody waits for an observer: what it has no room for is lost, by its protocol. Observers come and go while
+// the guest is served, and who is gone sees nothing more.
+func TestObserversComeAndGo(t *testing.T) {
+	w := newWire(t, nil)
+	slow := w.guest.Observe(nil, 2)
+	w.raw(t, get(amiPath))
+	late := w.guest.Observe(nil, 10)
+	for range 3 {
+		w.raw(t, get(amiPath))
+	}
+	w.raw(t, put(tokenPath, ttlIs+"60"))
+	late.Close()
+	w.raw(t, get(amiPath))
+	if seen, lost := slow.Take(), slow.Lost(); len(seen) != 2 || lost["v1"] != 3 || lost["v2"] != 1 {
+		t.Errorf("the slow one has seen %d and lost %v", len(seen), lost)
+	}
+	if seen, lost := late.Take(), late.Lost(); len(seen) != 4 || len(lost) > 0 {
+		t.Errorf("the late one has seen %d and lost %v", len(seen), lost)
+	}
+	w.raw(t, get(amiPath))
+	if seen := slow.Take(); len(seen) != 1 {
+		t.Errorf("after it was read, the slow one has seen %d", len(seen))
+	}
+	slow.Close()
+	if w.guest.observers.Load() != nil {
+		t.Error("requests look for observers that are gone")
 	}
 }
 
@@ -69,8 +99,8 @@ func TestRestricted(t *testing.T) {
 			ends <- [2]netip.AddrPort{caller, service}
 			return open.Load()
 		}
-		seen := make(chan Observation, 100)
-		w := serveWire(t, NewServer(Config{Connections: 1}), fixedInstance(), Observed(Restricted(l, admit), func(o Observation) { seen <- o }))
+		w := serveWire(t, NewServer(Config{Connections: 1}), fixedInstance(), Restricted(l, admit))
+		observer := w.guest.Observe(nil, 100)
 		for range 10 {
 			for _, send := range []string{get(amiPath), put(tokenPath, ttlIs+"60"), "G", lines("BREW / HTTP/1.1")} {
 				c := w.dial(t)
@@ -86,8 +116,8 @@ func TestRestricted(t *testing.T) {
 				}
 			}
 		}
-		if len(seen) > 0 {
-			t.Errorf("a request of who was turned away was read: %+v", <-seen)
+		if seen := observer.Take(); len(seen) > 0 {
+			t.Errorf("a request of who was turned away was read: %+v", seen)
 		}
 		open.Store(true)
 		c := w.dial(t)

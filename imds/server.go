@@ -168,8 +168,8 @@ type workspace struct {
 	request request
 	// source is where the connection comes from. It is counted, and decides nothing.
 	source netip.AddrPort
-	// observe is told of the request; nil: nobody is.
-	observe func(Observation)
+	// listener is what it came by. It may be observed, and decides nothing.
+	listener net.Listener
 }
 
 var workspaces = sync.Pool{New: func() any { return newWorkspace() }}
@@ -232,7 +232,7 @@ func (g *Guest) respond(buf []byte, overIPv6 bool, w *workspace) (x exchange, co
 		x.counters = st.usage
 	}
 	g.count(st, &resp, started, w)
-	w.tell(st.instance.Name, &resp)
+	g.tell(st.instance.Name, &resp, w)
 	return x, true
 }
 

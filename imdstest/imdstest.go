@@ -42,6 +42,7 @@ type Server struct {
 	stop        func()
 
 	mu       sync.Mutex
+	observer *imds.Observer
 	requests []Request
 }
 
@@ -131,8 +132,10 @@ func (s *Server) start(in Instance) error {
 func (s *Server) run(store store.Store, l net.Listener) {
 	s.URL = "http://" + l.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
+	s.observer = s.side.Observe(s.name, nil, maxUntaken)
 	var running sync.WaitGroup
-	running.Go(func() { _ = s.side.Serve(imds.Observed(l, s.observe), s.name) }) // it ends at Shutdown
+	running.Go(func() { _ = s.side.Serve(l, s.name) }) // it ends at Shutdown
+	running.Go(func() { s.observe(ctx) })
 	running.Go(func() { s.side.Run(ctx) })
 	s.stop = sync.OnceFunc(func() {
 		deadline, done := context.WithTimeout(context.Background(), patience)

@@ -1,12 +1,11 @@
 package imdstest
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/openimds/openimds/imds"
 )
 
 // The versions of the protocol that a request can speak, see [Request.Version].
@@ -32,19 +31,41 @@ func (r Request) String() string {
 	return fmt.Sprintf("%s %s %d %s %q", r.Method, r.Path, r.Status, r.Version, r.UserAgent)
 }
 
-// observe is told of a request before its answer leaves.
-func (s *Server) observe(o imds.Observation) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.requests = append(s.requests, Request{
-		Time: time.Now(), Method: o.Method, Path: o.Target, Version: o.Call.Version(), Status: o.Status, UserAgent: o.UserAgent,
-	})
+// maxUntaken is how many requests may come before the goroutine that takes note of them gets its turn.
+const maxUntaken = 100_000
+
+// observe takes note of requests until the context ends.
+func (s *Server) observe(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.observer.More():
+			s.mu.Lock()
+			s.takeNote()
+			s.mu.Unlock()
+		}
+	}
+}
+
+// takeNote takes note of all requests so far: each is seen before its answer leaves. s.mu is held.
+func (s *Server) takeNote() {
+	for _, o := range s.observer.Take() {
+		s.requests = append(s.requests, Request{
+			Time: o.Time, Method: o.Method, Path: o.Target, Version: o.Call.Version(), Status: o.Status, UserAgent: o.UserAgent,
+		})
+	}
 }
 
 // Requests returns all requests so far, in the order of their answers.
 func (s *Server) Requests() []Request {
+	s.t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.takeNote()
+	if lost := s.observer.Lost(); len(lost) > 0 {
+		s.t.Fatalf("imdstest: more than %d requests came at once, and some were not taken note of", maxUntaken)
+	}
 	return slices.Clone(s.requests)
 }
 
@@ -52,6 +73,7 @@ func (s *Server) Requests() []Request {
 func (s *Server) ResetRequests() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.takeNote()
 	s.requests = nil
 }
 

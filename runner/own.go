@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/openimds/openimds/control"
 	"github.com/openimds/openimds/credentials"
 	"github.com/openimds/openimds/guestside"
+	"github.com/openimds/openimds/handover"
 	"github.com/openimds/openimds/identity"
 	"github.com/openimds/openimds/imds"
 	"github.com/openimds/openimds/metadata"
@@ -27,9 +29,11 @@ type ownInstance struct {
 	sources *credentials.Sources
 	guests  *guestside.Server
 	seen    *sightings
+	watched *imds.Observer // nil: nobody wants to know
 	log     *outlet.Outlet
 	stop    context.CancelFunc
 	running sync.WaitGroup
+	noting  sync.Mutex // one at a time takes note
 }
 
 // credentialsTime is how long a command waits for the first credentials of its role.
@@ -82,6 +86,10 @@ func (r *Runner) launchOwn(ctx context.Context) (home, error) {
 		return nil, err
 	}
 	level.Set(slog.LevelWarn)
+	if o.seen.wanted {
+		o.watched = o.guests.Observe(o.name, nil, maxUntaken)
+		o.running.Go(func() { o.watch(served) })
+	}
 	return o, nil
 }
 
@@ -116,11 +124,44 @@ func (o *ownInstance) serve(l *net.TCPListener) error {
 	if err != nil {
 		return err
 	}
-	if observe := o.seen.observe(); observe != nil {
-		at = imds.Observed(at, observe)
+	if o.seen.wanted {
+		at = imds.Restricted(at, func(caller, _ netip.AddrPort) bool {
+			o.seen.arrived(caller)
+			return true
+		})
 	}
 	o.running.Go(func() { _ = o.guests.Serve(at, o.name) }) // it ends with Shutdown
 	return nil
+}
+
+// maxUntaken is how many requests may come before watch gets its turn.
+const maxUntaken = 4096
+
+// watch takes note of requests until the context ends.
+func (o *ownInstance) watch(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-o.watched.More():
+			o.takeNote()
+		}
+	}
+}
+
+// takeNote takes note of all requests that have been answered.
+func (o *ownInstance) takeNote() {
+	o.noting.Lock()
+	defer o.noting.Unlock()
+	for _, one := range o.watched.Take() {
+		o.seen.see(handover.SeenOf(one))
+	}
+}
+
+// told implements [home].
+func (o *ownInstance) told() (map[string]int, error) {
+	o.takeNote()
+	return o.watched.Lost(), nil
 }
 
 func (o *ownInstance) close() {

@@ -10,7 +10,6 @@ import (
 	"sync"
 
 	"github.com/openimds/openimds/handover"
-	"github.com/openimds/openimds/imds"
 	"github.com/openimds/openimds/printable"
 	"github.com/openimds/openimds/safefile"
 	"github.com/openimds/openimds/sandbox"
@@ -39,8 +38,8 @@ func (r Report) V1() Report {
 // maxSightings bounds what is kept of a command that never asks the same twice.
 const maxSightings = 10_000
 
-// sightings gather who called. Each request waits until its process is found: a moment later that may
-// have ended.
+// sightings gather who called. A process is looked for when its connection arrives, while it waits for its
+// answer: when the request is seen, it may have ended.
 type sightings struct {
 	wanted  bool
 	token   *regexp.Regexp // of session tokens: they work until they end, so no report holds one
@@ -49,13 +48,18 @@ type sightings struct {
 		Caller(netip.AddrPort) (sandbox.Process, bool)
 	}
 
-	mu   sync.Mutex
-	rows map[string]*Sighting
-	lost map[string]int // by version: requests for which there was no row any more
+	mu sync.Mutex
+	// callers are the processes of connections whose request was not seen yet.
+	callers map[netip.AddrPort]sandbox.Process
+	rows    map[string]*Sighting
+	lost    map[string]int // by version: requests for which there is no row
 }
 
+// maxCallers bounds the processes that are kept of connections that ask for nothing.
+const maxCallers = 10_000
+
 func newSightings(wanted bool) *sightings {
-	return &sightings{wanted: wanted, token: regexp.MustCompile(`AQAEA[A-Za-z0-9_-]{49}==`), started: make(chan struct{}), rows: map[string]*Sighting{}, lost: map[string]int{}}
+	return &sightings{wanted: wanted, token: regexp.MustCompile(`AQAEA[A-Za-z0-9_-]{49}==`), started: make(chan struct{}), callers: map[netip.AddrPort]sandbox.Process{}, rows: map[string]*Sighting{}, lost: map[string]int{}}
 }
 
 // by says whose processes call.
@@ -64,26 +68,40 @@ func (s *sightings) by(c *sandbox.Command) {
 	close(s.started)
 }
 
-// observe returns what is to be told of requests; nil: nothing.
-func (s *sightings) observe() func(imds.Observation) {
-	if !s.wanted {
-		return nil
+// arrived finds the process that has made a connection.
+func (s *sightings) arrived(source netip.AddrPort) {
+	source = plain(source)
+	<-s.started
+	p, found := s.command.Caller(source)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.callers, source) // an earlier one with the same port
+	if !found {
+		return
 	}
-	return func(o imds.Observation) { s.see(handover.SeenOf(o)) }
+	if len(s.callers) >= maxCallers {
+		clear(s.callers)
+	}
+	s.callers[source] = p
 }
 
-// see takes note of a request, and of the process that made it.
+// plain is an address as it stands in what is seen of requests.
+func plain(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port())
+}
+
+// see takes note of a request, and of the process that made its connection.
 func (s *sightings) see(seen handover.Seen) {
-	<-s.started
-	p, _ := s.command.Caller(seen.Source)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.callers[seen.Source]
+	delete(s.callers, seen.Source) // a connection has one request
 	r := seen.Request
 	row := Sighting{Version: r.Version, Method: r.Method, Path: r.Path, Status: r.Status, UserAgent: r.UserAgent, PID: p.PID}
 	for _, arg := range p.Args {
 		row.Args = append(row.Args, s.token.ReplaceAllString(arg, "[token]"))
 	}
 	key := fmt.Sprintf("%d %d %s %s %q %q", row.PID, row.Status, row.Version, row.Method, row.Path, row.UserAgent)
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	known := s.rows[key]
 	switch {
 	case known != nil:
@@ -93,6 +111,15 @@ func (s *sightings) see(seen handover.Seen) {
 		s.rows[key] = &row
 	default:
 		s.lost[row.Version]++
+	}
+}
+
+// miss counts requests that nobody could tell of, by version.
+func (s *sightings) miss(lost map[string]int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for version, n := range lost {
+		s.lost[version] += n
 	}
 }
 

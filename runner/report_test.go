@@ -3,6 +3,8 @@ package runner
 import (
 	"fmt"
 	"net/netip"
+	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/openimds/openimds/handover"
@@ -35,3 +37,30 @@ var from = netip.MustParseAddrPort("169.254.169.254:40000")
 type nobody struct{}
 
 func (nobody) Caller(netip.AddrPort) (sandbox.Process, bool) { return sandbox.Process{}, false }
+
+// oneCaller is behind every connection.
+type oneCaller struct{ sandbox.Process }
+
+func (c oneCaller) Caller(netip.AddrPort) (sandbox.Process, bool) { return c.Process, true }
+
+// The process of a request is the one that made its connection, however late the request is seen; of a
+// request whose process was not found, and of one whose version is all that is known, there is a row too.
+func TestLateSightings(t *testing.T) {
+	s := newSightings(true)
+	s.command = oneCaller{sandbox.Process{PID: 7, Args: []string{"curl", "AQAEA" + strings.Repeat("x", 49) + "=="}}}
+	close(s.started)
+	mapped := netip.AddrPortFrom(netip.AddrFrom16(from.Addr().As16()), from.Port())
+	s.arrived(mapped)
+	s.command = nobody{} // it has ended
+	s.see(handover.Seen{Source: from, Request: handover.Request{Version: "v2", Path: "/a"}})
+	s.see(handover.Seen{Source: from, Request: handover.Request{Version: "v2", Path: "/b"}}) // of another connection
+	s.miss(map[string]int{"v1": 3})
+	want := Report{
+		{Version: "v1", Path: "(further ones)", Count: 3},
+		{Version: "v2", Path: "/b", Count: 1},
+		{Version: "v2", Path: "/a", Count: 1, PID: 7, Args: []string{"curl", "[token]"}},
+	}
+	if got := s.all(); !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}

@@ -86,11 +86,16 @@ type Ended struct {
 	Code int
 	// Report is who called what, IMDSv1 first; empty without Config.Observe.
 	Report Report
+	// Unknown says why there may be requests that are not in the report; nil: all are.
+	Unknown error
 }
 
 // home is where a command's guests are answered.
 type home interface {
 	serve(l *net.TCPListener) error
+	// told waits until all requests that were answered have been seen, and returns how many could not be,
+	// by version. An error says that there may be others.
+	told() (lost map[string]int, err error)
 	close()
 }
 
@@ -143,7 +148,13 @@ func (r *Runner) Run(ctx context.Context, signals <-chan os.Signal) (Ended, erro
 	if err != nil {
 		return Ended{}, err
 	}
-	ended := Ended{Code: code, Report: r.seen.all()}
+	ended := Ended{Code: code}
+	if r.seen.wanted {
+		var lost map[string]int
+		lost, ended.Unknown = r.at.told()
+		r.seen.miss(lost)
+		ended.Report = r.seen.all()
+	}
 	if r.cfg.ReportFile != "" {
 		err = ended.Report.write(r.cfg.ReportFile)
 	}

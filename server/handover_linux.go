@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/openimds/openimds/handover"
+	"github.com/openimds/openimds/imds"
 )
 
 // runHandover serves what the commands of this user hand over, until the context ends. A data directory
@@ -32,6 +33,11 @@ func (c commands) Seat(ctx context.Context, name string) error {
 
 // Unseat implements [handover.Guests].
 func (c commands) Unseat(name string) error { return c.server.guests.Unseat(name) }
+
+// Observe implements [handover.Guests].
+func (c commands) Observe(name string, l net.Listener, room int) *imds.Observer {
+	return c.server.guests.Observe(name, l, room)
+}
 
 // Serve implements [handover.Guests].
 func (c commands) Serve(l net.Listener, name string) error { return c.server.guests.Serve(l, name) }

@@ -314,6 +314,12 @@ func (c *runConfig) conclude(cmd *cobra.Command, ended runner.Ended) error {
 		}
 		return endedWith(exitV1)
 	}
+	if ended.Unknown != nil {
+		_ = say(cmd.ErrOrStderr(), "openimds: there may be requests that are not reported: %s\n", ended.Unknown)
+		if c.failOnV1 {
+			return endedWith(exitV1)
+		}
+	}
 	if ended.Code != exitDone {
 		return endedWith(ended.Code)
 	}
@@ -325,7 +331,7 @@ func showReport(w io.Writer, rows runner.Report) error {
 	return printTable(w, func(row func(...any)) {
 		row("IMDS", "COUNT", "STATUS", "REQUEST", "PROCESS", "USER AGENT")
 		for _, r := range rows {
-			process := "?"
+			process := "not seen"
 			if r.PID != 0 {
 				process = fmt.Sprint(r.PID)
 				if len(r.Args) > 0 {
