@@ -94,6 +94,9 @@ func isHere(host string) bool {
 // Region is what requests are signed for.
 func (c *Client) Region() string { return c.region }
 
+// CloseIdleConnections ends the connections that are kept for the next call.
+func (c *Client) CloseIdleConnections() { c.http.CloseIdleConnections() }
+
 // Call carries out one operation. A refusal is an [*Error], no answer an [*Unreachable]. After an
 // Unreachable an operation that changes something may have been carried out, unless nothing was sent.
 func Call[Q, R any](ctx context.Context, c *Client, target wire.Target[Q, R], in Q) (R, error) {
@@ -143,7 +146,7 @@ func (c *Client) send(ctx context.Context, target string, body []byte) ([]byte, 
 		err = fmt.Errorf("it has more than %d bytes", maxAnswer)
 	}
 	if err != nil {
-		return nil, &Unreachable{what: "the control API's answer broke off", Err: err}
+		return nil, &Unreachable{Err: err, broken: true}
 	}
 	if resp.StatusCode != http.StatusOK {
 		return nil, refusal(c.endpoint, resp, answer)

@@ -73,14 +73,26 @@ func refusal(endpoint string, resp *http.Response, answer []byte) *Error {
 // connection could not be made.
 type Unreachable struct {
 	// Err is why.
-	Err  error
-	what string
+	Err    error
+	broken bool
 }
 
 // Error says what happened, and why.
-func (e *Unreachable) Error() string { return e.what + ": " + e.Err.Error() }
+func (e *Unreachable) Error() string {
+	what := "cannot reach the control API: "
+	switch {
+	case e.broken:
+		what = "the control API's answer broke off: "
+	case e.UnknownCertificate():
+		what = "the control API's certificate is not known here: "
+	}
+	return what + e.Err.Error()
+}
 
 func (e *Unreachable) Unwrap() error { return e.Err }
+
+// Broken says that the service had begun to answer.
+func (e *Unreachable) Broken() bool { return e.broken }
 
 // UnknownCertificate says that the service shows a certificate of an authority that is not known here.
 func (e *Unreachable) UnknownCertificate() bool {
@@ -94,11 +106,7 @@ func unreachable(err error) *Unreachable {
 	if around, ok := errors.AsType[*url.Error](err); ok {
 		err = around.Err
 	}
-	e := &Unreachable{what: "cannot reach the control API", Err: err}
-	if e.UnknownCertificate() {
-		e.what = "the control API's certificate is not known here"
-	}
-	return e
+	return &Unreachable{Err: err}
 }
 
 // nothingSent says that there was no connection that a request could have been sent over.

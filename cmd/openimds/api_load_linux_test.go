@@ -117,10 +117,10 @@ func (p *program) operates() {
 	}
 	c, err := (&clientConfig{endpoint: p.url, dataDir: filepath.Join(p.dir, "data"), output: "json"}).open(p.t.Context())
 	must(p.t, err)
-	if err := c.call(p.t.Context(), targetLightsail+"GetInstances", struct{}{}, nil); err != nil {
+	if err := ask(p.t.Context(), c, targetLightsail+"GetInstances", struct{}{}, nil); err != nil {
 		p.t.Fatalf("an operator gets %v\n%s", err, p.log())
 	}
-	c.http.CloseIdleConnections()
+	c.CloseIdleConnections()
 	if answer, err := exchange(p.api, []byte("GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")); err != nil || !bytes.HasPrefix(answer, []byte("HTTP/1.1 200 ")) {
 		p.t.Fatalf("the health is %.60q, %v", answer, err)
 	}
@@ -313,8 +313,8 @@ func TestReplayOverTLS(t *testing.T) {
 	c, err := (&clientConfig{endpoint: "https://" + way, ca: cert, dataDir: filepath.Join(p.dir, "data"), output: "json"}).open(t.Context())
 	must(t, err)
 	change := map[string]any{"instanceName": "demo", "httpTokens": "required"}
-	must(t, c.call(t.Context(), targetLightsail+"UpdateInstanceMetadataOptions", change, nil))
-	c.http.CloseIdleConnections()
+	must(t, ask(t.Context(), c, targetLightsail+"UpdateInstanceMetadataOptions", change, nil))
+	c.CloseIdleConnections()
 	captured := sent()
 	for _, secret := range []string{p.key, "Lightsail", "Authorization", "httpTokens", "demo", "POST"} {
 		if bytes.Contains(captured, []byte(secret)) {
@@ -323,7 +323,7 @@ func TestReplayOverTLS(t *testing.T) {
 	}
 	operations := func() int {
 		var answer struct{ Operations []any }
-		must(t, c.call(t.Context(), targetLightsail+"GetOperations", struct{}{}, &answer))
+		must(t, ask(t.Context(), c, targetLightsail+"GetOperations", struct{}{}, &answer))
 		return len(answer.Operations)
 	}
 	before := operations()
@@ -475,12 +475,12 @@ func TestRenewedCertificate(t *testing.T) {
 		}
 		c, err := (&clientConfig{endpoint: p.url, ca: cert, dataDir: filepath.Join(p.dir, "data"), output: "json"}).open(t.Context())
 		must(t, err)
-		defer c.http.CloseIdleConnections()
-		return c.call(context.Background(), targetLightsail+"GetInstances", struct{}{}, nil)
+		defer c.CloseIdleConnections()
+		return ask(context.Background(), c, targetLightsail+"GetInstances", struct{}{}, nil)
 	}
 	must(t, eventually(func() bool { time.Sleep(20 * time.Millisecond); return asks() == nil }))
 	must(t, os.WriteFile(cert, old, 0o600))
-	if err := asks(); err == nil || !strings.Contains(err.Error(), "--api-ca or AWS_CA_BUNDLE") || errors.Is(err, context.DeadlineExceeded) {
+	if err := asks(); err == nil || !strings.Contains(advised(err).Error(), "--api-ca or AWS_CA_BUNDLE") || errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("the old certificate is still shown: %v", err)
 	}
 }

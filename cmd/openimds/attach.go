@@ -1,60 +1,37 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 
+	"github.com/openimds/openimds/api/lightsail/wire"
+	"github.com/openimds/openimds/client"
 	"github.com/spf13/cobra"
 )
 
-// wireAttachment is what the commands show of an attachment.
-type wireAttachment struct {
-	Instance  string   `json:"instanceName"`
-	Interface string   `json:"interface"`
-	Sources   []string `json:"sources"`
-	Netns     string   `json:"networkNamespace"`
-	PID       int      `json:"processId"`
-	ByName    bool     `json:"byName"`
-	State     string   `json:"state"`
-	Reason    string   `json:"reason"`
-}
-
-// place is where an attachment is, for people.
-func (a *wireAttachment) place() string {
+// placeOf is where an attachment is, for people.
+func placeOf(a wire.Attachment) string {
 	if a.ByName {
-		return a.location() + " by name"
+		return locationOf(a) + " by name"
 	}
-	return a.location()
+	return locationOf(a)
 }
 
-func (a *wireAttachment) location() string {
+func locationOf(a wire.Attachment) string {
 	switch {
-	case a.Netns != "":
-		return "namespace " + a.Netns
-	case a.PID != 0:
-		return fmt.Sprint("process ", a.PID)
+	case a.NetworkNamespace != "":
+		return "namespace " + a.NetworkNamespace
+	case a.ProcessID != 0:
+		return fmt.Sprint("process ", a.ProcessID)
 	case len(a.Sources) > 0:
 		return "interface " + a.Interface + " from " + strings.Join(a.Sources, " ")
 	}
 	return "interface " + a.Interface
 }
 
-// attachRequest is what the server is asked for.
-type attachRequest struct {
-	nameOnly
-	Interface string   `json:"interface,omitempty"`
-	Sources   []string `json:"sources,omitempty"`
-	Netns     string   `json:"networkNamespace,omitempty"`
-	PID       int      `json:"processId,omitempty"`
-	MAC       string   `json:"macAddress,omitempty"`
-	Alias     string   `json:"ifAlias,omitempty"`
-	ByName    bool     `json:"byName,omitempty"`
-}
-
 func newAttach() *cobra.Command {
 	var c clientConfig
-	var request attachRequest
+	var request wire.AttachInstanceRequest
 	cmd := &cobra.Command{
 		Use:   "attach [NAME]",
 		Short: "Attach an instance to an interface or a namespace of the host, or list what is attached",
@@ -84,60 +61,50 @@ started again; otherwise the attachment waits, and the list says so.
 				}
 			}
 			switch {
-			case len(args) == 0 && (places > 0 || len(request.Sources) > 0 || request.MAC != "" || request.Alias != "" || request.ByName):
+			case len(args) == 0 && (places > 0 || len(request.Sources) > 0 || request.MACAddress != "" || request.IfAlias != "" || request.ByName):
 				return usagef("say which instance to attach; see '%s --help'", cmd.CommandPath())
 			case len(args) == 1 && places != 1:
 				return usagef("say where: one of --interface, --netns and --pid")
 			}
-			client, err := c.open(cmd.Context())
+			api, err := c.open(cmd.Context())
 			if err != nil {
 				return err
 			}
 			if len(args) == 0 {
-				return c.showAttachments(cmd, client)
+				return c.showAttachments(cmd, api)
 			}
-			request.Name = args[0]
-			return c.operations(cmd, client, targetOpenIMDS+"AttachInstance", request)
+			request.InstanceName = args[0]
+			return change(cmd, &c, api, wire.AttachInstance, request)
 		},
 	}
 	c.addFlags(cmd)
 	f := cmd.Flags()
 	f.StringVar(&request.Interface, "interface", "", "the host's end of the guest's link: a `name`")
 	f.StringSliceVar(&request.Sources, "source", nil, "only callers from this `address` or prefix; repeatable")
-	f.StringVar(&request.Netns, "netns", "", "a network namespace: a `name` or path")
-	f.IntVar(&request.PID, "pid", 0, "a process: its network namespace")
-	f.StringVar(&request.MAC, "mac", "", "only an interface with this `address`, or a hypervisor's tap for a guest with it")
-	f.StringVar(&request.Alias, "ifalias", "", "only an interface with this alias: a `text` as of 'ip link set alias'")
+	f.StringVar(&request.NetworkNamespace, "netns", "", "a network namespace: a `name` or path")
+	f.IntVar(&request.ProcessID, "pid", 0, "a process: its network namespace")
+	f.StringVar(&request.MACAddress, "mac", "", "only an interface with this `address`, or a hypervisor's tap for a guest with it")
+	f.StringVar(&request.IfAlias, "ifalias", "", "only an interface with this alias: a `text` as of 'ip link set alias'")
 	f.BoolVar(&request.ByName, "by-name", false, "whatever has the name, now and later: only where no other guest's can get it")
 	return cmd
 }
 
-func (c *clientConfig) showAttachments(cmd *cobra.Command, client *client) error {
-	var answer struct {
-		Attachments []json.RawMessage `json:"attachments"`
-	}
-	if err := client.call(cmd.Context(), targetOpenIMDS+"GetAttachments", struct{}{}, &answer); err != nil {
+func (c *clientConfig) showAttachments(cmd *cobra.Command, api *client.Client) error {
+	attached, err := client.Call(cmd.Context(), api, wire.GetAttachments, wire.Nothing{})
+	if err != nil {
 		return err
 	}
-	var guarded struct {
-		Places []wireGuarded `json:"places"`
-	}
-	if err := client.call(cmd.Context(), targetOpenIMDS+"GetGuardedPlaces", struct{}{}, &guarded); err != nil {
+	guarded, err := client.Call(cmd.Context(), api, wire.GetGuardedPlaces, wire.Nothing{})
+	if err != nil {
 		return err
 	}
-	all := make([]wireAttachment, len(answer.Attachments))
-	for i, raw := range answer.Attachments {
-		if err := json.Unmarshal(raw, &all[i]); err != nil {
-			return err
-		}
-	}
-	return c.show(cmd.OutOrStdout(), answer.Attachments, func(row func(...any)) {
+	return c.show(cmd.OutOrStdout(), attached.Attachments, func(row func(...any)) {
 		row("INSTANCE", "STATE", "PLACE", "REASON")
-		for _, a := range all {
-			row(a.Instance, a.State, a.place(), a.Reason)
+		for _, a := range attached.Attachments {
+			row(a.InstanceName, a.State, placeOf(a), a.Reason)
 		}
 		for _, g := range guarded.Places {
-			row("-", "guarded", g.place(), "it was attached; see 'openimds release --help'")
+			row("-", "guarded", placeOfGuarded(g), "it was attached; see 'openimds release --help'")
 		}
 	})
 }
@@ -149,16 +116,7 @@ func newDetach() *cobra.Command {
 		Short: "Detach instances: their guests are answered no more",
 		Args:  names(1, 0, "at least one name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			client, err := c.open(cmd.Context())
-			if err != nil {
-				return err
-			}
-			for _, name := range args {
-				if err := c.operations(cmd, client, targetOpenIMDS+"DetachInstance", nameOnly{name}); err != nil {
-					return fmt.Errorf("%s: %w", name, err)
-				}
-			}
-			return nil
+			return changeEach(cmd, &c, args, wire.DetachInstance, named)
 		},
 	}
 	c.addFlags(cmd)

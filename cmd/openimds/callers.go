@@ -2,50 +2,35 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/api/awsjson"
+	"github.com/openimds/openimds/api/lightsail/wire"
+	"github.com/openimds/openimds/client"
 	"github.com/spf13/cobra"
 )
 
-// wireCaller is what the commands show of a caller of the metadata service.
-type wireCaller struct {
-	Instance  string           `json:"instanceName"`
-	Source    string           `json:"source"`
-	UserAgent string           `json:"userAgent"`
-	PathGroup string           `json:"pathGroup"`
-	Counts    map[string]int64 `json:"counts"`
-	LastSeen  epoch            `json:"lastSeen"`
-	// Undelivered is the latest answer with a token that did not arrive.
-	Undelivered *struct {
-		Time    epoch `json:"time"`
-		Limit   int   `json:"hopLimit"`
-		Needed  int   `json:"neededHopLimit"` // 0: not known
-		Current int   `json:"currentHopLimit"`
-	} `json:"tokenUndelivered"`
-}
-
 // hint says in a line that tokens did not reach a caller, who then looks like one of version 1 and is
 // none. It is empty if the last one was lost before since, or if the hop limit was raised far enough.
-func (c *wireCaller) hint(since epoch) string {
-	u := c.Undelivered
-	if u == nil || u.Time < since {
+func hint(c wire.MetadataCaller, since time.Time) string {
+	u := c.TokenUndelivered
+	if u == nil || u.Time.Before(since) {
 		return ""
 	}
-	what := fmt.Sprintf("token answer was not acknowledged, but hop limit %d is enough for this caller", u.Limit)
+	what := fmt.Sprintf("token answer was not acknowledged, but hop limit %d is enough for this caller", u.HopLimit)
 	switch {
-	case u.Needed == 0 && u.Current > u.Limit, u.Needed > u.Limit && u.Current >= u.Needed:
+	case u.NeededHopLimit == 0 && u.CurrentHopLimit > u.HopLimit, u.NeededHopLimit > u.HopLimit && u.CurrentHopLimit >= u.NeededHopLimit:
 		return ""
-	case u.Needed == 0:
-		what = fmt.Sprintf("token answer did not arrive: hop limit %d may be too small for this caller", u.Limit)
-	case u.Needed > u.Limit:
-		what = fmt.Sprintf("token answer did not arrive: hop limit %d is too small for this caller, which needs at least %d", u.Limit, u.Needed)
+	case u.NeededHopLimit == 0:
+		what = fmt.Sprintf("token answer did not arrive: hop limit %d may be too small for this caller", u.HopLimit)
+	case u.NeededHopLimit > u.HopLimit:
+		what = fmt.Sprintf("token answer did not arrive: hop limit %d is too small for this caller, which needs at least %d", u.HopLimit, u.NeededHopLimit)
 	}
 	who := strings.TrimSpace(c.Source + " " + c.UserAgent)
-	return fmt.Sprintf("%s, %s: %s (%d in all, the last at %v)", c.Instance, who, what, c.Counts[openimds.MetricTokenUndelivered], u.Time)
+	return fmt.Sprintf("%s, %s: %s (%d in all, the last at %s)", c.InstanceName, who, what, c.Counts[openimds.MetricTokenUndelivered], when(u.Time))
 }
 
 func newCallers() *cobra.Command {
@@ -62,7 +47,7 @@ func newCallers() *cobra.Command {
 			if since < 0 {
 				return usagef("--since cannot be negative")
 			}
-			client, err := c.open(cmd.Context())
+			api, err := c.open(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -71,7 +56,7 @@ func newCallers() *cobra.Command {
 				interval = 2 * time.Second
 			}
 			return watch(cmd, interval, func(ctx context.Context) error {
-				return c.showCallers(ctx, cmd, client, args, since, v1)
+				return c.showCallers(ctx, cmd, api, args, since, v1)
 			})
 		},
 	}
@@ -83,53 +68,40 @@ func newCallers() *cobra.Command {
 	return cmd
 }
 
-func (c *clientConfig) showCallers(ctx context.Context, cmd *cobra.Command, client *client, args []string, since time.Duration, v1 bool) error {
-	request := struct {
-		Name  string  `json:"instanceName,omitempty"`
-		Since float64 `json:"since,omitempty"`
-	}{}
+func (c *clientConfig) showCallers(ctx context.Context, cmd *cobra.Command, api *client.Client, args []string, since time.Duration, v1 bool) error {
+	request := wire.GetCallersRequest{}
 	if len(args) > 0 {
-		request.Name = args[0]
+		request.InstanceName = args[0]
 	}
 	if since > 0 {
-		request.Since = float64(time.Now().Add(-since).UnixMilli()) / 1000
+		request.Since = awsjson.At(time.Now().Add(-since).Truncate(time.Millisecond))
 	}
-	var answer struct {
-		Callers []json.RawMessage `json:"callers"`
-		Faults  []struct {
-			Instance string          `json:"instanceName"`
-			Faults   openimds.Faults `json:"faults"`
-		} `json:"faults"`
-	}
-	if err := client.call(ctx, targetOpenIMDS+"GetCallers", request, &answer); err != nil {
-		return err
-	}
-	for _, f := range answer.Faults { // not among the callers, which scripts read
-		if err := say(cmd.ErrOrStderr(), "openimds: %s meets faults on purpose: %s\n", f.Instance, &f.Faults); err != nil {
+	shown := []wire.MetadataCaller{}
+	for page, err := range client.Pages(ctx, api, wire.GetCallers, request) {
+		if err != nil {
 			return err
 		}
-	}
-	shown := []json.RawMessage{}
-	var callers []wireCaller
-	for _, raw := range answer.Callers {
-		var caller wireCaller
-		if err := json.Unmarshal(raw, &caller); err != nil {
-			return err
+		for _, f := range page.Faults { // not among the callers, which scripts read
+			if err := say(cmd.ErrOrStderr(), "openimds: %s meets faults on purpose: %s\n", f.InstanceName, f.Faults); err != nil {
+				return err
+			}
 		}
-		if v1 && caller.Counts[openimds.MetricNoToken]+caller.Counts[openimds.MetricNoTokenRejected] == 0 && caller.Undelivered == nil {
-			continue
+		for _, caller := range page.Callers {
+			if v1 && caller.Counts[openimds.MetricNoToken]+caller.Counts[openimds.MetricNoTokenRejected] == 0 && caller.TokenUndelivered == nil {
+				continue
+			}
+			shown = append(shown, caller)
 		}
-		shown, callers = append(shown, raw), append(callers, caller)
 	}
 	err := c.show(cmd.OutOrStdout(), shown, func(row func(...any)) {
 		row("INSTANCE", "SOURCE", "WITHOUT TOKEN", "REFUSED", "WITH TOKEN", "LAST SEEN", "PATHS", "USER AGENT")
-		for _, caller := range callers {
-			row(caller.Instance, caller.Source, caller.Counts[openimds.MetricNoToken], caller.Counts[openimds.MetricNoTokenRejected],
-				caller.Counts[openimds.MetricWithToken], caller.LastSeen, caller.PathGroup, dash(caller.UserAgent))
+		for _, caller := range shown {
+			row(caller.InstanceName, caller.Source, caller.Counts[openimds.MetricNoToken], caller.Counts[openimds.MetricNoTokenRejected],
+				caller.Counts[openimds.MetricWithToken], when(caller.LastSeen), caller.PathGroup, dash(caller.UserAgent))
 		}
 	})
-	for _, caller := range callers {
-		if hint := caller.hint(epoch(request.Since)); hint != "" && err == nil && c.output != "json" {
+	for _, caller := range shown {
+		if hint := hint(caller, request.Since.OrZero()); hint != "" && err == nil && c.output != "json" {
 			err = say(cmd.OutOrStdout(), "%s\n", hint)
 		}
 	}

@@ -208,7 +208,7 @@ func (before traces) missing(after traces) string {
 }
 
 func (h *churnHost) traces(spots []*spot) traces {
-	h.client.http.CloseIdleConnections()
+	h.client.CloseIdleConnections()
 	host, err := os.Open("/proc/self/ns/net")
 	must(h.t, err)
 	var t traces

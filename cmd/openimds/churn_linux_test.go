@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/openimds/openimds/client"
 	"github.com/openimds/openimds/server"
 	"golang.org/x/sys/unix"
 )
@@ -50,10 +51,10 @@ func TestChurn(t *testing.T) {
 	spots := h.spots()
 	// Once for what stays for good: threads, poller, the API's connections.
 	h.churn(spots, len(spots), 0)
-	must(t, h.client.call(t.Context(), targetOpenIMDS+"ReleasePlaces", map[string]bool{"all": true}, nil))
+	must(t, ask(t.Context(), h.client, targetOpenIMDS+"ReleasePlaces", map[string]bool{"all": true}, nil))
 	before := h.traces(spots)
 	h.churn(spots, cycles, 100*cycles)
-	must(t, h.client.call(t.Context(), targetOpenIMDS+"ReleasePlaces", map[string]bool{"all": true}, nil))
+	must(t, ask(t.Context(), h.client, targetOpenIMDS+"ReleasePlaces", map[string]bool{"all": true}, nil))
 	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
 		left := before.missing(h.traces(spots))
 		if left == "" {
@@ -95,7 +96,7 @@ func runInside(t *testing.T) {
 type churnHost struct {
 	t      *testing.T
 	server *server.Server
-	client *client
+	client *client.Client
 	// answers are those that guests got, wrong ones among them.
 	answers atomic.Int64
 	wrong   chan string
@@ -213,7 +214,7 @@ func (h *churnHost) cycle(s *spot) error {
 	for key, value := range s.place {
 		request[key] = value
 	}
-	if err := h.client.call(h.t.Context(), targetOpenIMDS+"AttachInstance", request, nil); err != nil {
+	if err := ask(h.t.Context(), h.client, targetOpenIMDS+"AttachInstance", request, nil); err != nil {
 		return err
 	}
 	if err := eventually(func() bool { return h.ask(s) == id }); err != nil {
@@ -223,7 +224,7 @@ func (h *churnHost) cycle(s *spot) error {
 	for range 10 {
 		h.ask(s)
 	}
-	if err := h.client.call(h.t.Context(), targetOpenIMDS+"DetachInstance", map[string]string{"instanceName": name}, nil); err != nil {
+	if err := ask(h.t.Context(), h.client, targetOpenIMDS+"DetachInstance", map[string]string{"instanceName": name}, nil); err != nil {
 		return err
 	}
 	if err := eventually(func() bool { return h.ask(s) == "" }); err != nil {

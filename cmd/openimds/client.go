@@ -1,37 +1,25 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/openimds/openimds/api/lightsail/wire"
+	"github.com/openimds/openimds/client"
 	"github.com/openimds/openimds/credentials"
 	"github.com/spf13/cobra"
-)
-
-// Target prefixes of the two halves of the control API: Lightsail's own operations, and those that
-// Lightsail has no operation for.
-const (
-	targetLightsail = "Lightsail_20161128."
-	targetOpenIMDS  = "OpenIMDS_20261122."
 )
 
 // clientConfig says which control API to speak to and as whom, as in the AWS CLI.
@@ -61,20 +49,9 @@ func (c *clientConfig) checkOutput() error {
 	return nil
 }
 
-// client calls the control API. It speaks Lightsail's protocol, so AWS itself can be at the other end.
-type client struct {
-	endpoint    string
-	region      string
-	credentials aws.CredentialsProvider
-	http        *http.Client
-
-	mu   sync.Mutex
-	held aws.Credentials // what was fetched last
-}
-
 // open finds endpoint, region and credentials. The server's own credentials file is used unless a
 // profile is named or the environment names a file or keys.
-func (c *clientConfig) open(ctx context.Context) (*client, error) {
+func (c *clientConfig) open(ctx context.Context) (*client.Client, error) {
 	if err := c.checkOutput(); err != nil {
 		return nil, err
 	}
@@ -113,12 +90,14 @@ func (c *clientConfig) open(ctx context.Context) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &client{
-		endpoint:    strings.TrimSuffix(endpoint, "/") + "/",
-		region:      loaded.Region,
-		credentials: loaded.Credentials,
-		http:        speaks,
-	}, nil
+	api, err := client.New(client.Config{
+		Endpoint: endpoint, Region: loaded.Region, Credentials: bySignals(loaded.Credentials), HTTP: speaks,
+		Insecure: true, // a server that others reach in the clear was told by --api-insecure that the network is safe
+	})
+	if err != nil {
+		return nil, usagef("--endpoint: %w", err)
+	}
+	return api, nil
 }
 
 // httpClient makes the client of the control API from the SDK's, which knows AWS_CA_BUNDLE and the
@@ -144,90 +123,60 @@ func (c *clientConfig) httpClient(sdk aws.HTTPClient) (*http.Client, error) {
 	return &http.Client{Transport: transport, Timeout: 60 * time.Second}, nil
 }
 
-// apiError is what the control API answers instead of a result.
-type apiError struct {
-	Type    string `json:"__type"`
-	Message string `json:"message"`
-	Upper   string `json:"Message"`
+// bySignals has keys fetched only until this program is interrupted: a program that is run for them may
+// take its time, or ask somebody.
+func bySignals(from aws.CredentialsProvider) aws.CredentialsProvider {
+	return aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
+		ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		return from.Retrieve(ctx)
+	})
 }
 
-func (e *apiError) Error() string {
-	name := e.Type[strings.LastIndexByte(e.Type, '#')+1:]
-	message := e.Message
-	if message == "" {
-		message = e.Upper
+// advised is an error with what to do about it, where that depends on flags of this program.
+func advised(err error) error {
+	lost, ok := errors.AsType[*client.Unreachable](err)
+	switch {
+	case !ok || lost.Broken():
+		return err
+	case lost.UnknownCertificate():
+		return fmt.Errorf("%w; name the CA's file with --api-ca or AWS_CA_BUNDLE", err)
 	}
-	if message == "" {
-		return name
-	}
-	return name + ": " + message
+	return fmt.Errorf("%w; is 'openimds serve' running, and is --endpoint right?", err)
 }
 
-// keysTime is how long a command waits for what to sign with.
-const keysTime = 30 * time.Second
-
-// keys fetches what to sign with, once for as long as it is good: a program that is run for it may take its
-// time, or ask somebody. It ends when this one is interrupted.
-func (c *client) keys(ctx context.Context) (aws.Credentials, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.held.HasKeys() && !c.held.Expired() {
-		return c.held, nil
-	}
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	ctx, done := context.WithTimeout(ctx, keysTime)
-	defer done()
-	keys, err := c.credentials.Retrieve(ctx)
-	if err == nil {
-		c.held = keys
-	}
-	return keys, err
-}
-
-// call carries out one operation. in is marshalled as the request; out, unless nil, takes the answer.
-func (c *client) call(ctx context.Context, target string, in, out any) error {
-	body, err := json.Marshal(in)
+// change makes a change, and shows what it made.
+func change[Q any, R wire.Changed](cmd *cobra.Command, c *clientConfig, api *client.Client, target wire.Target[Q, R], in Q) error {
+	answer, err := client.Call(cmd.Context(), api, target, in)
 	if err != nil {
 		return err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.endpoint, bytes.NewReader(body))
-	if err != nil {
-		return usagef("--endpoint: %w", err)
-	}
-	req.Header.Set("Content-Type", "application/x-amz-json-1.1")
-	req.Header.Set("X-Amz-Target", target)
-	keys, err := c.keys(ctx)
-	if err != nil {
-		return fmt.Errorf("no credentials to sign with: %w", err)
-	}
-	sum := sha256.Sum256(body)
-	hash := hex.EncodeToString(sum[:])
-	req.Header.Set("X-Amz-Content-Sha256", hash) // so that the server knows who signed before it reads the body
-	if err := v4.NewSigner().SignHTTP(ctx, keys, req, hash, "lightsail", c.region, time.Now()); err != nil {
-		return fmt.Errorf("cannot sign the request: %w", err)
-	}
-	resp, err := c.http.Do(req)
-	if err != nil {
-		if _, unknown := errors.AsType[x509.UnknownAuthorityError](err); unknown {
-			return fmt.Errorf("the control API's certificate is not known here: %w; name the CA's file with --api-ca or AWS_CA_BUNDLE", errors.Unwrap(err))
+	return c.showMade(cmd, answer.Made())
+}
+
+func (c *clientConfig) showMade(cmd *cobra.Command, made []wire.Operation) error {
+	return c.show(cmd.OutOrStdout(), made, func(row func(...any)) {
+		for _, op := range made {
+			row(op.ResourceName, op.OperationType, op.Status)
 		}
-		return fmt.Errorf("cannot reach the control API: %w; is 'openimds serve' running, and is --endpoint right?", errors.Unwrap(err))
-	}
-	defer func() { _ = resp.Body.Close() }()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
+	})
+}
+
+// tell shows what changes make, one by one, as they are made.
+func (c *clientConfig) tell(cmd *cobra.Command) func(wire.Operation) error {
+	return func(op wire.Operation) error { return c.showMade(cmd, []wire.Operation{op}) }
+}
+
+// changeEach makes a change of each of the instances named, one after the other.
+func changeEach[Q any, R wire.Changed](cmd *cobra.Command, c *clientConfig, names []string, target wire.Target[Q, R], of func(name string) Q) error {
+	api, err := c.open(cmd.Context())
 	if err != nil {
-		return fmt.Errorf("the control API's answer broke off: %w", err)
+		return err
 	}
-	if resp.StatusCode != http.StatusOK {
-		var failed apiError
-		if json.Unmarshal(answer, &failed) != nil || failed.Type == "" {
-			return fmt.Errorf("%s answered %s; is it a Lightsail control API?", c.endpoint, resp.Status)
+	for _, name := range names {
+		if err := change(cmd, c, api, target, of(name)); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
 		}
-		return &failed
 	}
-	if out == nil {
-		return nil
-	}
-	return json.Unmarshal(answer, out)
+	return nil
 }

@@ -1,84 +1,17 @@
 package main
 
 import (
-	"fmt"
-	"math"
 	"slices"
 	"time"
 
-	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/api/awsjson"
+	"github.com/openimds/openimds/api/lightsail/wire"
 	"github.com/openimds/openimds/control"
 	"github.com/spf13/cobra"
 )
 
-// eventRequest is the request of the operation UpdateInstanceEvents.
-type eventRequest struct {
-	nameOnly
-	Clear          []string          `json:"clear,omitempty"`
-	Spot           *spotEvent        `json:"spot,omitempty"`
-	Rebalance      *rebalanceEvent   `json:"rebalance,omitempty"`
-	Maintenance    *maintenanceEvent `json:"maintenance,omitempty"`
-	LifecycleState *string           `json:"lifecycleState,omitempty"`
-}
-
-type spotEvent struct {
-	Action string `json:"action"`
-	Time   epoch  `json:"time"`
-}
-
-type rebalanceEvent struct {
-	NoticeTime epoch `json:"noticeTime"`
-}
-
-type maintenanceEvent struct {
-	EventID     string `json:"eventId,omitempty"`
-	Code        string `json:"code,omitempty"`
-	Description string `json:"description,omitempty"`
-	State       string `json:"state,omitempty"`
-	NotBefore   *epoch `json:"notBefore,omitempty"`
-	NotAfter    *epoch `json:"notAfter,omitempty"`
-
-	NotBeforeDeadline *epoch `json:"notBeforeDeadline,omitempty"`
-}
-
 // at is the time that lies d ahead, on the wire.
-func at(d time.Duration) epoch { return epochOf(time.Now().Add(d)) }
-
-func epochOf(t time.Time) epoch { return epoch(float64(t.UnixMilli()) / 1000) }
-
-func (e epoch) time() time.Time { return time.UnixMilli(int64(math.Round(float64(e) * 1000))) }
-
-// spot, maintenance and clear are parts of the request as the service takes them.
-
-func (r *eventRequest) spot() *openimds.SpotInterruption {
-	if r.Spot == nil {
-		return nil
-	}
-	return &openimds.SpotInterruption{Action: r.Spot.Action, Time: r.Spot.Time.time()}
-}
-
-func (r *eventRequest) maintenance() *openimds.MaintenanceEvent {
-	m := r.Maintenance
-	if m == nil {
-		return nil
-	}
-	e := &openimds.MaintenanceEvent{ID: m.EventID, Code: m.Code, Description: m.Description, State: m.State}
-	if m.NotBefore != nil {
-		e.NotBefore = m.NotBefore.time()
-	}
-	if m.NotAfter != nil {
-		e.NotAfter = m.NotAfter.time()
-	}
-	return e
-}
-
-func (r *eventRequest) clear() []control.EventKind {
-	var kinds []control.EventKind
-	for _, kind := range r.Clear {
-		kinds = append(kinds, control.EventKind(kind))
-	}
-	return kinds
-}
+func at(d time.Duration) *awsjson.Epoch { return awsjson.At(time.Now().Add(d)) }
 
 func newEvent() *cobra.Command {
 	var c clientConfig
@@ -94,18 +27,11 @@ func newEvent() *cobra.Command {
 }
 
 // announce makes the change on each of the instances named.
-func (c *clientConfig) announce(cmd *cobra.Command, instances []string, request eventRequest) error {
-	client, err := c.open(cmd.Context())
-	if err != nil {
-		return err
-	}
-	for _, name := range instances {
-		request.Name = name
-		if err := c.operations(cmd, client, targetOpenIMDS+"UpdateInstanceEvents", request); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-	}
-	return nil
+func (c *clientConfig) announce(cmd *cobra.Command, instances []string, request wire.UpdateInstanceEventsRequest) error {
+	return changeEach(cmd, c, instances, wire.UpdateInstanceEvents, func(name string) wire.UpdateInstanceEventsRequest {
+		request.InstanceName = name
+		return request
+	})
 }
 
 func newEventSpot(c *clientConfig) *cobra.Command {
@@ -119,7 +45,7 @@ func newEventSpot(c *clientConfig) *cobra.Command {
 			if in <= 0 {
 				return usagef("--in must be a time ahead, such as 2m")
 			}
-			return c.announce(cmd, args, eventRequest{Spot: &spotEvent{action, at(in)}})
+			return c.announce(cmd, args, wire.UpdateInstanceEventsRequest{Spot: &wire.SpotEvent{Action: action, Time: at(in)}})
 		},
 	}
 	cmd.Flags().StringVar(&action, "action", "terminate", "terminate, stop or hibernate")
@@ -133,13 +59,13 @@ func newEventRebalance(c *clientConfig) *cobra.Command {
 		Short: "Recommend to rebalance, as of now",
 		Args:  names(1, 0, "at least one name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.announce(cmd, args, eventRequest{Rebalance: &rebalanceEvent{at(0)}})
+			return c.announce(cmd, args, wire.UpdateInstanceEventsRequest{Rebalance: &wire.RebalanceEvent{NoticeTime: at(0)}})
 		},
 	}
 }
 
 func newEventMaintenance(c *clientConfig) *cobra.Command {
-	var m maintenanceEvent
+	var m wire.MaintenanceChange
 	var in, duration time.Duration
 	cmd := &cobra.Command{
 		Use:   "maintenance NAME...",
@@ -150,17 +76,15 @@ func newEventMaintenance(c *clientConfig) *cobra.Command {
 				return usagef("--in and --duration cannot be negative")
 			}
 			if m.EventID == "" || cmd.Flags().Changed("in") {
-				notBefore := at(in)
-				m.NotBefore = &notBefore
+				m.NotBefore = at(in)
 			}
 			if duration > 0 {
-				notAfter := at(in + duration)
-				m.NotAfter = &notAfter
+				m.NotAfter = at(in + duration)
 			}
 			if m.EventID == "" && m.Code == "" {
 				m.Code = "system-reboot"
 			}
-			return c.announce(cmd, args, eventRequest{Maintenance: &m})
+			return c.announce(cmd, args, wire.UpdateInstanceEventsRequest{Maintenance: &m})
 		},
 	}
 	f := cmd.Flags()
@@ -179,7 +103,7 @@ func newEventLifecycle(c *clientConfig) *cobra.Command {
 		Short: "Set the target lifecycle state of an Auto Scaling group: InService, Terminated, Warmed:Stopped …",
 		Args:  names(2, 0, "a state and at least one name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.announce(cmd, args[1:], eventRequest{LifecycleState: &args[0]})
+			return c.announce(cmd, args[1:], wire.UpdateInstanceEventsRequest{LifecycleState: &args[0]})
 		},
 	}
 }
@@ -199,7 +123,7 @@ func newEventClear(c *clientConfig) *cobra.Command {
 					return usagef("--kind %q is not one of %v", kind, eventKinds())
 				}
 			}
-			return c.announce(cmd, args, eventRequest{Clear: kinds})
+			return c.announce(cmd, args, wire.UpdateInstanceEventsRequest{Clear: kinds})
 		},
 	}
 	cmd.Flags().StringSliceVar(&kinds, "kind", nil, "only spot, rebalance, maintenance or lifecycle; repeatable")

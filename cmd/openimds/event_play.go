@@ -33,14 +33,14 @@ line names in their place. Times count from the start of the command.
 			if err != nil {
 				return usagef("%s: %w", args[0], err)
 			}
-			client, err := c.typed(cmd.Context())
+			api, err := c.open(cmd.Context())
 			if err != nil {
 				return err
 			}
-			if err := t.Meet(cmd.Context(), client); err != nil {
+			if err := t.Meet(cmd.Context(), api); err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
 			}
-			return t.Play(cmd.Context(), client, c.tell(cmd))
+			return t.Play(cmd.Context(), api, c.tell(cmd))
 		},
 	}
 }

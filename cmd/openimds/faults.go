@@ -5,22 +5,10 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/api/lightsail/wire"
+	"github.com/openimds/openimds/client"
 	"github.com/spf13/cobra"
 )
-
-// faultsRequest is the request of the operation UpdateInstanceFaults; nil keeps what there is.
-type faultsRequest struct {
-	nameOnly
-	Clear              bool     `json:"clear,omitempty"`
-	On                 *string  `json:"on,omitempty"`
-	LatencyMillis      *int64   `json:"latencyMillis,omitempty"`
-	JitterMillis       *int64   `json:"jitterMillis,omitempty"`
-	Status             *int     `json:"status,omitempty"`
-	StatusShare        *float64 `json:"statusShare,omitempty"`
-	RefuseShare        *float64 `json:"refuseShare,omitempty"`
-	ExpiredCredentials *bool    `json:"expiredCredentials,omitempty"`
-	AbsentSeconds      *int64   `json:"absentSeconds,omitempty"`
-}
 
 // faultsFlags are the flags as they were given.
 type faultsFlags struct {
@@ -53,14 +41,14 @@ same. A refused connection is reset, since the kernel has accepted it by then.`,
 			if err != nil {
 				return err
 			}
-			client, err := c.open(cmd.Context())
+			api, err := c.open(cmd.Context())
 			if err != nil {
 				return err
 			}
 			if changes {
-				return c.operations(cmd, client, targetOpenIMDS+"UpdateInstanceFaults", request)
+				return change(cmd, &c, api, wire.UpdateInstanceFaults, request)
 			}
-			return c.showFaults(cmd, client, args[0])
+			return c.showFaults(cmd, api, args[0])
 		},
 	}
 	c.addFlags(cmd)
@@ -78,8 +66,8 @@ same. A refused connection is reset, since the kernel has accepted it by then.`,
 }
 
 // request is what the flags ask for, and whether that is any change at all.
-func (f *faultsFlags) request(cmd *cobra.Command, name string) (request faultsRequest, changes bool, err error) {
-	request = faultsRequest{nameOnly: nameOnly{name}, Clear: f.clear}
+func (f *faultsFlags) request(cmd *cobra.Command, name string) (request wire.UpdateInstanceFaultsRequest, changes bool, err error) {
+	request = wire.UpdateInstanceFaultsRequest{InstanceName: name, Clear: f.clear}
 	changes = f.clear
 	given := func(flag string) bool {
 		changed := cmd.Flags().Changed(flag)
@@ -90,14 +78,14 @@ func (f *faultsFlags) request(cmd *cobra.Command, name string) (request faultsRe
 		flag  string
 		value time.Duration
 		unit  time.Duration
-		to    **int64
+		to    **int
 	}{
 		{"latency", f.latency, time.Millisecond, &request.LatencyMillis},
 		{"jitter", f.jitter, time.Millisecond, &request.JitterMillis},
 		{"absent-for", f.absent, time.Second, &request.AbsentSeconds},
 	} {
 		if given(d.flag) {
-			*d.to = new(int64(d.value / d.unit))
+			*d.to = new(int(d.value / d.unit))
 			if d.value%d.unit != 0 || d.value < 0 || d.value/d.unit > math.MaxInt32 {
 				return request, true, usagef("--%s %v is not a number of whole times %v", d.flag, d.value, d.unit)
 			}
@@ -127,13 +115,9 @@ func (f *faultsFlags) request(cmd *cobra.Command, name string) (request faultsRe
 	return request, changes, nil
 }
 
-func (c *clientConfig) showFaults(cmd *cobra.Command, client *client, name string) error {
-	var answer struct {
-		Instance struct {
-			Faults *openimds.Faults `json:"faults"`
-		} `json:"instance"`
-	}
-	if err := client.call(cmd.Context(), targetOpenIMDS+"DescribeInstance", nameOnly{name}, &answer); err != nil {
+func (c *clientConfig) showFaults(cmd *cobra.Command, api *client.Client, name string) error {
+	answer, err := client.Call(cmd.Context(), api, wire.DescribeInstance, wire.DescribeInstanceRequest{InstanceName: name})
+	if err != nil {
 		return err
 	}
 	on := answer.Instance.Faults

@@ -1,9 +1,14 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/openimds/openimds/api/lightsail/wire"
+	"github.com/openimds/openimds/client"
 )
 
 func must(t testing.TB, err error) {
@@ -21,4 +26,19 @@ func eventually(holds func() bool) error {
 		}
 	}
 	return nil
+}
+
+// The prefixes of targets, for tests that name operations.
+const (
+	targetLightsail = "Lightsail_20161128."
+	targetOpenIMDS  = "OpenIMDS_20261122."
+)
+
+// ask calls an operation by its name, with whatever JSON a test writes; out, unless nil, takes the answer.
+func ask(ctx context.Context, c *client.Client, target string, in, out any) error {
+	answer, err := client.Call(ctx, c, wire.Target[any, json.RawMessage]{Name: target, Changes: true}, in)
+	if err != nil || out == nil {
+		return err
+	}
+	return json.Unmarshal(answer, out)
 }

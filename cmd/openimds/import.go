@@ -51,42 +51,13 @@ live:
 			if err != nil {
 				return err
 			}
-			client, err := c.typed(cmd.Context())
+			api, err := c.open(cmd.Context())
 			if err != nil {
 				return err
 			}
-			return scenario.OfRecording(r).Onto(cmd.Context(), client, args[1], c.tell(cmd))
+			return scenario.OfRecording(r).Onto(cmd.Context(), api, args[1], c.tell(cmd))
 		},
 	}
 	crawl.add(cmd)
 	return cmd
-}
-
-// wireRecording is a recording on the wire.
-type wireRecording struct {
-	Source     string             `json:"source"`
-	RecordedAt epoch              `json:"recordedAt"`
-	Items      []wireRecordedItem `json:"items"`
-}
-
-type wireRecordedItem struct {
-	Path        string `json:"path"`
-	Listing     bool   `json:"listing,omitempty"`
-	ContentType string `json:"contentType,omitempty"`
-	Modified    *epoch `json:"modified,omitempty"`
-	Body        []byte `json:"body,omitempty"`
-	State       string `json:"state,omitempty"`
-}
-
-func wireRecordingOf(r *openimds.Recording) *wireRecording {
-	w := &wireRecording{Source: r.Source, RecordedAt: epoch(r.RecordedAt.Unix()), Items: []wireRecordedItem{}}
-	for _, it := range r.Items {
-		item := wireRecordedItem{Path: it.Path, Listing: it.Listing, ContentType: it.ContentType, Body: it.Body, State: string(it.State)}
-		if !it.Modified.IsZero() {
-			modified := epoch(it.Modified.Unix())
-			item.Modified = &modified
-		}
-		w.Items = append(w.Items, item)
-	}
-	return w
 }

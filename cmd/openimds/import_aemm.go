@@ -38,11 +38,11 @@ instance has it. A line on standard error says what is not carried over, and why
 			if err != nil {
 				return usagef("%s: %w", args[0], err)
 			}
-			client, err := c.typed(cmd.Context())
+			api, err := c.open(cmd.Context())
 			if err != nil {
 				return err
 			}
-			if err := scenario.OfMock(plan).Onto(cmd.Context(), client, name, c.tell(cmd)); err != nil {
+			if err := scenario.OfMock(plan).Onto(cmd.Context(), api, name, c.tell(cmd)); err != nil {
 				return err
 			}
 			for _, note := range plan.Notes {

@@ -1,54 +1,13 @@
 package main
 
 import (
-	"context"
-	"encoding/json"
-	"fmt"
 	"os"
 	"strings"
 
-	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/api/lightsail/wire"
+	"github.com/openimds/openimds/client"
 	"github.com/spf13/cobra"
 )
-
-// wireInstance is what the commands show of an instance.
-type wireInstance struct {
-	Name            string       `json:"name"`
-	BlueprintID     string       `json:"blueprintId"`
-	BundleID        string       `json:"bundleId"`
-	CreatedAt       epoch        `json:"createdAt"`
-	PrivateIP       string       `json:"privateIpAddress"`
-	PublicIP        string       `json:"publicIpAddress"`
-	IPv6Addresses   []string     `json:"ipv6Addresses"`
-	State           wireState    `json:"state"`
-	MetadataOptions *wireOptions `json:"metadataOptions"`
-	// Faults on purpose; nil: none, or a service that knows of none.
-	Faults *openimds.Faults `json:"faults"`
-}
-
-type wireState struct {
-	Name string `json:"name"`
-}
-
-type wireOptions struct {
-	State    string `json:"state"`
-	Tokens   string `json:"httpTokens"`
-	Endpoint string `json:"httpEndpoint"`
-	HopLimit int    `json:"httpPutResponseHopLimit"`
-	IPv6     string `json:"httpProtocolIpv6"`
-}
-
-// wireOperation is what the commands show of an operation.
-type wireOperation struct {
-	Type     string `json:"operationType"`
-	Resource string `json:"resourceName"`
-	Status   string `json:"status"`
-}
-
-// nameOnly is the request of the many operations that take one instance's name.
-type nameOnly struct {
-	Name string `json:"instanceName"`
-}
 
 func newInstance() *cobra.Command {
 	var c clientConfig
@@ -61,10 +20,16 @@ func newInstance() *cobra.Command {
 	c.addFlags(cmd)
 	cmd.AddCommand(
 		newInstanceCreate(&c), newInstanceList(&c), newInstanceShow(&c), newInstanceSet(&c),
-		newInstanceAct(&c, "start", "StartInstance", "Start a stopped instance: new session keys, and a new public address unless it is static"),
-		newInstanceAct(&c, "stop", "StopInstance", "Stop an instance: its metadata address answers nobody"),
-		newInstanceAct(&c, "reboot", "RebootInstance", "Reboot an instance: nothing that its guest sees changes"),
-		newInstanceAct(&c, "delete", "DeleteInstance", "Delete an instance: its session tokens are void for ever"),
+		newInstanceAct(&c, "start", wire.StartInstance, func(name string) wire.StartInstanceRequest {
+			return wire.StartInstanceRequest{InstanceName: name}
+		}, "Start a stopped instance: new session keys, and a new public address unless it is static"),
+		newInstanceAct(&c, "stop", wire.StopInstance, func(name string) wire.StopInstanceRequest {
+			return wire.StopInstanceRequest{InstanceName: name}
+		}, "Stop an instance: its metadata address answers nobody"),
+		newInstanceAct(&c, "reboot", wire.RebootInstance, named, "Reboot an instance: nothing that its guest sees changes"),
+		newInstanceAct(&c, "delete", wire.DeleteInstance, func(name string) wire.DeleteInstanceRequest {
+			return wire.DeleteInstanceRequest{InstanceName: name}
+		}, "Delete an instance: its session tokens are void for ever"),
 	)
 	return cmd
 }
@@ -77,18 +42,6 @@ func noSubcommand(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// createRequest is the request of the operation CreateInstances.
-type createRequest struct {
-	Names       []string `json:"instanceNames"`
-	Zone        string   `json:"availabilityZone"`
-	Blueprint   string   `json:"blueprintId"`
-	Bundle      string   `json:"bundleId"`
-	UserData    string   `json:"userData,omitempty"`
-	KeyPair     string   `json:"keyPairName,omitempty"`
-	AddressType string   `json:"ipAddressType,omitempty"`
-	Tags        []tag    `json:"tags,omitempty"`
-}
-
 // What an instance is made of unless something else is asked for.
 const (
 	defaultBlueprint = "amazon_linux_2023"
@@ -96,7 +49,7 @@ const (
 )
 
 func newInstanceCreate(c *clientConfig) *cobra.Command {
-	var request createRequest
+	var request wire.CreateInstancesRequest
 	var userDataFile string
 	var tags []string
 	cmd := &cobra.Command{
@@ -104,13 +57,13 @@ func newInstanceCreate(c *clientConfig) *cobra.Command {
 		Short: "Create instances",
 		Args:  names(1, 0, "at least one name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			client, err := c.open(cmd.Context())
+			api, err := c.open(cmd.Context())
 			if err != nil {
 				return err
 			}
-			request.Names = args
-			if request.Zone == "" {
-				request.Zone = client.region + "a"
+			request.InstanceNames = args
+			if request.AvailabilityZone == "" {
+				request.AvailabilityZone = api.Region() + "a"
 			}
 			if userDataFile != "" {
 				text, err := os.ReadFile(userDataFile)
@@ -122,33 +75,28 @@ func newInstanceCreate(c *clientConfig) *cobra.Command {
 			if request.Tags, err = parseTags(tags); err != nil {
 				return err
 			}
-			return c.operations(cmd, client, targetLightsail+"CreateInstances", request)
+			return change(cmd, c, api, wire.CreateInstances, request)
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&request.Zone, "zone", "", "availability zone (default: the region's first)")
-	f.StringVar(&request.Blueprint, "blueprint", defaultBlueprint, "blueprint id")
-	f.StringVar(&request.Bundle, "bundle", defaultBundle, "bundle id")
+	f.StringVar(&request.AvailabilityZone, "zone", "", "availability zone (default: the region's first)")
+	f.StringVar((*string)(&request.BlueprintID), "blueprint", defaultBlueprint, "blueprint id")
+	f.StringVar((*string)(&request.BundleID), "bundle", defaultBundle, "bundle id")
 	f.StringVar(&userDataFile, "user-data", "", "`file` with the user data")
-	f.StringVar(&request.KeyPair, "key-pair", "", "name of the key pair")
-	f.StringVar(&request.AddressType, "ip-address-type", "", "dualstack, ipv4 or ipv6")
+	f.StringVar(&request.KeyPairName, "key-pair", "", "name of the key pair")
+	f.StringVar((*string)(&request.IPAddressType), "ip-address-type", "", "dualstack, ipv4 or ipv6")
 	f.StringArrayVar(&tags, "tag", nil, "`key=value`; repeatable")
 	return cmd
 }
 
-type tag struct {
-	Key   string `json:"key"`
-	Value string `json:"value"`
-}
-
-func parseTags(words []string) ([]tag, error) {
-	var tags []tag
+func parseTags(words []string) ([]wire.Tag, error) {
+	var tags []wire.Tag
 	for _, word := range words {
 		key, value, ok := strings.Cut(word, "=")
 		if !ok || key == "" {
 			return nil, usagef("--tag %q is not of the form key=value", word)
 		}
-		tags = append(tags, tag{key, value})
+		tags = append(tags, wire.Tag{Key: key, Value: value})
 	}
 	return tags, nil
 }
@@ -159,66 +107,35 @@ func newInstanceList(c *clientConfig) *cobra.Command {
 		Short: "List all instances",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			client, err := c.open(cmd.Context())
+			api, err := c.open(cmd.Context())
 			if err != nil {
 				return err
 			}
-			all, err := client.instances(cmd.Context())
-			if err != nil {
-				return err
+			all := []wire.Instance{}
+			for page, err := range client.Pages(cmd.Context(), api, wire.GetInstances, wire.PageRequest{}) {
+				if err != nil {
+					return err
+				}
+				all = append(all, page.Instances...)
 			}
 			return c.show(cmd.OutOrStdout(), all, func(row func(...any)) {
 				row("NAME", "STATE", "TOKENS", "ENDPOINT", "HOP LIMIT", "IPV6", "PRIVATE", "PUBLIC", "BLUEPRINT", "FAULTS")
-				for _, raw := range all {
-					in, err := readInstance(raw)
-					if err != nil {
-						row("?", err)
-						continue
-					}
+				for _, in := range all {
 					o := in.MetadataOptions
-					row(in.Name, in.State.Name, o.Tokens, o.Endpoint, o.HopLimit, o.IPv6, dash(in.PrivateIP), dash(in.PublicIP), in.BlueprintID, in.Faults)
+					row(in.Name, in.State.Name, dash(o.HTTPTokens), dash(o.HTTPEndpoint), o.HTTPPutResponseHopLimit, dash(o.HTTPProtocolIPv6),
+						dash(in.PrivateIPAddress), dash(in.PublicIPAddress), in.BlueprintID, in.Faults)
 				}
 			})
 		},
 	}
 }
 
-// instances returns all instances, page by page, as the API sent them.
-func (c *client) instances(ctx context.Context) ([]json.RawMessage, error) {
-	all := []json.RawMessage{}
-	for token := ""; ; {
-		request := struct {
-			Token string `json:"pageToken,omitempty"`
-		}{token}
-		var page struct {
-			Instances []json.RawMessage `json:"instances"`
-			Next      string            `json:"nextPageToken"`
-		}
-		if err := c.call(ctx, targetLightsail+"GetInstances", request, &page); err != nil {
-			return nil, err
-		}
-		all = append(all, page.Instances...)
-		if page.Next == "" || page.Next == token {
-			return all, nil
-		}
-		token = page.Next
-	}
-}
-
-func readInstance(raw json.RawMessage) (wireInstance, error) {
-	in := wireInstance{}
-	err := json.Unmarshal(raw, &in)
-	if in.MetadataOptions == nil {
-		in.MetadataOptions = &wireOptions{State: "-", Tokens: "-", Endpoint: "-", IPv6: "-"}
-	}
-	return in, err
-}
-
-func dash(s string) string {
+// dash is a word of an answer; one that the answer leaves out is "-".
+func dash[T ~string](s T) string {
 	if s == "" {
 		return "-"
 	}
-	return s
+	return string(s)
 }
 
 func newInstanceShow(c *clientConfig) *cobra.Command {
@@ -227,86 +144,48 @@ func newInstanceShow(c *clientConfig) *cobra.Command {
 		Short: "Show one instance",
 		Args:  names(1, 1, "one name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			client, err := c.open(cmd.Context())
+			api, err := c.open(cmd.Context())
 			if err != nil {
 				return err
 			}
-			var answer struct {
-				Instance json.RawMessage `json:"instance"`
-			}
-			if err := client.call(cmd.Context(), targetLightsail+"GetInstance", nameOnly{args[0]}, &answer); err != nil {
-				return err
-			}
-			in, err := readInstance(answer.Instance)
+			answer, err := client.Call(cmd.Context(), api, wire.GetInstance, named(args[0]))
 			if err != nil {
 				return err
 			}
-			return c.show(cmd.OutOrStdout(), answer.Instance, func(row func(...any)) {
+			in := answer.Instance
+			return c.show(cmd.OutOrStdout(), in, func(row func(...any)) {
 				row("name", in.Name)
 				row("state", in.State.Name)
-				row("created", in.CreatedAt)
+				row("created", when(in.CreatedAt))
 				row("blueprint", in.BlueprintID)
 				row("bundle", in.BundleID)
-				row("private address", dash(in.PrivateIP))
-				row("public address", dash(in.PublicIP))
+				row("private address", dash(in.PrivateIPAddress))
+				row("public address", dash(in.PublicIPAddress))
 				row("IPv6 addresses", dash(strings.Join(in.IPv6Addresses, " ")))
-				in.MetadataOptions.rows(row)
+				rowsOfOptions(in.MetadataOptions, row)
 				row("faults", in.Faults)
 			})
 		},
 	}
 }
 
-func (o *wireOptions) rows(row func(...any)) {
-	row("tokens", o.Tokens)
-	row("endpoint", o.Endpoint)
-	row("hop limit", o.HopLimit)
-	row("IPv6 endpoint", o.IPv6)
-	row("options", o.State)
+// named is the request of the many operations that take one instance's name.
+func named(name string) wire.InstanceRequest { return wire.InstanceRequest{InstanceName: name} }
+
+func rowsOfOptions(o wire.MetadataOptions, row func(...any)) {
+	row("tokens", dash(o.HTTPTokens))
+	row("endpoint", dash(o.HTTPEndpoint))
+	row("hop limit", o.HTTPPutResponseHopLimit)
+	row("IPv6 endpoint", dash(o.HTTPProtocolIPv6))
+	row("options", dash(o.State))
 }
 
 // newInstanceAct makes the commands that do one thing to each of the instances named.
-func newInstanceAct(c *clientConfig, verb, operation, short string) *cobra.Command {
+func newInstanceAct[Q any, R wire.Changed](c *clientConfig, verb string, target wire.Target[Q, R], of func(name string) Q, short string) *cobra.Command {
 	return &cobra.Command{
 		Use:   verb + " NAME...",
 		Short: short,
 		Args:  names(1, 0, "at least one name"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			client, err := c.open(cmd.Context())
-			if err != nil {
-				return err
-			}
-			for _, name := range args {
-				if err := c.operations(cmd, client, targetLightsail+operation, nameOnly{name}); err != nil {
-					return fmt.Errorf("%s: %w", name, err)
-				}
-			}
-			return nil
-		},
+		RunE:  func(cmd *cobra.Command, args []string) error { return changeEach(cmd, c, args, target, of) },
 	}
-}
-
-// operations makes a call that answers with one or more operations, and shows them.
-func (c *clientConfig) operations(cmd *cobra.Command, client *client, target string, request any) error {
-	var answer struct {
-		One  *json.RawMessage  `json:"operation,omitempty"`
-		Many []json.RawMessage `json:"operations,omitempty"`
-	}
-	if err := client.call(cmd.Context(), target, request, &answer); err != nil {
-		return err
-	}
-	all := answer.Many
-	if answer.One != nil {
-		all = append(all, *answer.One)
-	}
-	return c.show(cmd.OutOrStdout(), all, func(row func(...any)) {
-		for _, raw := range all {
-			var op wireOperation
-			if err := json.Unmarshal(raw, &op); err != nil {
-				row("?", err)
-				continue
-			}
-			row(op.Resource, op.Type, op.Status)
-		}
-	})
 }

@@ -4,28 +4,11 @@ import (
 	"os"
 	"strings"
 
+	"github.com/openimds/openimds/api/awsjson"
+	"github.com/openimds/openimds/api/lightsail/wire"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
-
-// setRequest is the part of the operation SetInstance that the command line has flags for.
-type setRequest struct {
-	nameOnly
-	// UserData goes as base64, which is what JSON makes of bytes; nil keeps what is there.
-	UserData       *[]byte            `json:"userData,omitempty"`
-	TagsInMetadata *bool              `json:"tagsInMetadata,omitempty"`
-	RoleName       *string            `json:"roleName,omitempty"`
-	ImageID        *string            `json:"imageId,omitempty"`
-	InstanceType   *string            `json:"instanceType,omitempty"`
-	OwnerID        *string            `json:"ownerId,omitempty"`
-	Zone           *string            `json:"availabilityZone,omitempty"`
-	Hostname       *string            `json:"hostname,omitempty"`
-	PublicHostname *string            `json:"publicHostname,omitempty"`
-	Overlay        map[string]*string `json:"overlay,omitempty"`
-	OverlayRemove  []string           `json:"overlayRemove,omitempty"`
-	// Recording without items takes away the one that is there; nil keeps it.
-	Recording *wireRecording `json:"recording,omitempty"`
-}
 
 func newInstanceSet(c *clientConfig) *cobra.Command {
 	var f setFlags
@@ -49,11 +32,11 @@ else keeps its value, and the guest's next request sees it.
 			if err != nil {
 				return err
 			}
-			client, err := c.open(cmd.Context())
+			api, err := c.open(cmd.Context())
 			if err != nil {
 				return err
 			}
-			return c.operations(cmd, client, targetOpenIMDS+"SetInstance", request)
+			return change(cmd, c, api, wire.SetInstance, *request)
 		},
 	}
 	f.add(cmd.Flags())
@@ -93,11 +76,11 @@ func (s *setFlags) add(f *pflag.FlagSet) {
 }
 
 // request makes the request of what the command line names.
-func (s *setFlags) request(f *pflag.FlagSet, name string) (*setRequest, error) {
-	r := &setRequest{nameOnly: nameOnly{name}, Overlay: map[string]*string{}, OverlayRemove: s.unset}
+func (s *setFlags) request(f *pflag.FlagSet, name string) (*wire.SetInstanceRequest, error) {
+	r := &wire.SetInstanceRequest{InstanceName: name, Overlay: map[string]*string{}, OverlayRemove: s.unset}
 	for flag, to := range map[string]**string{
 		"role": &r.RoleName, "image-id": &r.ImageID, "instance-type": &r.InstanceType, "owner-id": &r.OwnerID,
-		"zone": &r.Zone, "hostname": &r.Hostname, "public-hostname": &r.PublicHostname,
+		"zone": &r.AvailabilityZone, "hostname": &r.Hostname, "public-hostname": &r.PublicHostname,
 	} {
 		if f.Changed(flag) {
 			value := f.Lookup(flag).Value.String()
@@ -111,16 +94,16 @@ func (s *setFlags) request(f *pflag.FlagSet, name string) (*setRequest, error) {
 	case s.noUserData && s.userDataFile != "":
 		return nil, usagef("--user-data and --no-user-data exclude each other")
 	case s.noUserData:
-		r.UserData = &[]byte{}
+		r.UserData = &awsjson.Blob{}
 	case s.userDataFile != "":
 		content, err := os.ReadFile(s.userDataFile)
 		if err != nil {
 			return nil, usagef("--user-data: %w", err)
 		}
-		r.UserData = &content
+		r.UserData = (*awsjson.Blob)(&content)
 	}
 	if s.noRecording {
-		r.Recording = &wireRecording{}
+		r.Recording = &wire.Recording{} // without items it takes away the one that is there
 	}
 	if err := s.overlay(r.Overlay); err != nil {
 		return nil, err

@@ -60,7 +60,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if ended, ok := errors.AsType[endedWith](err); ok {
 		return int(ended)
 	}
-	lastWords(stderr, "openimds: %v\n", err)
+	lastWords(stderr, "openimds: %v\n", advised(err))
 	if coded, ok := errors.AsType[withCode](err); ok {
 		return coded.code
 	}

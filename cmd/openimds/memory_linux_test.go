@@ -8,7 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/api/awsjson"
+	"github.com/openimds/openimds/api/lightsail/wire"
+	"github.com/openimds/openimds/client"
 )
 
 // changesEnv sets how many changes TestMemoryOfChanges makes; a soak makes more.
@@ -25,10 +27,10 @@ func TestMemoryOfChanges(t *testing.T) {
 		t.Skip("skipped: the race detector needs memory of its own; it runs without it, too")
 	}
 	changes := times(t, changesEnv, 200)
-	recorded := &openimds.Recording{Source: "there", RecordedAt: time.Now(), Items: []openimds.RecordedItem{
-		{Path: "", Listing: true, ContentType: "text/plain", Body: []byte("latest")},
-		{Path: "latest", Listing: true, ContentType: "text/plain", Body: []byte("large")},
-		{Path: "latest/large", ContentType: "text/plain", Body: []byte(strings.Repeat("x", 240<<10))},
+	recorded := &wire.Recording{Source: "there", RecordedAt: awsjson.At(time.Now()), Items: []wire.RecordedItem{
+		{Path: "", Listing: true, ContentType: "text/plain", Body: awsjson.Blob("latest")},
+		{Path: "latest", Listing: true, ContentType: "text/plain", Body: awsjson.Blob("large")},
+		{Path: "latest/large", ContentType: "text/plain", Body: awsjson.Blob(strings.Repeat("x", 240<<10))},
 	}}
 	p := startProcess(t, filepath.Join(t.TempDir(), "data"))
 	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_ENDPOINT_URL_LIGHTSAIL"} {
@@ -36,30 +38,32 @@ func TestMemoryOfChanges(t *testing.T) {
 	}
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", filepath.Join(p.dir, credentialsFile))
 	c := clientConfig{endpoint: "http://" + p.api, output: "json"}
-	client, err := c.open(t.Context())
+	api, err := c.open(t.Context())
 	must(t, err)
-	set := func(r setRequest) error {
-		r.nameOnly = nameOnly{"demo"}
-		return client.call(t.Context(), targetOpenIMDS+"SetInstance", r, nil)
+	set := func(r wire.SetInstanceRequest) error {
+		r.InstanceName = "demo"
+		_, err := client.Call(t.Context(), api, wire.SetInstance, r)
+		return err
 	}
-	must(t, set(setRequest{Recording: wireRecordingOf(recorded)}))
+	must(t, set(wire.SetInstanceRequest{Recording: recorded}))
 	overlay := strings.Repeat("<", 30<<10)
 	for _, way := range []struct {
 		name   string
 		change func(n int) error
 	}{
 		{"options", func(n int) error {
-			request := map[string]any{"instanceName": "demo", "httpPutResponseHopLimit": 1 + n%64}
-			return client.call(t.Context(), targetLightsail+"UpdateInstanceMetadataOptions", request, nil)
+			_, err := client.Call(t.Context(), api, wire.UpdateInstanceMetadataOptions,
+				wire.UpdateInstanceMetadataOptionsRequest{InstanceName: "demo", HTTPPutResponseHopLimit: new(1 + n%64)})
+			return err
 		}},
 		{"recordings", func(n int) error {
 			recorded.Items[2].Body[n] ^= 1
-			return set(setRequest{Recording: wireRecordingOf(recorded)})
+			return set(wire.SetInstanceRequest{Recording: recorded})
 		}},
 		{"user data and overlays", func(n int) error {
-			data := make([]byte, 16<<10)
+			data := make(awsjson.Blob, 16<<10)
 			data[0] = byte(n)
-			return set(setRequest{UserData: &data, Overlay: map[string]*string{"meta-data/x": &overlay}})
+			return set(wire.SetInstanceRequest{UserData: &data, Overlay: map[string]*string{"meta-data/x": &overlay}})
 		}},
 	} {
 		before := p.resident(t)

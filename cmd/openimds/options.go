@@ -2,9 +2,10 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"time"
 
+	"github.com/openimds/openimds/api/lightsail/wire"
+	"github.com/openimds/openimds/client"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -35,42 +36,34 @@ keeps its value; a change holds from the guest's next request on.
   openimds options demo --http-tokens required`,
 		Args: names(1, 1, "one name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			client, err := c.open(cmd.Context())
+			api, err := c.open(cmd.Context())
 			if err != nil {
 				return err
 			}
-			request := struct {
-				nameOnly
-				Tokens   string `json:"httpTokens,omitempty"`
-				Endpoint string `json:"httpEndpoint,omitempty"`
-				HopLimit *int   `json:"httpPutResponseHopLimit,omitempty"`
-				IPv6     string `json:"httpProtocolIpv6,omitempty"`
-			}{nameOnly{args[0]}, o.tokens, o.endpoint, nil, o.ipv6}
-			if cmd.Flags().Changed("hop-limit") {
-				request.HopLimit = &o.hopLimit
+			request := wire.UpdateInstanceMetadataOptionsRequest{
+				InstanceName: args[0], HTTPTokens: given[wire.HTTPTokens](o.tokens),
+				HTTPEndpoint: given[wire.HTTPEndpoint](o.endpoint), HTTPProtocolIPv6: given[wire.HTTPEndpoint](o.ipv6),
 			}
-			if request.HopLimit != nil || o.tokens != "" || o.endpoint != "" || o.ipv6 != "" {
+			if cmd.Flags().Changed("hop-limit") {
+				request.HTTPPutResponseHopLimit = &o.hopLimit
+			}
+			if request != (wire.UpdateInstanceMetadataOptionsRequest{InstanceName: args[0]}) {
 				if every {
 					return usagef("--watch only shows; give it without an option to change")
 				}
-				return c.operations(cmd, client, targetLightsail+"UpdateInstanceMetadataOptions", request)
+				return change(cmd, &c, api, wire.UpdateInstanceMetadataOptions, request)
 			}
 			interval := time.Duration(0)
 			if every {
 				interval = 2 * time.Second
 			}
 			return watch(cmd, interval, func(ctx context.Context) error {
-				var answer struct {
-					Instance json.RawMessage `json:"instance"`
-				}
-				if err := client.call(ctx, targetLightsail+"GetInstance", nameOnly{args[0]}, &answer); err != nil {
-					return err
-				}
-				in, err := readInstance(answer.Instance)
+				answer, err := client.Call(ctx, api, wire.GetInstance, named(args[0]))
 				if err != nil {
 					return err
 				}
-				return c.show(cmd.OutOrStdout(), in.MetadataOptions, in.MetadataOptions.rows)
+				options := answer.Instance.MetadataOptions
+				return c.show(cmd.OutOrStdout(), options, func(row func(...any)) { rowsOfOptions(options, row) })
 			})
 		},
 	}
@@ -78,4 +71,12 @@ keeps its value; a change holds from the guest's next request on.
 	o.add(cmd.Flags())
 	cmd.Flags().BoolVar(&every, "watch", false, "show again every 2 seconds, until Ctrl-C")
 	return cmd
+}
+
+// given is a word that a flag has; nil: it has none.
+func given[T ~string](word string) *T {
+	if word == "" {
+		return nil
+	}
+	return new(T(word))
 }

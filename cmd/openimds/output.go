@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/openimds/openimds/api/awsjson"
 	"github.com/openimds/openimds/printable"
 	"github.com/spf13/cobra"
 )
@@ -81,12 +82,10 @@ func names(least, most int, what string) cobra.PositionalArgs {
 	}
 }
 
-// epoch is a time on the wire: seconds since 1970.
-type epoch float64
-
-func (e epoch) String() string {
-	if e == 0 {
+// when is a time of an answer; one that the answer leaves out is "-".
+func when(e awsjson.Epoch) string {
+	if e.IsZero() {
 		return "-"
 	}
-	return time.UnixMilli(int64(e * 1000)).UTC().Format(time.DateTime)
+	return e.UTC().Format(time.DateTime)
 }

@@ -1,24 +1,19 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 
+	"github.com/openimds/openimds/api/lightsail/wire"
+	"github.com/openimds/openimds/client"
 	"github.com/openimds/openimds/hostnet"
 	"github.com/spf13/cobra"
 )
 
-// wireGuarded is what the commands show of a place that is guarded.
-type wireGuarded struct {
-	Interface string `json:"interface,omitempty"`
-	Netns     string `json:"networkNamespace,omitempty"`
-}
-
-// place is where it is, for people.
-func (g wireGuarded) place() string {
-	if g.Netns != "" {
-		return "namespace " + g.Netns
+// placeOfGuarded is where it is, for people.
+func placeOfGuarded(g wire.GuardedPlace) string {
+	if g.NetworkNamespace != "" {
+		return "namespace " + g.NetworkNamespace
 	}
 	return "interface " + g.Interface
 }
@@ -54,17 +49,15 @@ with the interface or the namespace, and with this command. Without a place: lis
 				}
 				return c.showGuarded(cmd, released)
 			}
-			client, err := c.open(cmd.Context())
+			api, err := c.open(cmd.Context())
 			if err != nil {
 				return err
 			}
-			var answer struct {
-				Places []wireGuarded `json:"places"`
-			}
+			var answer wire.GuardedPlacesResult
 			if len(args) == 0 && !all {
-				err = client.call(cmd.Context(), targetOpenIMDS+"GetGuardedPlaces", struct{}{}, &answer)
+				answer, err = client.Call(cmd.Context(), api, wire.GetGuardedPlaces, wire.Nothing{})
 			} else {
-				err = client.call(cmd.Context(), targetOpenIMDS+"ReleasePlaces", map[string]any{"names": args, "all": all}, &answer)
+				answer, err = client.Call(cmd.Context(), api, wire.ReleasePlaces, wire.ReleasePlacesRequest{Names: args, All: all})
 			}
 			if err != nil {
 				return err
@@ -78,24 +71,17 @@ with the interface or the namespace, and with this command. Without a place: lis
 	return cmd
 }
 
-func (c *clientConfig) showGuarded(cmd *cobra.Command, places []wireGuarded) error {
-	raw := make([]json.RawMessage, len(places))
-	for i, p := range places {
-		var err error
-		if raw[i], err = json.Marshal(p); err != nil {
-			return err
-		}
-	}
-	return c.show(cmd.OutOrStdout(), raw, func(row func(...any)) {
+func (c *clientConfig) showGuarded(cmd *cobra.Command, places []wire.GuardedPlace) error {
+	return c.show(cmd.OutOrStdout(), places, func(row func(...any)) {
 		row("PLACE")
 		for _, p := range places {
-			row(p.place())
+			row(placeOfGuarded(p))
 		}
 	})
 }
 
 // releaseOffline does a server's part, with none running.
-func releaseOffline(names []string, all bool) ([]wireGuarded, error) {
+func releaseOffline(names []string, all bool) ([]wire.GuardedPlace, error) {
 	host, err := hostnet.New(hostnet.Config{Serve: func(_ string, l *hostnet.Listener) func() { return func() { _ = l.Close() } }})
 	if err != nil {
 		return nil, err
@@ -113,9 +99,9 @@ func releaseOffline(names []string, all bool) ([]wireGuarded, error) {
 	} else if places, err = host.Release(names...); err != nil {
 		return nil, err
 	}
-	out := make([]wireGuarded, 0, len(places))
+	out := make([]wire.GuardedPlace, 0, len(places))
 	for _, p := range places {
-		out = append(out, wireGuarded(p))
+		out = append(out, wire.GuardedPlace{Interface: p.Interface, NetworkNamespace: p.Netns})
 	}
 	return out, nil
 }

@@ -120,7 +120,7 @@ func newRestartHost(t *testing.T) *restartHost {
 	must(t, err)
 	do := func(operation string, request map[string]any, out any) {
 		t.Helper()
-		must(t, client.call(t.Context(), operation, request, out))
+		must(t, ask(t.Context(), client, operation, request, out))
 	}
 	for i, name := range []string{"routed", "port", "namespace"} {
 		g := &restartGuest{name: name, ns: makeNamespace(t, name)}

@@ -220,8 +220,8 @@ func (c *runConfig) own(flags *pflag.FlagSet) (runner.Own, error) {
 		return own, err
 	}
 	own.Instance = control.InstanceUpdate{
-		UserData: request.UserData, TagsInMetadata: request.TagsInMetadata, RoleName: request.RoleName,
-		OwnerID: request.OwnerID, ImageID: request.ImageID, InstanceType: request.InstanceType, Zone: request.Zone,
+		UserData: (*[]byte)(request.UserData), TagsInMetadata: request.TagsInMetadata, RoleName: request.RoleName,
+		OwnerID: request.OwnerID, ImageID: request.ImageID, InstanceType: request.InstanceType, Zone: request.AvailabilityZone,
 		Hostname: request.Hostname, PublicHostname: request.PublicHostname, Overlay: request.Overlay,
 	}
 	on := openimds.EndpointEnabled

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/openimds/openimds/api/lightsail/wire"
 	"github.com/openimds/openimds/outlet"
 	"github.com/openimds/openimds/printable"
 	"github.com/openimds/openimds/server"
@@ -125,12 +126,12 @@ func listAttachments(ctx context.Context, w io.Writer, s *server.Server) error {
 	_ = say(&text, "  attached     %d; see 'openimds attach --help'\n", len(all))
 	err = printTable(&text, func(row func(...any)) {
 		for _, a := range all[:min(len(all), listedAttachments)] {
-			at := wireAttachment{Interface: a.Interface, Netns: a.Netns, PID: a.PID, ByName: a.ByName}
+			at := wire.Attachment{Interface: a.Interface, NetworkNamespace: a.Netns, ProcessID: a.PID, ByName: a.ByName}
 			for _, source := range a.Sources {
 				at.Sources = append(at.Sources, source.String())
 			}
 			state, reason := s.AttachmentStatus(a.Instance)
-			row("    "+a.Instance, state, at.place(), reason)
+			row("    "+a.Instance, state, placeOf(at), reason)
 		}
 	})
 	if err != nil {

@@ -23,6 +23,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/openimds/openimds/client"
 )
 
 // soakEnv sets for how long TestSoak goes on, as "1h"; without it, for some seconds in which nothing is judged.
@@ -124,7 +126,7 @@ type soaked struct {
 	t                           *testing.T
 	pid                         int
 	imds, api                   string
-	client                      *client
+	client                      *client.Client
 	requests, changes, refusals atomic.Int64
 	failed                      chan error
 }
@@ -179,7 +181,7 @@ func (s *soaked) fail(err error) {
 
 // change carries out an operation, which must succeed.
 func (s *soaked) change(target, body string) {
-	if err := s.client.call(s.t.Context(), target, json.RawMessage(body), nil); err != nil {
+	if err := ask(s.t.Context(), s.client, target, json.RawMessage(body), nil); err != nil {
 		s.fail(fmt.Errorf("%s %.100s: %w", target, body, err))
 	}
 	s.changes.Add(1)
@@ -231,11 +233,11 @@ func (s *soaked) live(ctx context.Context, name string) {
 // beRefused asks the API for what it refuses, in every way: the caller, the words, the protocol.
 func (s *soaked) beRefused(ctx context.Context) {
 	for n := 0; ctx.Err() == nil; n++ {
-		var failed *apiError
-		for _, ask := range []string{`GetInstance {"instanceName":"absent"}`, `DeleteInstance {"instanceName":7}`, `GetToaster {}`} {
-			operation, body, _ := strings.Cut(ask, " ")
-			if err := s.client.call(s.t.Context(), targetLightsail+operation, json.RawMessage(body), nil); !errors.As(err, &failed) {
-				s.fail(fmt.Errorf("%s: %w", ask, err))
+		var failed *client.Error
+		for _, words := range []string{`GetInstance {"instanceName":"absent"}`, `DeleteInstance {"instanceName":7}`, `GetToaster {}`} {
+			operation, body, _ := strings.Cut(words, " ")
+			if err := ask(s.t.Context(), s.client, targetLightsail+operation, json.RawMessage(body), nil); !errors.As(err, &failed) {
+				s.fail(fmt.Errorf("%s: %w", words, err))
 			}
 			s.refusals.Add(1)
 		}

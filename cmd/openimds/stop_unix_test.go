@@ -20,6 +20,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
 )
 
 // stopBound is what a stop may take here: the program promises 5 seconds, and the machine may be busy.
@@ -112,12 +113,12 @@ func (s *started) alarm(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = c.call(t.Context(), targetLightsail+"PutAlarm", map[string]any{
+	err = ask(t.Context(), c, targetLightsail+"PutAlarm", map[string]any{
 		"alarmName": "load", "metricName": "CPUUtilization", "monitoredResourceName": "demo", "comparisonOperator": "GreaterThanThreshold",
 		"threshold": 0.5, "evaluationPeriods": 1, "notificationEnabled": true,
 	}, nil)
 	if err == nil {
-		err = c.call(t.Context(), targetLightsail+"TestAlarm", map[string]any{"alarmName": "load", "state": "ALARM"}, nil)
+		err = ask(t.Context(), c, targetLightsail+"TestAlarm", map[string]any{"alarmName": "load", "state": "ALARM"}, nil)
 	}
 	if err != nil {
 		t.Fatal(err)

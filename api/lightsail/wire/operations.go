@@ -33,15 +33,27 @@ type Location struct {
 	RegionName       string `json:"regionName"`
 }
 
+// Changed is the answer of a change.
+type Changed interface {
+	// Made are the operations that it made.
+	Made() []Operation
+}
+
 // OperationResult is the answer of operations on one resource in one step.
 type OperationResult struct {
 	Operation Operation `json:"operation"`
 }
 
+// Made is [Changed].
+func (r OperationResult) Made() []Operation { return []Operation{r.Operation} }
+
 // OperationsResult is the answer of most changes.
 type OperationsResult struct {
 	Operations []Operation `json:"operations"`
 }
+
+// Made is [Changed].
+func (r OperationsResult) Made() []Operation { return r.Operations }
 
 // GetOperationRequest asks for one operation.
 type GetOperationRequest struct {
