@@ -184,18 +184,9 @@ func (r *request) parseLine(line []byte) error {
 
 // parseHeader reads one NAME ":" OWS VALUE OWS and notes it if an answer depends on it.
 func (r *request) parseHeader(line []byte) error {
-	colon := bytes.IndexByte(line, ':')
-	if colon <= 0 {
+	name, value, ok := cutHeader(line)
+	if !ok {
 		return statusError(400)
-	}
-	name, value := line[:colon], bytes.Trim(line[colon+1:], " \t")
-	if !allToken(name) {
-		return statusError(400)
-	}
-	for _, c := range value {
-		if c < ' ' && c != '\t' || c == 0x7f {
-			return statusError(400)
-		}
 	}
 	// The length tells most names apart, so that an ordinary request costs few comparisons.
 	switch len(name) {
@@ -205,39 +196,21 @@ func (r *request) parseHeader(line []byte) error {
 			r.hostCount++
 		}
 	case len("Origin"):
-		if is(name, "origin") { // "expect" is as long
-			r.origin = true
-		} else if is(name, "expect") {
-			r.expect = true
-		}
+		r.origin = r.origin || is(name, "origin")
+		r.expect = r.expect || is(name, "expect") // which is as long
 	case len("User-Agent"):
 		if is(name, "user-agent") {
 			r.userAgent = value
 		}
 	case len("Content-Length"):
 		if is(name, "content-length") {
-			if len(value) == 0 || len(value) > 18 {
-				return statusError(400)
-			}
-			for _, c := range value {
-				if !isDigit(c) {
-					return statusError(400)
-				}
-				r.hasBody = r.hasBody || c != '0'
-			}
-			r.contentLength++
+			return r.noteLength(value)
 		}
 	case len("X-Forwarded-For"):
-		if is(name, "x-forwarded-for") {
-			r.forwarded = true
-		}
+		r.forwarded = r.forwarded || is(name, "x-forwarded-for")
 	case len("Transfer-Encoding"):
 		if is(name, "transfer-encoding") {
-			if !is(value, "chunked") {
-				return statusError(501)
-			}
-			r.hasBody = true
-			r.chunked++
+			return r.noteEncoding(value)
 		}
 	case len("X-aws-ec2-metadata-token"):
 		if is(name, "x-aws-ec2-metadata-token") {
@@ -250,6 +223,49 @@ func (r *request) parseHeader(line []byte) error {
 			r.ttlCount++
 		}
 	}
+	return nil
+}
+
+// cutHeader cuts a header into its name and its value; false: it is none.
+func cutHeader(line []byte) (name, value []byte, ok bool) {
+	colon := bytes.IndexByte(line, ':')
+	if colon <= 0 {
+		return nil, nil, false
+	}
+	name, value = line[:colon], bytes.Trim(line[colon+1:], " \t")
+	if !allToken(name) {
+		return nil, nil, false
+	}
+	for _, c := range value {
+		if c < ' ' && c != '\t' || c == 0x7f {
+			return nil, nil, false
+		}
+	}
+	return name, value, true
+}
+
+// noteLength takes note of a Content-Length, of which only matters whether it is 0.
+func (r *request) noteLength(value []byte) error {
+	if len(value) == 0 || len(value) > 18 {
+		return statusError(400)
+	}
+	for _, c := range value {
+		if !isDigit(c) {
+			return statusError(400)
+		}
+		r.hasBody = r.hasBody || c != '0'
+	}
+	r.contentLength++
+	return nil
+}
+
+// noteEncoding takes note of a Transfer-Encoding.
+func (r *request) noteEncoding(value []byte) error {
+	if !is(value, "chunked") {
+		return statusError(501)
+	}
+	r.hasBody = true
+	r.chunked++
 	return nil
 }
 
