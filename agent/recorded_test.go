@@ -18,8 +18,7 @@ import (
 // text, so that halves of two states show.
 func recordedHost(t *testing.T, wrap func(store.Store) store.Store) *host {
 	h := newHost(t, wrap)
-	h.service = control.New(h.store, control.Config{Region: "us-east-1", AccountID: "123456789012",
-		ValidateRecording: func(*openimds.Recording) error { return nil }})
+	h.service = control.New(h.store, control.Config{Region: "us-east-1", AccountID: "123456789012"})
 	h.create("web")
 	h.record("first")
 	return h
@@ -29,7 +28,11 @@ func (h *host) record(text string) {
 	h.t.Helper()
 	data := []byte(text)
 	_, err := h.service.SetInstance(h.t.Context(), "web", control.InstanceUpdate{UserData: &data, Recording: &openimds.Recording{
-		Source: text, Items: []openimds.RecordedItem{{Path: "latest/x", Body: data}},
+		Source: text, Items: []openimds.RecordedItem{
+			{Path: "latest/x", ContentType: "text/plain", Body: data},
+			{Path: "", Listing: true, ContentType: "text/plain", Body: []byte("latest")},
+			{Path: "latest", Listing: true, ContentType: "text/plain", Body: []byte("x")},
+		},
 	}})
 	if err != nil {
 		h.t.Fatal(err)

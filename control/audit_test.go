@@ -14,7 +14,6 @@ import (
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/control"
-	"github.com/openimds/openimds/store"
 )
 
 // show writes a member of an audit entry as it goes into a log.
@@ -28,9 +27,7 @@ func show(t *testing.T, v any) string {
 }
 
 func TestAudit(t *testing.T) {
-	f := newFixture(t, func(c *control.Config, _ *store.Store) {
-		c.ValidateOverlay = func(map[string]*string) error { return nil }
-	})
+	f := newFixture(t, nil)
 	ctx := control.WithActor(t.Context(), "AKID (ops)")
 	expect := func(who, what string, want ...string) { // "RESOURCE member: before → after, …"
 		t.Helper()
@@ -117,9 +114,7 @@ func TestAudit(t *testing.T) {
 // TestNoSecretIsTold plants canaries wherever something secret can stand, and looks for them, in
 // every spelling, in all that the audit and a log of it hold.
 func TestNoSecretIsTold(t *testing.T) {
-	f := newFixture(t, func(c *control.Config, _ *store.Store) {
-		c.ValidateOverlay = func(map[string]*string) error { return nil }
-	})
+	f := newFixture(t, nil)
 	ctx := t.Context()
 	var canaries [][]byte
 	plant := func(secret []byte) []byte {

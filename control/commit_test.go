@@ -12,10 +12,7 @@ import (
 
 // TestLargestCommits makes what changes most at once; the fixture's store watches the size of each commit.
 func TestLargestCommits(t *testing.T) {
-	f := newFixture(t, func(c *control.Config, s *store.Store) {
-		withRecordings(c, s)
-		c.Attachments = carried{}
-	})
+	f := newFixture(t, func(c *control.Config, _ *store.Store) { c.Attachments = carried{} })
 	ctx := t.Context()
 	must := func(err error) {
 		t.Helper()

@@ -75,7 +75,7 @@ func (s *Service) checkInstance(in *openimds.Instance) error {
 			return err
 		}
 	}
-	if err := s.checkOverlay(in.Overlay); err != nil {
+	if err := checkOverlay(in.Overlay); err != nil {
 		return err
 	}
 	if err := checkPublicKeys(in.PublicKeys); err != nil {

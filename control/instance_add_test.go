@@ -64,7 +64,7 @@ func TestAddInstanceRefuses(t *testing.T) {
 		"user data":     func(in *openimds.Instance) { in.UserData = make([]byte, openimds.MaxUserData+1) },
 		"tags":          func(in *openimds.Instance) { in.Tags = []openimds.Tag{{Key: "aws:x"}} },
 		"shown tags":    func(in *openimds.Instance) { in.Tags, in.TagsInMetadata = []openimds.Tag{{Key: "a/b"}}, true },
-		"overlay":       func(in *openimds.Instance) { in.Overlay = map[string]*string{"meta-data/x": nil} }, // without its judge
+		"overlay":       func(in *openimds.Instance) { in.Overlay = map[string]*string{"/meta-data/x": nil} },
 		"key's name":    func(in *openimds.Instance) { in.PublicKeys = []openimds.PublicKey{{Name: "a b", Key: "x"}} },
 		"key's lines":   func(in *openimds.Instance) { in.PublicKeys = []openimds.PublicKey{{Name: "a", Key: "x\ny"}} },
 		"no interface":  func(in *openimds.Instance) { in.NICs = nil },

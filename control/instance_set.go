@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/metadata"
 )
 
 // InstanceUpdate is a partial change of what Lightsail has no operation for; nil keeps the value.
@@ -49,15 +50,12 @@ type InstanceUpdate struct {
 	Recording *openimds.Recording
 }
 
-// maxOverlay bounds what lies over an instance's table: paths and values together, in bytes.
-const maxOverlay = 64 << 10
-
 // SetInstance changes what Lightsail has no operation for. The guest's next request sees it.
 //
 // Errors: InvalidInput/UnknownValue and InvalidInput/OutOfRange for values that cannot stand in an answer,
-// InvalidInput/TooLarge for the user data or the overlay, InvalidInput/NotEnforced for an overlay or a recording
-// that this installation does not carry out, InvalidInput/Conflicting for a change that a recording would hide;
-// NotFound/DoesNotExist; OperationFailure/WrongState for a host name without a network interface.
+// InvalidInput/TooLarge for the user data or the overlay, InvalidInput/Malformed for an overlay or a recording that
+// cannot be served, InvalidInput/Conflicting for a change that a recording would hide; NotFound/DoesNotExist;
+// OperationFailure/WrongState for a host name without a network interface.
 func (s *Service) SetInstance(ctx context.Context, name string, u InstanceUpdate) (openimds.Operation, error) {
 	if err := u.check(); err != nil {
 		return openimds.Operation{}, err
@@ -67,7 +65,7 @@ func (s *Service) SetInstance(ctx context.Context, name string, u InstanceUpdate
 		if err != nil {
 			return err
 		}
-		if err := s.record(d, in, u.Recording); err != nil {
+		if err := d.record(in, u.Recording); err != nil {
 			return err
 		}
 		if err := u.checkRecorded(in); err != nil {
@@ -76,7 +74,7 @@ func (s *Service) SetInstance(ctx context.Context, name string, u InstanceUpdate
 		if err := u.apply(in); err != nil {
 			return err
 		}
-		if err := s.checkOverlay(in.Overlay); err != nil {
+		if err := checkOverlay(in.Overlay); err != nil {
 			return err
 		}
 		if in.TagsInMetadata {
@@ -94,24 +92,11 @@ func (s *Service) SetInstance(ctx context.Context, name string, u InstanceUpdate
 	return d.operations[0], nil
 }
 
-func (s *Service) checkOverlay(overlay map[string]*string) error {
-	if len(overlay) == 0 {
-		return nil
+func checkOverlay(overlay map[string]*string) error {
+	if size := metadata.OverlaySize(overlay); size > metadata.MaxOverlayBytes {
+		return openimds.Errorf(openimds.InvalidInput, openimds.TooLarge, "The overlay of an instance is limited to %d bytes, not %d", metadata.MaxOverlayBytes, size)
 	}
-	size := 0
-	for path, value := range overlay {
-		size += len(path)
-		if value != nil {
-			size += len(*value)
-		}
-	}
-	if size > maxOverlay {
-		return openimds.Errorf(openimds.InvalidInput, openimds.TooLarge, "The overlay of an instance is limited to %d bytes, not %d", maxOverlay, size)
-	}
-	if s.cfg.ValidateOverlay == nil {
-		return openimds.Errorf(openimds.InvalidInput, openimds.NotEnforced, "Overlays are not available in this installation")
-	}
-	if err := s.cfg.ValidateOverlay(overlay); err != nil {
+	if err := metadata.ValidateOverlay(overlay); err != nil {
 		return openimds.Errorf(openimds.InvalidInput, openimds.Malformed, "The overlay cannot be used: %s", err)
 	}
 	return nil

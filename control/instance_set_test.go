@@ -9,7 +9,6 @@ import (
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/control"
-	"github.com/openimds/openimds/store"
 )
 
 // TestSetInstance sets every member of InstanceUpdate alone, and looks that its value arrives and
@@ -60,10 +59,7 @@ func TestSetInstance(t *testing.T) {
 			t.Errorf("InstanceUpdate.%s is in no test", field.Name)
 			continue
 		}
-		f := newFixture(t, func(c *control.Config, _ *store.Store) {
-			c.ValidateOverlay = func(map[string]*string) error { return nil }
-			c.ValidateRecording = func(*openimds.Recording) error { return nil }
-		})
+		f := newFixture(t, nil)
 		f.create("web")
 		want := f.get("web")
 		f.sleep(time.Minute)
@@ -120,8 +116,8 @@ func TestSetRefused(t *testing.T) {
 		"The ids of the ancestor images and the product codes cannot": {AncestorAMIIDs: &[]string{"ok", ""}},
 		"The ids of the ancestor images and the product codes canno":  {ProductCodes: &[]string{"a\nb"}},
 		"The availability zone eu-west-1a is no":                      {Zone: new("eu-west-1a")},
-		"Recordings are not available in this":                        {Recording: aRecording("")},
-		"Overlays are not available in this":                          {Overlay: map[string]*string{"meta-data/x": nil}},
+		`The overlay cannot be used: overlay path "/x"`:               {Overlay: map[string]*string{"/x": nil}},
+		"The recording cannot be used: the recording has no list":     {Recording: &openimds.Recording{Items: aRecording("").Items[1:]}},
 		"The overlay of an instance is limited":                       {Overlay: map[string]*string{"x": new(strings.Repeat("a", 64<<10))}},
 	} {
 		_, err := f.SetInstance(t.Context(), "web", u)
@@ -140,14 +136,7 @@ func TestSetRefused(t *testing.T) {
 // TestOverlay: paths come, change and go one by one, and the table's owner has the last word on what
 // lies over it as a whole.
 func TestOverlay(t *testing.T) {
-	f := newFixture(t, func(c *control.Config, _ *store.Store) {
-		c.ValidateOverlay = func(overlay map[string]*string) error {
-			if _, ok := overlay["bad"]; ok {
-				return errors.New("bad is bad")
-			}
-			return nil
-		}
-	})
+	f := newFixture(t, nil)
 	f.create("web")
 	type overlay = map[string]*string
 	for i, step := range []struct {
@@ -167,8 +156,8 @@ func TestOverlay(t *testing.T) {
 			t.Errorf("step %d: %v, want %v", i, got, step.want)
 		}
 	}
-	_, err := f.SetInstance(t.Context(), "web", control.InstanceUpdate{Overlay: overlay{"bad": nil, "fine": nil}})
-	refused(t, err, openimds.InvalidInput, openimds.Malformed, "The overlay cannot be used: bad is bad")
+	_, err := f.SetInstance(t.Context(), "web", control.InstanceUpdate{Overlay: overlay{"/bad": nil, "fine": nil}})
+	refused(t, err, openimds.InvalidInput, openimds.Malformed, `The overlay cannot be used: overlay path "/bad" begins with a slash; write it below the version, like "meta-data/ami-id"`)
 	if got := f.get("web").Overlay; len(got) != 0 {
 		t.Errorf("a part of a refused overlay stayed: %v", got)
 	}

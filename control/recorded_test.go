@@ -20,10 +20,6 @@ func largeRecording() *openimds.Recording {
 	return r
 }
 
-func withRecordings(c *control.Config, _ *store.Store) {
-	c.ValidateRecording = func(*openimds.Recording) error { return nil }
-}
-
 // loaded is an instance with its recording.
 func (f *fixture) loaded(name string) *openimds.Instance {
 	f.t.Helper()
@@ -49,7 +45,7 @@ func (f *fixture) keys(prefix string) (keys []string) {
 // TestRecordingApart: a recording is written once, whatever else changes of its instance, is replaced
 // and taken away with what the instance says of it, and goes with the instance.
 func TestRecordingApart(t *testing.T) {
-	f := newFixture(t, withRecordings)
+	f := newFixture(t, nil)
 	f.create("web", "web2")
 	set := func(name string, r *openimds.Recording) {
 		t.Helper()
@@ -123,7 +119,7 @@ func TestRecordingWithin(t *testing.T) {
 		},
 	} {
 		t.Run(what, func(t *testing.T) {
-			f := newFixture(t, withRecordings)
+			f := newFixture(t, nil)
 			f.create("web")
 			in := f.get("web")
 			in.Recording = largeRecording()
@@ -137,7 +133,7 @@ func TestRecordingWithin(t *testing.T) {
 			if _, err := f.store.Commit(t.Context(), store.Change{Key: records.InstancePrefix + "web", Value: value, If: store.Whatever}); err != nil {
 				t.Fatal(err)
 			}
-			if got := f.loaded("web"); got.Recorded == nil || got.Recorded.Items != 2 || !reflect.DeepEqual(got.Recording, largeRecording()) {
+			if got := f.loaded("web"); got.Recorded == nil || got.Recorded.Items != 3 || !reflect.DeepEqual(got.Recording, largeRecording()) {
 				t.Errorf("it is read as %+v", got.Recorded)
 			}
 			if err := change(f); err != nil {
@@ -166,7 +162,7 @@ func TestRecordingWithin(t *testing.T) {
 
 // TestLoadRecording: what is known is not read again, and what is gone is told.
 func TestLoadRecording(t *testing.T) {
-	f := newFixture(t, withRecordings)
+	f := newFixture(t, nil)
 	f.create("web")
 	if err := records.LoadRecording(t.Context(), nil, f.get("web"), nil); err != nil {
 		t.Error(err)
@@ -195,9 +191,7 @@ func TestLoadRecording(t *testing.T) {
 // TestInstanceRecordIsBounded: what is in one record is bounded together. A record that an earlier version
 // let grow beyond that takes changes that do not enlarge it.
 func TestInstanceRecordIsBounded(t *testing.T) {
-	f := newFixture(t, func(c *control.Config, _ *store.Store) {
-		c.ValidateOverlay = func(map[string]*string) error { return nil }
-	})
+	f := newFixture(t, nil)
 	f.create("web")
 	size := func() int {
 		r, err := f.store.Get(t.Context(), records.InstancePrefix+"web")

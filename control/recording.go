@@ -5,11 +5,12 @@ import (
 	"strings"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/metadata"
 )
 
 // record gives the instance the recording, and the role whose credentials stand in it, for these are
 // never recorded: they come from where the role's credentials come from. An empty one is taken away.
-func (s *Service) record(d *draft, in *openimds.Instance, r *openimds.Recording) error {
+func (d *draft) record(in *openimds.Instance, r *openimds.Recording) error {
 	if r == nil {
 		return nil
 	}
@@ -18,10 +19,7 @@ func (s *Service) record(d *draft, in *openimds.Instance, r *openimds.Recording)
 		in.Recorded, in.Recording = nil, nil
 		return nil
 	}
-	if s.cfg.ValidateRecording == nil {
-		return openimds.Errorf(openimds.InvalidInput, openimds.NotEnforced, "Recordings are not available in this installation")
-	}
-	if err := s.cfg.ValidateRecording(r); err != nil {
+	if err := metadata.ValidateRecording(r); err != nil {
 		return openimds.Errorf(openimds.InvalidInput, openimds.Malformed, "The recording cannot be used: %s", err)
 	}
 	d.dropRecording(in)

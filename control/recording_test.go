@@ -2,7 +2,6 @@ package control_test
 
 import (
 	"context"
-	"errors"
 	"reflect"
 	"strings"
 	"testing"
@@ -17,6 +16,7 @@ import (
 func aRecording(role string) *openimds.Recording {
 	r := &openimds.Recording{Source: "http://169.254.169.254", RecordedAt: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Items: []openimds.RecordedItem{
 		{Path: "", Listing: true, ContentType: "text/plain", Body: []byte("latest")},
+		{Path: "latest", Listing: true, ContentType: "text/plain", Body: []byte("meta-data")},
 	}}
 	if role != "" {
 		r.Items = append(r.Items, openimds.RecordedItem{
@@ -32,13 +32,6 @@ func TestRecording(t *testing.T) {
 	type update = control.InstanceUpdate
 	var audited []openimds.AuditEntry
 	f := newFixture(t, func(c *control.Config, _ *store.Store) {
-		c.ValidateOverlay = func(map[string]*string) error { return nil }
-		c.ValidateRecording = func(r *openimds.Recording) error {
-			if r.Source == "bad" {
-				return errors.New("bad is bad")
-			}
-			return nil
-		}
 		c.Audit = func(_ context.Context, entries ...openimds.AuditEntry) error {
 			audited = append(audited, entries...)
 			return nil
@@ -48,8 +41,8 @@ func TestRecording(t *testing.T) {
 	set := func(u update) error { _, err := f.SetInstance(t.Context(), "web", u); return err }
 
 	bad := aRecording("")
-	bad.Source = "bad"
-	refused(t, set(update{Recording: bad}), openimds.InvalidInput, openimds.Malformed, "The recording cannot be used: bad is bad")
+	bad.Source = strings.Repeat("x", 513)
+	refused(t, set(update{Recording: bad}), openimds.InvalidInput, openimds.Malformed, "The recording cannot be used: the source of the recording has more than 512 bytes")
 	if err := set(update{Recording: aRecording("deploy")}); err != nil {
 		t.Fatal(err)
 	}

@@ -27,11 +27,6 @@ type Config struct {
 	// AllowIMDSIPv6 says whether this installation serves fd00:ec2::254 at all; without it, nobody
 	// may enable it for an instance.
 	AllowIMDSIPv6 bool
-	// ValidateOverlay refuses what cannot lie over the table of categories; the table's owner knows.
-	// Nil: no overlay is accepted.
-	ValidateOverlay func(map[string]*string) error
-	// ValidateRecording refuses what cannot stand in place of the table. Nil: no recording is accepted.
-	ValidateRecording func(*openimds.Recording) error
 	// History and Callers tell what the guest side counted; nil: nothing was.
 	History openimds.MetricHistory
 	Callers openimds.CallerList

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/metadata"
 	"github.com/openimds/openimds/records"
 	"github.com/openimds/openimds/store"
 )
@@ -20,12 +21,7 @@ const (
 	maxTagValue = 256
 )
 
-var (
-	tagForm = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
-	// A tag's key is a part of a path where the metadata shows it (EC2 user guide, "Work with
-	// instance tags in instance metadata").
-	pathTagKeyForm = regexp.MustCompile(`^[A-Za-z0-9+\-=.,_:@]+$`)
-)
+var tagForm = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
 
 // checkTags refuses tags that Lightsail refuses.
 func checkTags(tags []openimds.Tag) error {
@@ -52,7 +48,7 @@ func checkTags(tags []openimds.Tag) error {
 // checkTagsInMetadata refuses tags that the metadata cannot show.
 func checkTagsInMetadata(tags []openimds.Tag) error {
 	for _, t := range tags {
-		if !pathTagKeyForm.MatchString(t.Key) || t.Key == "." || t.Key == ".." || t.Key == "_index" {
+		if !metadata.IsTagKey(t.Key) {
 			return openimds.Errorf(openimds.InvalidInput, openimds.Malformed, "The tag key %.130q cannot be shown in the metadata: only letters, digits and + - = . , _ : @ can, and not . .. _index", t.Key)
 		}
 	}

@@ -11,7 +11,6 @@ import (
 	"github.com/openimds/openimds/guestside"
 	"github.com/openimds/openimds/identity"
 	"github.com/openimds/openimds/imds"
-	"github.com/openimds/openimds/metadata"
 	"github.com/openimds/openimds/store"
 	"github.com/openimds/openimds/store/mem"
 )
@@ -107,9 +106,7 @@ func (s *Server) start(in Instance) error {
 	store := mem.New()
 	s.name = record.Name
 	s.signer = newSigner()
-	s.service = control.New(store, control.Config{
-		Region: record.Region, AccountID: record.OwnerID, ValidateOverlay: metadata.ValidateOverlay,
-	})
+	s.service = control.New(store, control.Config{Region: record.Region, AccountID: record.OwnerID})
 	s.side = guestside.New(guestside.Config{
 		Store: store, Marker: s.service, Credentials: &s.credentials, Signer: s.signer,
 	})

@@ -27,26 +27,34 @@ func ValidateOverlay(overlay map[string]*string) error {
 	if len(overlay) > MaxOverlayEntries {
 		return refuse(openimds.TooMany, "the overlay has %d paths, at most %d are allowed", len(overlay), MaxOverlayEntries)
 	}
-	size := 0
 	for _, path := range slices.Sorted(maps.Keys(overlay)) {
 		if err := validateOverlayPath(path); err != nil {
 			return err
 		}
-		size += len(path)
 		if overlay[path] == nil {
 			continue
 		}
-		size += len(*overlay[path])
 		for i := range len(path) {
 			if path[i] == '/' && overlay[path[:i]] != nil {
 				return refuse(openimds.Conflicting, "overlay path %q lies below %q, which has a value: a path is a value or a directory, not both", path, path[:i])
 			}
 		}
 	}
-	if size > MaxOverlayBytes {
+	if size := OverlaySize(overlay); size > MaxOverlayBytes {
 		return refuse(openimds.TooLarge, "the overlay has %d bytes of paths and values, at most %d are allowed", size, MaxOverlayBytes)
 	}
 	return nil
+}
+
+// OverlaySize is how many bytes the paths and values of an overlay have together.
+func OverlaySize(overlay map[string]*string) int {
+	size := 0
+	for path, value := range overlay {
+		if size += len(path); value != nil {
+			size += len(*value)
+		}
+	}
+	return size
 }
 
 func validateOverlayPath(path string) error {

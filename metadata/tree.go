@@ -206,7 +206,7 @@ var placeholders = map[string]keys{
 			return len(v.Instance.Tags)
 		},
 		name: func(v *View, _ args, i int) string {
-			if key := v.Instance.Tags[i].Key; isTagKey(key) {
+			if key := v.Instance.Tags[i].Key; IsTagKey(key) {
 				return key
 			}
 			return ""
@@ -218,10 +218,10 @@ var placeholders = map[string]keys{
 // macName is an interface's address as paths have it.
 func macName(n *openimds.NIC) string { return strings.ToLower(n.MAC) }
 
-// isTagKey says whether EC2 allows the key where tags are shown in metadata (EC2 user guide, "View
+// IsTagKey says whether EC2 allows the key where tags are shown in metadata (EC2 user guide, "View
 // tags for your EC2 instances using instance metadata").
-func isTagKey(key string) bool {
-	if key == "_index" {
+func IsTagKey(key string) bool {
+	if key == "_index" || !isSegment(key) {
 		return false
 	}
 	for i := range len(key) {

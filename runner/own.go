@@ -16,7 +16,6 @@ import (
 	"github.com/openimds/openimds/handover"
 	"github.com/openimds/openimds/identity"
 	"github.com/openimds/openimds/imds"
-	"github.com/openimds/openimds/metadata"
 	"github.com/openimds/openimds/outlet"
 	"github.com/openimds/openimds/store"
 	"github.com/openimds/openimds/store/mem"
@@ -45,7 +44,7 @@ const outputTime = 300 * time.Millisecond
 // launchOwn makes the instance and gets it ready to be asked.
 func (r *Runner) launchOwn(ctx context.Context) (home, error) {
 	own := r.cfg.Own
-	service := control.Config{Region: own.Region, AccountID: own.AccountID, AllowIMDSIPv6: true, ValidateOverlay: metadata.ValidateOverlay}
+	service := control.Config{Region: own.Region, AccountID: own.AccountID, AllowIMDSIPv6: true}
 	if err := service.Validate(); err != nil {
 		return nil, ConfigError{err}
 	}

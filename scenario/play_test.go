@@ -25,7 +25,6 @@ import (
 	"github.com/openimds/openimds/client"
 	"github.com/openimds/openimds/control"
 	"github.com/openimds/openimds/guestside"
-	"github.com/openimds/openimds/metadata"
 	"github.com/openimds/openimds/records"
 	"github.com/openimds/openimds/store"
 	"github.com/openimds/openimds/store/mem"
@@ -91,7 +90,7 @@ func newWhole(t *testing.T, names ...string) (*client.Client, map[string]pipes) 
 func newRefusing(t *testing.T, refused func(*http.Request) bool, names ...string) (*client.Client, map[string]pipes) {
 	t.Helper()
 	kept := mem.New()
-	service := control.New(kept, control.Config{Region: "us-east-1", AccountID: "123456789012", ValidateOverlay: metadata.ValidateOverlay, ValidateRecording: metadata.ValidateRecording})
+	service := control.New(kept, control.Config{Region: "us-east-1", AccountID: "123456789012"})
 	side := guestside.New(guestside.Config{Store: kept, Marker: service})
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup

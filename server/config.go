@@ -12,7 +12,6 @@ import (
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/control"
 	"github.com/openimds/openimds/credentials"
-	"github.com/openimds/openimds/metadata"
 )
 
 // Config is what a [Server] is told. [Defaults] has what fits most; a Config that is made anew has no limits
@@ -239,10 +238,8 @@ func (c *Config) exposed() error {
 
 func (c *Config) service() control.Config {
 	return control.Config{
-		Region:            c.Region,
-		AccountID:         c.AccountID,
-		AllowIMDSIPv6:     c.AllowIMDSIPv6,
-		ValidateOverlay:   metadata.ValidateOverlay,
-		ValidateRecording: metadata.ValidateRecording,
+		Region:        c.Region,
+		AccountID:     c.AccountID,
+		AllowIMDSIPv6: c.AllowIMDSIPv6,
 	}
 }

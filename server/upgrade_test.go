@@ -27,7 +27,6 @@ import (
 	"github.com/openimds/openimds/guestside"
 	"github.com/openimds/openimds/identity"
 	"github.com/openimds/openimds/imds"
-	"github.com/openimds/openimds/metadata"
 	"github.com/openimds/openimds/recording"
 	"github.com/openimds/openimds/records"
 	"github.com/openimds/openimds/store/bolt"
@@ -143,8 +142,8 @@ func look(t *testing.T, dir string, was snapshot) map[string]json.RawMessage {
 	must(t, records.Upgrade(t.Context(), store, openimds.LocalHost))
 	recorder := usage.NewRecorder(usage.Config{Store: store, Now: now, History: history.New(history.Config{Store: store, Now: now})})
 	service := control.New(store, control.Config{
-		Region: "us-east-1", AccountID: "123456789012", AllowIMDSIPv6: true, ValidateOverlay: metadata.ValidateOverlay,
-		ValidateRecording: metadata.ValidateRecording, History: recorder, Callers: recorder, Attachments: unattached{}, Now: now,
+		Region: "us-east-1", AccountID: "123456789012", AllowIMDSIPv6: true,
+		History: recorder, Callers: recorder, Attachments: unattached{}, Now: now,
 	})
 	keys, err := accesskeys.Ensure(filepath.Join(dir, CredentialsFile))
 	must(t, err)

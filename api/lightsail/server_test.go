@@ -27,7 +27,6 @@ import (
 	"github.com/openimds/openimds/api/sigv4"
 	"github.com/openimds/openimds/audit"
 	"github.com/openimds/openimds/control"
-	"github.com/openimds/openimds/metadata"
 	"github.com/openimds/openimds/store"
 	"github.com/openimds/openimds/store/mem"
 )
@@ -82,10 +81,7 @@ func newServerOn(t testing.TB, store store.Store, adapt ...func(*control.Config)
 		}
 		return nil
 	}
-	cfg := control.Config{
-		Region: "us-east-1", AccountID: "123456789012", AllowIMDSIPv6: true, Audit: record,
-		ValidateOverlay: metadata.ValidateOverlay, ValidateRecording: metadata.ValidateRecording,
-	}
+	cfg := control.Config{Region: "us-east-1", AccountID: "123456789012", AllowIMDSIPv6: true, Audit: record}
 	for _, f := range adapt {
 		f(&cfg)
 	}
