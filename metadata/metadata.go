@@ -4,6 +4,7 @@
 package metadata
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -85,6 +86,22 @@ func Categories() []Category {
 		})
 	}
 	return all
+}
+
+// Groups returns the parts of the table that are told apart where single categories would be too many, in the
+// order of paths: the first name of each path, and its first two where more follow. The first alone stands for
+// what is directly below it.
+func Groups() []string {
+	var groups []string
+	for _, r := range table {
+		first, rest, _ := strings.Cut(r.Path, "/")
+		groups = append(groups, first)
+		if second, _, more := strings.Cut(rest, "/"); more {
+			groups = append(groups, first+"/"+second)
+		}
+	}
+	slices.Sort(groups)
+	return slices.Compact(groups)
 }
 
 // Get returns the item at path, or false when nothing is there. The path begins with the version

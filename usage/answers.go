@@ -1,41 +1,43 @@
 package usage
 
 import (
+	"strconv"
 	"sync/atomic"
 	"time"
 )
 
-// statuses are those that the guest side sends; the last stands for any other.
-var statuses = [...]string{"200", "400", "401", "403", "404", "405", "417", "431", "500", "501", "503", "505", "other"}
+// statuses are those that the guest side sends, by their place in what is counted; behind them is the place of
+// any other, which only guests that meet faults on purpose see.
+var statuses = [...]int{200, 400, 401, 403, 404, 405, 417, 431, 500, 501, 503, 505}
 
-func statusIndex(status int) int {
-	switch status {
-	case 200:
-		return 0
-	case 400:
-		return 1
-	case 401:
-		return 2
-	case 403:
-		return 3
-	case 404:
-		return 4
-	case 405:
-		return 5
-	case 417:
-		return 6
-	case 431:
-		return 7
-	case 500:
-		return 8
-	case 501:
-		return 9
-	case 503:
-		return 10
-	case 505:
-		return 11
+const otherStatus = len(statuses)
+
+// places has the place of each status of HTTP.
+var places = func() (places [600]uint8) {
+	for status := range places {
+		places[status] = uint8(otherStatus)
 	}
-	return len(statuses) - 1
+	for place, status := range statuses {
+		places[status] = uint8(place)
+	}
+	return places
+}()
+
+func statusPlace(status int) int {
+	if status < 0 || status >= len(places) {
+		return otherStatus
+	}
+	return int(places[status])
+}
+
+// StatusText is how an answer's status is counted: as its number, or as "other".
+func StatusText(status int) string { return placeText(statusPlace(status)) }
+
+func placeText(place int) string {
+	if place == otherStatus {
+		return "other"
+	}
+	return strconv.Itoa(statuses[place])
 }
 
 // durations are the upper ends of the histogram's buckets. An answer takes microseconds.
@@ -46,7 +48,7 @@ var durations = [...]time.Duration{
 
 // answers counts what was answered, since the start of the process.
 type answers struct {
-	calls [callCount][len(statuses)]atomic.Uint64
+	calls [callCount][otherStatus + 1]atomic.Uint64
 	took  [len(durations) + 1]atomic.Uint64
 	time  atomic.Int64 // nanoseconds
 	// refused are the connections that were reset on purpose: no answers, but a number of the same kind.
@@ -59,7 +61,7 @@ func (g *Guest) Answered(call Call, status int, took time.Duration) {
 		return
 	}
 	a := &g.answers
-	a.calls[call][statusIndex(status)].Add(1)
+	a.calls[call][statusPlace(status)].Add(1)
 	bucket := 0
 	for bucket < len(durations) && took > durations[bucket] {
 		bucket++

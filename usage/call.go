@@ -2,8 +2,10 @@ package usage
 
 import (
 	"bytes"
+	"slices"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/metadata"
 )
 
 // Call says what a request was, as far as tokens go.
@@ -87,27 +89,11 @@ const (
 	groupToken
 )
 
-var groupNames = [...]string{
-	groupOther: "other",
-	groupToken: "api/token",
+var groupNames = append([]string{groupOther: "other", groupToken: "api/token"},
+	slices.DeleteFunc(metadata.Groups(), func(group string) bool { return slices.Contains(ungrouped, group) })...)
 
-	"dynamic",
-	"dynamic/instance-identity",
-	"meta-data", // the items that stand directly below it
-	"meta-data/autoscaling",
-	"meta-data/block-device-mapping",
-	"meta-data/events",
-	"meta-data/iam",
-	"meta-data/identity-credentials",
-	"meta-data/managed-ssh-keys",
-	"meta-data/network",
-	"meta-data/placement",
-	"meta-data/public-keys",
-	"meta-data/services",
-	"meta-data/spot",
-	"meta-data/tags",
-	"user-data",
-}
+// ungrouped are parts of the table with one item that is nobody's secret: they are of the group above them.
+var ungrouped = []string{"dynamic/fws", "meta-data/hibernation", "meta-data/metrics"}
 
 var groups = func() map[string]group {
 	m := make(map[string]group, len(groupNames))

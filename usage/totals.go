@@ -23,7 +23,7 @@ type Totals struct {
 	Guests []GuestTotals
 }
 
-// AnswerTotal is how many answers of one protocol had one status: a number, or "other".
+// AnswerTotal is how many answers of one protocol had one status, as [StatusText] has it.
 type AnswerTotal struct {
 	Version, Status string
 	Count           uint64
@@ -70,20 +70,20 @@ func (r *Recorder) Totals() Totals {
 }
 
 func (a *answers) total(t *Totals) {
-	versions := map[string]*[len(statuses)]uint64{}
+	versions := map[string]*[otherStatus + 1]uint64{}
 	for call := range callCount {
 		version := call.Version()
 		if versions[version] == nil {
-			versions[version] = &[len(statuses)]uint64{}
+			versions[version] = &[otherStatus + 1]uint64{}
 		}
-		for status := range statuses {
-			versions[version][status] += a.calls[call][status].Load()
+		for place := range versions[version] {
+			versions[version][place] += a.calls[call][place].Load()
 		}
 	}
 	for version, byStatus := range versions {
-		for status, n := range byStatus {
+		for place, n := range byStatus {
 			if n > 0 {
-				t.Answers = append(t.Answers, AnswerTotal{version, statuses[status], n})
+				t.Answers = append(t.Answers, AnswerTotal{version, placeText(place), n})
 			}
 		}
 	}
