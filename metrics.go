@@ -35,7 +35,7 @@ const MetricPeriod = 5 * time.Minute
 // counted in its MetricPeriod; a running instance has a sample of zero where nothing was counted, a
 // stopped one has none.
 type MetricPoint struct {
-	// Start of the period, aligned to a multiple of the period since the Unix epoch.
+	// Start of the period.
 	Start time.Time
 	// Sum, Min and Max of the samples' values.
 	Sum, Min, Max float64
@@ -45,12 +45,18 @@ type MetricPoint struct {
 
 // MetricHistory reads what was counted.
 type MetricHistory interface {
-	// Points returns, for each of the metrics, the points of an instance whose Start is not before
-	// start and is before end, in ascending order. The period is a multiple of a minute; samples exist
-	// only at multiples of [MetricPeriod], so a shorter period yields points only there, and one that is
-	// no multiple of it sums the samples that begin in it. What was counted up to now in the sample that
-	// is under way is included. An instance or metric that nothing is known of has no points, without
-	// error. To ask for several metrics costs little more than for one.
+	// Points returns, for each of the metrics, the points of an instance in ascending order. Periods
+	// are laid from start, which is rounded down to the minute: the k-th covers start + k·period up to
+	// start + (k+1)·period, and its point has that beginning as its Start. A sample belongs to the
+	// period in which it begins, and to the points if that is not before start and is before end. So each
+	// sample is in one point, and all points together come to the same for every period. Where only sums
+	// of hours are left (63 days after the samples), start is rounded down to the hour, and an hour counts
+	// as a sample; for periods of more than a day they are laid from the beginning of that day.
+	//
+	// The period is a multiple of a minute; samples exist only at multiples of [MetricPeriod], so a
+	// shorter one yields points only there. What was counted up to now in the sample that is under way is
+	// included. An instance or metric that nothing is known of has no points, without error. To ask for
+	// several metrics costs little more than for one.
 	Points(ctx context.Context, instanceID string, metrics []string, start, end time.Time, period time.Duration) ([][]MetricPoint, error)
 }
 

@@ -10,9 +10,9 @@ import (
 // maxPoints is the most periods that one question spans, as CloudWatch limits it.
 const maxPoints = 1440
 
-// MetricData returns the points of a metric of an instance whose start is not before start and is
-// before end. A metric that is not counted here, and a unit that the metric does not have, yield
-// none.
+// MetricData returns the points of a metric of an instance by periods that are laid from start, as
+// [openimds.MetricHistory] says. A metric that is not counted here, and a unit that the metric does not
+// have, yield none.
 //
 // Errors: InvalidInput/UnknownValue for the metric, InvalidInput/OutOfRange for the period,
 // InvalidInput/Conflicting for times in the wrong order, InvalidInput/TooMany for more points than CloudWatch

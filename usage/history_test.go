@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"reflect"
 	"strings"
 	"testing"
@@ -44,8 +45,8 @@ func TestPoints(t *testing.T) {
 		want       []p
 	}{
 		{"12:00:00", "12:15:00", 5 * time.Minute, []p{{at: "12:00", sum: 1, minimum: 1, most: 1, samples: 1}, {at: "12:05", sum: 2, minimum: 2, most: 2, samples: 1}, {at: "12:10", sum: 3, minimum: 3, most: 3, samples: 1}}},
-		// start ≤ Start < end, to the nanosecond.
-		{"12:00:00.000000001", "12:05:00.000000001", 5 * time.Minute, []p{{at: "12:05", sum: 2, minimum: 2, most: 2, samples: 1}}},
+		// The start is rounded down to the minute; the end counts to the nanosecond.
+		{"12:00:59.999999999", "12:05:00.000000001", 5 * time.Minute, []p{{at: "12:00", sum: 1, minimum: 1, most: 1, samples: 1}, {at: "12:05", sum: 2, minimum: 2, most: 2, samples: 1}}},
 		{"12:05:00", "12:10:00", 5 * time.Minute, []p{{at: "12:05", sum: 2, minimum: 2, most: 2, samples: 1}}},
 		{"12:01:00", "12:04:59", 5 * time.Minute, []p{}},
 		// A gap makes no point, a zero does.
@@ -53,19 +54,25 @@ func TestPoints(t *testing.T) {
 		{"12:15:00", "12:25:00", 5 * time.Minute, []p{}},
 		// Shorter than a sample: points only where samples begin.
 		{"12:00:00", "12:10:00", time.Minute, []p{{at: "12:00", sum: 1, minimum: 1, most: 1, samples: 1}, {at: "12:05", sum: 2, minimum: 2, most: 2, samples: 1}}},
-		// No multiple of a sample: periods begin at 12:00, 12:07, 12:14, …, counted from the epoch.
-		{"12:00:00", "12:30:00", 7 * time.Minute, []p{{at: "12:00", sum: 3, minimum: 1, most: 2, samples: 2}, {at: "12:07", sum: 3, minimum: 3, most: 3, samples: 1}, {at: "12:21", samples: 1}, {at: "12:28", sum: 7, minimum: 7, most: 7, samples: 1}}},
-		// A period that begins before the end is told whole.
-		{"12:00:00", "12:00:01", time.Hour, []p{{at: "12:00", sum: 18, minimum: 0, most: 7, samples: 10}}},
+		// Periods begin at the start, which is no multiple of them.
+		{"12:03:00", "12:30:00", 10 * time.Minute, []p{{at: "12:03", sum: 5, minimum: 2, most: 3, samples: 2}, {at: "12:23", samples: 1}}},
+		{"12:01:00", "14:00:00", time.Hour, []p{{at: "12:01", sum: 22, minimum: 0, most: 7, samples: 10}}},
+		{"11:50:00", "13:10:00", 24 * time.Hour, []p{{at: "11:50", sum: 23, minimum: 0, most: 7, samples: 11}}},
+		{"11:50:00", "13:10:00", 2628000 * time.Second, []p{{at: "11:50", sum: 23, minimum: 0, most: 7, samples: 11}}},
+		// No multiple of a sample: periods begin at 12:00, 12:07, 12:14, ….
+		{"12:00:00", "12:30:01", 7 * time.Minute, []p{{at: "12:00", sum: 3, minimum: 1, most: 2, samples: 2}, {at: "12:07", sum: 3, minimum: 3, most: 3, samples: 1}, {at: "12:21", samples: 1}, {at: "12:28", sum: 7, minimum: 7, most: 7, samples: 1}}},
+		// A period ends with the window.
+		{"12:00:00", "12:00:01", time.Hour, []p{{at: "12:00", sum: 1, minimum: 1, most: 1, samples: 1}}},
 		{"12:00:00", "13:00:01", time.Hour, []p{{at: "12:00", sum: 18, minimum: 0, most: 7, samples: 10}, {at: "13:00", sum: 5, minimum: 5, most: 5, samples: 1}}},
-		{"12:00:01", "14:00:00", time.Hour, []p{{at: "13:00", sum: 5, minimum: 5, most: 5, samples: 1}}},
-		{"00:00:00", "12:00:00", 24 * time.Hour, []p{{at: "00:00", sum: 23, minimum: 0, most: 7, samples: 11}}},
+		{"12:00:01", "14:00:00", time.Hour, []p{{at: "12:00", sum: 18, minimum: 0, most: 7, samples: 10}, {at: "13:00", sum: 5, minimum: 5, most: 5, samples: 1}}},
+		{"00:00:00", "12:00:00", 24 * time.Hour, []p{}},
+		{"00:00:00", "14:00:00", 24 * time.Hour, []p{{at: "00:00", sum: 23, minimum: 0, most: 7, samples: 11}}},
 		{"13:00:00", "12:00:00", time.Hour, []p{}},
 	} {
 		t.Run(fmt.Sprintf("%s-%s by %s", c.start, c.end, c.period), func(t *testing.T) {
 			got := []p{}
 			for _, point := range points(t, r, openimds.MetricNoToken, clockTime(t, c.start), clockTime(t, c.end), c.period) {
-				if point.Start.Unix()%int64(c.period/time.Second) != 0 {
+				if laid := clockTime(t, c.start).Truncate(time.Minute); point.Start.Sub(laid)%c.period != 0 {
 					t.Errorf("a point begins at %s", point.Start)
 				}
 				got = append(got, p{at: point.Start.Format("15:04"), sum: point.Sum, minimum: point.Min, most: point.Max, samples: point.Samples})
@@ -82,6 +89,79 @@ func TestPoints(t *testing.T) {
 		got, err := r.Points(context.Background(), unknown[0], []string{unknown[1]}, noon, noon.Add(time.Hour), time.Hour)
 		if err != nil || len(got) != 1 || len(got[0]) != 0 {
 			t.Errorf("points of %v: %v, %v", unknown, got, err)
+		}
+	}
+}
+
+// Whatever the period, each sample of the time is in one point, which begins no later than the sample and
+// less than a period before it.
+func TestPointsAreWhole(t *testing.T) {
+	c := newClock()
+	kept := mem.New()
+	r := newRecorder(kept, c)
+	random := rand.New(rand.NewPCG(1, 2))
+	const days = 66 // the first of them are left by the hour at the end
+	for range days {
+		g := r.Guest(id, "web-1")
+		for range 30 {
+			call(g, c, usage.NoToken, 1+random.IntN(9))
+			c.forward(time.Duration(random.Int64N(int64(90 * time.Minute))))
+		}
+		c.nanos.Store(c.now().Truncate(24 * time.Hour).Add(24 * time.Hour).UnixNano())
+		flush(t, r)
+	}
+	for _, pruned := range []bool{false, true} {
+		if pruned {
+			if err := r.Prune(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 60 {
+			start := noon.Add(time.Duration(random.Int64N(int64(days * 24 * time.Hour))))
+			end := start.Add(time.Duration(random.Int64N(int64(5 * 24 * time.Hour))))
+			want := 0.0
+			for i, period := range []time.Duration{time.Minute, 5 * time.Minute, 7 * time.Minute, time.Hour, 23 * time.Hour, 24 * time.Hour, 2628000 * time.Second} {
+				sum, last := 0.0, time.Time{}
+				for _, p := range points(t, r, openimds.MetricNoToken, start, end, period) {
+					sum += p.Sum
+					if !p.Start.After(last) || !p.Start.Before(end) {
+						t.Fatalf("from %s to %s by %s a point begins at %s, after one at %s", start, end, period, p.Start, last)
+					}
+					last = p.Start
+				}
+				if i == 0 {
+					want = sum
+				}
+				if sum != want {
+					t.Fatalf("from %s to %s there are %v by %s, %v by minutes (pruned: %t)", start, end, sum, period, want, pruned)
+				}
+			}
+		}
+	}
+}
+
+// A recorded answer of Lightsail: asked for months from 01:00 on, long ago.
+func TestRecordedPoints(t *testing.T) {
+	const start, period = 1546304400, 2628000
+	for _, prune := range []bool{false, true} {
+		c := newClock()
+		r := newRecorder(mem.New(), c)
+		for _, month := range []int64{3, 4} {
+			c.nanos.Store(time.Unix(1546300800+month*period, 0).UnixNano())
+			call(r.Guest(id, "web-1"), c, usage.NoToken, 1) // in its first and in its last sample
+			c.forward(period*time.Second - openimds.MetricPeriod)
+			call(r.Guest(id, "web-1"), c, usage.NoToken, 1)
+		}
+		flush(t, r)
+		c.forward(70 * 24 * time.Hour)
+		if prune {
+			if err := r.Prune(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got := points(t, r, openimds.MetricNoToken, time.Unix(start, 0), c.now(), period*time.Second)
+		if len(got) != 2 || got[0].Start.Unix() != 1546300800+3*period || got[1].Start.Unix() != 1546300800+4*period || got[0].Sum != 2 || got[1].Sum != 2 {
+			t.Errorf("pruned %t: %+v", prune, got)
 		}
 	}
 }

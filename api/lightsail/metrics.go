@@ -77,16 +77,20 @@ func (a *protocol) getMetadataCounts(ctx context.Context, in *wire.GetMetadataCo
 // maxCountPoints keeps a question for counts within the number of points that one may ask for.
 const maxCountPoints = 1000
 
-// wholePeriods widens a time to whole periods, and tells how long they are.
+// wholePeriods widens a time to whole samples, so that nothing that was counted in it is left out, and
+// tells by which periods to ask for it.
 func wholePeriods(start, end time.Time) (time.Time, time.Time, time.Duration) {
-	step := int64(openimds.MetricPeriod / time.Second)
-	if span := end.Unix() - start.Unix(); span > 0 {
-		step *= 1 + span/(step*maxCountPoints)
+	sample := int64(openimds.MetricPeriod / time.Second)
+	from, to := floorTo(start.Unix(), sample), -floorTo(-end.Unix(), sample)
+	period := sample
+	if span := to - from; span > 0 {
+		period *= 1 + span/(sample*maxCountPoints)
 	}
-	from := start.Unix() - ((start.Unix()%step)+step)%step
-	to := end.Unix() + (step-((end.Unix()%step)+step)%step)%step
-	return time.Unix(from, 0).UTC(), time.Unix(to, 0).UTC(), time.Duration(step) * time.Second
+	return time.Unix(from, 0).UTC(), time.Unix(to, 0).UTC(), time.Duration(period) * time.Second
 }
+
+// floorTo is the last multiple of unit that is not after n.
+func floorTo(n, unit int64) int64 { return n - (n%unit+unit)%unit }
 
 // selected returns the instance of that name, or without a name a page of all.
 func (a *protocol) selected(ctx context.Context, list, name, token string) ([]*openimds.Instance, string, error) {

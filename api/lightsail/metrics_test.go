@@ -30,10 +30,10 @@ func (h history) points(metric string, start, end time.Time, period time.Duratio
 	var points []openimds.MetricPoint
 	for i := range 12 {
 		at := h.noon.Add(time.Duration(i) * openimds.MetricPeriod)
-		bucket := time.Unix(at.Unix()/int64(period/time.Second)*int64(period/time.Second), 0)
-		if bucket.Before(start) || !bucket.Before(end) {
+		if at.Before(start) || !at.Before(end) {
 			continue
 		}
+		bucket := start.Add(at.Sub(start).Truncate(period))
 		value := factor * float64(i)
 		if n := len(points); n > 0 && points[n-1].Start.Equal(bucket) {
 			p := &points[n-1]
@@ -68,7 +68,7 @@ func TestMetricData(t *testing.T) {
 		{target: "GetInstanceMetricData", body: ask(`"metricName":"MetadataNoTokenRejected","unit":"Count","period":3600,"statistics":["Sum"]`), exception: invalid, message: "1 validation error detected: Value 'MetadataNoTokenRejected' at 'metricName'"},
 		{target: "GetInstanceMetricData", body: ask(`"metricName":"MetadataNoToken","unit":"Count","period":59,"statistics":["Sum"]`), exception: invalid, message: "1 validation error detected: Value '59' at 'period' failed to satisfy constraint: Member must have value greater than or equal to 60"},
 		{target: "GetInstanceMetricData", body: ask(`"metricName":"MetadataNoToken","unit":"Count","period":90,"statistics":["Sum"]`), exception: invalid, message: "The period must be a multiple of 60"},
-		{target: "GetInstanceMetricData", body: ask(`"metricName":"MetadataNoToken","unit":"Count","period":2700000,"statistics":["Sum"]`), want: `{"metricData":[]}`},
+		{target: "GetInstanceMetricData", body: ask(`"metricName":"MetadataNoToken","unit":"Count","period":2700000,"statistics":["Sum"]`), want: fmt.Sprintf(`{"metricData":[{"timestamp":%d,"sum":66}]}`, start)},
 		{target: "GetInstanceMetricData", body: ask(`"metricName":"MetadataNoToken","unit":"Count","period":60,"statistics":["Median"]`), exception: invalid, message: "1 validation error detected: Value 'Median' at 'statistics.1.member'"},
 		{target: "GetInstanceMetricData", body: `{"instanceName":"demo"}`, exception: invalid, message: "6 validation errors detected"},
 		{target: "GetInstanceMetricData", body: `{"instanceName":"demo","metricName":"MetadataNoToken","unit":"Count","period":60,"statistics":["Sum"],"startTime":-62135596800,"endTime":253402300799}`, exception: invalid, message: "You have requested up to"},

@@ -14,6 +14,7 @@ import (
 const (
 	daySeconds     = int64(24 * 60 * 60)
 	hourSeconds    = int64(60 * 60)
+	minuteSeconds  = int64(60)
 	samplesPerDay  = daySeconds / sampleSeconds
 	samplesPerHour = hourSeconds / sampleSeconds
 )

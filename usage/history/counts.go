@@ -19,6 +19,9 @@ func floorDiv(a, b int64) int64 {
 	return a / b
 }
 
+// floorTo is the last multiple of unit that is not after n.
+func floorTo(n, unit int64) int64 { return floorDiv(n, unit) * unit }
+
 // metricCount is how many metrics a record has; metricNames are they, in the order that records have them:
 // another order would be another format.
 const metricCount = 5

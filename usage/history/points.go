@@ -21,14 +21,16 @@ func (h *History) Points(ctx context.Context, instanceID string, metrics []strin
 	if !start.Before(end) {
 		return points, nil
 	}
-	seconds := int64(period / time.Second)
+	today := dayOf(h.cfg.Now())
+	from, origin := laid(start, period, today)
+	until := end.Unix()
+	if end.Nanosecond() > 0 {
+		until++
+	}
 	windows := make([]window, len(metrics))
 	for i, metric := range metrics {
-		windows[i] = window{metric: metricOf(metric), period: seconds, points: map[int64]*openimds.MetricPoint{}}
+		windows[i] = window{metric: metricOf(metric), origin: origin, period: int64(period / time.Second), points: map[int64]*openimds.MetricPoint{}}
 	}
-	// The samples begin in here, in Unix seconds, that belong to the points.
-	from, until := firstNotBefore(start, seconds), firstNotBefore(end, seconds)
-	today := dayOf(h.cfg.Now())
 	// A day more than today: another host's clock may be ahead.
 	first, last := max(floorDiv(from, daySeconds), today-hourDays-1), min(floorDiv(until-1, daySeconds), today+1)
 	memory, err := h.remembered(ctx, instanceID)
@@ -53,6 +55,29 @@ func (h *History) Points(ctx context.Context, instanceID string, metrics []strin
 	}
 	return points, nil
 }
+
+// laid tells, in Unix seconds, from when on samples belong to the points, and when the first of all
+// periods begins.
+//
+// CloudWatch rounds a start down to what its samples are kept by: to the minute, and to the hour once
+// only hours are left (GetMetricStatistics, "StartTime"). Where such an old start meets periods of more
+// than a day, a recorded answer of Lightsail shows them laid from the day's beginning: asked for
+// 1546304400 (01:00 UTC) on, by 2628000 seconds, it has stamps at 1546300800 + 3·2628000 and + 4·2628000.
+func laid(start time.Time, period time.Duration, today int64) (from, origin int64) {
+	begins := start.Unix()
+	if !isOld(floorDiv(begins, daySeconds), today) {
+		from = floorTo(begins, minuteSeconds)
+		return from, from
+	}
+	from = floorTo(begins, hourSeconds)
+	if period > 24*time.Hour {
+		return from, floorTo(begins, daySeconds)
+	}
+	return from, from
+}
+
+// isOld says whether only hours are left of a day.
+func isOld(number, today int64) bool { return number < today-sampleDays+1 }
 
 // remembered returns, by their numbers, the days of an instance that memory knows better than the
 // store does.
@@ -85,26 +110,26 @@ func (h *History) eachCell(ctx context.Context, instanceID string, number int64,
 	if err != nil {
 		return err
 	}
-	if number < dayOf(h.cfg.Now())-sampleDays+1 {
-		// Read after the samples, which go in the same commit in which the hours come: of a day that
-		// shows both, the hours are the whole.
-		record, err := h.find(ctx, hourKey(number, instanceID))
-		if err != nil {
+	if !isOld(number, dayOf(h.cfg.Now())) {
+		for _, c := range samples {
+			pass(number*daySeconds+int64(c.at)*sampleSeconds, c)
+		}
+		return nil
+	}
+	// Read after the samples, which go in the same commit in which the hours come: of a day that
+	// shows both, the hours are the whole.
+	record, err := h.find(ctx, hourKey(number, instanceID))
+	if err != nil {
+		return err
+	}
+	cells := hours(samples) // so that an answer does not depend on whether they are summed up already
+	if record.Value != nil {
+		if cells, err = decodeHours(record); err != nil {
 			return err
 		}
-		if record.Value != nil {
-			cells, err := decodeHours(record)
-			if err != nil {
-				return err
-			}
-			for _, c := range cells {
-				pass(number*daySeconds+int64(c.at)*hourSeconds, c)
-			}
-			return nil
-		}
 	}
-	for _, c := range samples {
-		pass(number*daySeconds+int64(c.at)*sampleSeconds, c)
+	for _, c := range cells {
+		pass(number*daySeconds+int64(c.at)*hourSeconds, c)
 	}
 	return nil
 }
@@ -142,24 +167,16 @@ func addRecord(samples []cell, record store.Record) ([]cell, error) {
 // window collects the points of a metric.
 type window struct {
 	metric int   // noMetric: it has no points
+	origin int64 // when the first period begins, in Unix seconds
 	period int64 // in seconds
 	points map[int64]*openimds.MetricPoint
-}
-
-// firstNotBefore is the first multiple of p seconds that is not before t.
-func firstNotBefore(t time.Time, p int64) int64 {
-	seconds := t.Unix()
-	if t.Nanosecond() > 0 {
-		seconds++
-	}
-	return -floorDiv(-seconds, p) * p
 }
 
 func (w window) add(at int64, c cell) {
 	if w.metric == noMetric {
 		return
 	}
-	start := floorDiv(at, w.period) * w.period
+	start := w.origin + floorTo(at-w.origin, w.period)
 	sum, least, most := float64(c.sum[w.metric]), float64(c.min[w.metric]), float64(c.max[w.metric])
 	p := w.points[start]
 	if p == nil {
