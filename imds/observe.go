@@ -117,7 +117,8 @@ type restricted struct {
 }
 
 // Restricted makes a listener of whose connections [Server.Serve] answers only those that admit lets in,
-// by their two ends: the others are closed before anything of them is read. Calls may be concurrent.
+// by their two ends: the others are closed before anything of them is read. The connection waits for it, and may
+// have others of the listener wait behind it. Calls may be concurrent.
 func Restricted(l net.Listener, admit func(caller, service netip.AddrPort) bool) net.Listener {
 	return &restricted{l, admit}
 }
