@@ -131,8 +131,16 @@ func CounterpartBundle(region, id string) (Bundle, bool) {
 	return FindBundle(region, size+"_ipv6_"+generation)
 }
 
-// defaultBundle is the smallest bundle of a region.
-func defaultBundle(region string) string { return "nano" + generation(region) }
+// DefaultBlueprint is the id of what an instance is made from unless something else is asked for.
+const DefaultBlueprint = "amazon_linux_2023"
+
+// DefaultBundle returns the smallest bundle of a region that the blueprint runs on and that has the type
+// of addresses; false: there is none.
+func DefaultBundle(region string, blueprint Blueprint, addressType string) (Bundle, bool) {
+	return search(Bundles(region), func(b Bundle) bool {
+		return b.Active && b.Platform == blueprint.Platform && b.Power >= blueprint.MinPower && b.IPv6Only == (addressType == AddressIPv6)
+	})
+}
 
 // generation is the end of the ids of a region's bundles.
 func generation(region string) string {

@@ -24,8 +24,8 @@ type Launch struct {
 	Name        string
 	Region      string
 	Zone        string // default: Region + "a"
-	BlueprintID string // default "amazon_linux_2023"
-	BundleID    string // default: the region's smallest, "nano_3_0" in most
+	BlueprintID string // default: DefaultBlueprint
+	BundleID    string // default: DefaultBundle, "nano_3_0" in most regions
 	// InstanceType and ImageID default to what bundle and blueprint stand on.
 	InstanceType  string
 	ImageID       string
@@ -47,15 +47,17 @@ func (l *Launch) complete() {
 	if l.Zone == "" {
 		l.Zone = l.Region + "a"
 	}
-	if l.BlueprintID == "" {
-		l.BlueprintID = "amazon_linux_2023"
-	}
-	if l.BundleID == "" {
-		l.BundleID = defaultBundle(l.Region)
-	}
+	l.BlueprintID = cmp.Or(l.BlueprintID, DefaultBlueprint)
 	// Ids that the catalogue does not have are the caller's own affair.
-	blueprint, _ := FindBlueprint(l.BlueprintID)
+	blueprint, known := FindBlueprint(l.BlueprintID)
+	if !known {
+		blueprint.Platform = PlatformLinux
+	}
 	bundle, _ := FindBundle(l.Region, l.BundleID)
+	if l.BundleID == "" {
+		bundle, _ = DefaultBundle(l.Region, blueprint, l.AddressType)
+		l.BundleID = bundle.ID
+	}
 	l.InstanceType = cmp.Or(l.InstanceType, bundle.EC2Type, "t3.nano")
 	l.ImageID = cmp.Or(l.ImageID, "ami-"+stableID(l.BlueprintID, l.Region))
 	l.RootDevice = cmp.Or(l.RootDevice, blueprint.RootDevice, "/dev/xvda")

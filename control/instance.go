@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -18,9 +19,9 @@ const maxLaunch = 20
 // InstancesLaunch is a request for new instances that differ in nothing but their names.
 type InstancesLaunch struct {
 	Names       []string
-	Zone        string
-	BlueprintID string
-	BundleID    string
+	Zone        string // empty: the region's first
+	BlueprintID string // empty: openimds.DefaultBlueprint
+	BundleID    string // empty: openimds.DefaultBundle
 	// UserData is what the guests read, at most MaxUserData bytes.
 	UserData []byte
 	// KeyPairName is the key pair for the guests' users; empty: the default one, made at first use.
@@ -83,14 +84,21 @@ func (s *Service) checkLaunch(l *InstancesLaunch) error {
 			return nameExists([]string{name})
 		}
 	}
-	if !slices.Contains(openimds.Zones(s.cfg.Region), l.Zone) {
+	zones := openimds.Zones(s.cfg.Region)
+	l.Zone = cmp.Or(l.Zone, zones[0])
+	if !slices.Contains(zones, l.Zone) {
 		return openimds.Errorf(openimds.InvalidInput, openimds.UnknownValue, "The availability zone %.100s is not in the region %s", l.Zone, s.cfg.Region)
 	}
+	l.BlueprintID = cmp.Or(l.BlueprintID, openimds.DefaultBlueprint)
 	blueprint, ok := openimds.FindBlueprint(l.BlueprintID)
 	if !ok {
 		return openimds.Errorf(openimds.InvalidInput, openimds.NotOffered, "%s %.100s is not offered in this region", openimds.FieldBlueprint, l.BlueprintID)
 	}
 	bundle, ok := openimds.FindBundle(s.cfg.Region, l.BundleID)
+	if l.BundleID == "" {
+		bundle, ok = openimds.DefaultBundle(s.cfg.Region, blueprint, l.AddressType)
+		l.BundleID = bundle.ID
+	}
 	if !ok {
 		return openimds.Errorf(openimds.InvalidInput, openimds.NotOffered, "%s %.100s is not offered in this region", openimds.FieldBundle, l.BundleID)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/control"
+	"github.com/openimds/openimds/store"
 )
 
 func TestBlueprints(t *testing.T) {
@@ -110,6 +111,39 @@ func TestEveryLaunch(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+	}
+}
+
+// TestLaunchDefaults: what a launch leaves out is there in every region, for every blueprint and type of
+// addresses, and alike for an instance that is made without the service.
+func TestLaunchDefaults(t *testing.T) {
+	for _, region := range openimds.Regions() {
+		f := newFixture(t, func(c *control.Config, _ *store.Store) { c.Region = region.Name })
+		check := func(l control.InstancesLaunch, wantBundle string) {
+			t.Helper()
+			l.Names = []string{"web"}
+			if _, err := f.CreateInstances(t.Context(), l); err != nil {
+				t.Errorf("%s: %+v: %v", region.Name, l, err)
+				return
+			}
+			in := f.get("web")
+			made := openimds.NewInstance(openimds.Launch{Region: region.Name, BlueprintID: l.BlueprintID, AddressType: l.AddressType}, start)
+			for _, in := range []*openimds.Instance{in, made} {
+				bundle, ok := openimds.FindBundle(region.Name, in.BundleID)
+				if !ok || !bundle.Active || !strings.HasPrefix(bundle.ID, wantBundle) || in.InstanceType != bundle.EC2Type ||
+					in.Zone != region.Name+"a" || in.BlueprintID != made.BlueprintID {
+					t.Errorf("%s: %+v became %s on %s in %s", region.Name, l, in.BlueprintID, in.BundleID, in.Zone)
+				}
+			}
+			if _, err := f.DeleteInstance(t.Context(), "web"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		check(control.InstancesLaunch{}, "nano_3_")
+		check(control.InstancesLaunch{AddressType: openimds.AddressIPv6}, "nano_ipv6_3_")
+		check(control.InstancesLaunch{BlueprintID: "wordpress", AddressType: openimds.AddressIPv4}, "nano_3_")
+		check(control.InstancesLaunch{BlueprintID: "windows_server_2022"}, "nano_win_3_")
+		check(control.InstancesLaunch{BlueprintID: "windows_server_2022", AddressType: openimds.AddressIPv6}, "nano_win_ipv6_3_")
 	}
 }
 

@@ -50,12 +50,6 @@ func OfMock(p *aemm.Plan) Import {
 	return i
 }
 
-// What an instance is made of that nobody describes.
-const (
-	blueprint = "amazon_linux_2023"
-	bundle    = "nano_3_0"
-)
-
 // undoTime is how long the undoing of an import may take, after whatever made it fail.
 const undoTime = 10 * time.Second
 
@@ -137,9 +131,7 @@ func (i Import) before(ctx context.Context, c *client.Client, name string) (*wir
 
 // create makes an instance to be changed.
 func create(ctx context.Context, c *client.Client, name string) error {
-	_, err := client.Call(ctx, c, wire.CreateInstances, wire.CreateInstancesRequest{
-		InstanceNames: []string{name}, AvailabilityZone: c.Region() + "a", BlueprintID: blueprint, BundleID: bundle,
-	})
+	_, err := client.Call(ctx, c, wire.LaunchInstances, wire.LaunchInstancesRequest{InstanceNames: []string{name}})
 	return err
 }
 

@@ -27,6 +27,7 @@ func everyOperation() []request {
 	return append(lightsailRequests(),
 		request{"OpenIMDS_20261122.DescribeService", `{}`},
 		request{"OpenIMDS_20261122.DescribeInstance", `{"instanceName":"demo"}`},
+		request{"OpenIMDS_20261122.LaunchInstances", `{"instanceNames":["launched"]}`},
 		request{"OpenIMDS_20261122.SetInstance", `{"instanceName":"demo","roleName":"app"}`},
 		request{"OpenIMDS_20261122.AttachInstance", `{"instanceName":"demo","interface":"tap0"}`},
 		request{"OpenIMDS_20261122.GetAttachments", `{}`},

@@ -9,6 +9,10 @@ import (
 )
 
 func (a *protocol) createInstances(ctx context.Context, in *wire.CreateInstancesRequest) (wire.OperationsResult, error) {
+	return a.launchInstances(ctx, (*wire.LaunchInstancesRequest)(in)) // it has all members, which Lightsail demands
+}
+
+func (a *protocol) launchInstances(ctx context.Context, in *wire.LaunchInstancesRequest) (wire.OperationsResult, error) {
 	return a.many(a.service.CreateInstances(ctx, control.InstancesLaunch{
 		Names:       in.InstanceNames,
 		Zone:        in.AvailabilityZone,

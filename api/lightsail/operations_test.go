@@ -125,6 +125,11 @@ func TestLife(t *testing.T) {
 func TestCreateInstancesRefuses(t *testing.T) {
 	newServer(t).steps([]step{
 		{target: "CreateInstances", body: `{}`, exception: invalid, message: "4 validation errors detected: Value null at 'instanceNames'"},
+		{target: "CreateInstances", body: `{"instanceNames":["aa"],"availabilityZone":"","blueprintId":"debian_12","bundleId":"nano_3_0"}`, exception: invalid, message: "1 validation error detected: Value null at 'availabilityZone'"},
+		{target: "CreateInstances", body: `{"instanceNames":["aa"],"availabilityZone":"us-east-1a"}`, exception: invalid, message: "2 validation errors detected: Value null at 'blueprintId'"},
+		{target: "OpenIMDS_20261122.LaunchInstances", body: `{}`, exception: invalid, message: "1 validation error detected: Value null at 'instanceNames'"},
+		{target: "OpenIMDS_20261122.LaunchInstances", body: `{"instanceNames":["aa"],"bundleId":"nano_3_9"}`, exception: invalid, message: "The specified bundle does not exist in this region: nano_3_9"},
+		{target: "OpenIMDS_20261122.LaunchInstances", body: `{"instanceNames":["aa"],"addOns":[{}]}`, exception: invalid},
 		{target: "CreateInstances", body: `{"instanceNames":[],"availabilityZone":"us-east-1a","blueprintId":"debian_12","bundleId":"nano_3_0"}`, exception: invalid, message: "A call creates 1 to 20 instances, not 0"},
 		{target: "CreateInstances", body: `{"instanceNames":["aa","aa"],"availabilityZone":"us-east-1a","blueprintId":"debian_12","bundleId":"nano_3_0"}`, exception: invalid, code: "NameExists", message: "Some names are already in use: aa"},
 		{target: "CreateInstances", body: `{"instanceNames":["aa"],"availabilityZone":"eu-west-1a","blueprintId":"debian_12","bundleId":"nano_3_0"}`, exception: invalid, message: "The availability zone eu-west-1a is not in the region us-east-1"},

@@ -125,6 +125,7 @@ func openIMDSActions() []action {
 		act(wire.GetGuardedPlaces, (*protocol).getGuardedPlaces),
 		act(wire.GetMetadataCounts, (*protocol).getMetadataCounts),
 		act(wire.GetMetricData, (*protocol).getMetricData),
+		act(wire.LaunchInstances, (*protocol).launchInstances),
 		act(wire.ReleasePlaces, (*protocol).releasePlaces),
 		act(wire.SetInstance, (*protocol).setInstance),
 		act(wire.UpdateInstanceEvents, (*protocol).updateInstanceEvents),

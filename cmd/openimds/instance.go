@@ -1,9 +1,11 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"strings"
 
+	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/api/lightsail/wire"
 	"github.com/openimds/openimds/client"
 	"github.com/spf13/cobra"
@@ -42,14 +44,8 @@ func noSubcommand(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// What an instance is made of unless something else is asked for.
-const (
-	defaultBlueprint = "amazon_linux_2023"
-	defaultBundle    = "nano_3_0"
-)
-
 func newInstanceCreate(c *clientConfig) *cobra.Command {
-	var request wire.CreateInstancesRequest
+	var request wire.LaunchInstancesRequest
 	var userDataFile string
 	var tags []string
 	cmd := &cobra.Command{
@@ -62,9 +58,6 @@ func newInstanceCreate(c *clientConfig) *cobra.Command {
 				return err
 			}
 			request.InstanceNames = args
-			if request.AvailabilityZone == "" {
-				request.AvailabilityZone = api.Region() + "a"
-			}
 			if userDataFile != "" {
 				text, err := os.ReadFile(userDataFile)
 				if err != nil {
@@ -75,13 +68,20 @@ func newInstanceCreate(c *clientConfig) *cobra.Command {
 			if request.Tags, err = parseTags(tags); err != nil {
 				return err
 			}
-			return change(cmd, c, api, wire.CreateInstances, request)
+			if request.AvailabilityZone != "" && request.BlueprintID != "" && request.BundleID != "" {
+				return change(cmd, c, api, wire.CreateInstances, wire.CreateInstancesRequest(request)) // which Lightsail has too
+			}
+			err = change(cmd, c, api, wire.LaunchInstances, request)
+			if refused, ok := errors.AsType[*client.Error](err); ok && refused.Exception == "UnknownOperationException" {
+				return errors.New("this control API does not choose what an instance is made of: give --zone, --blueprint and --bundle")
+			}
+			return err
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&request.AvailabilityZone, "zone", "", "availability zone (default: the region's first)")
-	f.StringVar((*string)(&request.BlueprintID), "blueprint", defaultBlueprint, "blueprint id")
-	f.StringVar((*string)(&request.BundleID), "bundle", defaultBundle, "bundle id")
+	f.StringVar(&request.AvailabilityZone, "zone", "", "availability `zone` (default: the region's first)")
+	f.StringVar((*string)(&request.BlueprintID), "blueprint", "", "blueprint `id` (default: "+openimds.DefaultBlueprint+")")
+	f.StringVar((*string)(&request.BundleID), "bundle", "", "bundle `id` (default: the region's smallest that the blueprint runs on)")
 	f.StringVar(&userDataFile, "user-data", "", "`file` with the user data")
 	f.StringVar(&request.KeyPairName, "key-pair", "", "name of the key pair")
 	f.StringVar((*string)(&request.IPAddressType), "ip-address-type", "", "dualstack, ipv4 or ipv6")

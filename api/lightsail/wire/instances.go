@@ -8,6 +8,7 @@ import (
 var (
 	CreateInstances     = changes[CreateInstancesRequest, OperationsResult](lightsail + "CreateInstances")
 	DeleteInstance      = changes[DeleteInstanceRequest, OperationsResult](lightsail + "DeleteInstance")
+	LaunchInstances     = changes[LaunchInstancesRequest, OperationsResult](openIMDS + "LaunchInstances")
 	GetInstance         = looks[InstanceRequest, GetInstanceResult](lightsail + "GetInstance")
 	GetInstances        = looks[PageRequest, GetInstancesResult](lightsail + "GetInstances")
 	GetInstanceState    = looks[InstanceRequest, GetInstanceStateResult](lightsail + "GetInstanceState")
@@ -30,6 +31,21 @@ type CreateInstancesRequest struct {
 	Tags          []Tag           `json:"tags,omitzero"`
 	AddOns        awsjson.Unbuilt `json:"addOns,omitzero"`
 	IPAddressType AddressType     `json:"ipAddressType,omitzero"`
+}
+
+// LaunchInstancesRequest is a CreateInstancesRequest of which only the names are needed. What is left out is
+// the service's choice: the region's first zone, and the smallest bundle that the blueprint runs on and that
+// has the type of addresses.
+type LaunchInstancesRequest struct {
+	InstanceNames    []string        `json:"instanceNames" check:"required"`
+	AvailabilityZone string          `json:"availabilityZone,omitzero"`
+	BlueprintID      NonEmpty        `json:"blueprintId,omitzero"`
+	BundleID         NonEmpty        `json:"bundleId,omitzero"`
+	UserData         string          `json:"userData,omitzero"`
+	KeyPairName      string          `json:"keyPairName,omitzero"`
+	Tags             []Tag           `json:"tags,omitzero"`
+	AddOns           awsjson.Unbuilt `json:"addOns,omitzero"`
+	IPAddressType    AddressType     `json:"ipAddressType,omitzero"`
 }
 
 // InstanceRequest is the request of what needs nothing but an instance's name.
