@@ -7,6 +7,15 @@
 //	s, err := server.Open(ctx, cfg)   // all that can fail; both sides listen
 //	err = s.Serve(ctx)                // until the context ends
 //	s.Close()
+//
+// It listens on Config.IMDSListen, whose callers are the default instance; on Config.APIListen, for the signed
+// operations of the control API, /metrics, /healthz and /readyz; at 169.254.169.254 and fd00:ec2::254 of every place
+// that an instance is attached to, where the process may change the host's network (Linux); and on a socket in the
+// data directory, by which "openimds run --instance" hands listeners over (Linux).
+//
+// It writes its data directory (docs/ARCHITECTURE.md lists the files), Config.ReadyFile, and the host's
+// addresses, rules and tables for what is attached; it posts to Config.AlarmWebhook. Guests are served whatever
+// becomes of the store: when that cannot be written, changes are refused and the log says so, once.
 package server
 
 import (

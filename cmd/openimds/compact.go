@@ -1,10 +1,7 @@
 package main
 
 import (
-	"path/filepath"
-
 	"github.com/openimds/openimds/server"
-	"github.com/openimds/openimds/store/bolt"
 	"github.com/spf13/cobra"
 )
 
@@ -26,12 +23,11 @@ it is whole and on disk. If that fails the old one stays as it is.`,
 					return err
 				}
 			}
-			path := filepath.Join(dataDir, server.StoreFile)
-			before, after, err := bolt.Compact(path)
+			c, err := server.Compact(dataDir)
 			if err != nil {
 				return err
 			}
-			return say(cmd.OutOrStdout(), "%s: %d KB before, %d KB now\n", path, before>>10, after>>10)
+			return say(cmd.OutOrStdout(), "%s: %d KB before, %d KB now\n", c.Path, c.Before>>10, c.After>>10)
 		},
 	}
 	cmd.Flags().StringVar(&dataDir, "data-dir", "", "where the server keeps its data (default: $XDG_STATE_HOME/openimds, else ~/.local/state/openimds)")

@@ -6,7 +6,7 @@ import (
 
 	"github.com/openimds/openimds/api/lightsail/wire"
 	"github.com/openimds/openimds/client"
-	"github.com/openimds/openimds/hostnet"
+	"github.com/openimds/openimds/server"
 	"github.com/spf13/cobra"
 )
 
@@ -82,25 +82,15 @@ func (c *clientConfig) showGuarded(cmd *cobra.Command, places []wire.GuardedPlac
 
 // releaseOffline does a server's part, with none running.
 func releaseOffline(names []string, all bool) ([]wire.GuardedPlace, error) {
-	host, err := hostnet.New(hostnet.Config{Serve: func(_ string, l *hostnet.Listener) func() { return func() { _ = l.Close() } }})
+	released, err := server.ReleasePlaces(names, all)
+	if errors.Is(err, server.ErrRunning) {
+		return nil, fmt.Errorf("%w, or leave --offline away", err)
+	}
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = host.Close() }()
-	if err := host.Sweep(); err != nil {
-		if errors.Is(err, hostnet.ErrBusy) {
-			return nil, fmt.Errorf("%w, or leave --offline away", err)
-		}
-		return nil, err
-	}
-	var places []hostnet.Guarded
-	if len(names) == 0 && !all {
-		places = host.Guarded()
-	} else if places, err = host.Release(names...); err != nil {
-		return nil, err
-	}
-	out := make([]wire.GuardedPlace, 0, len(places))
-	for _, p := range places {
+	out := make([]wire.GuardedPlace, 0, len(released))
+	for _, p := range released {
 		out = append(out, wire.GuardedPlace{Interface: p.Interface, NetworkNamespace: p.Netns})
 	}
 	return out, nil

@@ -20,7 +20,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
 )
 
 // stopBound is what a stop may take here: the program promises 5 seconds, and the machine may be busy.
