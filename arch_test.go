@@ -115,7 +115,7 @@ var laws = map[string]law{
 		"listeners are handed over without knowing who serves them, and who calls"},
 	"./runner": {[]string{".", "./control", "./credentials", "./guestside", "./handover", "./identity", "./imds", "./outlet", "./printable", "./safefile", "./sandbox", "./store/mem", "./store"},
 		"a command is run without a server, an API or a data directory"},
-	"./server": {[]string{".", "./alarms", "./api", "./api/accesskeys", "./api/front", "./api/lightsail", "./api/sigv4", "./attach", "./audit", "./control",
+	"./server": {[]string{".", "./agent", "./alarms", "./api", "./api/accesskeys", "./api/front", "./api/lightsail", "./api/sigv4", "./attach", "./audit", "./control",
 		"./credentials", "./guestside", "./handover", "./hostnet", "./identity", "./imds", "./metadata", "./printable", "./records", "./safefile",
 		"./socketowner", "./store", "./store/bolt", "./usage", "./usage/history", "./usage/prom"},
 		"it wires all of a server, for programs and tests of others too: no flags, no terminal"},

@@ -4,7 +4,6 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 	"maps"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/openimds/openimds"
@@ -36,7 +34,10 @@ type Marker interface {
 type Config struct {
 	Store  store.Store
 	Marker Marker
-	Log    *slog.Logger
+	// Presence is how the seats of this host are known to others; nil: there are none, and whatever is
+	// obeyed here is applied.
+	Presence *Presence
+	Log      *slog.Logger
 }
 
 // Agent keeps seats in step with the store. When the store is away the seats keep what they have.
@@ -48,6 +49,10 @@ type Agent struct {
 	// wake says that there are some.
 	unmarked map[string]obeyed
 	wake     chan struct{}
+	// left are the instances that are seated here no more and whose seats others may still wait for.
+	left map[string]bool
+	// telling is held while a seat is told of or taken back, so that the one does not undo the other.
+	telling sync.Mutex
 	// moved is closed at the next change of any seat; nil while nobody waits for one.
 	moved chan struct{}
 	// Contact and revision of the last word from the store.
@@ -62,26 +67,32 @@ type served struct {
 	recorded *openimds.Instance // what it obeys, if that has a recording, which the next state may share
 }
 
-// obeyed is a state of an instance that is in force, and the revision that it came with.
-type obeyed struct {
-	instance *openimds.Instance
-	revision int64
-}
-
 // New makes an agent without seats.
 func New(cfg Config) *Agent {
-	return &Agent{cfg: cfg, seats: map[string]*served{}, unmarked: map[string]obeyed{}, wake: make(chan struct{}, 1)}
+	return &Agent{cfg: cfg, seats: map[string]*served{}, unmarked: map[string]obeyed{}, left: map[string]bool{}, wake: make(chan struct{}, 1)}
 }
 
 // Seat gives the named instance a place on this host and fills it before it returns, so that a
 // listener opened afterwards never answers for an instance that is not there yet.
 func (a *Agent) Seat(ctx context.Context, name string, seat Seat) error {
-	s := &served{seat: seat}
-	a.mu.Lock()
-	a.seats[name] = s
-	a.tellMoved()
-	a.mu.Unlock()
-	return a.fill(ctx, name, s)
+	return a.SeatAll(ctx, map[string]Seat{name: seat})
+}
+
+// SeatAll is [Agent.Seat] of many instances, which the store is told of together.
+func (a *Agent) SeatAll(ctx context.Context, seats map[string]Seat) error {
+	all := make(map[string]*served, len(seats))
+	for name, seat := range seats {
+		all[name] = &served{seat: seat}
+	}
+	if err := a.tellSeats(ctx, all); err != nil {
+		return err
+	}
+	for name, s := range all {
+		if err := a.fill(ctx, name, s); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Unseat takes an instance from this host; its seat is emptied.
@@ -89,11 +100,15 @@ func (a *Agent) Unseat(name string) error {
 	a.mu.Lock()
 	s := a.seats[name]
 	delete(a.seats, name)
+	if s != nil && a.cfg.Presence != nil {
+		a.left[name] = true
+	}
 	a.tellMoved()
 	a.mu.Unlock()
 	if s == nil {
 		return nil
 	}
+	defer a.wakeMark()
 	return s.seat.Set(nil)
 }
 
@@ -140,6 +155,9 @@ func (a *Agent) Run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	var marking, settling sync.WaitGroup
 	marking.Go(func() { a.mark(ctx) })
+	if a.cfg.Presence != nil {
+		marking.Go(func() { a.followSeats(ctx) })
+	}
 	defer marking.Wait()
 	defer settling.Wait()
 	defer cancel()
@@ -152,7 +170,7 @@ func (a *Agent) Run(ctx context.Context) {
 				return err
 			}
 			a.heard(page.Revision)
-			settling.Go(func() { a.settle(ctx) })
+			settling.Go(func() { a.Settle(ctx) })
 			return nil
 		},
 		Changed: a.changed,
@@ -215,40 +233,10 @@ func (a *Agent) fillOnce(ctx context.Context, name, key string, s *served) error
 	return a.apply(ctx, store.Event(page.Records[0]))
 }
 
-// settle comes back to the changes that nobody marked before an earlier process ended.
-func (a *Agent) settle(ctx context.Context) {
-	const batch = 1000
-	for after := ""; ; {
-		page, err := a.cfg.Store.List(ctx, store.Range{Prefix: records.InstancePrefix, After: after, Limit: batch})
-		if err != nil {
-			return // the watch sees the same, and says so
-		}
-		for _, r := range page.Records {
-			// Nearly all records are applied; telling so costs less than reading them. Seats have theirs
-			// from the watch, in order.
-			if bytes.Contains(r.Value, []byte(openimds.OptionsPending)) && !a.seated(strings.TrimPrefix(r.Key, records.InstancePrefix)) {
-				if err := a.apply(ctx, store.Event(r)); err != nil && !errors.Is(err, errReplaced) {
-					return
-				}
-			}
-			after = r.Key
-		}
-		if !page.More {
-			return
-		}
-	}
-}
-
-func (a *Agent) seated(name string) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.seats[name] != nil
-}
-
 // errReplaced says that a record is no longer the instance's, and that its recording is gone with it.
 var errReplaced = errors.New("the instance was changed meanwhile")
 
-// apply carries out one change. An instance without a seat here is obeyed by nobody, so that its
+// apply carries out one change. An instance without a seat here is obeyed by other hosts or by nobody; then its
 // options are in force as soon as they are stored. What cannot be carried out is logged; an error means
 // that the store is away, or errReplaced: then the watch goes on to a later state.
 func (a *Agent) apply(ctx context.Context, e store.Event) error {
@@ -281,7 +269,7 @@ func (a *Agent) apply(ctx context.Context, e store.Event) error {
 			return nil
 		}
 	}
-	if in != nil && in.Options.State == openimds.OptionsPending {
+	if in != nil && in.Options.State == openimds.OptionsPending && (s != nil || a.settles()) {
 		a.toMark(obeyed{in, e.Revision})
 	}
 	return nil
@@ -319,57 +307,4 @@ func (a *Agent) seatAs(s *served, name string, in *openimds.Instance, revision i
 	}
 	a.tellMoved()
 	return nil
-}
-
-// toMark notes that the service is to be told of a state; a later one takes its place.
-func (a *Agent) toMark(o obeyed) {
-	a.mu.Lock()
-	if a.unmarked[o.instance.Name].revision <= o.revision {
-		a.unmarked[o.instance.Name] = o
-	}
-	a.mu.Unlock()
-	select {
-	case a.wake <- struct{}{}:
-	default:
-	}
-}
-
-// mark tells the service what is applied. It has a goroutine of its own, because the store's disk
-// must not delay the next change, and as many writers as make use of the store's shared commits.
-func (a *Agent) mark(ctx context.Context) {
-	failing := false // the last batch did
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-a.wake:
-		}
-		a.mu.Lock()
-		batch := a.unmarked
-		a.unmarked = map[string]obeyed{}
-		a.mu.Unlock()
-		var writers sync.WaitGroup
-		places := make(chan struct{}, 64)
-		var failed atomic.Bool
-		for name, o := range batch {
-			places <- struct{}{}
-			writers.Go(func() {
-				defer func() { <-places }()
-				if err := a.cfg.Marker.MarkApplied(ctx, o.instance); err != nil && ctx.Err() == nil {
-					if !failed.Swap(true) && !failing { // one line, not one for each instance and second
-						a.cfg.Log.Warn("applied changes could not be marked; trying again", "instance", name, "error", err)
-					}
-					a.toMark(o)
-				}
-			})
-		}
-		writers.Wait()
-		failing = failed.Load()
-		if failing {
-			select {
-			case <-ctx.Done():
-			case <-time.After(time.Second):
-			}
-		}
-	}
 }

@@ -24,6 +24,9 @@ const settle = 15 * time.Second
 type Config struct {
 	Service *control.Service
 	Store   store.Store
+	// Turn waits until this process is the one of all that share the store that evaluates; its error is the
+	// context's. Nil: it is.
+	Turn func(context.Context) error
 	// Webhook is the URL that changes are posted to as JSON ([Notice]); empty: nowhere. It may hold
 	// a secret, so it shows in no log and no error. Where several processes share a store, one of
 	// them should have it.
@@ -93,6 +96,9 @@ func (a *Alarms) evaluate(ctx context.Context) {
 	case <-ctx.Done():
 	}
 	for ctx.Err() == nil {
+		if a.cfg.Turn != nil && a.cfg.Turn(ctx) != nil {
+			return
+		}
 		if _, err := a.cfg.Service.EvaluateAlarms(ctx); err != nil && ctx.Err() == nil {
 			a.cfg.Log.Warn("some alarms could not be evaluated; trying again in the next period", "error", err)
 		}

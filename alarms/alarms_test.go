@@ -287,3 +287,40 @@ func TestNext(t *testing.T) {
 		}
 	}
 }
+
+// TestTurn: who shares a store with others evaluates when it is their turn, and not before.
+func TestTurn(t *testing.T) {
+	w := newWorld(t)
+	asked, turn := make(chan struct{}), make(chan struct{})
+	a, err := New(Config{Service: w.service, Store: w.store, Turn: func(ctx context.Context) error {
+		close(asked)
+		select {
+		case <-turn:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { a.Run(ctx) })
+	defer func() { stop(); running.Wait() }()
+	<-asked
+	state := func() openimds.AlarmState {
+		alarm, err := w.service.Alarm(t.Context(), "v1-calls")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return alarm.State
+	}
+	if now := state(); now != openimds.AlarmInsufficient {
+		t.Errorf("out of turn the alarm became %s", now)
+	}
+	close(turn)
+	for state() == openimds.AlarmInsufficient {
+		time.Sleep(time.Millisecond)
+	}
+}

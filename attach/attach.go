@@ -34,7 +34,7 @@ type Binder interface {
 // Seats are the places where instances are served on this host. A place stays until it was given back as
 // often as it was taken.
 type Seats interface {
-	Seat(ctx context.Context, instance string) error
+	SeatAll(ctx context.Context, instances []string) error
 	Unseat(instance string) error
 	// Await waits until an instance that is served obeys its record of that revision, or the context ends.
 	Await(ctx context.Context, instance string, revision int64) error
@@ -188,13 +188,18 @@ func (a *Attachments) settle(ctx context.Context) error {
 	a.mu.Lock()
 	wanted := maps.Clone(a.wanted)
 	a.mu.Unlock()
+	var fresh []string
 	for name := range wanted {
-		if a.seated[name] {
-			continue
+		if !a.seated[name] {
+			fresh = append(fresh, name)
 		}
-		if err := a.cfg.Seats.Seat(ctx, name); err != nil {
-			return fmt.Errorf("seat %s: %w", name, err)
+	}
+	if len(fresh) > 0 {
+		if err := a.cfg.Seats.SeatAll(ctx, fresh); err != nil {
+			return fmt.Errorf("seat %s: %w", strings.Join(fresh[:min(3, len(fresh))], ", "), err)
 		}
+	}
+	for _, name := range fresh {
 		a.seated[name] = true
 		delete(a.fresh, name)
 	}

@@ -55,8 +55,8 @@ type seats struct {
 	awaited map[string]int64
 }
 
-func (*seats) Seat(context.Context, string) error { return nil }
-func (*seats) Unseat(string) error                { return nil }
+func (*seats) SeatAll(context.Context, []string) error { return nil }
+func (*seats) Unseat(string) error                     { return nil }
 
 func (s *seats) Await(_ context.Context, name string, revision int64) error {
 	s.mu.Lock()

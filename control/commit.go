@@ -53,7 +53,7 @@ func (d *draft) note(was store.Record, v any) []byte {
 		d.err = errors.Join(d.err, openimds.Errorf(openimds.InvalidInput, openimds.TooLarge, "All that is kept of the instance %s would take %d bytes, at most %d are allowed: shorten its overlay or its lists",
 			in.Name, len(value), openimds.MaxInstanceRecord))
 	}
-	d.changes = append(d.changes, store.Change{Verb: store.Put, Key: was.Key, Value: value, If: was.Revision})
+	d.changes = append(d.changes, store.Change{Verb: store.Put, Key: was.Key, Value: value, If: was.Revision, Lease: was.Lease})
 	return value
 }
 

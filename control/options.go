@@ -68,30 +68,50 @@ func (s *Service) checkOptions(u openimds.OptionsUpdate) error {
 	return nil
 }
 
-// MarkApplied says that the side that serves an instance obeys the options of in, the very value
-// that it serves by now. The options become applied and their operation succeeds, with all that it
+// MarkApplied says that this service's host obeys the options of in, the very value that it serves by
+// now, or that it has no seat for it. When no other host that seats the instance is still to obey them
+// ([Service.TakeSeats]), the options become applied and their operation succeeds, with all that it
 // follows, unless they were changed meanwhile: each change has an operation of its own, and
 // in.OptionsOperation says which one has been applied. A later change stays pending, an instance
 // that is gone or begun anew stays untouched; neither is an error.
 func (s *Service) MarkApplied(ctx context.Context, in *openimds.Instance) error {
-	if in.Options.State != openimds.OptionsPending {
-		return nil
+	for told := in.Options.State == openimds.OptionsPending; told; {
+		_, err := s.commit(ctx, "MarkApplied", func(d *draft) (err error) {
+			told, err = s.markApplied(ctx, d, in)
+			return err
+		})
+		if err != nil {
+			return err
+		}
 	}
-	_, err := s.commit(ctx, "MarkApplied", func(d *draft) error {
-		now, was, err := s.instance(ctx, in.Name)
-		if err != nil && openimds.KindOf(err) != openimds.NotFound {
-			return err
-		}
-		if err != nil || now.ID != in.ID || now.OptionsOperation != in.OptionsOperation {
-			return s.endWaiting(ctx, d, in.OptionsOperation, openimds.OperationSucceeded, "")
-		}
-		if err := s.endOptions(ctx, d, now, openimds.OperationSucceeded, ""); err != nil {
-			return err
-		}
-		d.putInstance(was, now)
-		return nil
-	})
-	return err
+	return nil
+}
+
+// markApplied drafts that, and reports whether it only tells the other hosts.
+func (s *Service) markApplied(ctx context.Context, d *draft, in *openimds.Instance) (told bool, err error) {
+	now, was, err := s.instance(ctx, in.Name)
+	if err != nil && openimds.KindOf(err) != openimds.NotFound {
+		return false, err
+	}
+	if err != nil || now.ID != in.ID {
+		return false, s.endWaiting(ctx, d, in.OptionsOperation, openimds.OperationSucceeded, "")
+	}
+	others, own, err := s.waitsFor(ctx, in.Name, in.OptionsOperation)
+	switch {
+	case err != nil:
+		return false, err
+	case now.OptionsOperation != in.OptionsOperation && others:
+		return false, nil // the later change ends this one too
+	case now.OptionsOperation != in.OptionsOperation:
+		return false, s.endWaiting(ctx, d, in.OptionsOperation, openimds.OperationSucceeded, "")
+	case others:
+		return d.obey(own, in.OptionsOperation)
+	}
+	if err := s.endOptions(ctx, d, now, openimds.OperationSucceeded, ""); err != nil {
+		return false, err
+	}
+	d.putInstance(was, now)
+	return false, nil
 }
 
 // endOptions leaves nothing of in's options pending: their operations end with that status.

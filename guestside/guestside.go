@@ -44,6 +44,8 @@ type Config struct {
 	Store store.Store
 	// Marker is told which options are obeyed by now; the store's [control.Service] is one.
 	Marker agent.Marker
+	// Presence is how other hosts know which instances are served here; nil: there are none.
+	Presence *agent.Presence
 	// Credentials and Signer; nil: there is no iam/, and identity documents have no signatures.
 	Credentials Credentials
 	Signer      Signer
@@ -80,7 +82,7 @@ func New(cfg Config) *Server {
 	}
 	return &Server{
 		cfg:    cfg,
-		agent:  agent.New(agent.Config{Store: cfg.Store, Marker: cfg.Marker, Log: cfg.Log}),
+		agent:  agent.New(agent.Config{Store: cfg.Store, Marker: cfg.Marker, Presence: cfg.Presence, Log: cfg.Log}),
 		server: imds.NewServer(cfg.IMDS),
 		seats:  map[string]int{},
 		guests: map[string]*imds.Guest{},
@@ -92,16 +94,26 @@ func (s *Server) Agent() *agent.Agent { return s.agent }
 
 // Seat gives an instance its place in this process and fills it before it returns. The changes that
 // follow arrive while [Server.Run] runs. Who serves an instance in several ways takes a place for each.
-func (s *Server) Seat(ctx context.Context, name string) error {
+func (s *Server) Seat(ctx context.Context, name string) error { return s.SeatAll(ctx, []string{name}) }
+
+// SeatAll is [Server.Seat] of many instances at once.
+func (s *Server) SeatAll(ctx context.Context, names []string) error {
 	s.seating.Lock()
 	defer s.seating.Unlock()
-	if s.seats[name] == 0 {
-		place := &seat{guest: s.guest(name), credentials: s.cfg.Credentials, signer: s.cfg.Signer}
-		if err := s.agent.Seat(ctx, name, place); err != nil {
+	places := map[string]agent.Seat{}
+	for _, name := range names {
+		if s.seats[name] == 0 {
+			places[name] = &seat{guest: s.guest(name), credentials: s.cfg.Credentials, signer: s.cfg.Signer}
+		}
+	}
+	if len(places) > 0 {
+		if err := s.agent.SeatAll(ctx, places); err != nil {
 			return err
 		}
 	}
-	s.seats[name]++
+	for _, name := range names {
+		s.seats[name]++
+	}
 	return nil
 }
 

@@ -33,6 +33,7 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/agent"
 	"github.com/openimds/openimds/alarms"
 	"github.com/openimds/openimds/api/accesskeys"
 	"github.com/openimds/openimds/api/front"
@@ -65,6 +66,7 @@ type Server struct {
 	service  *control.Service
 	instance *openimds.Instance
 	guests   *guestside.Server
+	presence *agent.Presence
 
 	// Of the host's network; nil where this process may not change it.
 	host        *hostnet.Host
@@ -170,7 +172,9 @@ func (s *Server) openService(ctx context.Context) error {
 	if err := s.service.ConcludeAudit(ctx, latest); err != nil { // the guests do not wait for it
 		s.log.Warn("what an earlier process did not come to do is not yet in the audit log", "error", err)
 	}
-	s.alarms, err = alarms.New(alarms.Config{Service: s.service, Store: s.store, Webhook: s.cfg.AlarmWebhook, Log: s.log})
+	s.presence = agent.NewPresence(agent.PresenceConfig{Store: s.store, Hosts: s.service, Name: openimds.LocalHost, Log: s.log})
+	s.presence.Join(ctx)
+	s.alarms, err = alarms.New(alarms.Config{Service: s.service, Store: s.store, Turn: s.presence.Elected, Webhook: s.cfg.AlarmWebhook, Log: s.log})
 	if err != nil {
 		return invalid("%s: %w", s.cfg.named("AlarmWebhook"), err)
 	}
@@ -195,6 +199,7 @@ func (s *Server) replay(ctx context.Context) error {
 func (s *Server) openGuests(ctx context.Context) error {
 	s.sources = credentials.NewSources(s.cfg.RoleCredentials, s.log)
 	s.guests = guestside.New(guestside.Config{
+		Presence:    s.presence,
 		Store:       s.store,
 		Marker:      s.service,
 		Credentials: s.sources,
@@ -298,6 +303,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	} {
 		running.Go(func() { run(besides) })
 	}
+	running.Go(func() { s.presence.Run(besides, s.guests.Agent().Back, s.guests.Agent().Settle) })
 	running.Go(func() { s.alarms.Run(ctx) }) // a webhook that hangs is not waited for
 	if s.certificates != nil {
 		running.Go(func() { s.certificates.Run(besides) })

@@ -69,6 +69,9 @@ func (s *Server) pruneOperations(ctx context.Context) {
 	tick := time.NewTicker(operationsEvery)
 	defer tick.Stop()
 	for {
+		if s.presence.Elected(ctx) != nil {
+			return
+		}
 		n, err := s.service.PruneOperations(ctx, operationsAge, operationsKept)
 		switch {
 		case ctx.Err() != nil || errors.Is(err, store.ErrClosed):

@@ -41,7 +41,7 @@ func CheckTTL(ttl time.Duration) error {
 // there. ErrNoLease: l has ended meanwhile. Whoever holds an office asks before each act of it whether its
 // lease still lasts, or acts under the condition that the key is as it was.
 func Campaign(ctx context.Context, s Store, key, who string, l Lease) error {
-	for {
+	for l != NoLease {
 		_, err := s.Commit(ctx, Change{Verb: Put, Key: key, Value: []byte(who), If: IfAbsent, Lease: l})
 		if !errors.Is(err, ErrConflict) {
 			return err
@@ -60,6 +60,7 @@ func Campaign(ctx context.Context, s Store, key, who string, l Lease) error {
 			return err
 		}
 	}
+	return ErrNoLease // an office without one would be had for ever
 }
 
 // awaitVacancy waits until the key is deleted.

@@ -182,6 +182,9 @@ func testCampaign(t *testing.T, ctx context.Context, s store.Store) {
 	if err := s.Revoke(ctx, l); err != nil {
 		t.Fatal(err)
 	}
+	if err := store.Campaign(ctx, s, "office", "me", store.NoLease); !errors.Is(err, store.ErrNoLease) {
+		t.Errorf("a campaign without a lease: %v", err)
+	}
 	if err := store.Campaign(ctx, s, "office", "me", l); !errors.Is(err, store.ErrNoLease) {
 		t.Errorf("a campaign with a lease that has ended: %v", err)
 	}

@@ -1,0 +1,152 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/records"
+	"github.com/openimds/openimds/store"
+)
+
+// obeyed is a state of an instance that is in force, and the revision that it came with.
+type obeyed struct {
+	instance *openimds.Instance
+	revision int64
+}
+
+// settles says whether this host ends the changes that no host has to obey.
+func (a *Agent) settles() bool { return a.cfg.Presence == nil || a.cfg.Presence.Holds() }
+
+// Settle comes back to the changes that nobody marked before an earlier process ended, or that waited for a host
+// that is gone.
+func (a *Agent) Settle(ctx context.Context) {
+	const batch = 1000
+	for after := ""; a.settles(); {
+		page, err := a.cfg.Store.List(ctx, store.Range{Prefix: records.InstancePrefix, After: after, Limit: batch})
+		if err != nil {
+			return // the watch sees the same, and says so
+		}
+		for _, r := range page.Records {
+			// Nearly all records are applied; telling so costs less than reading them.
+			if bytes.Contains(r.Value, []byte(openimds.OptionsPending)) {
+				a.settle(r)
+			}
+			after = r.Key
+		}
+		if !page.More {
+			return
+		}
+	}
+}
+
+// settle has a change marked, if it is not the seat's here, which has it from the watch, in order.
+func (a *Agent) settle(r store.Record) {
+	in, err := records.DecodeInstance(r)
+	if err != nil {
+		a.cfg.Log.Error("an instance's record cannot be read", "error", err)
+		return
+	}
+	a.mu.Lock()
+	s := a.seats[in.Name]
+	obeys := s == nil || s.revision >= r.Revision
+	a.mu.Unlock()
+	if obeys && in.Options.State == openimds.OptionsPending {
+		a.toMark(obeyed{in, r.Revision})
+	}
+}
+
+// followSeats looks at the seats that end on other hosts: a change may have waited for the last of them.
+func (a *Agent) followSeats(ctx context.Context) {
+	again := false
+	store.Follow(ctx, a.cfg.Store, store.Follower{
+		Prefix: records.SeatPrefix,
+		Limit:  1,
+		Listed: func(ctx context.Context, _ store.Page) error {
+			if again {
+				a.Settle(ctx)
+			}
+			again = true // at first the other watch does it
+			return nil
+		},
+		Changed: func(ctx context.Context, events []store.Event) error {
+			for _, e := range events {
+				if e.Value != nil || !a.settles() {
+					continue
+				}
+				r, err := a.cfg.Store.Get(ctx, records.InstancePrefix+records.SeatedInstance(e.Key))
+				if err == nil {
+					a.settle(r)
+				} else if !errors.Is(err, store.ErrNoRecord) {
+					return err
+				}
+			}
+			return nil
+		},
+		Log:  a.cfg.Log,
+		Away: "the seats of other hosts cannot be followed; changes may wait for them",
+	})
+}
+
+// toMark notes that the service is to be told of a state; a later one takes its place.
+func (a *Agent) toMark(o obeyed) {
+	a.mu.Lock()
+	if a.unmarked[o.instance.Name].revision <= o.revision {
+		a.unmarked[o.instance.Name] = o
+	}
+	a.mu.Unlock()
+	a.wakeMark()
+}
+
+func (a *Agent) wakeMark() {
+	select {
+	case a.wake <- struct{}{}:
+	default:
+	}
+}
+
+// mark tells the service what is applied. It has a goroutine of its own, because the store's disk
+// must not delay the next change, and as many writers as make use of the store's shared commits.
+func (a *Agent) mark(ctx context.Context) {
+	failing := false // the last batch did
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.wake:
+		}
+		a.mu.Lock()
+		batch := a.unmarked
+		a.unmarked = map[string]obeyed{}
+		a.mu.Unlock()
+		var writers sync.WaitGroup
+		places := make(chan struct{}, 64)
+		var failed atomic.Bool
+		for name, o := range batch {
+			places <- struct{}{}
+			writers.Go(func() {
+				defer func() { <-places }()
+				if err := a.cfg.Marker.MarkApplied(ctx, o.instance); err != nil && ctx.Err() == nil {
+					if !failed.Swap(true) && !failing { // one line, not one for each instance and second
+						a.cfg.Log.Warn("applied changes could not be marked; trying again", "instance", name, "error", err)
+					}
+					a.toMark(o)
+				}
+			})
+		}
+		writers.Wait()
+		if err := a.leaveSeats(ctx); err != nil && ctx.Err() == nil {
+			if !failed.Swap(true) && !failing {
+				a.cfg.Log.Warn("a seat could not be given back; trying again", "error", err)
+			}
+			a.wakeMark()
+		}
+		if failing = failed.Load(); failing {
+			wait(ctx, time.Second)
+		}
+	}
+}

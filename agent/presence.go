@@ -1,0 +1,224 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/openimds/openimds/records"
+	"github.com/openimds/openimds/store"
+)
+
+// keepEvery is how often a host says that it is there: often enough to be late twice.
+const keepEvery = 5 * time.Second
+
+// leaveTime is how long a host tries to say that it goes; its lease ends without that, only later.
+const leaveTime = 500 * time.Millisecond
+
+// Hosts is where a host tells of itself; [control.Service] is one.
+type Hosts interface {
+	JoinHost(ctx context.Context, takeOver bool) (store.Lease, error)
+	TakeSeats(ctx context.Context, lease store.Lease, instances ...string) error
+	LeaveSeat(ctx context.Context, instance string) error
+}
+
+// PresenceConfig is what a [Presence] works with.
+type PresenceConfig struct {
+	Store store.Store
+	Hosts Hosts
+	// Name of the host, for those who look who has the office.
+	Name string
+	Log  *slog.Logger
+}
+
+// Presence is that of this process's host in a store: what it tells of itself lasts as long as it is there. One
+// of all hosts has an office beside, and does what one has to do.
+type Presence struct {
+	cfg PresenceConfig
+
+	mu    sync.Mutex
+	lease store.Lease // NoLease: the host is not there
+	last  store.Lease // that it had; NoLease: it never was there
+	// elected is closed while the host has the office.
+	elected chan struct{}
+	holds   bool
+}
+
+// NewPresence makes one that is not there yet.
+func NewPresence(cfg PresenceConfig) *Presence {
+	return &Presence{cfg: cfg, elected: make(chan struct{})}
+}
+
+// Join says that the host is there, in the place of an earlier process; [Presence.Run] keeps it so. A store that
+// takes no changes keeps nobody from serving: then Run comes back to it.
+func (p *Presence) Join(ctx context.Context) {
+	if err := p.join(ctx); err != nil && ctx.Err() == nil {
+		p.cfg.Log.Warn("the store cannot be told that this host is there; trying again", "error", err)
+	}
+}
+
+func (p *Presence) join(ctx context.Context) error {
+	p.mu.Lock()
+	last := p.last
+	p.mu.Unlock()
+	if last != store.NoLease {
+		_ = p.cfg.Store.Revoke(ctx, last) // it may last where the seats could not be told
+	}
+	lease, err := p.cfg.Hosts.JoinHost(ctx, last == store.NoLease)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lease, p.last = lease, lease
+	return nil
+}
+
+// takeSeats tells of seats. Where that fails the host is not there until it has come back with all of them:
+// nobody waits for it, as it may not be known what it serves.
+func (p *Presence) takeSeats(ctx context.Context, instances []string) error {
+	lease := p.Lease()
+	if lease == store.NoLease || len(instances) == 0 {
+		return nil
+	}
+	err := p.cfg.Hosts.TakeSeats(ctx, lease, instances...)
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.lease == lease {
+		p.lease = store.NoLease
+	}
+	return nil
+}
+
+// Lease is that of all that the host tells of itself now; NoLease while it is not there.
+func (p *Presence) Lease() store.Lease {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.lease
+}
+
+// Elected waits until this host has the office; an error is the context's. Whoever acts by it asks anew for
+// each act: the office may be lost.
+func (p *Presence) Elected(ctx context.Context) error {
+	p.mu.Lock()
+	elected := p.elected
+	p.mu.Unlock()
+	select {
+	case <-elected:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Holds says whether this host has the office.
+func (p *Presence) Holds() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.holds
+}
+
+func (p *Presence) hold(holds bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case holds == p.holds:
+	case holds:
+		close(p.elected)
+	default:
+		p.elected = make(chan struct{})
+	}
+	p.holds = holds
+}
+
+// Run keeps the host there until the context ends; then it goes. When the store has taken it for gone
+// meanwhile, it comes back and calls back, which tells anew what it told of itself; elected is called whenever it
+// has got the office.
+func (p *Presence) Run(ctx context.Context, back func(context.Context) error, elected func(context.Context)) {
+	for ctx.Err() == nil {
+		lost := p.stay(ctx, elected)
+		p.hold(false)
+		if !lost {
+			break
+		}
+		p.comeBack(ctx, back)
+	}
+	left, done := context.WithTimeout(context.WithoutCancel(ctx), leaveTime)
+	defer done()
+	_ = p.cfg.Store.Revoke(left, p.Lease()) // or it ends by itself
+}
+
+// stay keeps the lease alive and campaigns for the office, and reports whether the lease was lost.
+func (p *Presence) stay(ctx context.Context, elected func(context.Context)) (lost bool) {
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	running.Go(func() { p.campaign(ctx, elected) })
+	tick := time.NewTicker(keepEvery)
+	defer tick.Stop()
+	for failing := false; ; {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-tick.C:
+		}
+		err := p.cfg.Store.KeepAlive(ctx, p.Lease())
+		switch {
+		case errors.Is(err, store.ErrNoLease):
+			p.cfg.Log.Warn("the store takes this host for gone; coming back")
+			return true
+		case err != nil && ctx.Err() == nil && !failing:
+			p.cfg.Log.Warn("the store cannot be told that this host is there", "error", err)
+		}
+		failing = err != nil
+	}
+}
+
+func (p *Presence) campaign(ctx context.Context, elected func(context.Context)) {
+	for pause := 50 * time.Millisecond; ctx.Err() == nil; pause = min(2*pause, keepEvery) {
+		err := store.Campaign(ctx, p.cfg.Store, records.OfficeKey, p.cfg.Name, p.Lease())
+		if err == nil {
+			p.hold(true)
+			elected(ctx)
+			return // the office lasts as long as the lease
+		}
+		if errors.Is(err, store.ErrNoLease) || errors.Is(err, store.ErrClosed) {
+			return // whoever keeps the lease alive sees it too
+		}
+		wait(ctx, pause)
+	}
+}
+
+// comeBack joins again, and tells anew what the host told of itself.
+func (p *Presence) comeBack(ctx context.Context, back func(context.Context) error) {
+	told := ""
+	for ctx.Err() == nil {
+		err := p.join(ctx)
+		if err == nil {
+			err = back(ctx)
+		}
+		if err == nil || ctx.Err() != nil || errors.Is(err, store.ErrClosed) {
+			return
+		}
+		if told != err.Error() {
+			told = err.Error()
+			p.cfg.Log.Error("this host cannot come back to the store; serving the last known options", "error", err)
+		}
+		wait(ctx, keepEvery)
+	}
+}
+
+func wait(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}

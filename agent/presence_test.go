@@ -1,0 +1,214 @@
+package agent_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"testing"
+
+	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/agent"
+	"github.com/openimds/openimds/control"
+	"github.com/openimds/openimds/records"
+	"github.com/openimds/openimds/store"
+	"github.com/openimds/openimds/store/mem"
+)
+
+// fleetHost is one of several hosts on one store.
+type fleetHost struct {
+	*host
+	presence *agent.Presence
+}
+
+// join makes a host of that name on a store; it runs until the test or stop ends it.
+func join(t *testing.T, kept store.Store, name string) (h *fleetHost, stop func()) {
+	t.Helper()
+	h = &fleetHost{host: &host{t: t, store: kept, log: &logText{}}}
+	h.service = control.New(kept, control.Config{Region: "us-east-1", AccountID: "123456789012", Host: name})
+	log := slog.New(slog.NewTextHandler(h.log, nil))
+	h.presence = agent.NewPresence(agent.PresenceConfig{Store: kept, Hosts: h.service, Name: name, Log: log})
+	h.presence.Join(t.Context())
+	h.agent = agent.New(agent.Config{Store: kept, Marker: h.service, Presence: h.presence, Log: log})
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { h.agent.Run(ctx) })
+	running.Go(func() { h.presence.Run(ctx, h.agent.Back, h.agent.Settle) })
+	stop = sync.OnceFunc(func() { cancel(); running.Wait() })
+	t.Cleanup(stop)
+	return h, stop
+}
+
+func (h *fleetHost) ended(op openimds.Operation) bool {
+	return h.status(op.ID) == openimds.OperationSucceeded && h.instance("web").Options.State == openimds.OptionsApplied
+}
+
+// slow is a seat that obeys nothing more until it is freed.
+func slow() (s *seat, slowDown, free func()) {
+	gate := make(chan struct{})
+	var mu sync.Mutex
+	held := false
+	s = &seat{before: func(*openimds.Instance) error {
+		mu.Lock()
+		wait := held
+		mu.Unlock()
+		if wait {
+			<-gate
+		}
+		return nil
+	}}
+	return s, func() { mu.Lock(); held = true; mu.Unlock() }, sync.OnceFunc(func() { close(gate) })
+}
+
+// TestAppliedWhenAllObey: with an instance on two hosts, a change is pending until both obey it, whichever is
+// the later; a host that does not seat it is not waited for and ends nothing.
+func TestAppliedWhenAllObey(t *testing.T) {
+	for _, last := range []string{"one", "two"} {
+		t.Run(last, func(t *testing.T) {
+			kept := mem.New()
+			one, _ := join(t, kept, "one")
+			two, _ := join(t, kept, "two")
+			join(t, kept, "three")
+			one.create("web")
+			late, slowDown, free := slow()
+			t.Cleanup(free)
+			quick := &seat{}
+			if last == "one" {
+				one.seat("web", late)
+				two.seat("web", quick)
+			} else {
+				one.seat("web", quick)
+				two.seat("web", late)
+			}
+			slowDown()
+			first := one.hops("web", 5)
+			second := two.hops("web", 6)
+			eventually(t, "the quick host obeys", func() bool { return quick.obeys(one.instance("web")) })
+			eventually(t, "the quick host says so", func() bool { return obeyed(t, kept, "web") == second.ID })
+			if one.ended(first) || one.ended(second) || one.status(first.ID) != openimds.OperationStarted {
+				t.Fatal("a change is applied that one of two hosts does not obey")
+			}
+			free()
+			eventually(t, "both changes are applied", func() bool { return one.ended(first) && one.ended(second) })
+			if !late.obeys(one.instance("web")) {
+				t.Error("a change is applied that the slow host does not obey")
+			}
+		})
+	}
+}
+
+// obeyed is what any host says that it obeys of an instance.
+func obeyed(t *testing.T, kept store.Store, instance string) string {
+	t.Helper()
+	page, err := kept.List(t.Context(), store.Range{Prefix: records.SeatKey(instance, "")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range page.Records {
+		seat, err := records.Decode[records.Seat](r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if seat.Obeys != "" {
+			return seat.Obeys
+		}
+	}
+	return ""
+}
+
+// TestHostGone: a change waits no longer for a host than its lease lasts, nor for one that gives its seat
+// back, and an instance that nobody seats is not waited for at all, whoever has the office.
+func TestHostGone(t *testing.T) {
+	for what, end := range map[string]func(t *testing.T, h *fleetHost, free, stop func()){
+		"lease": func(t *testing.T, h *fleetHost, _, _ func()) {
+			if err := h.store.Revoke(t.Context(), h.presence.Lease()); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"stop":   func(_ *testing.T, _ *fleetHost, free, stop func()) { go stop(); free() },
+		"unseat": func(t *testing.T, h *fleetHost, free, _ func()) { free(); _ = h.agent.Unseat("web") },
+	} {
+		for _, office := range []string{"with the office", "without it"} {
+			t.Run(what+" "+office, func(t *testing.T) {
+				kept := mem.New()
+				var gone, other *fleetHost
+				var stop func()
+				if office == "without it" {
+					other, _ = join(t, kept, "other")
+					eventually(t, "the office is had", other.presence.Holds)
+				}
+				gone, stop = join(t, kept, "gone")
+				if other == nil {
+					eventually(t, "the office is had", gone.presence.Holds)
+					other, _ = join(t, kept, "other")
+				}
+				other.create("web", "free")
+				op := other.hops("free", 9)
+				eventually(t, "what nobody seats is applied", func() bool { return other.status(op.ID) == openimds.OperationSucceeded })
+				late, slowDown, free := slow()
+				t.Cleanup(free)
+				gone.seat("web", late)
+				slowDown()
+				op = other.hops("web", 5)
+				if other.ended(op) {
+					t.Fatal("a change is applied that its host does not obey")
+				}
+				end(t, gone, free, stop)
+				eventually(t, "the change is applied", func() bool { return other.ended(op) })
+			})
+		}
+	}
+}
+
+// TestHostComesBack: a host whose lease was lost is there again with all its seats, and obeys what was changed
+// meanwhile.
+func TestHostComesBack(t *testing.T) {
+	kept := mem.New()
+	h, _ := join(t, kept, "one")
+	h.create("web")
+	h.seat("web", &seat{})
+	before := h.presence.Lease()
+	if err := kept.Revoke(t.Context(), before); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the host is there again", func() bool {
+		r, err := kept.Get(t.Context(), records.SeatKey("web", "one"))
+		return err == nil && r.Lease == h.presence.Lease() && r.Lease != before
+	})
+	eventually(t, "it has the office again", h.presence.Holds)
+	op := h.hops("web", 4)
+	eventually(t, "a change is applied", func() bool { return h.ended(op) })
+}
+
+// TestHostTakenOver: a process that begins takes an earlier one's place at once; that one does not take it back.
+func TestHostTakenOver(t *testing.T) {
+	kept := mem.New()
+	first, stopFirst := join(t, kept, "one")
+	first.create("web", "other")
+	late, slowDown, free := slow()
+	t.Cleanup(free)
+	first.seat("web", late)
+	slowDown()
+	op := first.hops("web", 5)
+	second, _ := join(t, kept, "one")
+	second.seat("other", &seat{})
+	eventually(t, "the change waits for the earlier process no more", func() bool { return second.ended(op) })
+	eventually(t, "the earlier process knows", func() bool {
+		_, err := first.service.JoinHost(t.Context(), false)
+		return openimds.KindOf(err) == openimds.OperationFailure
+	})
+	free()
+	stopFirst()
+	if _, err := kept.Get(t.Context(), records.SeatKey("other", "one")); err != nil {
+		t.Errorf("the seat of the later process: %v", err)
+	}
+	if err := second.presence.Elected(t.Context()); err != nil {
+		t.Error(err)
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	third, _ := join(t, kept, "three")
+	if err := third.presence.Elected(ended); !errors.Is(err, context.Canceled) {
+		t.Errorf("a host without the office was elected: %v", err)
+	}
+}

@@ -1,0 +1,42 @@
+package records
+
+import "strings"
+
+// Keys of what hosts tell of themselves. All of these records are bound to the lease of their host's process,
+// and vanish with it.
+const (
+	// HostPrefix leads the hosts that are there; their keys go on with their names.
+	HostPrefix = "host/"
+	// SeatPrefix leads the seats: which host serves which instance.
+	SeatPrefix = "seat/"
+	// StatusPrefix leads the keys of how far attachments are; they go on with the instance's name.
+	StatusPrefix = "attachment-status/"
+	// OfficeKey is held by the host that does what one of all has to do: it evaluates alarms, forgets old
+	// operations, and ends changes that nobody has to obey.
+	OfficeKey = "office"
+)
+
+// Host is what a host's record says.
+type Host struct {
+	// Attaches says whether it carries attachments out.
+	Attaches bool `json:"attaches,omitempty"`
+}
+
+// Seat is an instance's place on a host, from before the first answer to after the last.
+type Seat struct {
+	// Obeys is the operation of the last change of options that the host was waited for with, and obeys.
+	Obeys string `json:"obeys,omitempty"`
+}
+
+// HostKey is where a host has its record.
+func HostKey(name string) string { return HostPrefix + name }
+
+// SeatKey is where the seat of an instance on a host has its record; without a host's name it leads those of
+// the instance on all hosts.
+func SeatKey(instance, host string) string { return SeatPrefix + instance + "/" + host }
+
+// SeatedInstance is the name of the instance in a seat's key.
+func SeatedInstance(key string) string {
+	name, _, _ := strings.Cut(strings.TrimPrefix(key, SeatPrefix), "/")
+	return name
+}
