@@ -170,6 +170,8 @@ func (f *firewall) learn(b *book, t *table, fam *family) {
 	b.open(chain{name: "learn" + fam.name})
 	key, mac := fam.markAndAddress(fam.src)
 	key = append(key, loadMAC(macFrom, mac))
+	// With br_netfilter the host's table has seen it, and marked it until it is routed.
+	key = append(key, &expr.Bitwise{SourceRegister: key1, DestRegister: key1, Len: 4, Mask: native(^uint32(backIndex)), Xor: native(0)})
 	stations, fresh := t.sets[stationsOf(fam)], t.sets[fresh(fam)]
 	b.add("it has just been noted", key, rule{lookup(fresh, key1, false)}, leave)
 	b.add("not too fast", rule{&expr.Meta{Key: expr.MetaKeyMARK, Register: key1}, tooFast(t.sets[pace], key1, stationRate, stationMost)}, leave)

@@ -25,7 +25,9 @@ type attachment struct {
 	inside   inside
 	trouble  *trouble
 	elements []element
-	led      led // elements are made of it
+	led      led    // elements are made of it
+	heeded   bool   // its device has been seen to
+	deaf     string // why its guests cannot be heard, as was told
 }
 
 // led is all that may change in what leads packets to an attachment. The elements of thousands are
@@ -66,12 +68,13 @@ type place struct {
 func (a *attachment) there() bool { return a.link == nil || a.link.there() }
 
 // newMark takes a mark that no attachment has and the last ones did not have either, so that the
-// connections of an attachment that is gone do not find their mark again.
-func (h *Host) newMark() (uint32, error) {
-	for range indexMask {
-		h.lastMark = h.lastMark%indexMask + 1
+// connections of an attachment that is gone do not find their mark again. It is of the class of the device.
+func (h *Host) newMark(device int) (uint32, error) {
+	for range backIndex / classes {
+		h.lastMark++
+		h.lastMark = (h.lastMark + classOf(uint32(device)-h.lastMark)) % backIndex
 		mark := h.cfg.Mark | h.lastMark
-		if !h.marks[mark] {
+		if h.lastMark != 0 && !h.marks[mark] {
 			h.marks[mark] = true
 			return mark, nil
 		}
@@ -82,7 +85,7 @@ func (h *Host) newMark() (uint32, error) {
 // open makes an attachment, which nothing reaches yet if it is of an interface. With an attachment
 // comes what could not be had of it.
 func (h *Host) open(s *seat, where place) (*attachment, error) {
-	mark, err := h.newMark()
+	mark, err := h.newMark(where.device())
 	if err != nil {
 		return nil, err
 	}

@@ -310,6 +310,9 @@ func (t *table) guestSets(conn *nftables.Conn) error {
 		t.addSet(conn, interfaces, nil, nftables.TypeIFIndex), t.addSet(conn, names, nil, nftables.TypeIFName),
 		t.addSet(conn, uplinks, nil, nftables.TypeIFName),
 	}
+	if t.Family == nftables.TableFamilyINet {
+		errs = append(errs, append(t.callSets(conn), t.addSet(conn, backSet, nil, nftables.TypeIFIndex))...)
+	}
 	for _, f := range families {
 		errs = append(errs,
 			t.addSet(conn, attached(f), &mark, nftables.TypeIFIndex),
@@ -338,6 +341,9 @@ func (f *firewall) guestChain(b *book, t *table, fam *family, deliver rule) {
 	if owner := t.sets[bridges]; owner != nil {
 		b.add("it calls from its address", ourMark(f.mark, true), opensConnection(), jump("owner"+fam.name))
 	}
+	if t.Family == nftables.TableFamilyINet {
+		b.add("it calls", ourMark(f.mark, true), opensConnection(), noteCall(t, called))
+	}
 	b.add("and is sent to its listener",
 		ourMark(f.mark, true), isTransport(unix.IPPROTO_TCP), transportIs(destinationPort, port(80)),
 		rule{&expr.Meta{Key: expr.MetaKeyMARK, Register: acc}}, fetch(t.sets[listeners(fam)], acc),
@@ -356,11 +362,12 @@ func (f *firewall) inet(conn *nftables.Conn, t *table) error {
 	}
 	b := &book{conn: conn, table: t.Table}
 	for _, fam := range families {
-		f.guestChain(b, t, fam, nil)
+		f.guestChain(b, t, fam, f.markBack(true))
 	}
 	// Before connection tracking, which so sees one pair of ports in both directions.
 	b.open(chain{name: "prerouting", hook: nftables.ChainHookPrerouting, priority: *nftables.ChainPriorityRaw})
-	b.add("ports of bridges: see the table of family bridge", ourMark(f.mark, true), f.notUnwrapped(), leave)
+	b.add("it calls", ourMark(f.mark, true), opensConnection(), noteCall(t, called))
+	b.add("ports of bridges: see the table of family bridge", ourMark(f.mark, true), f.notUnwrapped(), f.markBack(true), leave)
 	for _, fam := range families {
 		b.add("what came out of a guest's packet", f.isUnwrapped(), fam.to(), drop)
 	}
@@ -374,10 +381,13 @@ func (f *firewall) inet(conn *nftables.Conn, t *table) error {
 	// taken the port of a process that was killed; and where there is none, a guest asks again, which it
 	// would not if it were refused.
 	b.open(chain{name: "input", hook: nftables.ChainHookInput, priority: *nftables.ChainPriorityMangle})
+	b.add("it was routed", ourMark(f.mark, true), f.markBack(false))
 	opensFromGuest := does(ourMark(f.mark, true), opensConnection()) // the other packets are of what it opened
-	b.add("a listener of ours", opensFromGuest, isTransparent(), accept)
+	b.add("a listener of ours", opensFromGuest, isTransparent(), noteCall(t, arrived), accept)
 	b.add("or nobody's", opensFromGuest, drop)
 	f.mayUnwrap(b, t)
+	b.open(chain{name: "heard", hook: nftables.ChainHookInput, priority: lastOfAll})
+	b.add("it is heard", ourMark(f.mark, true), opensConnection(), noteCall(t, reached))
 	b.open(chain{name: "forward", hook: nftables.ChainHookForward, priority: *nftables.ChainPriorityMangle})
 	b.add("what is for this host is for nobody else", ourMark(f.mark, true), f.notUnwrapped(), drop)
 	b.open(chain{name: "postrouting", hook: nftables.ChainHookPostrouting, priority: *nftables.ChainPriorityMangle})
@@ -386,15 +396,5 @@ func (f *firewall) inet(conn *nftables.Conn, t *table) error {
 			rule{&expr.Immediate{Register: acc, Data: port(80)}}, writePort(sourcePort))
 	}
 	f.onlyOurs(b, t)
-	return nil
-}
-
-func (f *firewall) arp(conn *nftables.Conn, t *table) error {
-	if err := t.addSet(conn, interfaces, nil, nftables.TypeIFIndex); err != nil {
-		return err
-	}
-	b := &book{conn: conn, table: t.Table}
-	b.open(chain{name: "input", hook: nftables.ChainHookRef(0), priority: *nftables.ChainPriorityFilter}) // NF_ARP_IN
-	b.add("who has the address?", arpRequest(), interfaceIn(expr.MetaKeyIIF, t.sets[interfaces]), setMark(f.mark))
 	return nil
 }

@@ -29,6 +29,9 @@ import (
 
 const insideVariable = "HOSTNET_TEST_INSIDE"
 
+// filterVariable has the host of all tests check sources: 1 or 2, as net.ipv4.conf.all.rp_filter.
+const filterVariable = "HOSTNET_TEST_RP_FILTER"
+
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "hold-host" {
 		holdHost()
@@ -104,6 +107,11 @@ func prepareHost() error {
 	// What sysfs shows is of the namespace it was mounted in.
 	if err := unix.Mount("sysfs", "/sys", "sysfs", 0, ""); err != nil {
 		return err
+	}
+	if how := os.Getenv(filterVariable); how != "" {
+		if err := os.WriteFile("/proc/sys/net/ipv4/conf/all/rp_filter", []byte(how), 0o644); err != nil {
+			return err
+		}
 	}
 	return noDAD()
 }
@@ -311,6 +319,18 @@ func becomes(t testing.TB, h *hostnet.Host, id string, want hostnet.State) hostn
 	}
 	t.Fatalf("%s is %s (%s), want %s", id, last.State, last.Reason, want)
 	return last
+}
+
+// isWell waits until an attached endpoint has nothing amiss.
+func isWell(t testing.TB, h *hostnet.Host, id string) {
+	t.Helper()
+	reason := becomes(t, h, id, hostnet.Attached).Reason
+	for end := time.Now().Add(forever); reason != "" && time.Now().Before(end); time.Sleep(time.Millisecond) {
+		reason = becomes(t, h, id, hostnet.Attached).Reason
+	}
+	if reason != "" {
+		t.Errorf("%s: %s", id, reason)
+	}
 }
 
 // answerAs serves port 80 of both metadata addresses inside a namespace, as a cloud would.

@@ -73,6 +73,9 @@ func (h *Host) adopt() error {
 			}
 		}
 	}
+	if err := h.adoptBack(); err != nil {
+		return fmt.Errorf("what an earlier process left: %w", err)
+	}
 	for _, f := range families { // its routing is removed, if this Host has no use for it
 		h.routes[f] = true
 	}

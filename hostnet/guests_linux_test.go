@@ -66,7 +66,9 @@ func TestTap(t *testing.T) {
 	becomes(t, h, "vm", hostnet.Waiting)
 	manyInterfaces(t, []hostnet.Endpoint{{Interface: "tap0"}})
 	status := becomes(t, h, "vm", hostnet.Attached)
-	if !status.IPv4 || !status.IPv6Answers || status.Reason != "" {
+	if !status.IPv4 || !status.IPv6Answers || status.Reason != "interface tap0 is down: run 'ip link set tap0 up'" {
 		t.Errorf("the status is %+v", status)
 	}
+	up(t, "tap0")
+	isWell(t, h, "vm")
 }

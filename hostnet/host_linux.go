@@ -37,10 +37,18 @@ type Host struct {
 	lastMark   uint32
 	firewall   *firewall
 	ledger     *ledger
-	routes     map[*family]bool // that may be there
-	routed     map[*family]bool // that were put there
-	checkAgain time.Time        // not before
-	next       int              // of order, that is inspected
+	routes     map[*family]bool  // that may be there
+	routed     map[*family]bool  // that were put there
+	checkAgain time.Time         // not before
+	devices    map[int]*device   // that guests are heard by
+	backRules  map[uint32]bool   // of classes, that may be there
+	backSkips  bool              // so may those that lead past them
+	checkBack  bool              // what leads back may have been taken away
+	lostCalls  map[uint32]string // of attachments, by their marks: where their guests' calls are lost
+	dropAll    string            // why those of all are, as nftables was at dropsAt
+	dropsAt    uint32
+	dropsAgain time.Time // not before
+	next       int       // of order, that is inspected
 	// guards are the places that are guarded, with their elements; adopted: those of an earlier process
 	// among them. left are namespaces that were attached, with the path of each.
 	guards    map[guard][]element
@@ -84,7 +92,7 @@ func New(cfg Config) (*Host, error) {
 		cfg: cfg, missing: missing, boot: bootID(), machine: machineID(),
 		links: newLinks(), seats: map[string]*seat{}, marks: map[uint32]bool{},
 		firewall: newFirewall(cfg.Mark, cfg.Uplinks), ledger: newLedger(), routes: map[*family]bool{}, routed: map[*family]bool{},
-		guards: map[guard][]element{}, left: map[inode]string{},
+		guards: map[guard][]element{}, left: map[inode]string{}, lostCalls: map[uint32]string{}, devices: map[int]*device{}, backRules: map[uint32]bool{},
 	}
 	h.marks[cfg.Mark|unwrappedIndex] = true // no attachment's
 	for _, name := range cfg.Uplinks {

@@ -27,10 +27,11 @@
 // # What the host has to bring
 //
 // Replies over IPv4 need no route; over IPv6, and to what is behind a guest, the host needs one by the
-// guest's interface. Where sources are checked (net.ipv4.conf.*.rp_filter), the host hears those guests
-// to whose address it has a route by their interface, or by their bridge.
+// guest's interface. Where sources are checked (net.ipv4.conf.*.rp_filter), the host gets a way back to
+// guests that is there for their calls of the metadata service only, and src_valid_mark is set on their
+// interface, or bridge, while they are attached.
 //
-// All that is put into the host carries the package's name, routing table or mark. The tables outlive the
+// All else that is put into the host carries the package's name, routing table or mark. The tables outlive the
 // process, with a guard for each place that was attached and nothing that leads from there: a later process
 // takes them over in one step, and [Host.Release] gives a place up. In a namespace it says whose it is, and
 // what a living process of another network namespace has there is left alone.
@@ -91,8 +92,9 @@ type Config struct {
 	// attached or not, nobody reaches another metadata service through the host.
 	Uplinks []string
 
-	// Mark is the first of the 2^24 packet marks that are the Host's; its low 24 bits are zero.
-	// Table and Priority are of its routing rule. They matter only where another program on the host
+	// Mark is the first of the 2^24 packet marks that are the Host's; its low 24 bits are zero. So are the
+	// numbers of routing tables and nexthops of the same values. Table and Priority are of its routing rule;
+	// the two priorities behind that are its own, too. They matter only where another program on the host
 	// uses the same. 0: the defaults.
 	Mark            uint32
 	Table, Priority int

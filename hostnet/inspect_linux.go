@@ -71,6 +71,7 @@ func (h *Host) inspectNext(n int) {
 		if s.at == nil {
 			continue
 		}
+		h.recheck(s.at)
 		looking++
 		go func() { found <- finding{s, h.faultOf(s.at)} }()
 	}

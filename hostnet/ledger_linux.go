@@ -55,7 +55,9 @@ func (l *ledger) forget(family nftables.TableFamily) {
 }
 
 // guards says whether the element is of those that outlive the process.
-func (e element) guards() bool { return e.set == interfaces || e.set == names || e.set == uplinks }
+func (e element) guards() bool {
+	return e.set == interfaces || e.set == names || e.set == uplinks || e.set == backSet
+}
 
 // changes lists what has to be done in these tables: first what comes or takes another's slot, then what
 // goes.

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // link is what the Host needs to know of an interface.
@@ -19,6 +20,8 @@ type link struct {
 	mac    string // six bytes
 	// netnsid is the host's number for the namespace that the other end is in; -1: the host's own.
 	netnsid int
+	up      bool // somebody has set it up
+	carrier bool // and packets can come and go
 	alias   string
 	origin  origin // once somebody has asked
 }
@@ -37,7 +40,8 @@ func newLinks() *links {
 
 func toLink(l netlink.Link) link {
 	a := l.Attrs()
-	out := link{index: a.Index, name: a.Name, kind: l.Type(), master: a.MasterIndex, mac: string(a.HardwareAddr), netnsid: a.NetNsID, alias: a.Alias}
+	out := link{index: a.Index, name: a.Name, kind: l.Type(), master: a.MasterIndex, mac: string(a.HardwareAddr), netnsid: a.NetNsID, alias: a.Alias,
+		up: a.RawFlags&unix.IFF_UP != 0, carrier: a.RawFlags&unix.IFF_LOWER_UP != 0}
 	pair := slices.Contains([]string{"veth", "netkit", "vxcan"}, out.kind) // whose parent is the other end
 	if a.NetNsID < 0 && !pair {
 		out.parent = a.ParentIndex

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 )
 
@@ -215,4 +217,16 @@ func advertise(fd, ifindex int, station net.HardwareAddr, asker *unix.SockaddrIn
 	msg = append(msg, station...)
 	info := unix.PktInfo6(&unix.Inet6Pktinfo{Ifindex: uint32(ifindex)})
 	_ = unix.Sendmsg(fd, msg, info, to, 0)
+}
+
+// arp fills the table that marks the questions for 169.254.169.254 of guests, which the kernel answers.
+func (f *firewall) arp(conn *nftables.Conn, t *table) error {
+	if err := t.addSet(conn, interfaces, nil, nftables.TypeIFIndex); err != nil {
+		return err
+	}
+	b := &book{conn: conn, table: t.Table}
+	b.open(chain{name: "input", hook: nftables.ChainHookRef(0), priority: *nftables.ChainPriorityFilter}) // NF_ARP_IN
+	b.add("who has the address?", arpRequest(), interfaceIn(expr.MetaKeyIIF, t.sets[interfaces]), f.markQuestion())
+	b.add("who has the address, behind a bridge?", arpRequest(), ourMark(f.mark, true), f.markQuestion())
+	return nil
 }

@@ -124,6 +124,7 @@ func (h *Host) install(orphans []*attachment) error {
 		}
 	}
 	h.leadNobodyTo(orphans)
+	h.heed()
 	if len(h.guards) == 0 && len(h.cfg.Uplinks) == 0 {
 		return h.uninstall()
 	}
@@ -180,6 +181,7 @@ func (h *Host) bring(interfaces bool) error {
 			return err
 		}
 	}
+	h.layBack()
 	if !interfaces {
 		return h.firewall.remove(nftables.TableFamilyARP)
 	}
@@ -235,6 +237,7 @@ func (h *Host) uninstall() error {
 	for _, f := range families {
 		errs = append(errs, h.unroute(f))
 	}
+	h.layBack()
 	h.ports = false
 	return errors.Join(errs...)
 }
@@ -258,6 +261,7 @@ func (h *Host) abandon(err error) []*attachment {
 
 // publish gives listeners out, says where the addresses are, and reports.
 func (h *Host) publish() {
+	h.lookForDrops()
 	stations := map[int]net.HardwareAddr{}
 	for _, id := range h.order {
 		s := h.seats[id]
@@ -281,6 +285,9 @@ func (h *Host) publish() {
 		problem := s.problem
 		if problem == "" && s.at.where.bridge != 0 && h.unbound != nil {
 			problem = h.unbound.Error()
+		}
+		if s.at.ns == nil {
+			problem = cmp.Or(problem, h.deaf(s), h.dropAll)
 		}
 		if l := h.links.byIndex[s.at.where.ifindex]; s.Interface != l.name && problem == "" {
 			problem = "the interface is called " + l.name + " now"

@@ -138,6 +138,9 @@ func (h *Host) told(events []netlink.LinkUpdate) {
 			continue
 		}
 		h.links.put(l)
+		if d := h.devices[l.index]; d != nil && !l.carrier {
+			h.dropNexthop(d) // the kernel has, even if the next event is of its coming back
+		}
 	}
 	h.attempt()
 }
@@ -157,6 +160,8 @@ func (h *Host) look(thoroughly bool) {
 	defer h.mu.Unlock()
 	if thoroughly {
 		h.checkTables()
+		h.checkBack = true
+		h.listen()
 	}
 	h.attempt()
 }

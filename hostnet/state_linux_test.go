@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"flag"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -50,7 +51,7 @@ func state(t testing.TB) []string {
 				say("ip rule %d: lookup %d", r.Priority, r.Table)
 				continue
 			}
-			say("ip rule %d: fwmark %#x/%#x lookup %d family %d", r.Priority, r.Mark, *r.Mask, r.Table, family)
+			say("ip rule %d: not=%t from %v fwmark %#x/%#x lookup %d goto %d family %d", r.Priority, r.Invert, r.Src, r.Mark, *r.Mask, r.Table, r.Goto, family)
 		}
 		routes, err := netlink.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
 		must(t, err)
@@ -63,8 +64,29 @@ func state(t testing.TB) []string {
 	}
 	lines = append(lines, nftState(t, names)...)
 	lines = append(lines, sysctls(t)...)
+	number(lines)
 	slices.Sort(lines)
 	return lines
+}
+
+var markOfAttachment = regexp.MustCompile(`0x69[0-9a-f]{6}`)
+
+// number shows the marks of attachments as counted from 1 in their order, since which ones they are depends
+// on interfaces of earlier tests.
+func number(lines []string) {
+	const of = "0x69000000"
+	seen := map[string]bool{of: true}
+	for _, l := range lines {
+		for _, mark := range markOfAttachment.FindAllString(l, -1) {
+			seen[mark] = true
+		}
+	}
+	all := slices.Sorted(maps.Keys(seen))
+	for i, l := range lines {
+		lines[i] = markOfAttachment.ReplaceAllStringFunc(l, func(mark string) string {
+			return fmt.Sprintf("0x69%06x", slices.Index(all, mark))
+		})
+	}
 }
 
 var anyNamespace = regexp.MustCompile(`net:\[\d+\]`)
@@ -96,6 +118,9 @@ func nftState(t testing.TB, names map[int]string) (lines []string) {
 			sets, err := conn.GetSets(c.Table)
 			must(t, err)
 			for _, s := range sets {
+				if slices.Contains([]string{"called", "arrived", "reached"}, s.Name) {
+					continue // of calls, that come and go
+				}
 				s.Table.Family = family
 				elements, err := conn.GetSetElements(s)
 				must(t, err)

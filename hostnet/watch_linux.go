@@ -131,6 +131,7 @@ func (f *firewall) check(l *ledger) (fault string, err error) {
 func familyName(family nftables.TableFamily) string {
 	return cmp.Or(map[nftables.TableFamily]string{
 		nftables.TableFamilyARP: "arp", nftables.TableFamilyBridge: "bridge", nftables.TableFamilyNetdev: "netdev",
+		nftables.TableFamilyIPv4: "ip", nftables.TableFamilyIPv6: "ip6",
 	}[family], "inet")
 }
 

@@ -1,0 +1,119 @@
+package hostnet_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
+	"github.com/openimds/openimds/hostnet"
+)
+
+// foreignChain makes a chain of another program's table, with no rules.
+func foreignChain(t *testing.T, hook *nftables.ChainHook, policy nftables.ChainPolicy) *nftables.Chain {
+	t.Helper()
+	conn, err := nftables.New()
+	must(t, err)
+	table := conn.AddTable(&nftables.Table{Name: "other", Family: nftables.TableFamilyINet})
+	c := conn.AddChain(&nftables.Chain{
+		Name: "firewall", Table: table, Type: nftables.ChainTypeFilter, Hooknum: hook, Priority: nftables.ChainPriorityFilter, Policy: &policy,
+	})
+	must(t, conn.Flush())
+	t.Cleanup(func() {
+		conn.DelTable(table)
+		_ = conn.Flush() // the test may have removed it
+	})
+	return c
+}
+
+// verdict adds a rule to the front of another program's chain: what has a mark of a Host, or none, has a verdict.
+func verdict(t *testing.T, c *nftables.Chain, op expr.CmpOp, kind expr.VerdictKind) {
+	t.Helper()
+	conn, err := nftables.New()
+	must(t, err)
+	conn.InsertRule(&nftables.Rule{Table: c.Table, Chain: c, Exprs: []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyMARK, Register: 1},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: binaryutil.NativeEndian.PutUint32(0xff000000), Xor: make([]byte, 4)},
+		&expr.Cmp{Op: op, Register: 1, Data: binaryutil.NativeEndian.PutUint32(hostnet.DefaultMark)},
+		&expr.Verdict{Kind: kind},
+	}})
+	must(t, conn.Flush())
+}
+
+// says waits until the reason of an endpoint has all of these texts, or is empty with none.
+func says(t *testing.T, h *hostnet.Host, id string, texts ...string) {
+	t.Helper()
+	right := func(reason string) bool {
+		for _, text := range texts {
+			if !strings.Contains(reason, text) {
+				return false
+			}
+		}
+		return len(texts) > 0 || reason == ""
+	}
+	reason := becomes(t, h, id, hostnet.Attached).Reason
+	for end := time.Now().Add(forever); !right(reason) && time.Now().Before(end); time.Sleep(time.Millisecond) {
+		reason = becomes(t, h, id, hostnet.Attached).Reason
+	}
+	if !right(reason) {
+		t.Errorf("%s: %q, want %q in it", id, reason, texts)
+	}
+}
+
+// TestDroppedByOthers has another program's table drop what guests send. The status says which, and the
+// command that lets them pass does.
+func TestDroppedByOthers(t *testing.T) {
+	for name, hook := range map[string]*nftables.ChainHook{"input": nftables.ChainHookInput, "prerouting": nftables.ChainHookPrerouting} {
+		for _, rules := range []string{"none", "some"} {
+			t.Run(name+", rules: "+rules, func(t *testing.T) {
+				h, _ := newHost(t)
+				run(t, h)
+				g := machine(t, "g1", "i1", "10.0.0.5/24")
+				bridge(t, "br0", "")
+				b := machine(t, "b1", "p1", "10.0.0.6/24")
+				plug(t, "p1", "br0")
+				c := foreignChain(t, hook, nftables.ChainPolicyDrop)
+				if rules == "some" {
+					verdict(t, c, expr.CmpOpNeq, expr.VerdictAccept)
+				}
+				must(t, h.Set([]hostnet.Endpoint{{ID: "one", Interface: "i1"}, {ID: "two", Interface: "p1"}}))
+				want := []string{"drop", "inet other firewall", "'nft insert rule inet other firewall meta mark and 0xff000000 == 0x69000000 accept'"}
+				if rules == "none" {
+					for _, s := range h.Status() {
+						if s.Reason == "" {
+							t.Errorf("nothing is said of %s", s.ID)
+						}
+					}
+				}
+				for id, guest := range map[string]*namespace{"one": g, "two": b} {
+					guest.hearsNothing(metadata4)
+					says(t, h, id, append(want, name)...)
+				}
+				verdict(t, c, expr.CmpOpEq, expr.VerdictAccept)
+				for id, guest := range map[string]*namespace{"one": g, "two": b} {
+					guest.hears(metadata4, id)
+					says(t, h, id)
+				}
+			})
+		}
+	}
+}
+
+// TestLostByRouting has a routing rule before those of the Host send guests elsewhere.
+func TestLostByRouting(t *testing.T) {
+	h, _ := newHost(t)
+	run(t, h)
+	g := machine(t, "g1", "i1", "10.0.0.5/24")
+	must(t, h.Set([]hostnet.Endpoint{{ID: "one", Interface: "i1"}}))
+	g.hears(metadata4, "one")
+	lost := blackhole(t)
+	for end := time.Now().Add(6 * forever); becomes(t, h, "one", hostnet.Attached).Reason == "" && time.Now().Before(end); {
+		g.hearsNothing(metadata4) // that it was heard before is known for a while
+	}
+	says(t, h, "one", "by the host's routing", "'ip rule' for rules before 169")
+	lost()
+	g.hears(metadata4, "one")
+	says(t, h, "one")
+}
