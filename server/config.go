@@ -119,7 +119,8 @@ func (c *Config) named(member string) string {
 	return c.Named(member)
 }
 
-// Validate refuses, with a [ConfigError], what no server can be made of. It touches nothing. [Open] calls it.
+// Validate refuses, with a [ConfigError], what no server can be made of, but for an APIListen that is open to
+// other machines. It asks the machine for the users of IMDSAllowUsers and touches nothing. [Open] calls it.
 func (c *Config) Validate() error {
 	if c.DataDir == "" {
 		return invalid("%s: say where to keep the data", c.named("DataDir"))
@@ -220,10 +221,10 @@ func (c *Config) checkWebhook() error {
 	return nil
 }
 
-// CheckExposure refuses, with a [ConfigError], to offer the control API to other machines in the clear:
+// checkExposure refuses to offer the control API to other machines in the clear:
 // whoever is on the way could read all that it answers, and send a signed request once more while its
-// signature holds. It looks a name in APIListen up, for 2 seconds at most. [Open] calls it.
-func (c *Config) CheckExposure(ctx context.Context) error {
+// signature holds.
+func (c *Config) checkExposure(ctx context.Context) error {
 	host, _, err := net.SplitHostPort(c.APIListen)
 	if err != nil || c.APICert != "" || c.APIInsecure || onlyHere(ctx, host) {
 		return err

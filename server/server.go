@@ -96,7 +96,7 @@ func Open(ctx context.Context, cfg Config) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	if err := cfg.CheckExposure(ctx); err != nil {
+	if err := cfg.checkExposure(ctx); err != nil {
 		return nil, err
 	}
 	if cfg.Log == nil {

@@ -32,9 +32,6 @@ the environment beats the file.`,
 			if err := c.settle(cmd.Flags()); err != nil {
 				return err
 			}
-			if err := c.CheckExposure(cmd.Context()); err != nil {
-				return err
-			}
 			if c.replay != "" {
 				var err error
 				if c.Replay, err = readRecording(cmd, c.replay); err != nil {
