@@ -50,7 +50,7 @@ func (b *bench) measureAttach(ctx context.Context) error {
 		{"network namespace", func(i int) (*guest, place, error) {
 			name := fmt.Sprint("n", i)
 			g, err := b.newGuest(name)
-			return g, place{Netns: name}, err
+			return g, place{NetworkNamespace: name}, err
 		}},
 	} {
 		log.Printf("attaching guests of the kind %q", kind.name)
@@ -61,7 +61,7 @@ func (b *bench) measureAttach(ctx context.Context) error {
 			if guests[i], places[i], err = kind.make(i); err != nil {
 				return err
 			}
-			places[i].Name = instance(i + 1)
+			places[i].InstanceName = instance(i + 1)
 		}
 		for n := range b.repetitions {
 			answer, call, err := b.attachOnce(ctx, s, guests[n%pool], places[n%pool])
@@ -69,7 +69,7 @@ func (b *bench) measureAttach(ctx context.Context) error {
 				return err
 			}
 			f.answers, f.calls = append(f.answers, answer.Seconds()), append(f.calls, call.Seconds())
-			if err := s.detach(ctx, places[n%pool].Name); err != nil {
+			if err := s.detach(ctx, places[n%pool].InstanceName); err != nil {
 				return err
 			}
 			if err := b.silent(guests[n%pool]); err != nil {

@@ -66,7 +66,7 @@ func (b *bench) measureNamespaces(ctx context.Context) error {
 			return err
 		}
 		guests = append(guests, g)
-		places = append(places, place{Netns: g.name})
+		places = append(places, place{NetworkNamespace: g.name})
 	}
 	return b.measureCrowd(ctx, "namespaces", places, func() error {
 		for range b.storms {
@@ -118,14 +118,14 @@ func (b *bench) measureCrowd(ctx context.Context, kind string, places []place, a
 	if err != nil {
 		return err
 	}
-	p.Name = instance(c.count + 1)
+	p.InstanceName = instance(c.count + 1)
 	for range moreOnes {
 		answered, called, err := b.attachOnce(ctx, s, g, p)
 		if err != nil {
 			return err
 		}
 		began := time.Now()
-		if err := s.detach(ctx, p.Name); err != nil {
+		if err := s.detach(ctx, p.InstanceName); err != nil {
 			return err
 		}
 		c.more, c.calls, c.detach = append(c.more, answered.Seconds()), append(c.calls, called.Seconds()), append(c.detach, time.Since(began).Seconds())

@@ -52,7 +52,7 @@ func fill(ctx context.Context, dataDir string, count int, attachments []place) e
 		writing.Go(func() {
 			for i := int(next.Add(1)) - 1; i < len(attachments) && errs[w] == nil; i = int(next.Add(1)) - 1 {
 				a := attachments[i]
-				_, errs[w] = service.AttachInstance(ctx, openimds.Attachment{Instance: instance(i + 1), Interface: a.Interface, Netns: a.Netns})
+				_, errs[w] = service.AttachInstance(ctx, openimds.Attachment{Instance: instance(i + 1), Interface: a.Interface, Netns: a.NetworkNamespace})
 			}
 		})
 	}

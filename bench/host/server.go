@@ -3,12 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,7 +12,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/openimds/openimds/api/lightsail/wire"
+	"github.com/openimds/openimds/client"
 )
 
 // server is an openimds that runs.
@@ -26,8 +22,7 @@ type server struct {
 	log   bytes.Buffer // what it said; read only after its end
 	ended chan error
 	began time.Time
-	api   string
-	keys  aws.Credentials
+	api   *client.Client
 }
 
 // startTime is how long the server may take until it is ready, and until it has ended.
@@ -35,7 +30,7 @@ const startTime = 5 * time.Minute
 
 // start starts openimds on a data directory and returns when it answers.
 func (b *bench) start(ctx context.Context, dataDir string) (*server, error) {
-	ready := filepath.Join(b.dir, "ready")
+	ready, at := filepath.Join(b.dir, "ready"), ""
 	s := &server{ended: make(chan error, 1)}
 	s.cmd = exec.Command(b.openimds, "serve", "--data-dir", dataDir, "--ready-file", ready, "--log-level", "warn",
 		"--imds-listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0", "--default-instance", instance(0))
@@ -49,7 +44,7 @@ func (b *bench) start(ctx context.Context, dataDir string) (*server, error) {
 	for deadline := s.began.Add(startTime); ; time.Sleep(time.Millisecond) {
 		text, err := os.ReadFile(ready)
 		if err == nil {
-			s.api, _, _ = strings.Cut(string(text)[bytes.Index(text, []byte("api="))+len("api="):], "\n")
+			at, _, _ = strings.Cut(string(text)[bytes.Index(text, []byte("api="))+len("api="):], "\n")
 			break
 		}
 		select {
@@ -69,15 +64,20 @@ func (b *bench) start(ctx context.Context, dataDir string) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
+	var keys aws.Credentials
 	for line := range strings.Lines(string(credentials)) {
 		switch key, value, _ := strings.Cut(line, "="); strings.TrimSpace(key) {
 		case "aws_access_key_id":
-			s.keys.AccessKeyID = strings.TrimSpace(value)
+			keys.AccessKeyID = strings.TrimSpace(value)
 		case "aws_secret_access_key":
-			s.keys.SecretAccessKey = strings.TrimSpace(value)
+			keys.SecretAccessKey = strings.TrimSpace(value)
 		}
 	}
-	return s, nil
+	s.api, err = client.New(client.Config{
+		Endpoint: "http://" + at, Region: "us-east-1",
+		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return keys, nil }),
+	})
+	return s, err
 }
 
 // stop ends the server and returns how long that took. What it had to say goes to our own log.
@@ -98,62 +98,24 @@ func (s *server) stop() time.Duration {
 	return time.Since(began)
 }
 
-// call carries out an operation of openimds' own on the control API.
-func (s *server) call(ctx context.Context, operation string, in, out any) error {
-	body, err := json.Marshal(in)
-	if err != nil {
-		return err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+s.api+"/", bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", "application/x-amz-json-1.1")
-	req.Header.Set("X-Amz-Target", "OpenIMDS_20261122."+operation)
-	sum := sha256.Sum256(body)
-	if err := v4.NewSigner().SignHTTP(ctx, s.keys, req, hex.EncodeToString(sum[:]), "lightsail", "us-east-1", time.Now()); err != nil {
-		return err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return err
-	}
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s: %s", operation, resp.Status, text)
-	}
-	if out == nil {
-		return nil
-	}
-	return json.Unmarshal(text, out)
-}
-
-// place is where an instance is attached, as the control API has it.
-type place struct {
-	Name      string `json:"instanceName"`
-	Interface string `json:"interface,omitempty"`
-	Netns     string `json:"networkNamespace,omitempty"`
-}
+// place is where an instance is attached.
+type place = wire.AttachInstanceRequest
 
 func (s *server) attach(ctx context.Context, p place) error {
-	return s.call(ctx, "AttachInstance", p, nil)
+	_, err := client.Call(ctx, s.api, wire.AttachInstance, p)
+	return err
 }
 
 func (s *server) detach(ctx context.Context, name string) error {
-	return s.call(ctx, "DetachInstance", place{Name: name}, nil)
+	_, err := client.Call(ctx, s.api, wire.DetachInstance, wire.InstanceRequest{InstanceName: name})
+	return err
 }
 
 // attached waits until all attachments are in force, and returns how many there are.
 func (s *server) attached(ctx context.Context) (int, error) {
 	for deadline := time.Now().Add(startTime); ; time.Sleep(50 * time.Millisecond) {
-		var answer struct {
-			Attachments []struct{ InstanceName, State, Reason string }
-		}
-		if err := s.call(ctx, "GetAttachments", struct{}{}, &answer); err != nil {
+		answer, err := client.Call(ctx, s.api, wire.GetAttachments, wire.Nothing{})
+		if err != nil {
 			return 0, err
 		}
 		missing := ""
