@@ -23,6 +23,17 @@ const (
 	MetricTokenUndelivered = "MetadataTokenUndelivered"
 )
 
+// What callers are counted by besides the metrics, which have successes and what a missing token alone
+// refused.
+const (
+	// CountNoTokenFailed counts requests without a session token that failed for another reason: what they
+	// asked for does not exist, they came too fast, or were refused or met a fault on purpose before a token
+	// mattered. They are IMDSv1 all the same.
+	CountNoTokenFailed = "MetadataNoTokenFailed"
+	// CountWithTokenFailed counts requests with a session token, or for one, that failed.
+	CountWithTokenFailed = "MetadataWithTokenFailed"
+)
+
 // Metrics returns the names of all counted metrics.
 func Metrics() []string {
 	return []string{MetricNoToken, MetricNoTokenRejected, MetricTokenRequests, MetricWithToken, MetricTokenUndelivered}
@@ -68,11 +79,24 @@ type Caller struct {
 	UserAgent string
 	// PathGroup is the part of the table of categories that was asked for ("meta-data/iam", "user-data").
 	PathGroup string
-	// Counts since FirstSeen, by metric name ([Metrics]); a missing name is zero.
-	Counts              map[string]int64
+	// Counts of the calls from CountedSince on, by name ([Metrics], [CountNoTokenFailed],
+	// [CountWithTokenFailed]); a missing name is zero, and every caller has one that is not.
+	Counts map[string]int64
+	// CountedSince is when the calls begin that Counts has: when the time begins that was asked for, or
+	// earlier by what calls are summed up by (at first five minutes, later hours, days and weeks), or the
+	// first call.
+	CountedSince        time.Time
 	FirstSeen, LastSeen time.Time
+	// FirstV1 and LastV1 are the first and the last call without a session token, whatever became of it;
+	// the zero time: none.
+	FirstV1, LastV1 time.Time
 	// Undelivered is the latest answer with a token that did not arrive; nil: none.
 	Undelivered *UndeliveredToken
+}
+
+// V1Calls is how many of a caller's counted calls were without a session token.
+func V1Calls(counts map[string]int64) int64 {
+	return counts[MetricNoToken] + counts[MetricNoTokenRejected] + counts[CountNoTokenFailed]
 }
 
 // UndeliveredToken is an answer with a session token that the caller's side did not acknowledge.
@@ -87,8 +111,9 @@ type UndeliveredToken struct {
 
 // CallerList reads who called.
 type CallerList interface {
-	// Callers returns the callers of an instance that were seen at or after since, the latest first;
-	// how many are remembered is bounded. An instance that nobody called has none, without error.
+	// Callers returns the callers of an instance that were seen at or after since, the latest first, with
+	// what they have called from then on; the zero time is the beginning. How many are remembered is
+	// bounded. An instance that nobody called has none, without error.
 	Callers(ctx context.Context, instanceID string, since time.Time) ([]Caller, error)
 }
 

@@ -34,7 +34,7 @@ type state struct {
 func (s *state) answer(r *request, now time.Time, w *workspace) response {
 	path, authority, ok := splitTarget(r.target)
 	if status := s.refuseHost(r, authority); status != 0 {
-		return empty(status)
+		return refusal(empty(status), r, w)
 	}
 	if s.instance.Options.Endpoint != openimds.EndpointEnabled {
 		resp := empty(403)
@@ -45,7 +45,7 @@ func (s *state) answer(r *request, now time.Time, w *workspace) response {
 		return resp
 	}
 	if r.expect {
-		return page(417)
+		return refusal(page(417), r, w)
 	}
 	switch r.method {
 	case methodPut:
@@ -67,6 +67,12 @@ func (s *state) answer(r *request, now time.Time, w *workspace) response {
 		return resp
 	}
 	return notAllowed(allowOf(path))
+}
+
+// refusal is an answer to a request that is not looked at any further.
+func refusal(resp response, r *request, w *workspace) response {
+	resp.call = cameToNothing(r, w, usage.Other, usage.RefusedV1, usage.RefusedV2)
+	return resp
 }
 
 func (s *state) refuseHost(r *request, authority []byte) int {
@@ -141,7 +147,7 @@ func (s *state) get(r *request, raw []byte, now time.Time, w *workspace) respons
 	path, ok := cleanPath(w.path[:0], raw)
 	w.path = path
 	if !ok {
-		return empty(400)
+		return refusal(empty(400), r, w)
 	}
 	if string(path) == tokenPath[1:] {
 		return notAllowed(allowToken)

@@ -18,6 +18,20 @@ func (g *Guest) count(st *state, resp *response, started time.Time, w *workspace
 	st.usage.Answered(resp.call, resp.status, g.server.cfg.Now().Sub(started))
 }
 
+// cameToNothing tells, of what a request can be that got no further than its head, which one it is: with
+// nothing to do with tokens, of IMDSv1 or of IMDSv2. It notes what was asked for.
+func cameToNothing(r *request, w *workspace, neither, v1, v2 usage.Call) usage.Call {
+	if r.method != methodGet && r.method != methodHead && r.method != methodPut {
+		return neither
+	}
+	path, _, _ := splitTarget(r.target)
+	w.path, _ = cleanPath(w.path[:0], path)
+	if r.method == methodPut || r.hasToken() {
+		return v2
+	}
+	return v1
+}
+
 // counters returns the counters of the instance that is at this place from now on; nil is none.
 func (g *Guest) counters(in *openimds.Instance) *usage.Guest {
 	recorder := g.server.cfg.Usage

@@ -88,7 +88,9 @@ func TestCalls(t *testing.T) {
 		{"PUT where the endpoint is disabled", disabled, put(tokenPath, ttlIs+"60"), "", ""},
 		{"OPTIONS", options{}, "OPTIONS" + get(amiPath)[3:], "", ""},
 		{"no HTTP", options{}, "GET /\r\n\r\n", "", ""},
-		{"a foreign Host", options{}, strings.Replace(get(amiPath), "Host: ", "Host: x.", 1), "", ""},
+		{"a foreign Host", options{}, strings.Replace(get(amiPath), "Host: ", "Host: x.", 1), "", "meta-data"},
+		{"a foreign Host with a token", options{}, strings.Replace(get(amiPath, tokenIs+"{TOKEN}"), "Host: ", "Host: x.", 1), "", ""},
+		{"Expect", options{}, get("/latest/user-data", "Expect: 100-continue"), "", "user-data"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w, recorder := newCounted(t, func(_ *Config, in *openimds.Instance) { in.UserData = nil })
@@ -159,6 +161,50 @@ func TestThrottledCallsAreExported(t *testing.T) {
 		if !strings.Contains(answer.Body.String(), line) {
 			t.Errorf("no line %q among the metrics", line)
 		}
+	}
+}
+
+// Calls without a token are such calls whatever becomes of them, and those with one are not: callers and
+// observers are told so.
+func TestCallsThatComeToNothing(t *testing.T) {
+	for name, setup := range map[string]func(*Config, *openimds.Instance){
+		"a status on purpose": func(_ *Config, in *openimds.Instance) {
+			in.Faults = &openimds.Faults{On: openimds.FaultsOnAll, Status: 500, StatusShare: 1}
+		},
+		"a reset on purpose": func(_ *Config, in *openimds.Instance) {
+			in.Faults = &openimds.Faults{On: openimds.FaultsOnAll, RefuseShare: 1}
+		},
+		"an absent endpoint": func(_ *Config, in *openimds.Instance) {
+			in.Faults = &openimds.Faults{On: openimds.FaultsOnAll, AbsentSeconds: 60, AbsentUntil: noon.Add(time.Minute)}
+		},
+		"too many": func(c *Config, _ *openimds.Instance) { c.Rate, c.Burst = 1e-9, 1 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, recorder := newCounted(t, setup)
+			if name == "too many" {
+				w.fateOf(t, "OPTIONS"+get(amiPath)[3:])
+			}
+			seen := w.guest.Observe(nil, 100)
+			defer seen.Close()
+			for _, send := range []string{get(amiPath), get(amiPath, tokenIs), get("/latest/user-data", tokenIs+"any"), put(tokenPath, ttlIs+"60"), "OPTIONS" + get(amiPath)[3:], "no HTTP\r\n\r\n"} {
+				w.fateOf(t, send)
+			}
+			var versions []string
+			for _, one := range seen.Take() {
+				versions = append(versions, one.Call.Version())
+			}
+			if got := strings.Join(versions, " "); got != "v1 v1 v2 v2 none none" {
+				t.Errorf("seen: %s", got)
+			}
+			callers, err := recorder.Callers(t.Context(), w.in.ID, noon)
+			if err != nil || len(callers) != 1 || callers[0].PathGroup != "meta-data" || !callers[0].LastV1.Equal(noon) ||
+				!reflect.DeepEqual(callers[0].Counts, map[string]int64{openimds.CountNoTokenFailed: 2}) {
+				t.Errorf("callers: %+v, %v", callers, err)
+			}
+			if got := counted(t, recorder, w.in); len(got) != 0 {
+				t.Errorf("counted: %v", got)
+			}
+		})
 	}
 }
 

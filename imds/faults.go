@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
-	"github.com/openimds/openimds/usage"
 )
 
 // faults are what a guest's requests meet on purpose. A guest without any has none: then a request
@@ -79,12 +78,10 @@ func (f *faults) next(method method, now time.Time) fate {
 
 // failed is the answer to a request that fails on purpose.
 func failed(status int) response {
-	resp := empty(status)
 	if pages[status] != nil {
-		resp = page(status)
+		return page(status)
 	}
-	resp.call = usage.Faulted
-	return resp
+	return empty(status)
 }
 
 // expired shows the credentials of a source as the set before, whose time is over. The keys are the

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -238,7 +239,7 @@ func TestRowOfAShare(t *testing.T) {
 	}
 }
 
-// What failed on purpose is counted as that and as nothing else.
+// What failed on purpose is counted as that and in no metric. Who came without a token is told all the same.
 func TestFaultsAreNotCalls(t *testing.T) {
 	w, recorder := newCounted(t, func(_ *Config, in *openimds.Instance) {
 		in.Faults = &openimds.Faults{On: openimds.FaultsOnAll, Status: 503, StatusShare: 0.5, RefuseShare: 0.5}
@@ -250,7 +251,8 @@ func TestFaultsAreNotCalls(t *testing.T) {
 	if got := counted(t, recorder, w.in); len(got) > 0 {
 		t.Errorf("counted %v", got)
 	}
-	if callers, err := recorder.Callers(t.Context(), w.in.ID, time.Time{}); err != nil || len(callers) > 0 {
+	callers, err := recorder.Callers(t.Context(), w.in.ID, time.Time{})
+	if err != nil || len(callers) != 1 || !maps.Equal(callers[0].Counts, map[string]int64{openimds.CountNoTokenFailed: 10}) {
 		t.Errorf("callers %+v, %v", callers, err)
 	}
 	w.set(t, &openimds.Faults{On: openimds.FaultsOnAll, LatencyMillis: 1})

@@ -11,7 +11,7 @@ import (
 	"github.com/openimds/openimds/usage"
 )
 
-// Observation is one answered request, as whoever develops or tests a client wants to see it. Header
+// Observation is one request that was answered, or whose connection was reset on purpose, as whoever develops or tests a client wants to see it. Header
 // values that hold secrets are not part of it.
 type Observation struct {
 	// Time is when its answer was ready.
@@ -26,7 +26,8 @@ type Observation struct {
 	Target    string
 	UserAgent string
 	// Call says what the request was as far as tokens go; Call.Version tells IMDSv1 from IMDSv2.
-	Call   usage.Call
+	Call usage.Call
+	// Status is 0 if the connection was reset on purpose.
 	Status int
 }
 

@@ -74,7 +74,13 @@ func (g *Guest) respond(buf []byte, overIPv6 bool, w *workspace) (x exchange, co
 	var met fate
 	if st.faults != nil {
 		if met = st.faults.next(r.method, started); met.refused {
+			resp := response{call: usage.Faulted}
+			if err == nil {
+				resp.call = cameToNothing(r, w, usage.Faulted, usage.FaultedV1, usage.FaultedV2)
+			}
 			st.usage.Refused()
+			st.usage.Count(resp.call, w.source.Addr(), w.path, r.userAgent, started)
+			g.tell(st.instance.Name, &resp, w)
 			return exchange{reset: true}, true
 		}
 		x.delay = met.delay
@@ -106,13 +112,18 @@ func (g *Guest) decide(st *state, r *request, broken error, fails int, now time.
 	if !g.admit(now) {
 		resp = empty(503)
 		resp.call = usage.Throttled
+		if broken == nil {
+			resp.call = cameToNothing(r, w, usage.Throttled, usage.ThrottledV1, usage.ThrottledV2)
+		}
 		return resp
 	}
 	if status, ok := errors.AsType[statusError](broken); ok {
 		return empty(int(status))
 	}
 	if fails != 0 {
-		return failed(fails)
+		resp = failed(fails)
+		resp.call = cameToNothing(r, w, usage.Faulted, usage.FaultedV1, usage.FaultedV2)
+		return resp
 	}
 	return st.answer(r, now, w)
 }

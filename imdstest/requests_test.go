@@ -1,12 +1,14 @@
 package imdstest_test
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/imdstest"
 )
 
@@ -79,5 +81,45 @@ func TestRequireNoV1(t *testing.T) {
 		"\tGET /latest/meta-data/ami-id 200 v1 \"probe/1\"\n\tGET /latest/user-data 404 v1 \"probe/1\""
 	if said := failure(&recorder{}, srv.RequireNoV1); said != want {
 		t.Errorf("it says\n%s\nnot\n%s", said, want)
+	}
+}
+
+// A program that falls back to IMDSv1 is found out whatever the service does to it.
+func TestRequireNoV1UnderFaults(t *testing.T) {
+	t.Parallel()
+	for _, faults := range []openimds.Faults{{Status: 503}, {RefuseShare: 1}} {
+		srv := imdstest.Start(t, imdstest.Instance{})
+		srv.SetFaults(faults)
+		send := func(method, path string, header ...string) {
+			t.Helper()
+			r, err := http.NewRequest(method, srv.URL+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("User-Agent", "probe/1")
+			for i := 0; i < len(header); i += 2 {
+				r.Header.Set(header[i], header[i+1])
+			}
+			// Not http.DefaultClient, which tries a reset connection again.
+			resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(r)
+			if err == nil {
+				resp.Body.Close()
+			}
+		}
+		send("PUT", "/latest/api/token", "X-aws-ec2-metadata-token-ttl-seconds", "60")
+		send("GET", "/latest/user-data", "X-aws-ec2-metadata-token", "any")
+		if said := failure(&recorder{}, srv.RequireNoV1); said != "" {
+			t.Errorf("%+v, with no request of version 1: %s", faults, said)
+		}
+		for _, r := range srv.Requests() {
+			if r.Version != imdstest.V2 || r.Status != faults.Status {
+				t.Errorf("%+v: %s", faults, r)
+			}
+		}
+		send("GET", "/latest/user-data")
+		want := fmt.Sprintf("imdstest: requests without a session token (IMDSv1): 1\n\tGET /latest/user-data %d v1 \"probe/1\"", faults.Status)
+		if said := failure(&recorder{}, srv.RequireNoV1); said != want {
+			t.Errorf("%+v: it says\n%s\nnot\n%s", faults, said, want)
+		}
 	}
 }

@@ -48,7 +48,7 @@ var durations = [...]time.Duration{
 
 // answers counts what was answered, since the start of the process.
 type answers struct {
-	calls [callCount][otherStatus + 1]atomic.Uint64
+	calls [outcomeCount][otherStatus + 1]atomic.Uint64
 	took  [len(durations) + 1]atomic.Uint64
 	time  atomic.Int64 // nanoseconds
 	// refused are the connections that were reset on purpose: no answers, but a number of the same kind.
@@ -61,7 +61,7 @@ func (g *Guest) Answered(call Call, status int, took time.Duration) {
 		return
 	}
 	a := &g.answers
-	a.calls[call][statusPlace(status)].Add(1)
+	a.calls[call.outcome()][statusPlace(status)].Add(1)
 	bucket := 0
 	for bucket < len(durations) && took > durations[bucket] {
 		bucket++

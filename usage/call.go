@@ -28,11 +28,37 @@ const (
 	Throttled
 	// Faulted calls were answered with a status that they met on purpose, and not looked at.
 	Faulted
-	callCount
+	outcomeCount
 )
 
-// The metrics, by their place among the counts of samples and callers; records of callers have them in this
-// order.
+// Calls that came to nothing before their token, or their having none, decided anything: what they are is told
+// by their method and headers alone. V1 calls would have needed a token and had none.
+const (
+	// RefusedV1 and RefusedV2 calls were refused for what has nothing to do with tokens: their Host, Expect.
+	RefusedV1 = outcomeCount + iota
+	RefusedV2
+	ThrottledV1
+	ThrottledV2
+	// FaultedV1 and FaultedV2 calls met a status or the end of their connection on purpose.
+	FaultedV1
+	FaultedV2
+)
+
+// outcome is the call without its protocol where that decided nothing about its answer.
+func (c Call) outcome() Call {
+	switch c {
+	case ThrottledV1, ThrottledV2:
+		return Throttled
+	case FaultedV1, FaultedV2:
+		return Faulted
+	case RefusedV1, RefusedV2:
+		return Other
+	}
+	return c
+}
+
+// What is counted, by its place among the counts of callers; records of callers have them in this order. The
+// first of them are the metrics, which samples have too.
 const (
 	noToken = iota
 	noTokenRejected
@@ -40,19 +66,37 @@ const (
 	withToken
 	tokenUndelivered
 	metricCount
-	noMetric = -1
 )
 
-var metricNames = [metricCount]string{
+const (
+	noTokenFailed = metricCount + iota
+	withTokenFailed
+	countCount
+	uncounted = -1
+)
+
+var countNames = [countCount]string{
 	noToken:          openimds.MetricNoToken,
 	noTokenRejected:  openimds.MetricNoTokenRejected,
 	tokenRequests:    openimds.MetricTokenRequests,
 	withToken:        openimds.MetricWithToken,
 	tokenUndelivered: openimds.MetricTokenUndelivered,
+	noTokenFailed:    openimds.CountNoTokenFailed,
+	withTokenFailed:  openimds.CountWithTokenFailed,
 }
 
-// metric is what a call counts as. A miss is no success, so it counts as none; its caller is still seen.
-func (c Call) metric() int {
+// counts are numbers of calls by what they count as.
+type counts [countCount]uint64
+
+func (c *counts) add(d counts) {
+	for i, n := range d {
+		c[i] += n
+	}
+}
+
+// count is what a call counts as with its caller; [uncounted] calls leave no trace there. A call with a token
+// that came to nothing is one of them: whoever makes it is no trouble to an operator who gives up IMDSv1.
+func (c Call) count() int {
 	switch c {
 	case NoToken:
 		return noToken
@@ -62,19 +106,25 @@ func (c Call) metric() int {
 		return tokenRequests
 	case WithToken:
 		return withToken
+	case NoTokenMissed, RefusedV1, ThrottledV1, FaultedV1:
+		return noTokenFailed
+	case TokenRefused, WithTokenRejected, WithTokenMissed:
+		return withTokenFailed
 	}
-	return noMetric
+	return uncounted
 }
 
-// hasCaller says whether a call is worth remembering its caller.
-func (c Call) hasCaller() bool { return c != Other && c < Throttled }
+// isV1 says whether calls without a token are counted there.
+func isV1(count int) bool {
+	return count == noToken || count == noTokenRejected || count == noTokenFailed
+}
 
 // Version is the protocol that a call speaks: "v1", "v2", or "none" of what tells nothing of it.
 func (c Call) Version() string {
 	switch c {
-	case TokenIssued, TokenRefused, WithToken, WithTokenRejected, WithTokenMissed:
+	case TokenIssued, TokenRefused, WithToken, WithTokenRejected, WithTokenMissed, RefusedV2, ThrottledV2, FaultedV2:
 		return "v2"
-	case NoToken, NoTokenRejected, NoTokenMissed:
+	case NoToken, NoTokenRejected, NoTokenMissed, RefusedV1, ThrottledV1, FaultedV1:
 		return "v1"
 	}
 	return "none"

@@ -15,9 +15,9 @@ const (
 	maxCallersBytes = 8 << 10
 )
 
-// What a caller takes up in the record beside its words, and each word beside its bytes.
+// What a caller takes up in the record beside its words and its windows, and each word beside its bytes.
 const (
-	callerBytes = 24
+	callerBytes = 32
 	wordBytes   = 2
 )
 
@@ -28,21 +28,32 @@ const cutMark = "…"
 
 // caller is who used a guest, told apart by three things. It is found without a lock.
 type caller struct {
-	source    netip.Addr
-	userAgent string // as sent
-	group     group
-	first     int64 // Unix nanoseconds; under the guest's mu
-	last      atomic.Int64
-	counts    [metricCount]atomic.Uint64
-	lost      atomic.Pointer[undelivered] // the latest; nil: none
-	_         [2*cacheLine - 24 - 16 - 8 - 8 - 8 - 8*metricCount - 8]byte
+	source          netip.Addr
+	userAgent       string // as sent
+	group           group
+	first           int64 // Unix nanoseconds; under the guest's mu
+	last            atomic.Int64
+	firstV1, lastV1 atomic.Int64 // 0: no call without a token
+	counts          [countCount]atomic.Uint64
+	lost            atomic.Pointer[undelivered] // the latest; nil: none
+	past            past                        // under the guest's mu
+	_               [4*cacheLine - 24 - 16 - 8 - 8 - 8 - 16 - 8*countCount - 8 - 8*countCount - 24 - 8]byte
 }
 
-func (c *caller) count(metric int, now time.Time) {
-	if metric != noMetric {
-		c.counts[metric].Add(1)
+// count notes a call. When it is the first of another sample, what came before it is put away.
+func (c *caller) count(g *Guest, count int, now time.Time) {
+	nanos := now.UnixNano()
+	if sampleOf(c.last.Load()) != sampleOf(nanos) {
+		g.mu.Lock()
+		c.putAway(maxWindowBytes / max(g.callers.count, 1))
+		g.mu.Unlock()
 	}
-	c.last.Store(now.UnixNano())
+	c.counts[count].Add(1)
+	if isV1(count) {
+		c.firstV1.CompareAndSwap(0, nanos)
+		c.lastV1.Store(nanos)
+	}
+	c.last.Store(nanos)
 }
 
 // callers are the callers of one guest.
@@ -165,13 +176,15 @@ func (c *callers) add(hash uint64, source netip.Addr, part group, userAgent []by
 		c.full.Store(true)
 		if c.others.first == 0 {
 			c.others.first = now.UnixNano()
+			c.others.last.Store(now.UnixNano())
+			c.others.past.from = sampleOf(now.UnixNano())
 		}
 		return &c.others
 	}
 	if 2*(c.count+1) > len(t) {
 		t = c.rebuild(2*len(t), func(*caller) bool { return true })
 	}
-	added := &caller{source: source, group: part, userAgent: string(userAgent), first: now.UnixNano()}
+	added := &caller{source: source, group: part, userAgent: string(userAgent), first: now.UnixNano(), past: past{from: sampleOf(now.UnixNano())}}
 	added.last.Store(now.UnixNano())
 	t.put(hash, added)
 	c.count++
@@ -202,10 +215,12 @@ func (g *Guest) expire(since time.Time) {
 	c, before := &g.callers, g.callers.count
 	c.rebuild(len(*c.table.Load()), func(known *caller) bool { return known.last.Load() >= since.UnixNano() })
 	if c.others.last.Load() < since.UnixNano() {
-		c.others.first = 0
+		c.others.first, c.others.past = 0, past{}
 		for m := range c.others.counts {
 			c.others.counts[m].Store(0)
 		}
+		c.others.firstV1.Store(0)
+		c.others.lastV1.Store(0)
 		c.others.lost.Store(nil)
 	}
 	c.full.Store(false) // until the next one finds it so

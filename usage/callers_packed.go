@@ -12,22 +12,25 @@ import (
 // is written once, times are distances from the latest, and an agent is just its bytes, however odd.
 //
 //	format, latest time, sources, agents, groups, then of each caller:
-//	source (0: the others), agent, group, which metrics (and whether a token was lost), their counts,
-//	time since it was last seen, time from first to last, the lost token
+//	source (0: the others), agent, group, which counts (and whether a token was lost), the counts,
+//	time since it was last seen, time from first to last, the lost token;
+//	as of format 4: time since its last call without a token, plus 1, time from the first such call to
+//	that one (0 alone: no such call), the sample as of which its windows have all calls, the windows
 //
-// Lists are their length and their parts, each with its own length. Times are in milliseconds.
+// Lists are their length and their parts, each with its own length. So are windows. Times are in
+// milliseconds.
 
-// lostBit of a caller's metrics says that a lost token follows. The metrics have the bits below it.
+// lostBit of a caller's counts says that a lost token follows. The counts have the bits below it.
 const (
 	lostBit = 1 << 7
-	_       = uint(lostBit - 1<<metricCount) // does not compile if there are too many
+	_       = uint(lostBit - 1<<countCount) // does not compile if there are too many
 )
 
 func packCallers(records []callerRecord) []byte {
 	var latest int64
 	var sources, agents, groups words
 	for _, r := range records {
-		latest = max(latest, millis(r.Last))
+		latest = max(latest, millis(r.Last), millis(r.LastV1))
 		if r.Lost != nil {
 			latest = max(latest, millis(r.Lost.At))
 		}
@@ -61,7 +64,7 @@ func packCallers(records []callerRecord) []byte {
 func (r callerRecord) pack(b []byte, latest int64) []byte {
 	mask := byte(0)
 	var counted []uint64
-	for m, name := range metricNames {
+	for m, name := range countNames {
 		if n := r.Counts[name]; n > 0 {
 			mask |= 1 << m
 			counted = append(counted, n)
@@ -82,7 +85,16 @@ func (r callerRecord) pack(b []byte, latest int64) []byte {
 		b = binary.AppendUvarint(b, uint64(r.Lost.HopLimit))
 		b = binary.AppendUvarint(b, uint64(r.Lost.Needed))
 	}
-	return b
+	if r.LastV1 == 0 {
+		b = append(b, 0)
+	} else {
+		b = binary.AppendUvarint(b, uint64(latest-millis(r.LastV1))+1)
+		b = binary.AppendUvarint(b, uint64(max(millis(r.LastV1)-millis(r.FirstV1), 0)))
+	}
+	b = binary.AppendUvarint(b, uint64(r.from))
+	packed := packWindows(r.windows)
+	b = binary.AppendUvarint(b, uint64(len(packed)))
+	return append(b, packed...)
 }
 
 // words are texts, each once.
@@ -103,9 +115,12 @@ func millis(nanos int64) int64 { return max(nanos/int64(time.Millisecond), 0) }
 
 func nanos(millis int64) int64 { return millis * int64(time.Millisecond) }
 
-// unpackCallers reads what packCallers wrote.
+// packedFormat is the first format that is packed.
+const packedFormat = 3
+
+// unpackCallers reads what packCallers wrote, or did in an earlier format.
 func unpackCallers(packed []byte) ([]callerRecord, error) {
-	if len(packed) == 0 || packed[0] != callersFormat {
+	if len(packed) == 0 || packed[0] < packedFormat || packed[0] > callersFormat {
 		return nil, errDamaged
 	}
 	d := decoder{b: packed[1:]}
@@ -125,6 +140,11 @@ func unpackCallers(packed []byte) ([]callerRecord, error) {
 			r.Agent, r.Group = agents[agent], groups[group]
 		}
 		d.caller(&r, latest)
+		if packed[0] == packedFormat {
+			r.carryOver()
+		} else {
+			d.v1(&r, latest)
+		}
 		records = append(records, r)
 	}
 	if d.broken {
@@ -135,7 +155,7 @@ func unpackCallers(packed []byte) ([]callerRecord, error) {
 
 func (d *decoder) caller(r *callerRecord, latest int64) {
 	mask := d.byte()
-	for m, name := range metricNames {
+	for m, name := range countNames {
 		if mask&(1<<m) == 0 {
 			continue
 		}
@@ -148,6 +168,25 @@ func (d *decoder) caller(r *callerRecord, latest int64) {
 	r.First, r.Last = nanos(last-int64(d.uvarint())), nanos(last)
 	if mask&lostBit != 0 {
 		r.Lost = &undelivered{At: nanos(latest - int64(d.uvarint())), HopLimit: int(d.uvarint()), Needed: int(d.uvarint())}
+	}
+}
+
+// v1 takes what format 4 has more.
+func (d *decoder) v1(r *callerRecord, latest int64) {
+	if ago := d.uvarint(); ago > 0 {
+		last := latest - int64(ago-1)
+		r.FirstV1, r.LastV1 = nanos(last-int64(d.uvarint())), nanos(last)
+	}
+	r.from = int64(d.uvarint())
+	size := d.uvarint()
+	if size > uint64(len(d.b)) {
+		d.b, d.broken = nil, true
+		return
+	}
+	inner := decoder{b: d.b[:size]}
+	d.b = d.b[size:]
+	if r.windows = inner.windows(); inner.broken {
+		d.b, d.broken = nil, true
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -28,8 +29,9 @@ func callersKeys(instanceID string) string { return callersPrefix + instanceID +
 // callerDays is how long callers are remembered that are not seen again.
 const callerDays = 63
 
-// callersFormat leads a record of callers. Earlier ones were JSON, the first without undelivered tokens.
-const callersFormat = 3
+// callersFormat leads a record of callers. The third did not tell when calls were without a token, nor
+// when calls were made at all; earlier ones were JSON, the first without undelivered tokens.
+const callersFormat = 4
 
 // callersRecord is a record of an earlier format.
 type callersRecord struct {
@@ -44,6 +46,23 @@ type callerRecord struct {
 	First int64        `json:"first"`
 	Last  int64        `json:"last"`
 	Lost  *undelivered `json:"undelivered,omitempty"`
+	// FirstV1 and LastV1 are the first and last call without a token, in Unix nanoseconds; 0: none.
+	FirstV1 int64 `json:"-"`
+	LastV1  int64 `json:"-"`
+	// windows have the calls as of the sample from.
+	windows []window
+	from    int64
+	// since is when the calls begin that Counts has, in Unix nanoseconds; 0: with the first.
+	since int64
+}
+
+// carryOver fills in what an earlier format does not tell: nobody is shown as one who has given up calls
+// without a token before it calls again.
+func (r *callerRecord) carryOver() {
+	if r.Counts[openimds.MetricNoToken]+r.Counts[openimds.MetricNoTokenRejected] > 0 {
+		r.FirstV1, r.LastV1 = r.First, r.Last
+	}
+	r.from = sampleOf(r.Last) + 1
 }
 
 // callerKey is what tells callers apart.
@@ -60,19 +79,26 @@ func (c *caller) record() callerRecord {
 		callerKey: callerKey{Source: c.source, Agent: c.userAgent, Group: groupNames[c.group]},
 		First:     c.first, Last: c.last.Load(),
 	}
-	for m, name := range metricNames {
-		if n := c.counts[m].Load(); n > 0 {
-			if r.Counts == nil {
-				r.Counts = map[string]uint64{}
-			}
-			r.Counts[name] = n
-		}
-	}
+	n := c.now()
+	r.windows, r.from = c.windows(n), c.past.from
+	r.Counts = n.byName()
+	r.FirstV1, r.LastV1 = c.firstV1.Load(), c.lastV1.Load()
 	// After the counts: Undelivered stores it before it counts, so what is counted has one.
-	if r.Counts[metricNames[tokenUndelivered]] > 0 {
+	if n[tokenUndelivered] > 0 {
 		r.Lost = c.lost.Load()
 	}
 	return r
+}
+
+// byName are those that are not zero.
+func (c counts) byName() map[string]uint64 {
+	named := map[string]uint64{}
+	for i, name := range countNames {
+		if c[i] > 0 {
+			named[name] = c[i]
+		}
+	}
+	return named
 }
 
 func (c *callers) records() []callerRecord {
@@ -113,7 +139,7 @@ func decodeEarlierCallers(value []byte) ([]callerRecord, error) {
 	if err := json.Unmarshal(value, &stored); err != nil {
 		return nil, fmt.Errorf("it is damaged: %w", err)
 	}
-	if stored.Schema < 1 || stored.Schema >= callersFormat {
+	if stored.Schema < 1 || stored.Schema >= packedFormat {
 		return nil, fmt.Errorf("it has format %d, this program knows %d: run the newer openimds", stored.Schema, callersFormat)
 	}
 	for i := range stored.Callers {
@@ -122,6 +148,7 @@ func decodeEarlierCallers(value []byte) ([]callerRecord, error) {
 		if len(*agent) == MaxUserAgent { // cut without a mark
 			*agent = (*agent)[:MaxUserAgent-len(cutMark)] + cutMark
 		}
+		stored.Callers[i].carryOver()
 	}
 	return stored.Callers, nil
 }
@@ -162,8 +189,20 @@ func (c *callers) learn(s callerRecord) {
 	if last := known.last.Load(); s.Last > last {
 		known.last.CompareAndSwap(last, s.Last) // else it was seen just now
 	}
-	for m, name := range metricNames {
-		known.counts[m].Add(s.Counts[name])
+	for i, name := range countNames {
+		known.counts[i].Add(s.Counts[name])
+		known.past.put[i] += s.Counts[name]
+	}
+	d := decoder{b: known.past.packed}
+	known.past.packed = packWindows(joined(append(s.windows, d.windows()...)))
+	known.past.from = s.from // of this process, the windows have all
+	if s.LastV1 > 0 {
+		if first := known.firstV1.Load(); first == 0 || s.FirstV1 < first {
+			known.firstV1.Store(s.FirstV1)
+		}
+		if last := known.lastV1.Load(); s.LastV1 > last {
+			known.lastV1.CompareAndSwap(last, s.LastV1) // else there was one just now
+		}
 	}
 	if s.Lost != nil {
 		known.lost.CompareAndSwap(nil, s.Lost) // else one was lost since
@@ -194,7 +233,7 @@ func (r *Recorder) Callers(ctx context.Context, instanceID string, since time.Ti
 	merged := map[callerKey]callerRecord{}
 	merge := func(records []callerRecord) {
 		for _, c := range records {
-			merged[c.callerKey] = c.with(merged[c.callerKey])
+			merged[c.callerKey] = c.after(since).with(merged[c.callerKey])
 		}
 	}
 	g := r.guest(instanceID)
@@ -222,7 +261,7 @@ func (r *Recorder) Callers(ctx context.Context, instanceID string, since time.Ti
 	}
 	callers := make([]openimds.Caller, 0, len(merged))
 	for _, c := range merged {
-		if c.Last >= since.UnixNano() {
+		if since.IsZero() || c.Last >= since.UnixNano() {
 			callers = append(callers, c.caller())
 		}
 	}
@@ -233,14 +272,42 @@ func (r *Recorder) Callers(ctx context.Context, instanceID string, since time.Ti
 	return callers, nil
 }
 
+// after is the caller with what it called from a time on, as exactly as that is known.
+func (c callerRecord) after(since time.Time) callerRecord {
+	if since.IsZero() || since.UnixNano() <= c.First {
+		c.since = c.First
+		return c
+	}
+	if c.Last < since.UnixNano() {
+		c.since, c.Counts = since.UnixNano(), nil
+		return c
+	}
+	sample := sampleOf(since.UnixNano())
+	if sample < c.from {
+		c.since = c.First // all that is known: too many rather than too few
+	} else {
+		sum, begins := sumSince(c.windows, sample)
+		c.since = max(begins*sampleNanos, c.First)
+		c.Counts = sum.byName()
+	}
+	if c.LastV1 < since.UnixNano() { // exact, as windows are not
+		maps.DeleteFunc(c.Counts, func(name string, _ uint64) bool { return isV1(slices.Index(countNames[:], name)) })
+	}
+	return c
+}
+
 // with adds what another host saw of the same caller; the zero record is nothing.
 func (c callerRecord) with(d callerRecord) callerRecord {
 	if d.First == 0 {
 		return c
 	}
-	c.First, c.Last = min(c.First, d.First), max(c.Last, d.Last)
+	c.First, c.Last, c.since = min(c.First, d.First), max(c.Last, d.Last), min(c.since, d.since)
+	if c.FirstV1 == 0 || d.FirstV1 > 0 && d.FirstV1 < c.FirstV1 {
+		c.FirstV1 = d.FirstV1
+	}
+	c.LastV1 = max(c.LastV1, d.LastV1)
 	counts := map[string]uint64{}
-	for _, name := range metricNames {
+	for _, name := range countNames {
 		counts[name] = c.Counts[name] + d.Counts[name]
 	}
 	c.Counts, c.Lost = counts, latest(c.Lost, d.Lost)
@@ -249,11 +316,15 @@ func (c callerRecord) with(d callerRecord) callerRecord {
 
 func (c callerRecord) caller() openimds.Caller {
 	shown := openimds.Caller{
-		Source:    Others,
-		PathGroup: c.Group,
-		Counts:    map[string]int64{},
-		FirstSeen: time.Unix(0, c.First).UTC(),
-		LastSeen:  time.Unix(0, c.Last).UTC(),
+		Source:       Others,
+		PathGroup:    c.Group,
+		Counts:       map[string]int64{},
+		CountedSince: time.Unix(0, c.since).UTC(),
+		FirstSeen:    time.Unix(0, c.First).UTC(),
+		LastSeen:     time.Unix(0, c.Last).UTC(),
+	}
+	if c.LastV1 > 0 {
+		shown.FirstV1, shown.LastV1 = time.Unix(0, c.FirstV1).UTC(), time.Unix(0, c.LastV1).UTC()
 	}
 	if c.Lost != nil {
 		shown.Undelivered = &openimds.UndeliveredToken{

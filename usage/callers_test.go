@@ -45,10 +45,10 @@ func TestCallers(t *testing.T) {
 	count(usage.Other, source, "", "never seen")
 	at := func(seconds int) time.Time { return noon.Add(time.Duration(seconds) * time.Second) }
 	want := []openimds.Caller{
-		{Source: "unknown", UserAgent: "aws-cli/2", PathGroup: "meta-data/iam", Counts: map[string]int64{openimds.MetricNoTokenRejected: 1}, FirstSeen: at(5), LastSeen: at(5)},
-		{Source: "10.0.0.7", UserAgent: "aws-cli/2", PathGroup: "meta-data/iam", Counts: map[string]int64{openimds.MetricWithToken: 2}, FirstSeen: at(1), LastSeen: at(4)},
-		{Source: "fd00::1", PathGroup: "user-data", Counts: map[string]int64{openimds.MetricNoToken: 1}, FirstSeen: at(2), LastSeen: at(3)},
-		{Source: "10.0.0.7", UserAgent: "aws-cli/2", PathGroup: "api/token", Counts: map[string]int64{openimds.MetricTokenRequests: 1}, FirstSeen: at(0), LastSeen: at(0)},
+		{Source: "unknown", UserAgent: "aws-cli/2", PathGroup: "meta-data/iam", Counts: map[string]int64{openimds.MetricNoTokenRejected: 1}, CountedSince: at(5), FirstSeen: at(5), LastSeen: at(5), FirstV1: at(5), LastV1: at(5)},
+		{Source: "10.0.0.7", UserAgent: "aws-cli/2", PathGroup: "meta-data/iam", Counts: map[string]int64{openimds.MetricWithToken: 2}, CountedSince: at(1), FirstSeen: at(1), LastSeen: at(4)},
+		{Source: "fd00::1", PathGroup: "user-data", Counts: map[string]int64{openimds.MetricNoToken: 1, openimds.CountNoTokenFailed: 1}, CountedSince: at(2), FirstSeen: at(2), LastSeen: at(3), FirstV1: at(2), LastV1: at(3)},
+		{Source: "10.0.0.7", UserAgent: "aws-cli/2", PathGroup: "api/token", Counts: map[string]int64{openimds.MetricTokenRequests: 1}, CountedSince: at(0), FirstSeen: at(0), LastSeen: at(0)},
 	}
 	if got := callersOf(t, r, time.Time{}); !reflect.DeepEqual(got, want) {
 		t.Errorf("callers:\n%+v\nwant\n%+v", got, want)
@@ -67,7 +67,7 @@ func TestCallers(t *testing.T) {
 	g = r.Guest(id, "web-1")
 	count(usage.NoToken, other, "latest/user-data", "")
 	want[2].Counts[openimds.MetricNoToken]++
-	want[2].LastSeen = at(8)
+	want[2].LastSeen, want[2].LastV1 = at(8), at(8)
 	want = []openimds.Caller{want[2], want[0], want[1], want[3]}
 	for range 2 {
 		if got := callersOf(t, r, time.Time{}); !reflect.DeepEqual(got, want) {

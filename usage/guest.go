@@ -96,18 +96,18 @@ func (g *Guest) Count(call Call, source netip.Addr, path, userAgent []byte, now 
 	if g == nil {
 		return
 	}
-	metric := call.metric()
-	if metric != noMetric {
-		g.add(metric, now)
-	}
-	if !call.hasCaller() {
+	count := call.count()
+	if count == uncounted {
 		return
+	}
+	if count < metricCount { // a failure is no success, so no metric has it; its caller is still seen
+		g.add(count, now)
 	}
 	part := groupToken
 	if call != TokenIssued && call != TokenRefused {
 		part = groupOf(path)
 	}
-	g.caller(source, part, userAgent, now).count(metric, now)
+	g.caller(source, part, userAgent, now).count(g, count, now)
 }
 
 // add counts in the sample of now.
@@ -145,7 +145,7 @@ func (g *Guest) gather(s *sample) {
 		if s.counts[m].Load() == 0 {
 			continue // no write to the line that requests count in
 		}
-		g.recorder.cfg.History.Add(g.id, time.Unix(s.number*sampleSeconds, 0), metricNames[m], s.counts[m].Swap(0))
+		g.recorder.cfg.History.Add(g.id, time.Unix(s.number*sampleSeconds, 0), countNames[m], s.counts[m].Swap(0))
 	}
 }
 

@@ -71,7 +71,7 @@ func (r *Recorder) Totals() Totals {
 
 func (a *answers) total(t *Totals) {
 	versions := map[string]*[otherStatus + 1]uint64{}
-	for call := range callCount {
+	for call := range outcomeCount {
 		version := call.Version()
 		if versions[version] == nil {
 			versions[version] = &[otherStatus + 1]uint64{}

@@ -28,7 +28,7 @@ func TestUndelivered(t *testing.T) {
 	flush(t, r)
 	g.Undelivered(source, agent, 1, 3, c.now().Add(time.Second)) // after the caller was stored
 	want := openimds.Caller{
-		Source: source.String(), UserAgent: string(agent), PathGroup: "api/token", FirstSeen: noon, LastSeen: noon,
+		Source: source.String(), UserAgent: string(agent), PathGroup: "api/token", CountedSince: noon, FirstSeen: noon, LastSeen: noon,
 		Counts:      map[string]int64{openimds.MetricTokenRequests: 1, openimds.MetricTokenUndelivered: 2},
 		Undelivered: &openimds.UndeliveredToken{Time: noon.Add(3 * time.Second), HopLimit: 1, NeededHopLimit: 3},
 	}
@@ -121,7 +121,7 @@ func TestFirstFormat(t *testing.T) {
 	if len(callers) != 1 || callers[0].Counts[openimds.MetricTokenRequests] != 4 || callers[0].Undelivered == nil {
 		t.Errorf("callers: %+v", callers)
 	}
-	for key, first := range map[string]string{samplesKey: "\x02", callersKey: "\x03"} {
+	for key, first := range map[string]string{samplesKey: "\x02", callersKey: "\x04"} {
 		if record, err := kept.Get(context.Background(), key); err != nil || !strings.HasPrefix(string(record.Value), first) {
 			t.Errorf("%s is %q, %v", key, record.Value, err)
 		}
