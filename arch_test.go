@@ -103,7 +103,7 @@ var laws = map[string]law{
 		"a command's namespaces are made without knowing what answers in them"},
 	"./agent": {[]string{".", "./records", "./store"},
 		"the agent carries records to whoever serves them, and is told who that is"},
-	"./attach": {[]string{".", "./hostnet", "./records", "./store"},
+	"./attach": {[]string{".", "./hostnet", "./records", "./store", "github.com/prometheus/procfs"},
 		"it carries records to the host's network; who serves the instances there is for others"},
 	"./guestside": {[]string{".", "./agent", "./imds", "./metadata", "./records", "./store"},
 		"it wires store and guests; where credentials and keys come from is for who starts it"},

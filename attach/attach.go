@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,6 +18,7 @@ import (
 	"github.com/openimds/openimds/hostnet"
 	"github.com/openimds/openimds/records"
 	"github.com/openimds/openimds/store"
+	"github.com/prometheus/procfs"
 )
 
 // Host makes the host's network serve a set of endpoints; [hostnet.Host] is one.
@@ -342,30 +342,17 @@ func (a *Attachments) States() map[string]int {
 }
 
 // startedAfter says whether the process of that number began after t, or is not there: then it is not
-// the one that was meant then (proc(5): field 22 of stat counts hundredths of a second since boot).
+// the one that was meant then.
 func startedAfter(pid int, t time.Time) bool {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	process, err := procfs.NewProc(pid)
 	if err != nil {
 		return true
 	}
-	uptime, err := os.ReadFile("/proc/uptime")
+	stat, err := process.Stat()
 	if err != nil {
 		return true
 	}
-	// The name, field 2, may hold blanks and parentheses.
-	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
-	if len(fields) < 20 {
-		return true
-	}
-	ticks, err := strconv.ParseInt(fields[19], 10, 64)
-	if err != nil {
-		return true
-	}
-	var up float64
-	if _, err := fmt.Sscan(string(uptime), &up); err != nil {
-		return true
-	}
-	age := time.Duration(up*float64(time.Second)) - time.Duration(ticks)*10*time.Millisecond
-	// A second of grace for the rounding of both clocks: a number is not given out again so soon.
-	return time.Now().Add(-age).After(t.Add(time.Second))
+	began, err := stat.StartTime()
+	// A second of grace, since clocks are set: a number is not given out again so soon.
+	return err != nil || time.UnixMilli(int64(began*1000)).After(t.Add(time.Second))
 }
