@@ -7,16 +7,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
-)
 
-// maxDepth bounds the nesting of a file.
-const maxDepth = 32
+	"github.com/openimds/openimds/strictjson"
+)
 
 // Value is one value of a file, and where it stands.
 type Value struct {
@@ -53,9 +51,8 @@ func Parse(text []byte) (*Value, error) {
 		}
 		return nil, fmt.Errorf("not JSON: %w", err)
 	}
-	p := parser{text: text, tokens: json.NewDecoder(bytes.NewReader(text)), line: 1}
-	p.tokens.UseNumber()
-	return p.value("", "", 0)
+	p := parser{text: text, walk: strictjson.Walk(text), line: 1}
+	return p.value("", "")
 }
 
 func lineOf(text []byte, at int) int {
@@ -64,86 +61,62 @@ func lineOf(text []byte, at int) int {
 
 // parser reads a file whose syntax was checked before.
 type parser struct {
-	text   []byte
-	tokens *json.Decoder
-	at     int // how far lines are counted
-	line   int
+	text []byte
+	walk *strictjson.Walker
+	at   int // how far lines are counted
+	line int
 }
 
-// next returns the next token, and the line that it begins on.
-func (p *parser) next() (json.Token, int, error) {
-	end := int(p.tokens.InputOffset())
-	for end < len(p.text) && strings.IndexByte(" \t\r\n,:", p.text[end]) >= 0 {
-		end++
-	}
+// here is the line of the latest token: no token has a line's end in it.
+func (p *parser) here() int {
+	end := p.walk.Offset()
 	p.line += bytes.Count(p.text[p.at:end], []byte("\n"))
 	p.at = end
-	token, err := p.tokens.Token()
-	if errors.Is(err, io.EOF) {
-		err = io.ErrUnexpectedEOF
-	}
-	return token, p.line, err
+	return p.line
 }
 
-func (p *parser) value(name, key string, depth int) (*Value, error) {
-	token, line, err := p.next()
-	if err != nil {
-		return nil, err
-	}
-	v := &Value{Name: name, line: line, key: key, data: token}
-	delim, ok := token.(json.Delim)
-	if !ok {
-		return v, nil
-	}
-	if depth++; depth > maxDepth {
-		return nil, v.Errorf("this is nested too deeply")
-	}
-	if delim == '[' {
+func (p *parser) value(name, key string) (*Value, error) {
+	token := p.walk.Next()
+	v := &Value{Name: name, line: p.here(), key: key, data: token}
+	var err error
+	switch token {
+	case json.Delim('['):
 		items := list{}
-		for p.tokens.More() {
-			item, err := p.value("", key+"["+strconv.Itoa(len(items))+"]", depth)
-			if err != nil {
-				return nil, err
-			}
+		err = p.walk.Items(func() error {
+			item, err := p.value("", key+"["+strconv.Itoa(len(items))+"]")
 			items = append(items, item)
-		}
+			return err
+		})
 		v.data = items
-	} else {
+	case json.Delim('{'):
 		members := object{}
-		seen := map[string]bool{}
-		for p.tokens.More() {
-			member, err := p.member(key, depth)
-			if err != nil {
-				return nil, err
+		err = p.walk.Members(func(name string) error {
+			line := p.here()
+			member, err := p.value(name, below(key, name))
+			if err == nil {
+				member.line = line // where it stands is where its name stands
 			}
-			if seen[member.Name] {
-				return nil, member.Errorf("this key is there twice")
-			}
-			seen[member.Name] = true
 			members = append(members, member)
-		}
+			return err
+		})
 		v.data = members
 	}
-	_, _, err = p.next() // the closing bracket
+	if twice, ok := errors.AsType[*strictjson.TwiceError](err); ok {
+		again := &Value{line: p.here(), key: below(key, twice.Name)}
+		return nil, again.Errorf("this key is there twice")
+	}
+	if errors.Is(err, strictjson.ErrTooDeep) {
+		return nil, v.Errorf("this is nested too deeply")
+	}
 	return v, err
 }
 
-// member reads a name and its value; where it stands is where the name stands.
-func (p *parser) member(above string, depth int) (*Value, error) {
-	token, line, err := p.next()
-	if err != nil {
-		return nil, err
+// below is the way to a member of the value at key.
+func below(key, name string) string {
+	if key == "" {
+		return name
 	}
-	name, _ := token.(string)
-	key := name
-	if above != "" {
-		key = above + "." + name
-	}
-	v, err := p.value(name, key, depth)
-	if err == nil {
-		v.line = line
-	}
-	return v, err
+	return key + "." + name
 }
 
 // Line is the line that the value, or its name, stands on; the first is 1.

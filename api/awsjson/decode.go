@@ -1,17 +1,15 @@
 package awsjson
 
 import (
-	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"reflect"
 	"strings"
-)
 
-// maxDepth bounds the nesting of a request, members that nobody knows included. What the API asks
-// for is at most four deep.
-const maxDepth = 32
+	"github.com/openimds/openimds/strictjson"
+)
 
 // Decode reads a request, which [CheckSyntax] has passed, into the structure that into points to.
 //
@@ -20,24 +18,18 @@ const maxDepth = 32
 // passed over, since AWS's clients are often newer than their service; null is as good as nothing.
 // A failure is a [*Malformed].
 func Decode(body []byte, into any) error {
-	d := decoder{tokens: json.NewDecoder(bytes.NewReader(body))}
-	d.tokens.UseNumber()
-	return d.value(reflect.ValueOf(into).Elem(), d.next())
-}
-
-type decoder struct {
-	tokens *json.Decoder
-	depth  int
-}
-
-// next returns the next token. It cannot fail: the syntax was checked before.
-func (d *decoder) next() json.Token {
-	token, err := d.tokens.Token()
-	if err != nil {
-		return nil
+	d := decoder{strictjson.Walk(body)}
+	err := d.value(reflect.ValueOf(into).Elem(), d.Next())
+	if twice, ok := errors.AsType[*strictjson.TwiceError](err); ok {
+		return malformed(fmt.Sprintf("The member '%.100s' occurs twice", twice.Name))
 	}
-	return token
+	if errors.Is(err, strictjson.ErrTooDeep) {
+		return malformed("The request is nested too deeply")
+	}
+	return err
 }
+
+type decoder struct{ *strictjson.Walker }
 
 // value reads one value, which begins with the token, into v.
 func (d *decoder) value(v reflect.Value, token json.Token) error {
@@ -59,10 +51,6 @@ func (d *decoder) value(v reflect.Value, token json.Token) error {
 
 // composite reads an object or a list.
 func (d *decoder) composite(v reflect.Value, delim json.Delim) error {
-	if d.depth++; d.depth > maxDepth {
-		return malformed("The request is nested too deeply")
-	}
-	defer func() { d.depth-- }()
 	_, isBlob := v.Addr().Interface().(*Blob)
 	_, isTime := v.Addr().Interface().(*Epoch)
 	switch {
@@ -79,36 +67,19 @@ func (d *decoder) composite(v reflect.Value, delim json.Delim) error {
 	}
 }
 
-// members calls f with each name of an object, once the name was seen to be the first of its kind.
-func (d *decoder) members(f func(name string) error) error {
-	seen := map[string]bool{}
-	for d.tokens.More() {
-		name, _ := d.next().(string)
-		if seen[name] {
-			return malformed(fmt.Sprintf("The member '%.100s' occurs twice", name))
-		}
-		seen[name] = true
-		if err := f(name); err != nil {
-			return err
-		}
-	}
-	d.next() // the closing brace
-	return nil
-}
-
 func (d *decoder) object(v reflect.Value) error {
-	return d.members(func(name string) error {
+	return d.Members(func(name string) error {
 		for i := range v.NumField() {
 			known := MemberName(v.Type().Field(i))
 			if known == name {
-				return d.value(v.Field(i), d.next())
+				return d.value(v.Field(i), d.Next())
 			}
 			if strings.EqualFold(known, name) {
 				// Passed over, it would leave a switch as it is that somebody meant to turn.
 				return malformed(fmt.Sprintf("The member '%.100s' is spelled '%s'", name, known))
 			}
 		}
-		return d.skip(d.next())
+		return d.Skip(d.Next())
 	})
 }
 
@@ -121,9 +92,9 @@ func MemberName(f reflect.StructField) string {
 // entries reads an object whose names are data. In the maps of this API null is a value.
 func (d *decoder) entries(v reflect.Value) error {
 	v.Set(reflect.MakeMap(v.Type()))
-	return d.members(func(name string) error {
+	return d.Members(func(name string) error {
 		value := reflect.New(v.Type().Elem()).Elem()
-		if err := d.value(value, d.next()); err != nil {
+		if err := d.value(value, d.Next()); err != nil {
 			return err
 		}
 		v.SetMapIndex(reflect.ValueOf(name), value)
@@ -133,43 +104,20 @@ func (d *decoder) entries(v reflect.Value) error {
 
 func (d *decoder) list(v reflect.Value) error {
 	v.Set(reflect.MakeSlice(v.Type(), 0, 0))
-	for d.tokens.More() {
+	return d.Items(func() error {
 		item := reflect.New(v.Type().Elem()).Elem()
-		if err := d.value(item, d.next()); err != nil {
+		if err := d.value(item, d.Next()); err != nil {
 			return err
 		}
 		v.Set(reflect.Append(v, item))
-	}
-	d.next() // the closing bracket
-	return nil
-}
-
-// skip passes over a value, with the same care for what it holds.
-func (d *decoder) skip(token json.Token) error {
-	delim, composite := token.(json.Delim)
-	if !composite {
 		return nil
-	}
-	if d.depth++; d.depth > maxDepth {
-		return malformed("The request is nested too deeply")
-	}
-	defer func() { d.depth-- }()
-	if delim == '{' {
-		return d.members(func(string) error { return d.skip(d.next()) })
-	}
-	for d.tokens.More() {
-		if err := d.skip(d.next()); err != nil {
-			return err
-		}
-	}
-	d.next() // the closing bracket
-	return nil
+	})
 }
 
 // presence notes that there is a value. An empty list asks for nothing.
 func (d *decoder) presence(there *Unbuilt, token json.Token) error {
-	*there = token != json.Delim('[') || Unbuilt(d.tokens.More())
-	return d.skip(token)
+	*there = token != json.Delim('[') || Unbuilt(d.More())
+	return d.Skip(token)
 }
 
 // scalar reads a text, number or truth value.
