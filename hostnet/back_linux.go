@@ -41,9 +41,11 @@ func classOf[N int | uint32](n N) uint32 { return uint32(n) % classes }
 // device is what packets of guests arrive at to be routed: an interface, or the bridge that it is a port of.
 type device struct {
 	filter  int    // its rp_filter, as last read
+	ignore  int    // its arp_ignore, the same
 	nexthop uint32 // the number of its nexthop; 0: it has none
 	valid   []int  // interfaces of which src_valid_mark was set
 	fault   string // why it has no way back
+	asks    int    // arp_ignore of the host, by which guests there have asked by ARP in vain; 0: none has
 }
 
 // backSet is the set of interfaces of which src_valid_mark was set. It outlives the process.
@@ -102,7 +104,8 @@ func (h *Host) heed() {
 	}
 	for index := range kept {
 		if h.devices[index] == nil {
-			h.devices[index] = &device{filter: h.setting(index, "rp_filter")}
+			h.devices[index] = &device{}
+			h.reread(index)
 		}
 	}
 	all := setting("all", "rp_filter")
@@ -291,7 +294,8 @@ func (h *Host) adoptBack() error {
 			continue
 		}
 		index := int(binary.NativeEndian.Uint32([]byte(e.key)))
-		h.devices[index] = &device{filter: h.setting(index, "rp_filter"), valid: []int{index}}
+		h.devices[index] = &device{valid: []int{index}}
+		h.reread(index)
 		h.ledger.change(nil, backElement(index))
 	}
 	h.backSkips = true
@@ -308,6 +312,12 @@ func (h *Host) adoptBack() error {
 	return nil
 }
 
+// reread reads the settings of a device.
+func (h *Host) reread(index int) {
+	d := h.devices[index]
+	d.filter, d.ignore = h.setting(index, "rp_filter"), h.setting(index, "arp_ignore")
+}
+
 // recheck reads again what others may have set for the devices of an attachment, and puts back what the Host
 // has set.
 func (h *Host) recheck(a *attachment) {
@@ -315,7 +325,7 @@ func (h *Host) recheck(a *attachment) {
 	if a.ns != nil || d == nil {
 		return
 	}
-	d.filter = h.setting(a.where.device(), "rp_filter")
+	h.reread(a.where.device())
 	if d.nexthop == 0 || setting("all", "src_valid_mark") > 0 {
 		return
 	}

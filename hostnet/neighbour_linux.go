@@ -221,12 +221,15 @@ func advertise(fd, ifindex int, station net.HardwareAddr, asker *unix.SockaddrIn
 
 // arp fills the table that marks the questions for 169.254.169.254 of guests, which the kernel answers.
 func (f *firewall) arp(conn *nftables.Conn, t *table) error {
-	if err := t.addSet(conn, interfaces, nil, nftables.TypeIFIndex); err != nil {
+	err := errors.Join(t.addSet(conn, interfaces, nil, nftables.TypeIFIndex),
+		t.learned(conn, asking, calledLasts, calledMost, nil, nftables.TypeIFIndex))
+	if err != nil {
 		return err
 	}
 	b := &book{conn: conn, table: t.Table}
 	b.open(chain{name: "input", hook: nftables.ChainHookRef(0), priority: *nftables.ChainPriorityFilter}) // NF_ARP_IN
 	b.add("who has the address?", arpRequest(), interfaceIn(expr.MetaKeyIIF, t.sets[interfaces]), f.markQuestion())
 	b.add("who has the address, behind a bridge?", arpRequest(), ourMark(f.mark, true), f.markQuestion())
+	b.add("it asks", arpRequest(), ourMark(f.mark, true), rule{&expr.Meta{Key: expr.MetaKeyIIF, Register: key1}, update(t.sets[asking], key1, 0)})
 	return nil
 }

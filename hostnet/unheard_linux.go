@@ -18,8 +18,9 @@ import (
 // gets past the rules of all others at the host's input; who calls and never gets there is told of, with the
 // place where the call was lost.
 
-// The sets of it, of marks.
+// The sets of it: of marks, and of interfaces.
 const (
+	asking  = "asking" // by ARP where the address is
 	called  = "called" // and had not got past all for a while
 	arrived = "arrived"
 	reached = "reached"
@@ -50,8 +51,9 @@ func noteCall(t *table, set string) rule {
 // lastOfAll is a priority behind the rules of all others.
 const lastOfAll = math.MaxInt32
 
-// listen finds out whose calls are lost.
+// listen finds out whose calls are lost, and whose questions.
 func (h *Host) listen() {
+	h.listenToQuestions()
 	t := h.firewall.tables[nftables.TableFamilyINet]
 	if !t.built {
 		return
@@ -80,6 +82,35 @@ func (h *Host) listen() {
 		}
 	}
 }
+
+// listenToQuestions finds out who asks by ARP where the host answers to nobody.
+func (h *Host) listenToQuestions() {
+	var ask map[int]bool
+	all := setting("all", "arp_ignore")
+	for index, d := range h.devices {
+		ignore := max(all, d.ignore)
+		if !slices.Contains(ignoring, ignore) {
+			d.asks = 0
+			continue
+		}
+		if t := h.firewall.tables[nftables.TableFamilyARP]; ask == nil && t.built {
+			ask = map[int]bool{}
+			elements, _ := elementsOf(t.Table, asking) // those that cannot be read are no sign of anything
+			for _, e := range elements {
+				if len(e.key) == 4 {
+					ask[int(binary.NativeEndian.Uint32([]byte(e.key)))] = true
+				}
+			}
+		}
+		if d.asks > 0 || ask[index] {
+			d.asks = ignore
+		}
+	}
+}
+
+// ignoring are the values of net.ipv4.conf.*.arp_ignore with which the host does not say where an address is
+// that no interface of it has.
+var ignoring = []int{1, 2, 3, 8}
 
 // lostAt says where a call was lost, and what helps.
 func (h *Host) lostAt(routed bool) string {
@@ -191,8 +222,15 @@ func (h *Host) unheard(a *attachment) string {
 			return fmt.Sprintf("interface %s is down: run 'ip link set %s up'", l.name, l.name)
 		}
 	}
-	if d := h.devices[a.where.device()]; d != nil && d.fault != "" {
+	index := a.where.device()
+	switch d := h.devices[index]; {
+	case d == nil:
+	case d.fault != "":
 		return d.fault
+	case d.asks > 0:
+		name := h.links.byIndex[index].name
+		return fmt.Sprintf("the host does not answer guests who ask by ARP at %s (arp_ignore %d): run 'sysctl -w net.ipv4.conf.all.arp_ignore=0 net.ipv4.conf.%s.arp_ignore=0', "+
+			"or give them a route to %v by an address of this host", name, d.asks, name, addr4)
 	}
 	return h.lostCalls[a.mark]
 }

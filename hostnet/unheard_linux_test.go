@@ -1,6 +1,7 @@
 package hostnet_test
 
 import (
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -80,12 +81,9 @@ func TestDroppedByOthers(t *testing.T) {
 				}
 				must(t, h.Set([]hostnet.Endpoint{{ID: "one", Interface: "i1"}, {ID: "two", Interface: "p1"}}))
 				want := []string{"drop", "inet other firewall", "'nft insert rule inet other firewall meta mark and 0xff000000 == 0x69000000 accept'"}
-				if rules == "none" {
-					for _, s := range h.Status() {
-						if s.Reason == "" {
-							t.Errorf("nothing is said of %s", s.ID)
-						}
-					}
+				if rules == "none" { // which is told before anybody calls
+					says(t, h, "one", want...)
+					says(t, h, "two", want...)
 				}
 				for id, guest := range map[string]*namespace{"one": g, "two": b} {
 					guest.hearsNothing(metadata4)
@@ -114,6 +112,21 @@ func TestLostByRouting(t *testing.T) {
 	}
 	says(t, h, "one", "by the host's routing", "'ip rule' for rules before 169")
 	lost()
+	g.hears(metadata4, "one")
+	says(t, h, "one")
+}
+
+// TestIgnoredARP has a host that answers ARP for the addresses of the interface only, as load balancers have it.
+func TestIgnoredARP(t *testing.T) {
+	h, _ := newHost(t)
+	run(t, h)
+	g := machine(t, "g1", "i1", "10.0.0.5/24")
+	must(t, os.WriteFile("/proc/sys/net/ipv4/conf/i1/arp_ignore", []byte("1"), 0o644))
+	must(t, h.Set([]hostnet.Endpoint{{ID: "one", Interface: "i1"}}))
+	says(t, h, "one")
+	g.hearsNothing(metadata4)
+	says(t, h, "one", "arp_ignore 1", "'sysctl -w net.ipv4.conf.all.arp_ignore=0 net.ipv4.conf.i1.arp_ignore=0'")
+	must(t, os.WriteFile("/proc/sys/net/ipv4/conf/i1/arp_ignore", []byte("0"), 0o644))
 	g.hears(metadata4, "one")
 	says(t, h, "one")
 }
