@@ -101,8 +101,9 @@ func (a attachmentStatus) Found(instance string) *openimds.Face {
 	return a.server.attachments.Found(instance)
 }
 
-// runHost keeps the host attached until the context ends.
-func (s *Server) runHost(ctx context.Context, running *sync.WaitGroup) {
+// runHost keeps the host attached until the context ends. What is attached anew is so only until the server
+// begins to stop: then it would be for nobody.
+func (s *Server) runHost(ctx, stopping context.Context, running *sync.WaitGroup) {
 	if s.host == nil {
 		return
 	}
@@ -111,7 +112,7 @@ func (s *Server) runHost(ctx context.Context, running *sync.WaitGroup) {
 			s.log.Error("the host's network cannot be followed any more", "error", err)
 		}
 	})
-	running.Go(func() { s.attachments.Run(ctx) })
+	running.Go(func() { s.attachments.Run(stopping) })
 	running.Go(func() {
 		select {
 		case <-ctx.Done():

@@ -308,7 +308,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	if s.certificates != nil {
 		running.Go(func() { s.certificates.Run(besides) })
 	}
-	s.runHost(besides, &running)
+	s.runHost(besides, ctx, &running)
 	s.runHandover(besides, &running)
 	if err := s.writeReadyFile(); err != nil {
 		cancel(err)
