@@ -124,7 +124,7 @@ type Metric struct {
 	Statistic string // of its alarms
 	// Counted metrics have data here. Lightsail's others are known by name and have none.
 	Counted bool
-	// Alarms says whether alarms may watch it. Lightsail's cannot watch MetadataNoToken.
+	// Alarms says whether alarms may watch it. Lightsail's can watch no metadata metric.
 	Alarms bool
 }
 
@@ -132,7 +132,7 @@ type Metric struct {
 func FindMetric(name string) (Metric, bool) {
 	return search([]Metric{
 		{Name: MetricNoToken, Unit: "Count", Statistic: "Sum", Counted: true, Alarms: true},
-		{Name: MetricNoTokenRejected, Unit: "Count", Statistic: "Sum", Counted: true},
+		{Name: MetricNoTokenRejected, Unit: "Count", Statistic: "Sum", Counted: true, Alarms: true},
 		{Name: MetricTokenRequests, Unit: "Count", Statistic: "Sum", Counted: true},
 		{Name: MetricWithToken, Unit: "Count", Statistic: "Sum", Counted: true},
 		{Name: MetricTokenUndelivered, Unit: "Count", Statistic: "Sum", Counted: true},

@@ -84,6 +84,9 @@ func NewWriter(w io.Writer) io.Writer { return writer{w} }
 
 type writer struct{ w io.Writer }
 
+// Unwrap is what is written to.
+func (w writer) Unwrap() io.Writer { return w.w }
+
 func (w writer) Write(p []byte) (int, error) {
 	safe := Text(p)
 	n, err := w.w.Write(safe)

@@ -38,8 +38,9 @@ type DurationTotal struct {
 // GuestTotals are the numbers of one instance.
 type GuestTotals struct {
 	ID, Name string
-	// NoToken requests succeeded without a token; Undelivered tokens were not acknowledged.
-	NoToken, Undelivered uint64
+	// NoToken requests succeeded without a token, NoTokenRejected ones were refused for the lack of one;
+	// Undelivered tokens were not acknowledged.
+	NoToken, NoTokenRejected, Undelivered uint64
 	// Faulty guests meet faults on purpose now.
 	Faulty bool
 }
@@ -60,8 +61,8 @@ func (r *Recorder) Totals() Totals {
 		if running {
 			t.Running++
 		}
-		one := GuestTotals{ID: g.id, Name: g.name, NoToken: g.answers.of(NoToken), Undelivered: g.undelivered.Load(), Faulty: faulty}
-		if one.NoToken > 0 || one.Undelivered > 0 || one.Faulty {
+		one := GuestTotals{ID: g.id, Name: g.name, NoToken: g.answers.of(NoToken), NoTokenRejected: g.answers.of(NoTokenRejected), Undelivered: g.undelivered.Load(), Faulty: faulty}
+		if one.NoToken > 0 || one.NoTokenRejected > 0 || one.Undelivered > 0 || one.Faulty {
 			t.Guests = append(t.Guests, one)
 		}
 	}

@@ -133,7 +133,10 @@ func (a *protocol) getCallers(ctx context.Context, in *wire.GetCallersRequest) (
 		}
 		for _, c := range callers {
 			shown := wire.MetadataCaller{
-				InstanceName: one.Name, Source: c.Source, UserAgent: c.UserAgent, PathGroup: c.PathGroup, Counts: c.Counts, FirstSeen: awsjson.Epoch{Time: c.FirstSeen}, LastSeen: awsjson.Epoch{Time: c.LastSeen}, TokenUndelivered: nil,
+				InstanceName: one.Name, Source: c.Source, UserAgent: c.UserAgent, PathGroup: c.PathGroup,
+				Counts: c.Counts, CountedSince: unlessZero(c.CountedSince),
+				FirstSeen: awsjson.Epoch{Time: c.FirstSeen}, LastSeen: awsjson.Epoch{Time: c.LastSeen},
+				FirstWithoutToken: unlessZero(c.FirstV1), LastWithoutToken: unlessZero(c.LastV1),
 			}
 			if u := c.Undelivered; u != nil {
 				shown.TokenUndelivered = &wire.UndeliveredToken{Time: awsjson.Epoch{Time: u.Time}, HopLimit: u.HopLimit, NeededHopLimit: u.NeededHopLimit, CurrentHopLimit: one.Options.HopLimit}
@@ -142,4 +145,12 @@ func (a *protocol) getCallers(ctx context.Context, in *wire.GetCallersRequest) (
 		}
 	}
 	return result, nil
+}
+
+// unlessZero leaves out a time that there was not.
+func unlessZero(t time.Time) *awsjson.Epoch {
+	if t.IsZero() {
+		return nil
+	}
+	return awsjson.At(t)
 }

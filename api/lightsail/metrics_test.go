@@ -106,14 +106,14 @@ func (l callerList) Callers(_ context.Context, _ string, since time.Time) ([]ope
 func TestCallers(t *testing.T) {
 	s := newServer(t, func(c *control.Config) {
 		c.Callers = callerList{
-			{Source: "127.0.0.1", UserAgent: "curl/8 <old>", PathGroup: "meta-data/iam", Counts: map[string]int64{"MetadataNoToken": 3}, FirstSeen: noon, LastSeen: noon.Add(90 * time.Second)},
+			{Source: "127.0.0.1", UserAgent: "curl/8 <old>", PathGroup: "meta-data/iam", Counts: map[string]int64{"MetadataNoToken": 3}, CountedSince: noon.Add(-time.Minute), FirstV1: noon.Add(time.Second), LastV1: noon.Add(2 * time.Second), FirstSeen: noon, LastSeen: noon.Add(90 * time.Second)},
 			{Source: "10.0.0.9", LastSeen: noon.Add(time.Second), Undelivered: &openimds.UndeliveredToken{Time: noon, HopLimit: 3, NeededHopLimit: 4}},
 		}
 	})
 	s.steps([]step{
 		{target: "OpenIMDS_20261122.GetCallers", body: `{}`, want: fmt.Sprintf(`{"callers":[{"instanceName":"demo","source":"127.0.0.1","userAgent":"curl/8 <old>","pathGroup":"meta-data/iam",
-			"counts":{"MetadataNoToken":3},"firstSeen":%d,"lastSeen":%d},{"source":"10.0.0.9",
-			"tokenUndelivered":{"time":%d,"hopLimit":3,"neededHopLimit":4,"currentHopLimit":1}}],"nextPageToken":"!"}`, noon.Unix(), noon.Unix()+90, noon.Unix())},
+			"counts":{"MetadataNoToken":3},"countedSince":%d,"firstWithoutToken":%d,"lastWithoutToken":%d,"firstSeen":%d,"lastSeen":%d},{"source":"10.0.0.9","firstWithoutToken":"!","lastWithoutToken":"!",
+			"tokenUndelivered":{"time":%d,"hopLimit":3,"neededHopLimit":4,"currentHopLimit":1}}],"nextPageToken":"!"}`, noon.Unix()-60, noon.Unix()+1, noon.Unix()+2, noon.Unix(), noon.Unix()+90, noon.Unix())},
 		{target: "OpenIMDS_20261122.GetCallers", body: fmt.Sprintf(`{"instanceName":"demo","since":%d}`, noon.Unix()+60), want: `{"callers":[{"source":"127.0.0.1"}]}`},
 		{target: "OpenIMDS_20261122.GetCallers", body: fmt.Sprintf(`{"since":%d}`, noon.Unix()), exception: "ServiceException", message: "The list of callers cannot be read; try again"},
 		{target: "OpenIMDS_20261122.GetCallers", body: `{"instanceName":"absent"}`, exception: notFound, code: "DoesNotExist"},

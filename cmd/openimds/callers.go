@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"strconv"
 	"strings"
 	"time"
 
@@ -33,13 +36,34 @@ func hint(c wire.MetadataCaller, since time.Time) string {
 	return fmt.Sprintf("%s, %s: %s (%d in all, the last at %s)", c.InstanceName, who, what, c.Counts[openimds.MetricTokenUndelivered], when(u.Time))
 }
 
+const callersHelp = `Show who calls the metadata service, and who of them still without a token.
+
+A row is a caller: an address, a user agent, and the part of the tree that it asks for. The columns of
+counts have its calls in the time that --since says, or all that are remembered:
+
+  V1 ANSWERED   without a token, and answered
+  V1 REFUSED    without a token, and refused because one is required or the endpoint is disabled
+  V1 FAILED     without a token, and failed for another reason: nothing there, too many, a fault on purpose
+  FIRST V1, LAST V1
+                the first and the last call without a token, whatever became of it
+  TOKENS        tokens given
+  V2 ANSWERED   with a token, and answered
+  V2 FAILED     with a token or for one, and failed
+  LAST SEEN     the last call of any kind
+
+Times are UTC. What is summed up by the hour or day already is counted whole: the line below the table, and
+countedSince in JSON, tell the beginning.`
+
 func newCallers() *cobra.Command {
 	var c clientConfig
-	var since time.Duration
+	var since span
 	var every, v1 bool
 	cmd := &cobra.Command{
 		Use:   "callers [NAME]",
 		Short: "Show who calls the metadata service, and who of them still without a token",
+		Long:  callersHelp,
+		Example: `  openimds callers --v1 --since 7d
+  openimds callers web-1 --watch`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			return names(0, 1, "at most one name")(cmd, args)
 		},
@@ -51,24 +75,59 @@ func newCallers() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			interval := time.Duration(0)
-			if every {
-				interval = 2 * time.Second
-			}
-			return watch(cmd, interval, func(ctx context.Context) error {
-				return c.showCallers(ctx, cmd, api, args, since, v1)
+			return c.watch(cmd, every, func(ctx context.Context, out io.Writer) error {
+				return c.showCallers(ctx, out, cmd.ErrOrStderr(), api, args, time.Duration(since), v1)
 			})
 		},
 	}
 	c.addFlags(cmd)
 	f := cmd.Flags()
-	f.DurationVar(&since, "since", 0, "only callers seen in the last `duration` (1h30m); 0: all that are remembered")
-	f.BoolVar(&v1, "v1", false, "only callers that came without a token, or whom the token that they asked for did not reach")
-	f.BoolVar(&every, "watch", false, "show again every 2 seconds, until Ctrl-C")
+	f.Var(&since, "since", "only callers seen in the last `duration` (1h30m, 7d), and only what they called in it; 0: all that is remembered")
+	f.BoolVar(&v1, "v1", false, "only callers that came without a token in that time, or whom the token that they asked for did not reach")
+	f.BoolVar(&every, "watch", false, "show again every 2 seconds, until Ctrl-C; with -o json, a line each time")
 	return cmd
 }
 
-func (c *clientConfig) showCallers(ctx context.Context, cmd *cobra.Command, api *client.Client, args []string, since time.Duration, v1 bool) error {
+// span is a duration that may also count days ("7d", "1d12h").
+type span time.Duration
+
+// String is [pflag.Value].
+func (s *span) String() string { return time.Duration(*s).String() }
+
+// Type is [pflag.Value].
+func (s *span) Type() string { return "duration" }
+
+// Set is [pflag.Value].
+func (s *span) Set(text string) error {
+	days, rest, found := strings.Cut(text, "d")
+	if !found {
+		days, rest = "0", text
+	}
+	n, err := strconv.ParseUint(days, 10, 16)
+	if err != nil {
+		return errors.New("a duration is a number with a unit (90s, 1h30m, 7d)")
+	}
+	whole := time.Duration(n) * 24 * time.Hour
+	if rest != "" || !found {
+		part, err := time.ParseDuration(rest)
+		if err != nil {
+			return errors.New("a duration is a number with a unit (90s, 1h30m, 7d)")
+		}
+		whole += part
+	}
+	*s = span(whole)
+	return nil
+}
+
+// ofV1 says whether a caller came without a token at or after a time, or a token did not reach it.
+func ofV1(c wire.MetadataCaller, since time.Time) bool {
+	if u := c.TokenUndelivered; u != nil && !u.Time.Before(since) {
+		return true
+	}
+	return openimds.V1Calls(c.Counts) > 0
+}
+
+func (c *clientConfig) showCallers(ctx context.Context, out, errs io.Writer, api *client.Client, args []string, since time.Duration, v1 bool) error {
 	request := wire.GetCallersRequest{}
 	if len(args) > 0 {
 		request.InstanceName = args[0]
@@ -82,28 +141,39 @@ func (c *clientConfig) showCallers(ctx context.Context, cmd *cobra.Command, api 
 			return err
 		}
 		for _, f := range page.Faults { // not among the callers, which scripts read
-			if err := say(cmd.ErrOrStderr(), "openimds: %s meets faults on purpose: %s\n", f.InstanceName, f.Faults); err != nil {
+			if err := say(errs, "openimds: %s meets faults on purpose: %s\n", f.InstanceName, f.Faults); err != nil {
 				return err
 			}
 		}
 		for _, caller := range page.Callers {
-			if v1 && caller.Counts[openimds.MetricNoToken]+caller.Counts[openimds.MetricNoTokenRejected] == 0 && caller.TokenUndelivered == nil {
-				continue
+			if !v1 || ofV1(caller, request.Since.OrZero()) {
+				shown = append(shown, caller)
 			}
-			shown = append(shown, caller)
 		}
 	}
-	err := c.show(cmd.OutOrStdout(), shown, func(row func(...any)) {
-		row("INSTANCE", "SOURCE", "WITHOUT TOKEN", "REFUSED", "WITH TOKEN", "LAST SEEN", "PATHS", "USER AGENT")
+	err := c.show(out, shown, func(row func(...any)) {
+		row("INSTANCE", "SOURCE", "V1 ANSWERED", "V1 REFUSED", "V1 FAILED", "FIRST V1", "LAST V1", "TOKENS", "V2 ANSWERED", "V2 FAILED", "LAST SEEN", "PATHS", "USER AGENT")
 		for _, caller := range shown {
-			row(caller.InstanceName, caller.Source, caller.Counts[openimds.MetricNoToken], caller.Counts[openimds.MetricNoTokenRejected],
-				caller.Counts[openimds.MetricWithToken], when(caller.LastSeen), caller.PathGroup, dash(caller.UserAgent))
+			n := caller.Counts
+			row(caller.InstanceName, caller.Source, n[openimds.MetricNoToken], n[openimds.MetricNoTokenRejected], n[openimds.CountNoTokenFailed],
+				whenever(caller.FirstWithoutToken), whenever(caller.LastWithoutToken), n[openimds.MetricTokenRequests], n[openimds.MetricWithToken],
+				n[openimds.CountWithTokenFailed], when(caller.LastSeen), caller.PathGroup, dash(caller.UserAgent))
 		}
 	})
+	if err != nil || c.output == "json" {
+		return err
+	}
 	for _, caller := range shown {
-		if hint := hint(caller, request.Since.OrZero()); hint != "" && err == nil && c.output != "json" {
-			err = say(cmd.OutOrStdout(), "%s\n", hint)
+		if hint := hint(caller, request.Since.OrZero()); hint != "" && err == nil {
+			err = say(out, "%s\n", hint)
 		}
 	}
 	return err
+}
+
+func whenever(e *awsjson.Epoch) string {
+	if e == nil {
+		return "-"
+	}
+	return when(*e)
 }

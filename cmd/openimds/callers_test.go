@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -83,5 +86,82 @@ func TestWholeLists(t *testing.T) {
 				t.Errorf("%s: code %d, %s%s", command, code, &out, &errs)
 			}
 		}
+	}
+}
+
+func TestSpan(t *testing.T) {
+	for text, want := range map[string]time.Duration{"7d": 7 * 24 * time.Hour, "1d12h": 36 * time.Hour, "90s": 90 * time.Second, "0": 0, "-1h": -time.Hour} {
+		var got span
+		if err := got.Set(text); err != nil || time.Duration(got) != want {
+			t.Errorf("%s: %v, %v", text, time.Duration(got), err)
+		}
+	}
+	for _, text := range []string{"", "d", "7", "7w", "1h7d", "-7d", "7d7"} {
+		if err := new(span).Set(text); err == nil {
+			t.Errorf("%q is a duration", text)
+		}
+	}
+}
+
+// callersAPI answers as a server whose callers are those.
+func callersAPI(t *testing.T, answer string) {
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, answer) }))
+	t.Cleanup(api.Close)
+	t.Setenv("AWS_ENDPOINT_URL_LIGHTSAIL", api.URL)
+	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} {
+		t.Setenv(name, "AKIDEXAMPLE")
+	}
+}
+
+// Who has no call without a token in the time that was asked for is not shown as one of version 1.
+func TestCallersOfV1(t *testing.T) {
+	now := time.Now().Unix()
+	callersAPI(t, fmt.Sprintf(`{"callers":[
+		{"instanceName":"web-1","source":"10.0.0.1","userAgent":"upgraded","counts":{"MetadataWithToken":9},"lastWithoutToken":1,"lastSeen":%[1]d},
+		{"instanceName":"web-1","source":"10.0.0.2","userAgent":"old","pathGroup":"user-data","counts":{"MetadataNoToken":2,"MetadataNoTokenRejected":3,"MetadataNoTokenFailed":4,"MetadataTokenRequests":5,"MetadataWithToken":6,"MetadataWithTokenFailed":7},"firstWithoutToken":1000,"lastWithoutToken":2000,"lastSeen":3000},
+		{"instanceName":"web-1","source":"10.0.0.3","userAgent":"under-a-fault","counts":{"MetadataNoTokenFailed":1},"lastSeen":%[1]d},
+		{"instanceName":"web-1","source":"10.0.0.4","userAgent":"far-away","counts":{"MetadataTokenRequests":1},"lastSeen":%[1]d,"tokenUndelivered":{"time":%[1]d,"hopLimit":1,"currentHopLimit":1}},
+		{"instanceName":"web-1","source":"10.0.0.5","userAgent":"was-far-away","counts":{"MetadataTokenRequests":1},"lastSeen":%[1]d,"tokenUndelivered":{"time":1000,"hopLimit":1,"currentHopLimit":2}}]}`, now))
+	var out, errs bytes.Buffer
+	if code := run(t.Context(), strings.Fields("callers --v1 --since 7d"), &out, &errs); code != exitDone {
+		t.Fatalf("code %d: %s", code, &errs)
+	}
+	text := strings.Join(strings.FieldsFunc(out.String(), func(r rune) bool { return r == ' ' }), " ")
+	for _, want := range []string{
+		"INSTANCE SOURCE V1 ANSWERED V1 REFUSED V1 FAILED FIRST V1 LAST V1 TOKENS V2 ANSWERED V2 FAILED LAST SEEN PATHS USER AGENT\n",
+		"web-1 10.0.0.2 2 3 4 1970-01-01 00:16:40 1970-01-01 00:33:20 5 6 7 1970-01-01 00:50:00 user-data old\n",
+		"under-a-fault\n", "far-away\n",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	if strings.Contains(text, "upgraded") || strings.Contains(text, "was-far-away") {
+		t.Errorf("those who have done with version 1 are in\n%s", text)
+	}
+}
+
+// What is watched as JSON is a value a line.
+func TestWatchAsJSON(t *testing.T) {
+	callersAPI(t, `{"callers":[{"instanceName":"web-1","counts":{}}]}`)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	read, write := io.Pipe()
+	ended := make(chan int)
+	go func() { ended <- run(ctx, strings.Fields("callers --watch -o json"), write, io.Discard) }()
+	lines := bufio.NewScanner(read)
+	for range 2 {
+		var callers []wire.MetadataCaller
+		if !lines.Scan() {
+			t.Fatal("no line")
+		}
+		if err := json.Unmarshal(lines.Bytes(), &callers); err != nil || len(callers) != 1 {
+			t.Errorf("a line is %q, %v", lines.Text(), err)
+		}
+	}
+	stop()
+	go func() { _, _ = io.Copy(io.Discard, read) }()
+	if code := <-ended; code != exitDone {
+		t.Errorf("code %d", code)
 	}
 }

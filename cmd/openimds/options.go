@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"time"
+	"io"
 
 	"github.com/openimds/openimds/api/lightsail/wire"
 	"github.com/openimds/openimds/client"
@@ -53,23 +53,19 @@ keeps its value; a change holds from the guest's next request on.
 				}
 				return change(cmd, &c, api, wire.UpdateInstanceMetadataOptions, request)
 			}
-			interval := time.Duration(0)
-			if every {
-				interval = 2 * time.Second
-			}
-			return watch(cmd, interval, func(ctx context.Context) error {
+			return c.watch(cmd, every, func(ctx context.Context, out io.Writer) error {
 				answer, err := client.Call(ctx, api, wire.GetInstance, named(args[0]))
 				if err != nil {
 					return err
 				}
 				options := answer.Instance.MetadataOptions
-				return c.show(cmd.OutOrStdout(), options, func(row func(...any)) { rowsOfOptions(options, row) })
+				return c.show(out, options, func(row func(...any)) { rowsOfOptions(options, row) })
 			})
 		},
 	}
 	c.addFlags(cmd)
 	o.add(cmd.Flags())
-	cmd.Flags().BoolVar(&every, "watch", false, "show again every 2 seconds, until Ctrl-C")
+	cmd.Flags().BoolVar(&every, "watch", false, "show again every 2 seconds, until Ctrl-C; with -o json, a line each time")
 	return cmd
 }
 

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -54,22 +56,67 @@ func printTable(w io.Writer, table func(row func(cells ...any))) error {
 	return t.Flush()
 }
 
-// watch repeats show every interval until Ctrl-C; without an interval it shows once.
-func watch(cmd *cobra.Command, interval time.Duration, show func(ctx context.Context) error) error {
-	ctx := cmd.Context()
+// watchEvery is how long what is watched stays.
+const watchEvery = 2 * time.Second
+
+// watch shows once, or again and again until Ctrl-C: on a terminal in the place of what was shown before, as
+// JSON a line each time.
+func (c *clientConfig) watch(cmd *cobra.Command, again bool, show func(ctx context.Context, out io.Writer) error) error {
+	ctx, out := cmd.Context(), cmd.OutOrStdout()
+	if !again {
+		return show(ctx, out)
+	}
 	for {
-		if err := show(ctx); err != nil || interval == 0 {
+		var view bytes.Buffer
+		if err := show(ctx, &view); err != nil {
+			return err
+		}
+		if err := c.display(out, view.Bytes()); err != nil {
 			return err
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(interval):
-		}
-		if err := say(cmd.OutOrStdout(), "\n"); err != nil {
-			return err
+		case <-time.After(watchEvery):
 		}
 	}
+}
+
+// display shows what is watched as it is now.
+func (c *clientConfig) display(out io.Writer, view []byte) error {
+	if c.output == "json" {
+		var line bytes.Buffer
+		if err := json.Compact(&line, view); err != nil {
+			return err
+		}
+		_, err := out.Write(append(line.Bytes(), '\n'))
+		return err
+	}
+	if screen := screenOf(out); screen != nil {
+		// Not through out, which lets no control character pass: to the beginning, and nothing below it.
+		if _, err := io.WriteString(screen, "\x1b[H\x1b[J"); err != nil {
+			return err
+		}
+	} else {
+		view = append(view, '\n')
+	}
+	_, err := out.Write(view)
+	return err
+}
+
+// screenOf is the terminal that a command prints to; nil: it prints to something else.
+func screenOf(out io.Writer) io.Writer {
+	if wrapped, ok := out.(interface{ Unwrap() io.Writer }); ok {
+		out = wrapped.Unwrap()
+	}
+	file, ok := out.(*os.File)
+	if !ok {
+		return nil
+	}
+	if info, err := file.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return nil
+	}
+	return file
 }
 
 // names asks for the given number of names; most 0 is no upper bound.

@@ -59,6 +59,8 @@ var (
 		"Instances whose guests meet faults on purpose: 1 while that is so.", []string{"instance_id", "instance"}, nil)
 	noTokenDesc = prometheus.NewDesc("openimds_metadata_no_token_total",
 		"Requests that succeeded without a session token, of the instances that made any.", []string{"instance_id", "instance"}, nil)
+	noTokenRejectedDesc = prometheus.NewDesc("openimds_metadata_no_token_rejected_total",
+		"Requests that were refused for the lack of a session token, of the instances that made any.", []string{"instance_id", "instance"}, nil)
 	undeliveredDesc = prometheus.NewDesc("openimds_metadata_token_undelivered_total",
 		"Session tokens whose answer the caller did not acknowledge, of the instances that have any.", []string{"instance_id", "instance"}, nil)
 	instancesDesc = prometheus.NewDesc("openimds_imds_instances", "Instances that this process serves and that run.", nil, nil)
@@ -81,7 +83,7 @@ var (
 // Describe implements [prometheus.Collector].
 func (c *collector) Describe(descs chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		requestsDesc, durationDesc, tokensDesc, throttledDesc, faultedDesc, faultsDesc, noTokenDesc, undeliveredDesc,
+		requestsDesc, durationDesc, tokensDesc, throttledDesc, faultedDesc, faultsDesc, noTokenDesc, noTokenRejectedDesc, undeliveredDesc,
 		instancesDesc, failuresDesc,
 		connectionsDesc, credentialsDesc, attachmentsDesc, storeUpDesc, storeTakesDesc, contactDesc, revisionDesc,
 	} {
@@ -101,6 +103,9 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 		}
 		if g.NoToken > 0 {
 			send(noTokenDesc, prometheus.CounterValue, float64(g.NoToken), g.ID, g.Name)
+		}
+		if g.NoTokenRejected > 0 {
+			send(noTokenRejectedDesc, prometheus.CounterValue, float64(g.NoTokenRejected), g.ID, g.Name)
 		}
 		if g.Undelivered > 0 {
 			send(undeliveredDesc, prometheus.CounterValue, float64(g.Undelivered), g.ID, g.Name)

@@ -105,6 +105,9 @@ openimds_imds_throttled_total 1
 # HELP openimds_imds_tokens_issued_total Session tokens given to guests.
 # TYPE openimds_imds_tokens_issued_total counter
 openimds_imds_tokens_issued_total 1
+# HELP openimds_metadata_no_token_rejected_total Requests that were refused for the lack of a session token, of the instances that made any.
+# TYPE openimds_metadata_no_token_rejected_total counter
+openimds_metadata_no_token_rejected_total{instance="web-1",instance_id="i-0123456789abcdef0"} 1
 # HELP openimds_metadata_no_token_total Requests that succeeded without a session token, of the instances that made any.
 # TYPE openimds_metadata_no_token_total counter
 openimds_metadata_no_token_total{instance="web-1",instance_id="i-0123456789abcdef0"} 4

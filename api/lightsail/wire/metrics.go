@@ -77,8 +77,8 @@ type MetadataCounts struct {
 	Counts map[string]int64 `json:"counts"`
 }
 
-// GetCallersRequest asks who called since a time, or at all: one instance, or without a name each of
-// a page of instances.
+// GetCallersRequest asks who called since a time and what, or at all: one instance, or without a name each
+// of a page of instances.
 type GetCallersRequest struct {
 	InstanceName string         `json:"instanceName,omitzero"`
 	Since        *awsjson.Epoch `json:"since,omitzero"`
@@ -100,9 +100,16 @@ type MetadataCaller struct {
 	Source       string           `json:"source"`
 	UserAgent    string           `json:"userAgent"`
 	PathGroup    string           `json:"pathGroup"`
+	// Counts are of the calls from CountedSince on, by the names of the metrics and MetadataNoTokenFailed
+	// and MetadataWithTokenFailed; what is not there is zero.
 	Counts       map[string]int64 `json:"counts"`
+	CountedSince *awsjson.Epoch   `json:"countedSince,omitempty"`
 	FirstSeen    awsjson.Epoch    `json:"firstSeen"`
 	LastSeen     awsjson.Epoch    `json:"lastSeen"`
+	// FirstWithoutToken and LastWithoutToken are the first and the last call without a token, whatever
+	// became of it; absent: none.
+	FirstWithoutToken *awsjson.Epoch `json:"firstWithoutToken,omitempty"`
+	LastWithoutToken  *awsjson.Epoch `json:"lastWithoutToken,omitempty"`
 	// TokenUndelivered is the latest answer with a token that did not arrive; absent: none.
 	TokenUndelivered *UndeliveredToken `json:"tokenUndelivered,omitempty"`
 }

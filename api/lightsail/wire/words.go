@@ -112,8 +112,8 @@ func (InstanceMetricName) Values() []string {
 	}
 }
 
-// AlarmMetricName is the model's MetricName and, beyond it, MetadataNoToken: whoever moves away from
-// version 1 wants to be told of the last calls.
+// AlarmMetricName is the model's MetricName and, beyond it, MetadataNoToken and MetadataNoTokenRejected:
+// whoever moves away from version 1 wants to be told of the last calls, and of those that fail from then on.
 type AlarmMetricName string
 
 // Values is [awsjson.Enumerated].
@@ -124,7 +124,7 @@ func (AlarmMetricName) Values() []string {
 		"HTTPCode_LB_4XX_Count", "HTTPCode_LB_5XX_Count", "HTTPCode_Instance_2XX_Count", "HTTPCode_Instance_3XX_Count",
 		"HTTPCode_Instance_4XX_Count", "HTTPCode_Instance_5XX_Count", "InstanceResponseTime", "RejectedConnectionCount",
 		"RequestCount", "DatabaseConnections", "DiskQueueDepth", "FreeStorageSpace", "NetworkReceiveThroughput",
-		"NetworkTransmitThroughput", "BurstCapacityTime", "BurstCapacityPercentage", openimds.MetricNoToken,
+		"NetworkTransmitThroughput", "BurstCapacityTime", "BurstCapacityPercentage", openimds.MetricNoToken, openimds.MetricNoTokenRejected,
 	}
 }
 
