@@ -129,14 +129,14 @@ type Store interface {
 	// Watch follows the changes of keys that begin with prefix, made after revision after.
 	Watch(prefix string, after int64) Watcher
 	Leases
-	// Close releases the store; calls under way end with ErrStoreClosed.
+	// Close releases the store; calls under way end with ErrClosed.
 	Close() error
 }
 
 // Watcher yields changes in the order of their revisions, each exactly once, never half a commit.
 type Watcher interface {
 	// Next waits for changes and returns those of one or more whole commits. It returns
-	// ErrCompacted when the watcher has fallen behind the store's history, ErrStoreClosed when the
+	// ErrCompacted when the watcher has fallen behind the store's history, ErrClosed when the
 	// store is closed, or the context's error.
 	Next(ctx context.Context) ([]Event, error)
 }

@@ -126,7 +126,7 @@ func (s *Store) Watch(prefix string, after int64) store.Watcher {
 }
 
 // Close ends the calls under way and releases the file. Commits that were taken up are still carried
-// out; the others end with ErrStoreClosed.
+// out; the others end with ErrClosed.
 func (s *Store) Close() (err error) {
 	err = errors.New("the store was closed before")
 	s.closing.Do(func() {
