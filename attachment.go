@@ -135,6 +135,20 @@ type Face struct {
 	Alias string `json:"alias,omitempty"`
 }
 
+// AttachmentUnknown is the state of an attachment whose host is not there. The others are the host's own words.
+const AttachmentUnknown = "unknown"
+
+// AttachmentStatus is how far a host is with an attachment, the one that was made at CreatedAt.
+type AttachmentStatus struct {
+	Instance  string    `json:"instance"`
+	CreatedAt time.Time `json:"createdAt"`
+	State     string    `json:"state"`
+	Reason    string    `json:"reason,omitempty"`
+	// Found is what is at its place and is not what it is bound to; nil: nothing else is.
+	Found *Face     `json:"found,omitempty"`
+	At    time.Time `json:"at"`
+}
+
 // Binding says that an attachment, the one that was made at CreatedAt, is bound to a face.
 type Binding struct {
 	Instance  string

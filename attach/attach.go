@@ -4,6 +4,7 @@
 package attach
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -18,7 +19,6 @@ import (
 	"github.com/openimds/openimds/hostnet"
 	"github.com/openimds/openimds/records"
 	"github.com/openimds/openimds/store"
-	"github.com/prometheus/procfs"
 )
 
 // Host makes the host's network serve a set of endpoints; [hostnet.Host] is one.
@@ -46,11 +46,14 @@ type Config struct {
 	Binder Binder
 	Seats  Seats
 	Host   Host
+	// Name of the host; only its attachments are carried out. Empty: [openimds.LocalHost].
+	Name string
+	// Report keeps how far attachments are, for all who ask; nil: nobody does.
+	Report func(context.Context, []openimds.AttachmentStatus) error
 	Log    *slog.Logger
 }
 
-// Attachments keep the host's network in step with the attachments in the store. It implements
-// [control.Attachments].
+// Attachments keep the host's network in step with the attachments in the store.
 type Attachments struct {
 	cfg Config
 	// seated are the instances that have a seat for an attachment; only Run has to do with them.
@@ -67,6 +70,11 @@ type Attachments struct {
 	// found is what attachments are to be bound to, by instance.
 	found    map[string]openimds.Binding
 	anyFound chan struct{}
+	// ended are the attachments to processes that have ended, by instance, and when they were made.
+	ended map[string]time.Time
+	// untold are the instances of which nobody has been told yet how far their attachments are.
+	untold    map[string]bool
+	anyUntold chan struct{}
 	// unbound are those for which something was found and that are not known to be bound to it yet.
 	unbound map[string]bool
 
@@ -76,9 +84,11 @@ type Attachments struct {
 
 // New makes attachments of none yet.
 func New(cfg Config) *Attachments {
+	cfg.Name = cmp.Or(cfg.Name, openimds.LocalHost)
 	return &Attachments{
 		cfg: cfg, seated: map[string]bool{}, fresh: map[string]int64{},
 		found: map[string]openimds.Binding{}, anyFound: make(chan struct{}, 1), unbound: map[string]bool{},
+		ended: map[string]time.Time{}, untold: map[string]bool{}, anyUntold: make(chan struct{}, 1),
 		wanted: map[string]hostnet.Endpoint{}, status: map[string]hostnet.EndpointStatus{}, settled: make(chan struct{}),
 	}
 }
@@ -98,10 +108,23 @@ func InstanceOf(endpointID string) string {
 	return name
 }
 
+// createdAt is the time in an endpoint's ID; zero: there is none.
+func createdAt(endpointID string) time.Time {
+	_, stamp, _ := strings.Cut(endpointID, "#")
+	nanoseconds, err := strconv.ParseInt(stamp, 36, 64)
+	if err != nil {
+		return time.Time{}
+	}
+	return time.Unix(0, nanoseconds).UTC()
+}
+
 // Run follows the store until the context ends. What is attached stays attached while it is away.
 func (a *Attachments) Run(ctx context.Context) {
 	var binding sync.WaitGroup
 	binding.Go(func() { a.bind(ctx) })
+	if a.cfg.Report != nil {
+		binding.Go(func() { a.report(ctx) })
+	}
 	defer binding.Wait()
 	store.Follow(ctx, a.cfg.Store, store.Follower{
 		Prefix: records.AttachmentPrefix,
@@ -157,10 +180,17 @@ func (a *Attachments) see(e store.Event) {
 		a.forget(name)
 		return
 	}
-	if _, known := a.wanted[name]; !known && attachment.PID != 0 && startedAfter(attachment.PID, attachment.CreatedAt) {
-		a.cfg.Log.Warn("the process of an attachment has ended; the instance is not attached", "instance", name, "pid", attachment.PID)
+	if attachment.Host != a.cfg.Name {
+		a.forget(name)
 		return
 	}
+	if _, known := a.wanted[name]; !known && attachment.PID != 0 && startedAfter(attachment.PID, attachment.CreatedAt) {
+		a.cfg.Log.Warn("the process of an attachment has ended; the instance is not attached", "instance", name, "pid", attachment.PID)
+		a.ended[name] = attachment.CreatedAt
+		a.tell(name)
+		return
+	}
+	delete(a.ended, name)
 	before := a.wanted[name]
 	a.wanted[name] = hostnet.Endpoint{
 		ID: EndpointID(attachment), Interface: attachment.Interface, Netns: attachment.Netns, PID: attachment.PID, Sources: attachment.Sources,
@@ -180,6 +210,8 @@ func (a *Attachments) forget(name string) {
 	delete(a.wanted, name)
 	delete(a.status, name)
 	delete(a.unbound, name)
+	delete(a.ended, name)
+	delete(a.untold, name)
 }
 
 // settle seats the instances that are attached now, makes the host so, and empties the other seats:
@@ -245,6 +277,7 @@ func (a *Attachments) Changed(s hostnet.EndpointStatus) {
 		return // it is of an earlier attachment
 	}
 	a.status[name] = s
+	a.tell(name)
 	if s.Found != nil {
 		a.cfg.Log.Warn("something else is where an instance is attached; nobody is answered there", "instance", name, "reason", s.Reason)
 	}
@@ -252,16 +285,15 @@ func (a *Attachments) Changed(s hostnet.EndpointStatus) {
 
 // Bind is told by the host what it has found for an endpoint ([hostnet.Config]).
 func (a *Attachments) Bind(id string, face hostnet.Face) {
-	name, stamp, _ := strings.Cut(id, "#")
-	nanoseconds, err := strconv.ParseInt(stamp, 36, 64)
-	if err != nil {
+	name, created := InstanceOf(id), createdAt(id)
+	if created.IsZero() {
 		return // the ID is not one of [EndpointID]
 	}
 	a.mu.Lock()
 	if wanted := a.wanted[name]; wanted.ID == id && wanted.Bound == nil {
 		a.unbound[name] = true
 	}
-	a.found[name] = openimds.Binding{Instance: name, CreatedAt: time.Unix(0, nanoseconds).UTC(), Face: openimds.Face(face)}
+	a.found[name] = openimds.Binding{Instance: name, CreatedAt: created, Face: openimds.Face(face)}
 	a.mu.Unlock()
 	select {
 	case a.anyFound <- struct{}{}:
@@ -291,10 +323,9 @@ func (a *Attachments) bind(ctx context.Context) {
 	}
 }
 
-// Found implements [control.Attachments].
-func (a *Attachments) Found(instance string) *openimds.Face {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+// foundAt is what is at the place of an instance's attachment now and is not what that is bound to; nil:
+// nothing else is. a.mu is held.
+func (a *Attachments) foundAt(instance string) *openimds.Face {
 	if s := a.status[instance]; s.Found != nil && s.ID == a.wanted[instance].ID {
 		face := openimds.Face(*s.Found)
 		return &face
@@ -302,10 +333,14 @@ func (a *Attachments) Found(instance string) *openimds.Face {
 	return nil
 }
 
-// Status implements [control.Attachments].
+// Status says how far the attachment of an instance is: a [hostnet.State], and why if something is amiss.
 func (a *Attachments) Status(instance string) (state, reason string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	return a.statusOf(instance)
+}
+
+func (a *Attachments) statusOf(instance string) (state, reason string) {
 	wanted, known := a.wanted[instance]
 	if !known {
 		return string(hostnet.Gone), "its process has ended, or it is not known here yet"
@@ -339,20 +374,4 @@ func (a *Attachments) States() map[string]int {
 		}
 	}
 	return states
-}
-
-// startedAfter says whether the process of that number began after t, or is not there: then it is not
-// the one that was meant then.
-func startedAfter(pid int, t time.Time) bool {
-	process, err := procfs.NewProc(pid)
-	if err != nil {
-		return true
-	}
-	stat, err := process.Stat()
-	if err != nil {
-		return true
-	}
-	began, err := stat.StartTime()
-	// A second of grace, since clocks are set: a number is not given out again so soon.
-	return err != nil || time.UnixMilli(int64(began*1000)).After(t.Add(time.Second))
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/openimds/openimds/attach"
 	"github.com/openimds/openimds/control"
 	"github.com/openimds/openimds/hostnet"
+	"github.com/openimds/openimds/store"
 	"github.com/openimds/openimds/store/mem"
 	"go.uber.org/goleak"
 )
@@ -69,6 +70,7 @@ func (s *seats) Await(_ context.Context, name string, revision int64) error {
 type attaching struct {
 	t       *testing.T
 	service *control.Service
+	lease   store.Lease
 	log     *lockedText
 	network *network
 	seats   *seats
@@ -78,10 +80,10 @@ func newAttaching(t *testing.T) *attaching {
 	kept := mem.New()
 	a := &attaching{t: t, log: &lockedText{}, network: &network{link: hostnet.Face{Boot: "b", Index: 7, Serial: 100}}, seats: &seats{awaited: map[string]int64{}}}
 	a.network.attachments = attach.New(attach.Config{
-		Store: kept, Binder: binder{&a.service}, Seats: a.seats, Host: a.network, Log: slog.New(slog.NewTextHandler(a.log, nil)),
+		Store: kept, Binder: binder{&a.service}, Seats: a.seats, Host: a.network, Report: a.report, Log: slog.New(slog.NewTextHandler(a.log, nil)),
 	})
 	a.service = control.New(kept, control.Config{
-		Region: "us-east-1", AccountID: "123456789012", Attachments: carrier{a.network.attachments},
+		Region: "us-east-1", AccountID: "123456789012", Attachments: carrier{},
 	})
 	_, err := a.service.CreateInstances(t.Context(), control.InstancesLaunch{
 		Names: []string{"web"}, Zone: "us-east-1a", BlueprintID: "amazon_linux_2023", BundleID: "nano_3_0",
@@ -89,7 +91,28 @@ func newAttaching(t *testing.T) *attaching {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if a.lease, err = a.service.JoinHost(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
 	return a
+}
+
+func (a *attaching) report(ctx context.Context, all []openimds.AttachmentStatus) error {
+	return a.service.ReportAttachments(ctx, a.lease, all)
+}
+
+// told is how far anybody who asks the service is told that the attachment is.
+func (a *attaching) told() openimds.AttachmentStatus {
+	a.t.Helper()
+	all, err := a.service.Attachments(a.t.Context())
+	if err != nil || len(all) != 1 {
+		a.t.Fatal(all, err)
+	}
+	statuses, err := a.service.AttachmentStatuses(a.t.Context(), all)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return statuses[0]
 }
 
 // binder is a service that is made later.
@@ -100,7 +123,7 @@ func (b binder) BindAttachments(ctx context.Context, all []openimds.Binding) err
 }
 
 // carrier carries attachments out on a host where nothing is guarded.
-type carrier struct{ *attach.Attachments }
+type carrier struct{}
 
 func (carrier) Guarded() []openimds.GuardedPlace                  { return nil }
 func (carrier) Release([]string) ([]openimds.GuardedPlace, error) { return nil, nil }
@@ -127,6 +150,7 @@ func (a *attaching) becomes(want string) (reason string) {
 		state, reason = a.network.attachments.Status("web")
 		return state == want && !strings.Contains(reason, "being")
 	})
+	eventually(a.t, "the store says so", func() bool { s := a.told(); return s.State == want && s.Reason == reason })
 	return reason
 }
 
@@ -215,7 +239,7 @@ func TestTellsOfAnother(t *testing.T) {
 	if reason := a.becomes("waiting"); !strings.Contains(reason, "is not the one it was") || !strings.Contains(reason, "attach it again") {
 		t.Errorf("the reason is %q", reason)
 	}
-	if found := a.network.attachments.Found("web"); found == nil || found.Index != 9 {
+	if found := a.told().Found; found == nil || found.Index != 9 {
 		t.Errorf("found %+v", found)
 	}
 	if states := a.network.attachments.States(); states["replaced"] != 1 || states["attached"] != 0 {

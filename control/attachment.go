@@ -15,16 +15,10 @@ import (
 
 // Attachments is what carries attachments out on this host.
 type Attachments interface {
-	// Status says how far the attachment of an instance is: "attached", "waiting", "failed" or
-	// "gone", and why if something is amiss.
-	Status(instance string) (state, reason string)
 	// Guarded lists the places that were attached and are guarded now.
 	Guarded() []openimds.GuardedPlace
 	// Release ends the guard of these places, or of all with no names, and says of which it did.
 	Release(names []string) ([]openimds.GuardedPlace, error)
-	// Found is what is at the place of an instance's attachment now and is not what that is bound to;
-	// nil: nothing else is.
-	Found(instance string) *openimds.Face
 }
 
 // samePlace says whether both are at one place, with the same callers.
@@ -41,20 +35,23 @@ func conflicts(a *openimds.Attachment, b *openimds.Attachment) bool {
 		slices.ContainsFunc(a.Sources, func(p netip.Prefix) bool { return slices.ContainsFunc(b.Sources, p.Overlaps) })
 }
 
-// AttachInstance attaches an instance to a place of this host. An instance has one attachment; a
+// AttachInstance attaches an instance to a place of a host, this service's if none is named. An instance has one attachment; a
 // place that another instance has is refused, unless sources tell the two apart. To attach it again to its
 // place binds it to what is there now.
 //
 // Errors: InvalidInput/Conflicting, InvalidInput/OutOfRange, InvalidInput/Reserved, InvalidInput/TooMany and
 // InvalidInput/Duplicate for a place that no host could have, InvalidInput/InUse where the instance is attached
-// elsewhere or another one there; NotFound/DoesNotExist; OperationFailure/NotEnforced on a server that attaches
-// none.
+// elsewhere or another one there; NotFound/DoesNotExist; OperationFailure/NotEnforced where the host is
+// not there or attaches none.
 func (s *Service) AttachInstance(ctx context.Context, a openimds.Attachment) (openimds.Operation, error) {
-	if s.cfg.Attachments == nil {
+	a.Host = cmp.Or(a.Host, s.cfg.Host)
+	if a.Host == s.cfg.Host && s.cfg.Attachments == nil {
 		return openimds.Operation{}, openimds.Errorf(openimds.OperationFailure, openimds.NotEnforced, "This server cannot attach instances: it needs Linux and the capabilities CAP_NET_ADMIN, CAP_NET_RAW and CAP_SYS_ADMIN; start it as root")
 	}
-	a.Host = cmp.Or(a.Host, s.cfg.Host)
 	if err := a.Validate(); err != nil {
+		return openimds.Operation{}, err
+	}
+	if err := s.refuseAbsentHost(ctx, a.Host); err != nil {
 		return openimds.Operation{}, err
 	}
 	d, err := s.commit(ctx, "AttachInstance", func(d *draft) error {
@@ -84,6 +81,23 @@ func (s *Service) AttachInstance(ctx context.Context, a openimds.Attachment) (op
 	return d.operations[0], nil
 }
 
+// refuseAbsentHost refuses another host that is not there, or attaches nothing.
+func (s *Service) refuseAbsentHost(ctx context.Context, name string) error {
+	if name == s.cfg.Host {
+		return nil
+	}
+	r, err := s.store.Get(ctx, records.HostKey(name))
+	if err != nil && !errors.Is(err, store.ErrNoRecord) {
+		return storeFailed(err)
+	}
+	if err == nil {
+		if host, err := read[records.Host](r); err != nil || host.Attaches {
+			return err
+		}
+	}
+	return openimds.Errorf(openimds.OperationFailure, openimds.NotEnforced, "There is no host %s that attaches instances", name)
+}
+
 // attachAgain drafts that an instance stays where it is attached, by the marks that are asked for now. If
 // something else is there by now, it is bound to that, as the operator says by attaching it again.
 func (s *Service) attachAgain(ctx context.Context, d *draft, was store.Record, a openimds.Attachment) error {
@@ -92,8 +106,11 @@ func (s *Service) attachAgain(ctx context.Context, d *draft, was store.Record, a
 		return openimds.Errorf(openimds.InvalidInput, openimds.InUse, "The instance %s is attached already; detach it first", a.Instance)
 	}
 	a.CreatedAt, a.Bound = before.CreatedAt, before.Bound
-	state, _ := s.cfg.Attachments.Status(a.Instance)
-	found := s.cfg.Attachments.Found(a.Instance)
+	statuses, err := s.AttachmentStatuses(ctx, []*openimds.Attachment{before})
+	if err != nil {
+		return err
+	}
+	found := statuses[0].Found
 	switch {
 	case a.ByName:
 		a.Bound = nil
@@ -104,7 +121,7 @@ func (s *Service) attachAgain(ctx context.Context, d *draft, was store.Record, a
 			return err
 		}
 		a.CreatedAt, a.Bound = d.now, found
-	case a.PID != 0 && state != "attached":
+	case a.PID != 0 && statuses[0].State != "attached":
 		a.CreatedAt = d.now // the process of that number now
 	}
 	if reflect.DeepEqual(&a, before) {
@@ -159,23 +176,6 @@ func (s *Service) Attachments(ctx context.Context) ([]*openimds.Attachment, erro
 		}
 	}
 	return all, nil
-}
-
-// AttachmentStatus says how far this host is with an instance's attachment.
-func (s *Service) AttachmentStatus(instance string) (state, reason string) {
-	if s.cfg.Attachments == nil {
-		return "failed", "this server cannot attach instances"
-	}
-	return s.cfg.Attachments.Status(instance)
-}
-
-// FoundInstead is what is at the place of an instance's attachment and is not what that is bound to; nil:
-// nothing else is.
-func (s *Service) FoundInstead(instance string) *openimds.Face {
-	if s.cfg.Attachments == nil {
-		return nil
-	}
-	return s.cfg.Attachments.Found(instance)
 }
 
 // removeAttachment removes the attachment of an instance that is deleted in the same commit; an instance of

@@ -18,15 +18,14 @@ type place struct {
 	found *openimds.Face
 }
 
-func (p *place) Status(string) (state, reason string)              { return p.state, "" }
-func (p *place) Found(string) *openimds.Face                       { return p.found }
 func (p *place) Guarded() []openimds.GuardedPlace                  { return nil }
 func (p *place) Release([]string) ([]openimds.GuardedPlace, error) { return nil, nil }
 
 // binding is a service with the instances web-0 and web-1, and its host.
 type binding struct {
 	*fixture
-	host *place
+	host  *place
+	lease store.Lease
 }
 
 func newBinding(t *testing.T) *binding {
@@ -35,15 +34,30 @@ func newBinding(t *testing.T) *binding {
 	if _, err := b.CreateInstances(t.Context(), launch("web-0", "web-1")); err != nil {
 		t.Fatal(err)
 	}
+	var err error
+	if b.lease, err = b.JoinHost(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
 	return b
 }
 
+// attach has the host say how far it is, and attaches.
 func (b *binding) attach(a openimds.Attachment) *openimds.Attachment {
 	b.t.Helper()
+	if before := b.attachment(a.Instance); before != nil {
+		b.report(openimds.AttachmentStatus{Instance: a.Instance, CreatedAt: before.CreatedAt, State: b.host.state, Found: b.host.found})
+	}
 	if _, err := b.AttachInstance(b.t.Context(), a); err != nil {
 		b.t.Fatal(err)
 	}
 	return b.attachment(a.Instance)
+}
+
+func (b *binding) report(s openimds.AttachmentStatus) {
+	b.t.Helper()
+	if err := b.ReportAttachments(b.t.Context(), b.lease, []openimds.AttachmentStatus{s}); err != nil {
+		b.t.Fatal(err)
+	}
 }
 
 func (b *binding) attachment(name string) *openimds.Attachment {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/records"
@@ -51,6 +52,8 @@ func (s *Service) take(ctx context.Context, d *draft, a *openimds.Attachment) er
 // leave drafts the end of an attachment, which frees its place.
 func (s *Service) leave(ctx context.Context, d *draft, attached store.Record) error {
 	d.remove(attached)
+	instance := strings.TrimPrefix(attached.Key, records.AttachmentPrefix)
+	d.changes = append(d.changes, store.Change{Verb: store.Delete, Key: records.StatusKey(instance), If: store.Whatever})
 	a, err := records.DecodeAttachment(attached)
 	if err != nil {
 		return nil // it attaches nobody, and nobody knows where

@@ -106,9 +106,6 @@ func TestPlaceOfALostAttachment(t *testing.T) {
 // carried stands for a host that carries attachments out.
 type carried struct{}
 
-func (carried) Status(string) (state, reason string) { return "attached", "" }
-func (carried) Found(string) *openimds.Face          { return nil }
-
 func (carried) Guarded() []openimds.GuardedPlace { return nil }
 
 func (carried) Release([]string) ([]openimds.GuardedPlace, error) { return nil, nil }

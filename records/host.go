@@ -31,6 +31,9 @@ type Seat struct {
 // HostKey is where a host has its record.
 func HostKey(name string) string { return HostPrefix + name }
 
+// StatusKey is where a host keeps how far the attachment of an instance is.
+func StatusKey(instance string) string { return StatusPrefix + instance }
+
 // SeatKey is where the seat of an instance on a host has its record; without a host's name it leads those of
 // the instance on all hosts.
 func SeatKey(instance, host string) string { return SeatPrefix + instance + "/" + host }

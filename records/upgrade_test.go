@@ -23,8 +23,6 @@ import (
 // attachable stands for a host that carries attachments out.
 type attachable struct{}
 
-func (attachable) Status(string) (state, reason string)              { return "attached", "" }
-func (attachable) Found(string) *openimds.Face                       { return nil }
 func (attachable) Guarded() []openimds.GuardedPlace                  { return nil }
 func (attachable) Release([]string) ([]openimds.GuardedPlace, error) { return nil, nil }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/openimds/openimds/attach"
 	"github.com/openimds/openimds/hostnet"
 	"github.com/openimds/openimds/imds"
+	"github.com/openimds/openimds/store"
 )
 
 // serveEndpoint is how the host hands out the listener of an endpoint.
@@ -67,13 +68,13 @@ func (s *Server) openHost() error {
 }
 
 // Guarded implements [control.Attachments].
-func (a attachmentStatus) Guarded() []openimds.GuardedPlace {
-	return guardedPlaces(a.server.host.Guarded())
+func (g guarding) Guarded() []openimds.GuardedPlace {
+	return guardedPlaces(g.server.host.Guarded())
 }
 
 // Release implements [control.Attachments].
-func (a attachmentStatus) Release(names []string) ([]openimds.GuardedPlace, error) {
-	released, err := a.server.host.Release(names...)
+func (g guarding) Release(names []string) ([]openimds.GuardedPlace, error) {
+	released, err := g.server.host.Release(names...)
 	if errors.Is(err, hostnet.ErrNotGuarded) {
 		return nil, openimds.Errorf(openimds.InvalidInput, openimds.WrongState, "%v", err)
 	}
@@ -88,17 +89,25 @@ func guardedPlaces(all []hostnet.Guarded) []openimds.GuardedPlace {
 	return out
 }
 
-// attachmentStatus tells the service how far the attachments of this host are.
-type attachmentStatus struct{ server *Server }
+// guarding tells the service what the host guards.
+type guarding struct{ server *Server }
 
-// Status implements [control.Attachments].
-func (a attachmentStatus) Status(instance string) (state, reason string) {
-	return a.server.attachments.Status(instance)
+// report keeps how far attachments are. Without a lease nothing is kept: once the host is back, all is told anew.
+func (s *Server) report(ctx context.Context, all []openimds.AttachmentStatus) error {
+	lease := s.presence.Lease()
+	if lease == store.NoLease {
+		return nil
+	}
+	return s.service.ReportAttachments(ctx, lease, all)
 }
 
-// Found implements [control.Attachments].
-func (a attachmentStatus) Found(instance string) *openimds.Face {
-	return a.server.attachments.Found(instance)
+// tellAll tells anew all that the host tells of itself.
+func (s *Server) tellAll(ctx context.Context) error {
+	if err := s.guests.Agent().Back(ctx); err != nil {
+		return err
+	}
+	s.attachments.TellAll()
+	return nil
 }
 
 // runHost keeps the host attached until the context ends. What is attached anew is so only until the server

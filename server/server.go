@@ -166,7 +166,7 @@ func (s *Server) openService(ctx context.Context) error {
 		return err
 	}
 	if s.host != nil {
-		cfg.Attachments = attachmentStatus{s}
+		cfg.Attachments = guarding{s}
 	}
 	s.service = control.New(s.store, cfg)
 	if err := s.service.ConcludeAudit(ctx, latest); err != nil { // the guests do not wait for it
@@ -215,7 +215,7 @@ func (s *Server) openGuests(ctx context.Context) error {
 		Log: s.log,
 	})
 	s.attachments = attach.New(attach.Config{
-		Store: s.store, Binder: s.service, Seats: s.guests, Host: s.host, Log: s.log,
+		Store: s.store, Binder: s.service, Seats: s.guests, Host: s.host, Report: s.report, Log: s.log,
 	})
 	return s.guests.Seat(ctx, s.instance.Name)
 }
@@ -303,7 +303,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	} {
 		running.Go(func() { run(besides) })
 	}
-	running.Go(func() { s.presence.Run(besides, s.guests.Agent().Back, s.guests.Agent().Settle) })
+	running.Go(func() { s.presence.Run(besides, s.tellAll, s.guests.Agent().Settle) })
 	running.Go(func() { s.alarms.Run(ctx) }) // a webhook that hangs is not waited for
 	if s.certificates != nil {
 		running.Go(func() { s.certificates.Run(besides) })

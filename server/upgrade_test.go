@@ -145,6 +145,8 @@ func look(t *testing.T, dir string, was snapshot) map[string]json.RawMessage {
 		Region: "us-east-1", AccountID: "123456789012", AllowIMDSIPv6: true,
 		History: recorder, Callers: recorder, Attachments: unattached{}, Now: now,
 	})
+	_, err = service.JoinHost(t.Context(), true)
+	must(t, err)
 	keys, err := accesskeys.Ensure(filepath.Join(dir, CredentialsFile))
 	must(t, err)
 	verifier := sigv4.New(sigv4.Config{Regions: []string{"us-east-1"}, Keys: keys.Lookup})
@@ -201,9 +203,6 @@ func look(t *testing.T, dir string, was snapshot) map[string]json.RawMessage {
 
 // unattached is a host that attaches nothing.
 type unattached struct{}
-
-func (unattached) Status(string) (state, reason string) { return "waiting", "" }
-func (unattached) Found(string) *openimds.Face          { return nil }
 
 func (unattached) Guarded() []openimds.GuardedPlace { return nil }
 

@@ -12,7 +12,7 @@ import (
 
 func (a *protocol) attachInstance(ctx context.Context, in *wire.AttachInstanceRequest) (wire.OperationResult, error) {
 	attachment := openimds.Attachment{
-		Instance: in.InstanceName, Interface: in.Interface, Netns: in.NetworkNamespace, PID: in.ProcessID,
+		Instance: in.InstanceName, Host: in.Host, Interface: in.Interface, Netns: in.NetworkNamespace, PID: in.ProcessID,
 		MAC: strings.ToLower(in.MACAddress), Alias: in.IfAlias, ByName: in.ByName,
 	}
 	for _, text := range in.Sources {
@@ -39,17 +39,24 @@ func (a *protocol) detachInstance(ctx context.Context, in *wire.InstanceRequest)
 
 func (a *protocol) getAttachments(ctx context.Context, _ *wire.Nothing) (wire.GetAttachmentsResult, error) {
 	all, err := a.service.Attachments(ctx)
+	if err != nil {
+		return wire.GetAttachmentsResult{}, err
+	}
+	statuses, err := a.service.AttachmentStatuses(ctx, all)
 	result := wire.GetAttachmentsResult{Attachments: make([]wire.Attachment, 0, len(all))}
-	for _, at := range all {
+	for i, status := range statuses {
+		at := all[i]
 		shown := wire.Attachment{
 			InstanceName: at.Instance, Interface: at.Interface, NetworkNamespace: at.Netns, ProcessID: at.PID,
 			MACAddress: at.MAC, IfAlias: at.Alias, ByName: at.ByName, CreatedAt: awsjson.Epoch{Time: at.CreatedAt},
-			BoundTo: (*wire.Face)(at.Bound), Found: (*wire.Face)(a.service.FoundInstead(at.Instance)),
+			BoundTo: (*wire.Face)(at.Bound), Found: (*wire.Face)(status.Found), State: status.State, Reason: status.Reason,
 		}
 		for _, p := range at.Sources {
 			shown.Sources = append(shown.Sources, p.String())
 		}
-		shown.State, shown.Reason = a.service.AttachmentStatus(at.Instance)
+		if at.Host != openimds.LocalHost {
+			shown.Host = at.Host
+		}
 		result.Attachments = append(result.Attachments, shown)
 	}
 	return result, err
@@ -58,7 +65,11 @@ func (a *protocol) getAttachments(ctx context.Context, _ *wire.Nothing) (wire.Ge
 func guardedPlaces(all []openimds.GuardedPlace) wire.GuardedPlacesResult {
 	result := wire.GuardedPlacesResult{Places: make([]wire.GuardedPlace, 0, len(all))}
 	for _, p := range all {
-		result.Places = append(result.Places, wire.GuardedPlace{Interface: p.Interface, NetworkNamespace: p.Netns})
+		shown := wire.GuardedPlace{Interface: p.Interface, NetworkNamespace: p.Netns}
+		if p.Host != openimds.LocalHost {
+			shown.Host = p.Host
+		}
+		result.Places = append(result.Places, shown)
 	}
 	return result
 }

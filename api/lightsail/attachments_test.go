@@ -10,16 +10,6 @@ import (
 // attachable carries out every attachment.
 type attachable struct{}
 
-func (attachable) Status(string) (state, reason string) { return "waiting", "there is no tap0" }
-
-// Found is another link wherever the name says so.
-func (attachable) Found(instance string) *openimds.Face {
-	if instance == "web-2" {
-		return &openimds.Face{Boot: "b", Index: 7, Serial: 1 << 60, MAC: "fe:54:00:00:00:07"}
-	}
-	return nil
-}
-
 func (attachable) Guarded() []openimds.GuardedPlace {
 	return []openimds.GuardedPlace{{Interface: "tap7"}, {Netns: "/run/netns/c1"}}
 }
@@ -55,11 +45,36 @@ func withAttachments(cfg *control.Config) { cfg.Attachments = attachable{} }
 func TestAttachments(t *testing.T) {
 	const attach, detach, list = "OpenIMDS_20261122.AttachInstance", "OpenIMDS_20261122.DetachInstance", "OpenIMDS_20261122.GetAttachments"
 	s := newServer(t, withAttachments)
+	lease, err := s.service.JoinHost(t.Context(), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// report is what the host tells: nothing is where it should be, and at web-2's place another link is.
+	report := func() {
+		t.Helper()
+		all, err := s.service.Attachments(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, at := range all {
+			status := openimds.AttachmentStatus{Instance: at.Instance, CreatedAt: at.CreatedAt, State: "waiting", Reason: "there is no tap0"}
+			if at.Instance == "web-2" {
+				status.Found = &openimds.Face{Boot: "b", Index: 7, Serial: 1 << 60, MAC: "fe:54:00:00:00:07"}
+			}
+			if err := s.service.ReportAttachments(t.Context(), lease, []openimds.AttachmentStatus{status}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 	s.must("CreateInstances", `{"instanceNames":["web-1","web-2","web-3"],"availabilityZone":"us-east-1a","blueprintId":"debian_12","bundleId":"nano_3_0"}`)
 	s.steps([]step{
 		{target: list, body: `{}`, want: `{"attachments":[]}`},
 		{target: attach, body: `{"instanceName":"web-1","interface":"tap0"}`,
 			want: `{"operation":{"operationType":"AttachInstance","resourceName":"web-1","status":"Succeeded"}}`},
+		{target: list, body: `{}`, want: `{"attachments":[{"instanceName":"web-1","interface":"tap0","createdAt":"#","state":"waiting","reason":"it is being attached"}]}`},
+	})
+	report()
+	s.steps([]step{
 		{target: list, body: `{}`, want: `{"attachments":[{"instanceName":"web-1","interface":"tap0","createdAt":"#","state":"waiting","reason":"there is no tap0"}]}`},
 		{target: attach, body: `{"instanceName":"web-1","interface":"tap0"}`, want: `{"operation":{"operationType":"AttachInstance","status":"Succeeded"}}`},
 		{target: attach, body: `{"instanceName":"web-1","interface":"tap1"}`, exception: invalid, message: "The instance web-1 is attached already"},
@@ -83,7 +98,13 @@ func TestAttachments(t *testing.T) {
 		{target: attach, body: `{"instanceName":"web-3","interface":"tap9","sources":["10.0.0.1/24"]}`, exception: invalid, message: "The source 10.0.0.1/24 is not an address or prefix"},
 		{target: attach, body: `{"instanceName":"web-3","interface":"tap9","sources":["here"]}`, exception: invalid, message: `The source "here" is not an address or prefix`},
 		{target: attach, body: `{"instanceName":"web-3","interface":"tap9","macAddress":"52:54:00:00:00:01","ifAlias":"web three"}`, want: `{"operation":{}}`},
+	})
+	report()
+	s.steps([]step{
 		{target: attach, body: `{"instanceName":"web-2","interface":"br0","sources":["10.0.0.7","2001:db8::/64"]}`, want: `{"operation":{}}`},
+	})
+	report()
+	s.steps([]step{
 		{target: list, body: `{}`, want: `{"attachments":[
 			{"instanceName":"web-1","interface":"tap0","createdAt":"#","state":"waiting","reason":"there is no tap0"},
 			{"instanceName":"web-2","interface":"br0","sources":["10.0.0.7/32","2001:db8::/64"],"createdAt":"#","state":"waiting","reason":"there is no tap0",
@@ -97,6 +118,8 @@ func TestAttachments(t *testing.T) {
 		{target: attach, body: `{"instanceName":"web-3","interface":"tap9","ifAlias":"a\u001b"}`, exception: invalid, message: `"a\x1b" cannot be the alias`},
 		{target: attach, body: `{"instanceName":"web-3","networkNamespace":"web3","ifAlias":"a"}`, exception: invalid, message: "macAddress and ifAlias are marks of an interface"},
 		{target: attach, body: `{"instanceName":"web-3","processId":4711,"byName":true}`, exception: invalid, message: "byName takes whatever has the name"},
+		{target: attach, body: `{"instanceName":"web-3","host":"elsewhere","interface":"tap9"}`, exception: failure, message: "There is no host elsewhere that attaches instances"},
+		{target: attach, body: `{"instanceName":"web-3","host":"a/b","interface":"tap9"}`, exception: invalid, message: `"a/b" cannot be the name of a host`},
 		{target: attach, body: `{"instanceName":"absent","interface":"tap9"}`, exception: notFound, code: "DoesNotExist"},
 		{target: detach, body: `{"instanceName":"absent"}`, exception: notFound, code: "DoesNotExist"},
 		// An instance that is deleted takes its attachment along; another of its name is not attached.

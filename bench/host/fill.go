@@ -19,8 +19,6 @@ import (
 // host stands for the one that will carry the attachments out.
 type host struct{ control.Attachments }
 
-func (host) Status(string) (state, reason string) { return "waiting", "" }
-
 // fill makes a data directory with count instances, and with the attachments of those from the
 // second on, in this order.
 func fill(ctx context.Context, dataDir string, count int, attachments []place) error {

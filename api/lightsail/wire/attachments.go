@@ -14,9 +14,10 @@ var (
 )
 
 // AttachInstanceRequest attaches an instance to one of an interface, a network namespace and a process
-// of the server's host.
+// of a host, which is the server's if none is named.
 type AttachInstanceRequest struct {
 	InstanceName     string   `json:"instanceName" check:"required"`
+	Host             string   `json:"host,omitzero"`
 	Interface        string   `json:"interface,omitzero"`
 	Sources          []string `json:"sources,omitzero"`
 	NetworkNamespace string   `json:"networkNamespace,omitzero"`
@@ -36,6 +37,7 @@ type GetAttachmentsResult struct {
 // Attachment is where an instance's guest calls from.
 type Attachment struct {
 	InstanceName     string        `json:"instanceName"`
+	Host             string        `json:"host,omitempty"` // where hosts have names
 	Interface        string        `json:"interface,omitempty"`
 	Sources          []string      `json:"sources,omitempty"`
 	NetworkNamespace string        `json:"networkNamespace,omitempty"`
@@ -44,8 +46,8 @@ type Attachment struct {
 	IfAlias          string        `json:"ifAlias,omitempty"`
 	ByName           bool          `json:"byName,omitempty"`
 	CreatedAt        awsjson.Epoch `json:"createdAt"`
-	// State is attached, waiting (for its interface or namespace), failed or gone; Reason says what
-	// is amiss.
+	// State is attached, waiting (for its interface or namespace), failed, gone, or unknown where the host is
+	// not there; Reason says what is amiss.
 	State  string `json:"state"`
 	Reason string `json:"reason,omitempty"`
 	// BoundTo is what the attachment is bound to; Found is what is at its place now, if that is another.
@@ -71,6 +73,7 @@ type GuardedPlacesResult struct {
 
 // GuardedPlace is an interface or a network namespace, never both.
 type GuardedPlace struct {
+	Host             string `json:"host,omitempty"` // where hosts have names
 	Interface        string `json:"interface,omitempty"`
 	NetworkNamespace string `json:"networkNamespace,omitempty"`
 }
