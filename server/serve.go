@@ -1,0 +1,125 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+
+	"github.com/openimds/openimds/imds"
+)
+
+// Serve answers both sides until the context ends or one of them fails; it is called once. Then it ends what
+// is under way within 5 seconds: answers first, then the last counts are stored. It returns nil where the
+// context has ended without a cause of its own.
+func (s *Server) Serve(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(ctx, s.dog.start)()
+	var running sync.WaitGroup
+	defer running.Wait()
+	s.serveListeners(&running, cancel)
+	besides, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	for _, run := range []func(context.Context){
+		s.guests.Run, s.useIdentityKeys, s.usage.Run, s.watchStore, s.pruneOperations,
+	} {
+		running.Go(func() { run(besides) })
+	}
+	running.Go(func() { s.presence.Run(besides, s.tellAll, s.guests.Agent().Settle) })
+	running.Go(func() { s.alarms.Run(ctx) }) // a webhook that hangs is not waited for
+	if s.certificates != nil {
+		running.Go(func() { s.certificates.Run(besides) })
+	}
+	s.runHost(besides, ctx, &running)
+	s.runHandover(besides, &running)
+	if err := s.writeReadyFile(); err != nil {
+		cancel(err)
+	}
+	<-ctx.Done()
+	s.finish()
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
+}
+
+// serveListeners answers on all listeners; the first that fails is the cause of the end.
+func (s *Server) serveListeners(running *sync.WaitGroup, cancel context.CancelCauseFunc) {
+	for _, l := range s.imdsL {
+		running.Go(func() {
+			if err := s.guests.Serve(l, s.instance.Name); !errors.Is(err, imds.ErrServerClosed) {
+				cancel(fmt.Errorf("the guest side on %s failed: %w", l.Addr(), err))
+			}
+		})
+	}
+	s.api = newAPIServer(s)
+	for _, l := range s.apiL {
+		running.Go(func() {
+			if err := s.api.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				cancel(fmt.Errorf("the control API on %s failed: %w", l.Addr(), err))
+			}
+		})
+	}
+}
+
+// finish ends what is under way: answers first, then what they left to be stored.
+func (s *Server) finish() {
+	s.dog.start()
+	s.sources.Stop() // their programs too
+	s.log.Info("stopping")
+	deadline, done := context.WithTimeout(context.Background(), answersTime)
+	defer done()
+	counts, counted := context.WithTimeout(context.Background(), countsTime)
+	defer counted()
+	s.dog.at("answers under way")
+	var stopping sync.WaitGroup
+	stopping.Go(func() {
+		if err := s.guests.Shutdown(deadline); err != nil {
+			s.log.Warn("some guests' answers were cut off", "error", err)
+		}
+	})
+	stopping.Go(func() {
+		if err := s.api.Shutdown(deadline); err != nil {
+			s.log.Warn("some control requests were cut off", "error", err)
+		}
+	})
+	stopping.Wait()
+	s.dog.at("the last counts to be stored")
+	if err := s.usage.Close(counts); err != nil {
+		s.log.Warn("the last counts could not be stored", "error", err)
+	}
+	s.dog.at("what runs beside the answers")
+}
+
+// Close gives back all that [Open] took: listeners, the host's network, files. It follows [Server.Serve], or
+// takes its place. What could not be left as it should be is told to the log.
+func (s *Server) Close() {
+	defer s.dog.end()
+	for _, l := range slices.Concat(s.imdsL, s.apiL) {
+		_ = l.Close()
+	}
+	if s.door != nil {
+		s.door.close()
+	}
+	if s.host != nil {
+		s.dog.at("the host's network")
+		if err := s.host.Close(); err != nil {
+			s.log.Warn("the host's network could not be left as it was", "error", err)
+		}
+	}
+	if s.sources != nil {
+		s.dog.at("the sources of credentials")
+		s.sources.Close()
+	}
+	s.dog.at("the audit log")
+	s.closeAudit()
+	if s.store != nil {
+		s.dog.at("the store, which is the disk's to answer")
+		if err := s.store.Close(); err != nil {
+			s.log.Error("the store did not close cleanly", "error", err)
+		}
+	}
+}
