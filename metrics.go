@@ -71,6 +71,18 @@ type MetricHistory interface {
 	Points(ctx context.Context, instanceID string, metrics []string, start, end time.Time, period time.Duration) ([][]MetricPoint, error)
 }
 
+// Known is how far it is known what an instance's guest called in a time. Where nothing was counted, none
+// of its calls need mean that there were none.
+type Known struct {
+	// Since and Until are the beginning of the first sample of that time and the end of the last one; the
+	// zero time: there is none. Until may lie ahead: the last sample is under way then.
+	Since, Until time.Time
+	// Missing is how much between the two has no sample: the instance was stopped, or its host was away.
+	Missing time.Duration
+	// Complete says that all of the time is known, as far as it has come and the instance was there.
+	Complete bool
+}
+
 // Caller is who used an instance's metadata service, as far as its requests tell.
 type Caller struct {
 	// Source is the address that the requests came from.

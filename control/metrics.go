@@ -92,6 +92,47 @@ func (s *Service) points(ctx context.Context, in *openimds.Instance, start, end 
 	return points, nil
 }
 
+// Known tells how far the calls of an instance in a time are known. The zero start is the instance's
+// beginning, and the zero end now.
+//
+// Errors: NotFound/DoesNotExist; Unavailable/HistoryAway.
+func (s *Service) Known(ctx context.Context, name string, start, end time.Time) (openimds.Known, error) {
+	in, _, err := s.instance(ctx, name)
+	if err != nil {
+		return openimds.Known{}, err
+	}
+	if now := s.cfg.Now(); end.IsZero() || end.After(now) {
+		end = now.Add(1) // the sample of this moment is one of them
+	}
+	if start.Before(in.CreatedAt) {
+		start = in.CreatedAt
+	}
+	start = start.Truncate(openimds.MetricPeriod)
+	samples, err := s.points(ctx, in, start, end, openimds.MetricPeriod, openimds.MetricNoToken)
+	if err != nil {
+		return openimds.Known{}, err
+	}
+	return knownBy(samples[0], start, end), nil
+}
+
+// knownBy tells how far a time is known of which there are those samples, or sums of them by the hour.
+func knownBy(samples []openimds.MetricPoint, start, end time.Time) openimds.Known {
+	var k openimds.Known
+	covered := time.Duration(0)
+	for i, p := range samples {
+		if i == 0 {
+			k.Since = p.Start
+		}
+		length := time.Duration(p.Samples) * openimds.MetricPeriod
+		k.Until = p.Start.Add(length)
+		covered += length
+	}
+	k.Missing = max(k.Until.Sub(k.Since)-covered, 0)
+	// The sample that is under way may not have begun yet where it is counted.
+	k.Complete = len(samples) > 0 && k.Missing == 0 && !k.Since.After(start) && !k.Until.Before(end.Add(-openimds.MetricPeriod))
+	return k
+}
+
 // CallersOf returns who called an instance's metadata service at or after since, the latest first.
 //
 // Errors: NotFound/DoesNotExist; Unavailable/HistoryAway.

@@ -41,8 +41,22 @@ func showPoint(p openimds.MetricPoint, unit string, statistics []wire.MetricStat
 	return shown
 }
 
-func (a *protocol) getMetricData(ctx context.Context, in *wire.GetMetricDataRequest) (wire.MetricDataResult, error) {
-	return a.metricData(ctx, in.InstanceName, string(in.MetricName), "Count", in.StartTime, in.EndTime, *in.Period, in.Statistics)
+func (a *protocol) getMetricData(ctx context.Context, in *wire.GetMetricDataRequest) (wire.GetMetricDataResult, error) {
+	data, err := a.metricData(ctx, in.InstanceName, string(in.MetricName), "Count", in.StartTime, in.EndTime, *in.Period, in.Statistics)
+	result := wire.GetMetricDataResult{MetricName: data.MetricName, MetricData: data.MetricData}
+	if err == nil {
+		result.Known, err = a.known(ctx, in.InstanceName, in.StartTime.Time, in.EndTime.Time)
+	}
+	return result, err
+}
+
+// known tells how far the calls of an instance in a time are known.
+func (a *protocol) known(ctx context.Context, instance string, start, end time.Time) (wire.Known, error) {
+	k, err := a.service.Known(ctx, instance, start, end)
+	return wire.Known{
+		InstanceName: instance, Since: unlessZero(k.Since), Until: unlessZero(k.Until),
+		MissingSeconds: int(k.Missing / time.Second), Complete: k.Complete,
+	}, err
 }
 
 func (a *protocol) getMetadataCounts(ctx context.Context, in *wire.GetMetadataCountsRequest) (wire.GetMetadataCountsResult, error) {
@@ -63,13 +77,17 @@ func (a *protocol) getMetadataCounts(ctx context.Context, in *wire.GetMetadataCo
 	result.NextPageToken = next
 	for _, one := range instances {
 		counts, err := a.service.MetricCounts(ctx, one.Name, start, end, period)
+		var known wire.Known
+		if err == nil {
+			known, err = a.known(ctx, one.Name, start, end)
+		}
 		switch {
 		case gone(in.InstanceName, err):
 			continue
 		case err != nil:
 			return result, err
 		}
-		result.Counts = append(result.Counts, wire.MetadataCounts{InstanceName: one.Name, InstanceID: one.ID, Counts: counts})
+		result.Counts = append(result.Counts, wire.MetadataCounts{InstanceName: one.Name, InstanceID: one.ID, Counts: counts, Known: known})
 	}
 	return result, nil
 }
@@ -113,7 +131,7 @@ func gone(asked string, err error) bool {
 }
 
 func (a *protocol) getCallers(ctx context.Context, in *wire.GetCallersRequest) (wire.GetCallersResult, error) {
-	result := wire.GetCallersResult{Callers: []wire.MetadataCaller{}}
+	result := wire.GetCallersResult{Callers: []wire.MetadataCaller{}, Known: []wire.Known{}}
 	since := time.Time{}
 	if in.Since != nil {
 		since = in.Since.Time
@@ -128,9 +146,17 @@ func (a *protocol) getCallers(ctx context.Context, in *wire.GetCallersRequest) (
 			result.Faults = append(result.Faults, wire.InstanceFaults{InstanceName: one.Name, Faults: one.Faults})
 		}
 		callers, err := a.service.CallersOf(ctx, one.Name, since)
-		if err != nil && !gone(in.InstanceName, err) {
+		var known wire.Known
+		if err == nil {
+			known, err = a.known(ctx, one.Name, since, time.Time{})
+		}
+		switch {
+		case gone(in.InstanceName, err):
+			continue
+		case err != nil:
 			return result, err
 		}
+		result.Known = append(result.Known, known)
 		for _, c := range callers {
 			shown := wire.MetadataCaller{
 				InstanceName: one.Name, Source: c.Source, UserAgent: c.UserAgent, PathGroup: c.PathGroup,

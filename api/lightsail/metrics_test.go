@@ -78,11 +78,11 @@ func TestMetricData(t *testing.T) {
 		{target: "GetInstanceMetricData", body: `{"startTime":{"Time":1}}`, exception: malformed, message: "Start of structure or map found where not expected."},
 		{target: "GetInstanceMetricData", body: ask(`"metricName":"MetadataNoToken","unit":"Count","period":3.6e3,"statistics":["Sum"]`), want: `{"metricData":[{"sum":66}]}`},
 
-		{target: "OpenIMDS_20261122.GetMetricData", body: ask(`"metricName":"MetadataNoTokenRejected","period":3600,"statistics":["Sum"]`), want: `{"metricName":"MetadataNoTokenRejected","metricData":[{"sum":660}]}`},
+		{target: "OpenIMDS_20261122.GetMetricData", body: ask(`"metricName":"MetadataNoTokenRejected","period":3600,"statistics":["Sum"]`), want: `{"metricName":"MetadataNoTokenRejected","metricData":[{"sum":660}],"known":{"instanceName":"demo","since":"!","until":"!","missingSeconds":0,"complete":false}}`},
 		{target: "OpenIMDS_20261122.GetMetricData", body: ask(`"metricName":"CPUUtilization","period":3600,"statistics":["Sum"]`), exception: invalid},
 
 		{target: "OpenIMDS_20261122.GetMetadataCounts", body: ask(`"ignored":1`), want: fmt.Sprintf(`{"startTime":%d,"endTime":%d,"nextPageToken":"!","counts":[{"instanceName":"demo","instanceId":"*",
-			"counts":{"MetadataNoToken":66,"MetadataNoTokenRejected":660,"MetadataTokenRequests":0,"MetadataWithToken":0,"MetadataTokenUndelivered":0}}]}`, start, end)},
+			"counts":{"MetadataNoToken":66,"MetadataNoTokenRejected":660,"MetadataTokenRequests":0,"MetadataWithToken":0,"MetadataTokenUndelivered":0},"known":{"instanceName":"demo","complete":false}}]}`, start, end)},
 		{target: "OpenIMDS_20261122.GetMetadataCounts", body: fmt.Sprintf(`{"startTime":%d,"endTime":%d}`, start+299, start+301), want: fmt.Sprintf(`{"startTime":%d,"endTime":%d,"counts":[{"counts":{"MetadataNoToken":1}}]}`, start, start+600)},
 		{target: "OpenIMDS_20261122.GetMetadataCounts", body: fmt.Sprintf(`{"startTime":%d,"endTime":%d}`, start-400*86400, end), want: `{"counts":[{"counts":{"MetadataNoToken":66}}]}`},
 		{target: "OpenIMDS_20261122.GetMetadataCounts", body: `{"instanceName":"absent"}`, exception: notFound, code: "DoesNotExist"},
@@ -113,7 +113,7 @@ func TestCallers(t *testing.T) {
 	s.steps([]step{
 		{target: "OpenIMDS_20261122.GetCallers", body: `{}`, want: fmt.Sprintf(`{"callers":[{"instanceName":"demo","source":"127.0.0.1","userAgent":"curl/8 <old>","pathGroup":"meta-data/iam",
 			"counts":{"MetadataNoToken":3},"countedSince":%d,"firstWithoutToken":%d,"lastWithoutToken":%d,"firstSeen":%d,"lastSeen":%d},{"source":"10.0.0.9","firstWithoutToken":"!","lastWithoutToken":"!",
-			"tokenUndelivered":{"time":%d,"hopLimit":3,"neededHopLimit":4,"currentHopLimit":1}}],"nextPageToken":"!"}`, noon.Unix()-60, noon.Unix()+1, noon.Unix()+2, noon.Unix(), noon.Unix()+90, noon.Unix())},
+			"tokenUndelivered":{"time":%d,"hopLimit":3,"neededHopLimit":4,"currentHopLimit":1}}],"known":[{"instanceName":"demo","since":"!","complete":false}],"nextPageToken":"!"}`, noon.Unix()-60, noon.Unix()+1, noon.Unix()+2, noon.Unix(), noon.Unix()+90, noon.Unix())},
 		{target: "OpenIMDS_20261122.GetCallers", body: fmt.Sprintf(`{"instanceName":"demo","since":%d}`, noon.Unix()+60), want: `{"callers":[{"source":"127.0.0.1"}]}`},
 		{target: "OpenIMDS_20261122.GetCallers", body: fmt.Sprintf(`{"since":%d}`, noon.Unix()), exception: "ServiceException", message: "The list of callers cannot be read; try again"},
 		{target: "OpenIMDS_20261122.GetCallers", body: `{"instanceName":"absent"}`, exception: notFound, code: "DoesNotExist"},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -136,6 +137,7 @@ func (c *clientConfig) showCallers(ctx context.Context, out, errs io.Writer, api
 		request.Since = awsjson.At(time.Now().Add(-since).Truncate(time.Millisecond))
 	}
 	shown := []wire.MetadataCaller{}
+	var known []wire.Known
 	for page, err := range client.Pages(ctx, api, wire.GetCallers, request) {
 		if err != nil {
 			return err
@@ -145,6 +147,7 @@ func (c *clientConfig) showCallers(ctx context.Context, out, errs io.Writer, api
 				return err
 			}
 		}
+		known = append(known, page.Known...)
 		for _, caller := range page.Callers {
 			if !v1 || ofV1(caller, request.Since.OrZero()) {
 				shown = append(shown, caller)
@@ -160,15 +163,60 @@ func (c *clientConfig) showCallers(ctx context.Context, out, errs io.Writer, api
 				n[openimds.CountWithTokenFailed], when(caller.LastSeen), caller.PathGroup, dash(caller.UserAgent))
 		}
 	})
-	if err != nil || c.output == "json" {
+	if err != nil {
 		return err
+	}
+	if c.output == "json" {
+		return sayKnown(errs, "openimds: ", slices.DeleteFunc(known, func(k wire.Known) bool { return k.Complete }))
 	}
 	for _, caller := range shown {
 		if hint := hint(caller, request.Since.OrZero()); hint != "" && err == nil {
 			err = say(out, "%s\n", hint)
 		}
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return sayKnown(out, "", known)
+}
+
+// sayKnown says since when and until when calls were counted: a caller that is not shown may have called at
+// another time.
+func sayKnown(w io.Writer, before string, known []wire.Known) error {
+	complete := 0
+	var earliest awsjson.Epoch
+	for _, k := range known {
+		var err error
+		switch {
+		case k.Complete:
+			complete++
+			if earliest.IsZero() || k.Since.Before(earliest.Time) {
+				earliest = *k.Since
+			}
+		case k.Since == nil:
+			err = say(w, "%s%s: unknown: no calls were counted in that time\n", before, k.InstanceName)
+		case k.MissingSeconds > 0:
+			err = say(w, "%s%s: not all is known: calls were counted from %s until %s, without %s in between, when it was stopped or its host was away\n", before, k.InstanceName,
+				when(*k.Since), when(*k.Until), time.Duration(k.MissingSeconds)*time.Second)
+		default:
+			err = say(w, "%s%s: not all is known: calls were counted from %s until %s\n", before, k.InstanceName, when(*k.Since), when(*k.Until))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if complete == 0 {
+		return nil
+	}
+	return say(w, "%scalls of %s are counted since %s\n", before, counted(complete, "instance"), when(earliest))
+}
+
+// counted is a number of things.
+func counted(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
 }
 
 func whenever(e *awsjson.Epoch) string {

@@ -165,3 +165,25 @@ func TestWatchAsJSON(t *testing.T) {
 		t.Errorf("code %d", code)
 	}
 }
+
+// Nobody is not shown where it is not known whether anybody called.
+func TestCallersThatAreNotKnown(t *testing.T) {
+	callersAPI(t, `{"callers":[],"known":[
+		{"instanceName":"web-1","missingSeconds":0,"complete":false},
+		{"instanceName":"web-2","since":0,"until":3600,"missingSeconds":600,"complete":false},
+		{"instanceName":"web-3","since":0,"until":3600,"missingSeconds":0,"complete":false},
+		{"instanceName":"web-4","since":60,"until":3600,"missingSeconds":0,"complete":true},
+		{"instanceName":"web-5","since":0,"until":3600,"missingSeconds":0,"complete":true}]}`)
+	const unknown = "web-1: unknown: no calls were counted in that time\n" +
+		"web-2: not all is known: calls were counted from 1970-01-01 00:00:00 until 1970-01-01 01:00:00, without 10m0s in between, when it was stopped or its host was away\n" +
+		"web-3: not all is known: calls were counted from 1970-01-01 00:00:00 until 1970-01-01 01:00:00\n"
+	var out, errs bytes.Buffer
+	if code := run(t.Context(), []string{"callers"}, &out, &errs); code != exitDone || !strings.HasSuffix(out.String(), "USER AGENT\n"+unknown+"calls of 2 instances are counted since 1970-01-01 00:00:00\n") || errs.Len() > 0 {
+		t.Errorf("code %d, %s%s", code, &out, &errs)
+	}
+	out.Reset()
+	want := strings.TrimSuffix("openimds: "+strings.ReplaceAll(unknown, "\n", "\nopenimds: "), "openimds: ")
+	if code := run(t.Context(), strings.Fields("callers -o json"), &out, &errs); code != exitDone || out.String() != "[]\n" || errs.String() != want {
+		t.Errorf("as JSON: code %d, %s%s", code, &out, &errs)
+	}
+}

@@ -7,7 +7,7 @@ import (
 // The operations.
 var (
 	GetInstanceMetricData = looks[GetInstanceMetricDataRequest, MetricDataResult](lightsail + "GetInstanceMetricData")
-	GetMetricData         = looks[GetMetricDataRequest, MetricDataResult](openIMDS + "GetMetricData")
+	GetMetricData         = looks[GetMetricDataRequest, GetMetricDataResult](openIMDS + "GetMetricData")
 	GetMetadataCounts     = looks[GetMetadataCountsRequest, GetMetadataCountsResult](openIMDS + "GetMetadataCounts")
 	GetCallers            = looks[GetCallersRequest, GetCallersResult](openIMDS + "GetCallers")
 )
@@ -51,6 +51,26 @@ type GetMetricDataRequest struct {
 	Statistics   []MetricStatistic `json:"statistics" check:"required"`
 }
 
+// GetMetricDataResult has the points in the order of time, and how far they are known.
+type GetMetricDataResult struct {
+	MetricName string      `json:"metricName"`
+	MetricData []Datapoint `json:"metricData"`
+	Known      Known       `json:"known"`
+}
+
+// Known is how far it is known what an instance's guest called in the time that was asked for. What is
+// not known need not be nothing.
+type Known struct {
+	InstanceName string `json:"instanceName"`
+	// Since and Until are when what is known begins and ends; absent: nothing is.
+	Since *awsjson.Epoch `json:"since,omitempty"`
+	Until *awsjson.Epoch `json:"until,omitempty"`
+	// MissingSeconds are how much in between is not known: the instance was stopped, or its host was away.
+	MissingSeconds int `json:"missingSeconds"`
+	// Complete says that all of the time is known, as far as it has come and the instance was there.
+	Complete bool `json:"complete"`
+}
+
 // GetMetadataCountsRequest asks what was counted in a time: of one instance, or without a name of
 // all, page by page. Without times it is the last day.
 type GetMetadataCountsRequest struct {
@@ -75,6 +95,7 @@ type MetadataCounts struct {
 	InstanceID   string `json:"instanceId"`
 	// Counts has every counted metric by its name.
 	Counts map[string]int64 `json:"counts"`
+	Known  Known            `json:"known"`
 }
 
 // GetCallersRequest asks who called since a time and what, or at all: one instance, or without a name each
@@ -88,6 +109,8 @@ type GetCallersRequest struct {
 // GetCallersResult is a page of callers: all of as many instances as were looked at.
 type GetCallersResult struct {
 	Callers []MetadataCaller `json:"callers"`
+	// Known has, of each instance that was looked at, how far its callers are known.
+	Known []Known `json:"known"`
 	// Faults are those on purpose of the instances that were asked for: what their callers did may
 	// be due to them.
 	Faults        []InstanceFaults `json:"faults,omitempty"`
