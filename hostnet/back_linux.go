@@ -298,7 +298,7 @@ func (h *Host) adoptBack() error {
 		h.reread(index)
 		h.ledger.change(nil, backElement(index))
 	}
-	h.backSkips = true
+	h.backSkips, h.checkBack = true, true // they may be there, and may not
 	for class := range uint32(classes) {
 		h.backRules[class] = true
 	}

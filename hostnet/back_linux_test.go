@@ -197,6 +197,28 @@ func TestWayBackIsPutBack(t *testing.T) {
 	}
 }
 
+// TestManyWaysBack has more devices than there are routing tables for their ways back.
+func TestManyWaysBack(t *testing.T) {
+	h, _ := newHost(t)
+	checkSources(t, "1")
+	others := newNamespace(t, "others")
+	var endpoints []hostnet.Endpoint
+	for i := range 100 {
+		name := fmt.Sprintf("dm%d", i)
+		others.cable(name, name)
+		endpoints = append(endpoints, hostnet.Endpoint{ID: name, Interface: name})
+	}
+	first := machine(t, "g1", "i1", "10.0.0.5/24")
+	last := machine(t, "g2", "i2", "10.0.0.5/24")
+	must(t, h.Set(append(endpoints, hostnet.Endpoint{ID: "one", Interface: "i1"}, hostnet.Endpoint{ID: "two", Interface: "i2"})))
+	first.hears(metadata4, "one")
+	last.hears(metadata4, "two")
+	must(t, h.Set(endpoints[50:]))
+	must(t, h.Set([]hostnet.Endpoint{{ID: "two", Interface: "i2"}}))
+	first.hearsNothing(metadata4)
+	last.hears(metadata4, "two")
+}
+
 // TestUnderSourceChecks runs the core of these tests again on hosts that check sources.
 func TestUnderSourceChecks(t *testing.T) {
 	needHost(t)
