@@ -121,6 +121,9 @@ type UndeliveredToken struct {
 	NeededHopLimit int
 }
 
+// CallersKept is how long callers are remembered that are not seen again, as long as CloudWatch keeps samples.
+const CallersKept = 63 * 24 * time.Hour
+
 // CallerList reads who called.
 type CallerList interface {
 	// Callers returns the callers of an instance that were seen at or after since, the latest first, with

@@ -43,17 +43,24 @@ type caller struct {
 // count notes a call. When it is the first of another sample, what came before it is put away.
 func (c *caller) count(g *Guest, count int, now time.Time) {
 	nanos := now.UnixNano()
-	if sampleOf(c.last.Load()) != sampleOf(nanos) {
+	turned := sampleOf(c.last.Load()) != sampleOf(nanos)
+	if turned {
 		g.mu.Lock()
 		c.putAway(maxWindowBytes / max(g.callers.count, 1))
 		g.mu.Unlock()
 	}
 	c.counts[count].Add(1)
-	if isV1(count) {
-		c.firstV1.CompareAndSwap(0, nanos)
-		c.lastV1.Store(nanos)
-	}
 	c.last.Store(nanos)
+	if !isV1(count) {
+		return
+	}
+	first := c.firstV1.CompareAndSwap(0, nanos)
+	c.lastV1.Store(nanos)
+	if first || turned { // not to be lost by a crash: a save that waits for its turn would tell of none
+		g.mu.Lock()
+		g.callers.added = true
+		g.mu.Unlock()
+	}
 }
 
 // callers are the callers of one guest.
@@ -68,7 +75,7 @@ type callers struct {
 	// The rest is under the guest's mu.
 	count int
 	bytes int  // of the record, about
-	added bool // somebody was, since the last save
+	added bool // somebody was, or came without a token after a while, since the last save
 	// What the store has. read: its callers were added to these; known: revision is its record's;
 	// saved: the traces that it holds.
 	key         string

@@ -27,7 +27,7 @@ const callersPrefix = "usage/callers/"
 func callersKeys(instanceID string) string { return callersPrefix + instanceID + "/" }
 
 // callerDays is how long callers are remembered that are not seen again.
-const callerDays = 63
+const callerDays = int64(openimds.CallersKept / (24 * time.Hour))
 
 // callersFormat leads a record of callers. The third did not tell when calls were without a token, nor
 // when calls were made at all; earlier ones were JSON, the first without undelivered tokens.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/store"
 )
 
@@ -96,10 +97,10 @@ func (r *Recorder) know(ctx context.Context, g *Guest) error {
 	return g.learnCallers(record) // without one, of the zero record, which has the revision IfAbsent
 }
 
-// Prune has the history drop what is too old, and forgets the callers that were not seen for 63 days, as
-// long as CloudWatch keeps samples. Several hosts may do so at once.
+// Prune has the history drop what is too old, and forgets the callers that were not seen for
+// [openimds.CallersKept]. Several hosts may do so at once.
 func (r *Recorder) Prune(ctx context.Context) error {
-	since := r.cfg.Now().Add(-callerDays * 24 * time.Hour)
+	since := r.cfg.Now().Add(-openimds.CallersKept)
 	for _, g := range r.all() {
 		g.expire(since)
 	}

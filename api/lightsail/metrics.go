@@ -136,6 +136,10 @@ func (a *protocol) getCallers(ctx context.Context, in *wire.GetCallersRequest) (
 	if in.Since != nil {
 		since = in.Since.Time
 	}
+	known := a.cfg.Now().Add(-openimds.CallersKept) // who came before may be forgotten
+	if since.After(known) {
+		known = since
+	}
 	instances, next, err := a.selected(ctx, "GetCallers", in.InstanceName, in.PageToken)
 	if err != nil {
 		return result, err
@@ -146,9 +150,9 @@ func (a *protocol) getCallers(ctx context.Context, in *wire.GetCallersRequest) (
 			result.Faults = append(result.Faults, wire.InstanceFaults{InstanceName: one.Name, Faults: one.Faults})
 		}
 		callers, err := a.service.CallersOf(ctx, one.Name, since)
-		var known wire.Known
+		var k wire.Known
 		if err == nil {
-			known, err = a.known(ctx, one.Name, since, time.Time{})
+			k, err = a.known(ctx, one.Name, known, time.Time{})
 		}
 		switch {
 		case gone(in.InstanceName, err):
@@ -156,7 +160,7 @@ func (a *protocol) getCallers(ctx context.Context, in *wire.GetCallersRequest) (
 		case err != nil:
 			return result, err
 		}
-		result.Known = append(result.Known, known)
+		result.Known = append(result.Known, k)
 		for _, c := range callers {
 			shown := wire.MetadataCaller{
 				InstanceName: one.Name, Source: c.Source, UserAgent: c.UserAgent, PathGroup: c.PathGroup,

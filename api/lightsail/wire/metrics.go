@@ -119,10 +119,10 @@ type GetCallersResult struct {
 
 // MetadataCaller is who used an instance's metadata, as far as its requests tell.
 type MetadataCaller struct {
-	InstanceName string           `json:"instanceName"`
-	Source       string           `json:"source"`
-	UserAgent    string           `json:"userAgent"`
-	PathGroup    string           `json:"pathGroup"`
+	InstanceName string `json:"instanceName"`
+	Source       string `json:"source"`
+	UserAgent    string `json:"userAgent"`
+	PathGroup    string `json:"pathGroup"`
 	// Counts are of the calls from CountedSince on, by the names of the metrics and MetadataNoTokenFailed
 	// and MetadataWithTokenFailed; what is not there is zero.
 	Counts       map[string]int64 `json:"counts"`
