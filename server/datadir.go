@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/openimds/openimds/safefile"
 )
@@ -17,6 +18,30 @@ const (
 	CredentialsFile = "credentials"
 	IdentityDir     = "identity"
 )
+
+// regionFile says which region the server is of: its clients sign for it.
+const regionFile = "region"
+
+// writeRegion has the clients of this machine know the region, whatever AWS's own settings name.
+func (c *Config) writeRegion() error {
+	if err := safefile.Write(filepath.Join(c.DataDir, regionFile), []byte(c.Region+"\n"), 0o600); err != nil {
+		return fmt.Errorf("cannot write the region to the data directory: %w", err)
+	}
+	return nil
+}
+
+// RegionBeside is the region of the server that has this credentials file, as it was at its last start; empty:
+// the file is of no server.
+func RegionBeside(credentials string) string {
+	if filepath.Base(credentials) != CredentialsFile {
+		return ""
+	}
+	text, err := os.ReadFile(filepath.Join(filepath.Dir(credentials), regionFile))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text))
+}
 
 // auditFile is where the data directory keeps who changed what.
 const auditFile = "audit.log"

@@ -126,6 +126,9 @@ func (s *Server) open(ctx context.Context) error {
 	if s.keys, err = accesskeys.Ensure(filepath.Join(s.cfg.DataDir, CredentialsFile)); err != nil {
 		return err
 	}
+	if err := s.cfg.writeRegion(); err != nil {
+		return err
+	}
 	identityKeys, err := identity.Ensure(filepath.Join(s.cfg.DataDir, IdentityDir), time.Now())
 	if err != nil {
 		return err

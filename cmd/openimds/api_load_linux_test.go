@@ -480,7 +480,7 @@ func TestRenewedCertificate(t *testing.T) {
 	}
 	must(t, eventually(func() bool { time.Sleep(20 * time.Millisecond); return asks() == nil }))
 	must(t, os.WriteFile(cert, old, 0o600))
-	if err := asks(); err == nil || !strings.Contains(advised(err).Error(), "--api-ca or AWS_CA_BUNDLE") || errors.Is(err, context.DeadlineExceeded) {
+	if err := asks(); err == nil || !strings.Contains(advised(newRoot(), err).Error(), "--api-ca or AWS_CA_BUNDLE") || errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("the old certificate is still shown: %v", err)
 	}
 }

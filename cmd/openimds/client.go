@@ -1,12 +1,15 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -16,9 +19,11 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/openimds/openimds/api/accesskeys"
 	"github.com/openimds/openimds/api/lightsail/wire"
 	"github.com/openimds/openimds/client"
 	"github.com/openimds/openimds/credentials"
+	"github.com/openimds/openimds/server"
 	"github.com/spf13/cobra"
 )
 
@@ -35,8 +40,8 @@ type clientConfig struct {
 func (c *clientConfig) addFlags(cmd *cobra.Command) {
 	f := cmd.PersistentFlags()
 	f.StringVar(&c.endpoint, "endpoint", "", "`URL` of the control API (default: $AWS_ENDPOINT_URL_LIGHTSAIL, else http://"+defaultAPIListen+")")
-	f.StringVar(&c.profile, "profile", "", "AWS `profile` to sign with (default: the server's own credentials file)")
-	f.StringVar(&c.region, "region", "", "region to sign for (default: the profile's, else "+defaultRegion+")")
+	f.StringVar(&c.profile, "profile", "", "AWS `profile` to sign with (default: the server's own key, whatever AWS's settings say)")
+	f.StringVar(&c.region, "region", "", "region to sign for (default: the server's; with --profile its own, else "+defaultRegion+")")
 	f.StringVar(&c.dataDir, "data-dir", "", "where the server keeps its data, for its credentials file")
 	f.StringVar(&c.ca, "api-ca", "", "`file` with the certificates (PEM) to know the control API by (default: $AWS_CA_BUNDLE, else the system's)")
 	f.StringVarP(&c.output, "output", "o", "table", "form of the output: table or json")
@@ -49,42 +54,36 @@ func (c *clientConfig) checkOutput() error {
 	return nil
 }
 
-// open finds endpoint, region and credentials. The server's own credentials file is used unless a
-// profile is named or the environment names a file or keys.
+// open finds endpoint, region and credentials.
 func (c *clientConfig) open(ctx context.Context) (*client.Client, error) {
 	if err := c.checkOutput(); err != nil {
 		return nil, err
 	}
-	endpoint := c.endpoint
-	if endpoint == "" {
-		endpoint = os.Getenv("AWS_ENDPOINT_URL_LIGHTSAIL")
-	}
-	if endpoint == "" {
-		endpoint = "http://" + defaultAPIListen
-	}
+	endpoint := endpointOf(c.endpoint)
 	if !strings.HasPrefix(endpoint, "http://") && !strings.HasPrefix(endpoint, "https://") {
 		return nil, usagef("--endpoint %q is not a URL; write it as http://host:port", endpoint)
 	}
 	search := credentials.Search{Profile: c.profile, Region: c.region, DefaultRegion: defaultRegion}
-	switch {
-	case c.profile != "":
-	case os.Getenv("AWS_ACCESS_KEY_ID") == "" && os.Getenv("AWS_SHARED_CREDENTIALS_FILE") == "" && os.Getenv("AWS_PROFILE") == "":
-		dir := c.dataDir
-		if dir == "" {
-			var err error
-			if dir, err = defaultDataDir(); err != nil {
-				return nil, err
+	if c.profile == "" {
+		own, err := c.ownKeys(endpoint)
+		if err != nil {
+			return nil, err
+		}
+		if own != "" {
+			// Nothing of AWS's configuration, which speaks of AWS: neither its profiles nor its region.
+			search.Profile, search.ConfigFiles, search.CredentialsFiles = accesskeys.DefaultProfile, []string{}, []string{own}
+			if search.Region == "" {
+				search.Region = ownRegion(own)
 			}
 		}
-		file := filepath.Join(dir, credentialsFile)
-		if _, err := os.Stat(file); err != nil {
-			return nil, fmt.Errorf("no credentials: %w; start 'openimds serve' first, or name a --profile or --data-dir", err)
-		}
-		search.CredentialsFiles = []string{file}
 	}
 	loaded, err := credentials.Find(ctx, search)
 	if err != nil {
-		return nil, fmt.Errorf("no credentials to sign with: %w", err)
+		err = fmt.Errorf("no credentials to sign with: %w", err)
+		if own, _ := (&clientConfig{dataDir: c.dataDir}).ownKeys(endpoint); c.profile != "" && own != "" {
+			err = fmt.Errorf("%w; without --profile the key of %s is used", err, own)
+		}
+		return nil, err
 	}
 	speaks, err := c.httpClient(loaded.HTTPClient)
 	if err != nil {
@@ -98,6 +97,58 @@ func (c *clientConfig) open(ctx context.Context) (*client.Client, error) {
 		return nil, usagef("--endpoint: %w", err)
 	}
 	return api, nil
+}
+
+// endpointOf is where the control API is, if that is what --endpoint says.
+func endpointOf(flag string) string {
+	return cmp.Or(flag, os.Getenv("AWS_ENDPOINT_URL_LIGHTSAIL"), "http://"+defaultAPIListen)
+}
+
+// ownKeys is the credentials file of an openimds server that the endpoint may be: that of the data directory,
+// or of another one where 'openimds env' was evaluated. Empty: AWS's configuration says what to sign with. It
+// does so for other machines, and where no server of this user has ever run.
+func (c *clientConfig) ownKeys(endpoint string) (string, error) {
+	file := os.Getenv("AWS_SHARED_CREDENTIALS_FILE")
+	if c.dataDir == "" && server.RegionBeside(file) != "" {
+		return file, nil
+	}
+	named := c.dataDir == "" && (os.Getenv("AWS_ACCESS_KEY_ID") != "" || file != "" || os.Getenv("AWS_PROFILE") != "")
+	if named && !isHere(endpoint) {
+		return "", nil
+	}
+	dir := c.dataDir
+	if dir == "" {
+		var err error
+		if dir, err = defaultDataDir(); err != nil {
+			return "", err
+		}
+	}
+	own := filepath.Join(dir, credentialsFile)
+	if _, err := os.Stat(own); err != nil {
+		if named {
+			return "", nil
+		}
+		return "", fmt.Errorf("no credentials: %w; start 'openimds serve' first, or name a --profile or --data-dir", err)
+	}
+	return own, nil
+}
+
+// ownRegion is that of the server whose credentials file it is.
+func ownRegion(file string) string {
+	if region := server.RegionBeside(file); region != "" {
+		return region
+	}
+	return defaultRegion // a server of an earlier version has not written it down
+}
+
+// isHere says whether a URL is of this machine.
+func isHere(endpoint string) bool {
+	at, err := url.Parse(endpoint)
+	if err != nil {
+		return false
+	}
+	addr, err := netip.ParseAddr(at.Hostname())
+	return at.Hostname() == "localhost" || err == nil && addr.Unmap().IsLoopback()
 }
 
 // httpClient makes the client of the control API from the SDK's, which knows AWS_CA_BUNDLE and the
@@ -134,7 +185,10 @@ func bySignals(from aws.CredentialsProvider) aws.CredentialsProvider {
 }
 
 // advised is an error with what to do about it, where that depends on flags of this program.
-func advised(err error) error {
+func advised(cmd *cobra.Command, err error) error {
+	if refused, ok := errors.AsType[*client.Error](err); ok {
+		return signedWrongly(cmd, refused, err)
+	}
 	lost, ok := errors.AsType[*client.Unreachable](err)
 	switch {
 	case !ok || lost.Broken():
@@ -143,6 +197,29 @@ func advised(err error) error {
 		return fmt.Errorf("%w; name the CA's file with --api-ca or AWS_CA_BUNDLE", err)
 	}
 	return fmt.Errorf("%w; is 'openimds serve' running, and is --endpoint right?", err)
+}
+
+// signedWrongly names the region or the key that is right for the server of the data directory, if it can be
+// the one that refuses.
+func signedWrongly(cmd *cobra.Command, refused *client.Error, err error) error {
+	flag := func(name string) string {
+		if f := cmd.Flag(name); f != nil {
+			return f.Value.String()
+		}
+		return ""
+	}
+	own, _ := (&clientConfig{dataDir: flag("data-dir")}).ownKeys(endpointOf(flag("endpoint")))
+	switch {
+	case strings.Contains(refused.Message, "scoped to a valid region") && own != "":
+		return fmt.Errorf("%w (the server's region is %s: leave --region out, or name that)", err, ownRegion(own))
+	case strings.Contains(refused.Message, "scoped to a valid region"):
+		return fmt.Errorf("%w (name the server's region with --region)", err)
+	case refused.Exception == "UnrecognizedClientException" && flag("profile") != "" && own != "":
+		return fmt.Errorf("%w (without --profile the key of %s is used)", err, own)
+	case refused.Exception == "UnrecognizedClientException" && flag("profile") == "":
+		return fmt.Errorf("%w (name the server's data directory with --data-dir, or a --profile with a key of it)", err)
+	}
+	return err
 }
 
 // change makes a change, and shows what it made.

@@ -53,14 +53,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	stdout, stderr = printable.NewWriter(stdout), printable.NewWriter(stderr) // whatever a command forgets
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitDone
 	}
 	if ended, ok := errors.AsType[endedWith](err); ok {
 		return int(ended)
 	}
-	lastWords(stderr, "openimds: %v\n", advised(err))
+	lastWords(stderr, "openimds: %v\n", advised(cmd, err))
 	if coded, ok := errors.AsType[withCode](err); ok {
 		return coded.code
 	}
