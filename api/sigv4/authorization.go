@@ -141,8 +141,12 @@ func headersOf(r *http.Request) map[string][]string {
 	return headers
 }
 
+// readOnce are the headers that decide something here. Each has to be there once: of two with one name,
+// one part of a program may see the first and another the last.
+var readOnce = []string{"host", "content-type", "content-length", "date", "x-amz-date", "x-amz-target", "x-amz-content-sha256", "x-amz-security-token"}
+
 // checkSigned refuses a request of which anything that matters is not signed, or can be read in two
-// ways: of two headers of one name, one part of a program may see the first and another the last.
+// ways.
 func (a *authorization) checkSigned(headers map[string][]string) error {
 	for i, name := range a.signed {
 		if name == "" || name != strings.ToLower(name) || i > 0 && name <= a.signed[i-1] {
@@ -156,7 +160,7 @@ func (a *authorization) checkSigned(headers map[string][]string) error {
 		}
 	}
 	for _, name := range a.signed {
-		if n := len(headers[name]); n != 1 {
+		if n := len(headers[name]); n == 0 || n > 1 && slices.Contains(readOnce, name) {
 			return refuse(codeInvalid, "The signed header '%.100s' must be in the request once, not %d times.", name, n)
 		}
 	}

@@ -22,7 +22,14 @@ func (a *authorization) canonical(r *http.Request, headers map[string][]string, 
 	var b strings.Builder
 	b.WriteString(r.Method + "\n" + canonicalPath(r.URL) + "\n" + canonicalQuery(query) + "\n")
 	for _, name := range a.signed {
-		b.WriteString(name + ":" + trimAll(headers[name][0]) + "\n")
+		b.WriteString(name + ":")
+		for i, value := range headers[name] {
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			b.WriteString(trimAll(value))
+		}
+		b.WriteByte('\n')
 	}
 	b.WriteString("\n" + strings.Join(a.signed, ";") + "\n" + hash)
 	return b.String(), nil

@@ -192,6 +192,11 @@ func TestAccepted(t *testing.T) {
 			c.headers[0] = "content-type:  application/x-amz-json-1.1;   charset=utf-8  "
 			return c.with("Authorization: " + authorization)
 		},
+		"signed header several times": func(c *call) string { // SigV4 test suite, get-header-key-duplicate
+			c.headers = append(c.headers, "x-amz-meta:value2,value2,value1")
+			c.signed = "content-type;host;x-amz-date;x-amz-meta;x-amz-target"
+			return strings.Replace(c.raw(), "x-amz-meta:value2,value2,value1", "x-amz-meta:value2\r\nX-Amz-Meta:  value2 \r\nx-amz-meta:value1", 1)
+		},
 		"content-length signed": func(c *call) string {
 			c.signed = "content-length;" + c.signed
 			return c.raw()
@@ -290,6 +295,15 @@ func TestRefused(t *testing.T) {
 			return strings.Replace(c.raw(), "x-amz-target", "x-amz-target:x\r\nx-amz-target", 1)
 		},
 			"InvalidSignatureException: The signed header 'x-amz-target' must be in the request once, not 2 times."},
+		{"content type twice", func(c *call) string {
+			return strings.Replace(c.raw(), "content-type", "content-type:x\r\ncontent-type", 1)
+		},
+			"InvalidSignatureException: The signed header 'content-type' must be in the request once, not 2 times."},
+		{"signed header several times in another order", func(c *call) string {
+			c.headers = append(c.headers, "x-amz-meta:value1,value2")
+			c.signed = "host;x-amz-date;x-amz-meta;x-amz-target"
+			return strings.Replace(c.raw(), "x-amz-meta:value1,value2", "x-amz-meta:value2\r\nx-amz-meta:value1", 1)
+		}, mismatch},
 		{"signed header absent", func(c *call) string { c.signed = "accept;host;x-amz-date;x-amz-target"; return c.raw() },
 			"InvalidSignatureException: The signed header 'accept' must be in the request once, not 0 times."},
 		{"algorithm", func(c *call) string {

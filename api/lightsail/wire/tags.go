@@ -7,10 +7,11 @@ var (
 	GetActiveNames = looks[PageRequest, GetActiveNamesResult](lightsail + "GetActiveNames")
 )
 
-// Tag is a tag in requests and answers; the service has the rules of keys and values.
+// Tag is a tag in requests and answers; the service has the rules of keys and values. One that
+// was given by its key alone is shown so, as Lightsail does.
 type Tag struct {
 	Key   string `json:"key"`
-	Value string `json:"value"`
+	Value string `json:"value,omitzero"`
 }
 
 // TagResourceRequest adds tags, or changes those that have the keys.
