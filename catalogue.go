@@ -131,8 +131,9 @@ func CounterpartBundle(region, id string) (Bundle, bool) {
 	return FindBundle(region, size+"_ipv6_"+generation)
 }
 
-// DefaultBlueprint is the id of what an instance is made from unless something else is asked for.
-const DefaultBlueprint = "amazon_linux_2023"
+// DefaultBlueprint is the id of what an instance is made from unless something else is asked for: one
+// whose instances take calls with and without a token, so that whatever reads metadata can be tried.
+const DefaultBlueprint = "ubuntu_24_04"
 
 // DefaultBundle returns the smallest bundle of a region that the blueprint runs on and that has the type
 // of addresses; false: there is none.

@@ -13,8 +13,10 @@ package openimds
 func Blueprints() []Blueprint {
 	const linux, windows = PlatformLinux, PlatformWindows
 	const xvda, sda = "/dev/xvda", "/dev/sda1"
+	// As recorded from Lightsail in September 2026.
+	tokensRequired := OptionsUpdate{Tokens: new(TokensRequired)}
 	return []Blueprint{
-		{ID: "amazon_linux_2023", Name: "Amazon Linux 2023", Group: "amazon_linux_2023", Type: "os", Platform: linux, Active: true, Version: "2023", Username: "ec2-user", RootDevice: xvda, ProductURL: "https://aws.amazon.com/linux/amazon-linux-2023/"},
+		{ID: "amazon_linux_2023", Name: "Amazon Linux 2023", Group: "amazon_linux_2023", Type: "os", Platform: linux, Active: true, Version: "2023", Username: "ec2-user", RootDevice: xvda, ProductURL: "https://aws.amazon.com/linux/amazon-linux-2023/", Options: tokensRequired},
 		{ID: "amazon_linux_2", Name: "Amazon Linux 2", Group: "amazon_linux_2", Type: "os", Platform: linux, Active: true, Version: "2", Username: "ec2-user", RootDevice: xvda, ProductURL: "https://aws.amazon.com/amazon-linux-2/"},
 		{ID: "ubuntu_24_04", Name: "Ubuntu", Group: "ubuntu_24", Type: "os", Platform: linux, Active: true, Version: "24.04 LTS", Username: "ubuntu", RootDevice: sda, ProductURL: "https://ubuntu.com/"},
 		{ID: "ubuntu_22_04", Name: "Ubuntu", Group: "ubuntu_22", Type: "os", Platform: linux, Active: true, Version: "22.04 LTS", Username: "ubuntu", RootDevice: sda, ProductURL: "https://ubuntu.com/"},

@@ -115,7 +115,7 @@ func (h *host) run() (stop func()) {
 func (h *host) create(names ...string) {
 	h.t.Helper()
 	_, err := h.service.CreateInstances(h.t.Context(), control.InstancesLaunch{
-		Names: names, Zone: "us-east-1a", BlueprintID: "amazon_linux_2023", BundleID: "nano_3_0",
+		Names: names, Zone: "us-east-1a", BlueprintID: "ubuntu_24_04", BundleID: "nano_3_0",
 	})
 	if err != nil {
 		h.t.Fatal(err)

@@ -86,7 +86,7 @@ func newAttaching(t *testing.T) *attaching {
 		Region: "us-east-1", AccountID: "123456789012", Attachments: carrier{},
 	})
 	_, err := a.service.CreateInstances(t.Context(), control.InstancesLaunch{
-		Names: []string{"web"}, Zone: "us-east-1a", BlueprintID: "amazon_linux_2023", BundleID: "nano_3_0",
+		Names: []string{"web"}, Zone: "us-east-1a", BlueprintID: "ubuntu_24_04", BundleID: "nano_3_0",
 	})
 	if err != nil {
 		t.Fatal(err)

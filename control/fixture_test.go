@@ -114,7 +114,7 @@ func (f *fixture) audited() []openimds.AuditEntry {
 }
 
 func launch(names ...string) control.InstancesLaunch {
-	return control.InstancesLaunch{Names: names, Zone: "us-east-1a", BlueprintID: "amazon_linux_2023", BundleID: "nano_3_0"}
+	return control.InstancesLaunch{Names: names, Zone: "us-east-1a", BlueprintID: "ubuntu_24_04", BundleID: "nano_3_0"}
 }
 
 // defaultPair is a record of the default key pair: making one takes longer than most tests.

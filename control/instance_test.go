@@ -54,6 +54,21 @@ func TestCreateInstances(t *testing.T) {
 	}
 }
 
+// TestCreateRequiresTokens: the blueprint says what its instances begin with.
+func TestCreateRequiresTokens(t *testing.T) {
+	f := newFixture(t, nil)
+	l := launch("web")
+	l.BlueprintID = "amazon_linux_2023"
+	if _, err := f.CreateInstances(t.Context(), l); err != nil {
+		t.Fatal(err)
+	}
+	want := openimds.DefaultOptions()
+	want.Tokens = openimds.TokensRequired
+	if in := f.get("web"); in.Options != want || in.OptionsOperation != "" {
+		t.Errorf("it begins with %+v, %q pending", in.Options, in.OptionsOperation)
+	}
+}
+
 // checkIdentity looks at the forms of ids and addresses.
 func checkIdentity(t *testing.T, in *openimds.Instance) {
 	t.Helper()
@@ -119,8 +134,8 @@ func TestCreateAllOrNothing(t *testing.T) {
 		{func(l *control.InstancesLaunch) { l.Zone = "us-east-2a" }, invalid, openimds.UnknownValue, "The availability zone us-east-2a is not in the region us-east-1"},
 		{func(l *control.InstancesLaunch) { l.Zone = "us-east-1z" }, invalid, openimds.UnknownValue, "The availability zone us-east-1z is not in the region us-east-1"},
 		{func(l *control.InstancesLaunch) { l.BundleID = "nano_1_0" }, invalid, openimds.NotOffered, "The bundle nano_1_0 is not offered in this region"},
-		{func(l *control.InstancesLaunch) { l.BundleID = "nano_2_0" }, invalid, openimds.WrongState, "The blueprint amazon_linux_2023 and the bundle nano_2_0 must both be active to make an instance"},
-		{func(l *control.InstancesLaunch) { l.BundleID = "nano_win_3_0" }, invalid, openimds.Incompatible, "The bundle nano_win_3_0 is for WINDOWS, the blueprint amazon_linux_2023 for LINUX_UNIX"},
+		{func(l *control.InstancesLaunch) { l.BundleID = "nano_2_0" }, invalid, openimds.WrongState, "The blueprint ubuntu_24_04 and the bundle nano_2_0 must both be active to make an instance"},
+		{func(l *control.InstancesLaunch) { l.BundleID = "nano_win_3_0" }, invalid, openimds.Incompatible, "The bundle nano_win_3_0 is for WINDOWS, the blueprint ubuntu_24_04 for LINUX_UNIX"},
 		{func(l *control.InstancesLaunch) { l.BlueprintID = "plan9" }, invalid, openimds.NotOffered, "The blueprint plan9 is not offered in this region"},
 		{func(l *control.InstancesLaunch) { l.AddressType = "ipv6" }, invalid, openimds.Incompatible, "The bundle nano_3_0 cannot have the IP address type ipv6"},
 		{func(l *control.InstancesLaunch) { l.BundleID, l.AddressType = "nano_ipv6_3_0", "ipv4" }, invalid, openimds.Incompatible, "The bundle nano_ipv6_3_0 cannot have the IP address type ipv4"},
@@ -281,7 +296,7 @@ func TestDeleteInstance(t *testing.T) {
 func TestEnsureInstance(t *testing.T) {
 	f := newFixture(t, nil)
 	first, err := f.EnsureInstance(t.Context(), "demo")
-	if err != nil || first.Options != openimds.DefaultOptions() || first.BundleID != "nano_3_0" || first.BlueprintID != "amazon_linux_2023" {
+	if err != nil || first.Options != openimds.DefaultOptions() || first.BundleID != "nano_3_0" || first.BlueprintID != "ubuntu_24_04" {
 		t.Fatalf("EnsureInstance = %+v, %v", first, err)
 	}
 	before := f.revision()

@@ -1,6 +1,7 @@
 package control_test
 
 import (
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -15,7 +16,7 @@ func TestBlueprints(t *testing.T) {
 	seen := map[string]bool{}
 	for _, b := range openimds.Blueprints() {
 		found, ok := openimds.FindBlueprint(b.ID)
-		if !ok || found != b || seen[b.ID] {
+		if !ok || !reflect.DeepEqual(found, b) || seen[b.ID] {
 			t.Errorf("%s is not the blueprint of its id", b.ID)
 		}
 		seen[b.ID] = true

@@ -91,7 +91,7 @@ func fixedInstance() *openimds.Instance {
 
 // bareInstance has only what every instance has.
 func bareInstance() *openimds.Instance {
-	in := openimds.NewInstance(openimds.Launch{Name: "web-1", Region: "us-east-1", AddressType: "ipv4", ReservationID: "r-1"}, launchedAt)
+	in := openimds.NewInstance(openimds.Launch{Name: "web-1", Region: "us-east-1", BlueprintID: "amazon_linux_2", AddressType: "ipv4", ReservationID: "r-1"}, launchedAt)
 	in.ID, in.ImageID, in.OwnerID = "i-0123456789abcdef0", "ami-0123456789abcdef0", "000029643808"
 	in.ModifiedAt = modifiedAt
 	in.TokenKey = bytes.Repeat([]byte{'k'}, openimds.TokenKeySize)

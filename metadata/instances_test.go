@@ -60,7 +60,7 @@ func (s signer) RSA2048(_ *openimds.Instance, document []byte) ([]byte, bool) {
 
 // newInstance is what the service makes by default, with fixed values where it draws lots.
 func newInstance(addressType string) *openimds.Instance {
-	in := openimds.NewInstance(openimds.Launch{Name: "demo", Region: "eu-central-1", AddressType: addressType}, launched)
+	in := openimds.NewInstance(openimds.Launch{Name: "demo", Region: "eu-central-1", BlueprintID: "amazon_linux_2023", AddressType: addressType}, launched)
 	in.ID = "i-0123456789abcdef0"
 	in.ReservationID = "r-0123456789abcdef0"
 	in.ModifiedAt = modified

@@ -67,15 +67,15 @@ func TestGetInstance(t *testing.T) {
 		{target: "GetInstance", body: `{"instanceName":"demo"}`, want: `{"instance":{
 			"name":"demo","arn":"*","supportCode":"*","createdAt":"#","resourceType":"Instance","tags":[],
 			"location":{"availabilityZone":"us-east-1a","regionName":"us-east-1"},
-			"blueprintId":"amazon_linux_2023","blueprintName":"Amazon Linux 2023","bundleId":"nano_3_0","isStaticIp":false,
+			"blueprintId":"ubuntu_24_04","blueprintName":"Ubuntu","bundleId":"nano_3_0","isStaticIp":false,
 			"privateIpAddress":"*","publicIpAddress":"*","ipv6Addresses":["*"],"ipAddressType":"dualstack",
 			"hardware":{"cpuCount":2,"ramSizeInGb":0.5,"disks":[{"createdAt":"#","sizeInGb":20,"isSystemDisk":true,"iops":100,
-				"path":"/dev/xvda","attachedTo":"demo","attachmentState":"attached","name":"!","arn":"!"}]},
+				"path":"/dev/sda1","attachedTo":"demo","attachmentState":"attached","name":"!","arn":"!"}]},
 			"networking":{"monthlyTransfer":{"gbPerMonthAllocated":1024},"ports":[
 				{"fromPort":80,"toPort":80,"protocol":"tcp","accessFrom":"Anywhere (0.0.0.0/0)","accessType":"public","commonName":"",
 				 "accessDirection":"inbound","cidrs":["0.0.0.0/0"],"ipv6Cidrs":["::/0"],"cidrListAliases":[]},
 				{"fromPort":22,"toPort":22}]},
-			"state":{"code":16,"name":"running"},"username":"ec2-user","sshKeyName":"!",
+			"state":{"code":16,"name":"running"},"username":"ubuntu","sshKeyName":"!",
 			"metadataOptions":{"state":"applied","httpTokens":"optional","httpEndpoint":"enabled","httpPutResponseHopLimit":1,"httpProtocolIpv6":"disabled"}}}`},
 		{target: "GetInstance", body: `{"instanceName":"demo","includeHealthStatus":true}`, want: `{"instance":{"name":"demo"}}`},
 		{target: "GetInstance", body: `{"instanceName":"absent"}`, exception: notFound, code: "DoesNotExist", message: "The Instance does not exist: absent"},
@@ -252,6 +252,7 @@ func TestAlarms(t *testing.T) {
 func TestTags(t *testing.T) {
 	newServer(t).steps([]step{
 		{target: "TagResource", body: `{"resourceName":"demo","tags":[{"key":"a","value":"1"},{"key":"b"}]}`, want: `{"operations":[{"operationType":"TagResource"}]}`},
+		{target: "GetInstance", body: `{"instanceName":"demo"}`, want: `{"instance":{"tags":[{"key":"a","value":"1"},{"key":"b","value":"!"}]}}`},
 		{target: "UntagResource", body: `{"resourceName":"demo","tagKeys":["b","never"]}`, want: `{"operations":[{"operationType":"UntagResource"}]}`},
 		{target: "GetInstance", body: `{"instanceName":"demo"}`, want: `{"instance":{"tags":[{"key":"a","value":"1"}]}}`},
 		{target: "TagResource", body: `{"resourceName":"demo","resourceArn":"arn:aws:lightsail:us-east-1:123456789012:Instance/0","tags":[]}`, exception: invalid, message: "The resource demo does not have the ARN"},

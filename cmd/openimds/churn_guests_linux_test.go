@@ -66,7 +66,7 @@ func (h *churnHost) spots() []*spot {
 			s.names[n] = fmt.Sprintf("%s-%d", s.name, n)
 		}
 		_, err := h.server.Service().CreateInstances(h.t.Context(), control.InstancesLaunch{
-			Names: s.names[:], Zone: defaultRegion + "a", BlueprintID: "amazon_linux_2023", BundleID: "nano_3_0",
+			Names: s.names[:], Zone: defaultRegion + "a", BlueprintID: "ubuntu_24_04", BundleID: "nano_3_0",
 		})
 		must(h.t, err)
 		for n, name := range s.names {
