@@ -1,8 +1,10 @@
 package control_test
 
 import (
+	"context"
 	"net/netip"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -227,4 +229,54 @@ func TestPutPorts(t *testing.T) {
 	if _, err := f.PutPorts(ctx, "web", nil); err != nil || len(f.get("web").Ports) != 0 {
 		t.Errorf("no rules: %v, %v", f.get("web").Ports, err)
 	}
+}
+
+func TestOpenAndClosePorts(t *testing.T) {
+	f := newFixture(t, nil)
+	ctx := t.Context()
+	f.create("web")
+	if _, err := f.PutPorts(ctx, "web", []openimds.Port{{From: 22, To: 22, Protocol: "tcp", CIDRs: []string{"10.0.0.0/8"}}}); err != nil {
+		t.Fatal(err)
+	}
+	all4, all6 := []string{"0.0.0.0/0"}, []string{"::/0"}
+	port := func(number int, v4, v6 []string) openimds.Port {
+		return openimds.Port{From: number, To: number, Protocol: "tcp", CIDRs: v4, IPv6CIDRs: v6}
+	}
+	ssh := port(22, []string{"10.0.0.0/8"}, nil)
+	for i, step := range []struct {
+		do   func(context.Context, string, openimds.Port) (openimds.Operation, error)
+		port openimds.Port
+		want []openimds.Port
+	}{
+		{f.OpenPorts, port(443, nil, nil), []openimds.Port{ssh, port(443, all4, all6)}},
+		{f.OpenPorts, port(443, nil, nil), []openimds.Port{ssh, port(443, all4, all6)}},
+		{f.OpenPorts, port(22, []string{"192.0.2.1"}, nil), []openimds.Port{port(22, []string{"10.0.0.0/8", "192.0.2.1"}, nil), port(443, all4, all6)}},
+		{f.ClosePorts, port(22, []string{"192.0.2.1"}, nil), []openimds.Port{ssh, port(443, all4, all6)}},
+		{f.ClosePorts, port(443, all4, nil), []openimds.Port{ssh, port(443, nil, all6)}},
+		{f.ClosePorts, port(443, nil, all6), []openimds.Port{ssh}},
+		{f.ClosePorts, port(80, nil, nil), []openimds.Port{ssh}},
+		{f.ClosePorts, openimds.Port{From: 22, To: 22, Protocol: "udp"}, []openimds.Port{ssh}},
+		{f.ClosePorts, port(22, nil, nil), nil},
+	} {
+		if _, err := step.do(ctx, "web", step.port); err != nil {
+			t.Fatal(err)
+		}
+		got := f.get("web").Ports
+		if same := slices.EqualFunc(got, step.want, func(a, b openimds.Port) bool {
+			return a.From == b.From && a.To == b.To && a.Protocol == b.Protocol && slices.Equal(a.CIDRs, b.CIDRs) && slices.Equal(a.IPv6CIDRs, b.IPv6CIDRs)
+		}); !same {
+			t.Errorf("step %d leaves %+v, want %+v", i, got, step.want)
+		}
+	}
+	full := make([]openimds.Port, 60)
+	for i := range full {
+		full[i] = port(i, all4, all6)
+	}
+	if _, err := f.PutPorts(ctx, "web", full); err != nil {
+		t.Fatal(err)
+	}
+	_, err := f.OpenPorts(ctx, "web", port(60, nil, nil))
+	refused(t, err, openimds.InvalidInput, openimds.TooMany, "An instance has at most 60 port rules, not 61")
+	_, err = f.ClosePorts(ctx, "web", openimds.Port{Protocol: "sctp"})
+	refused(t, err, openimds.InvalidInput, openimds.UnknownValue, `The protocol of a port rule is tcp, udp, icmp, icmpv6 or all, not "sctp"`)
 }

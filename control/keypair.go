@@ -152,6 +152,29 @@ func (s *Service) DefaultKeyPair(ctx context.Context) (*openimds.KeyPair, error)
 	return pair, nil
 }
 
+// Access returns an instance and the private key that opens it, if it has the default key pair; the
+// private keys of others are not kept.
+//
+// Errors: NotFound/DoesNotExist.
+func (s *Service) Access(ctx context.Context, name string) (*openimds.Instance, openimds.Secret, error) {
+	in, err := s.Instance(ctx, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	pair, err := s.KeyPair(ctx, openimds.DefaultKeyPairName)
+	if openimds.KindOf(err) == openimds.NotFound {
+		return in, nil, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	// A default pair that was deleted and made anew opens no instance from before.
+	if !slices.Contains(in.PublicKeys, openimds.PublicKey{Name: pair.Name, Key: pair.PublicKey}) {
+		return in, nil, nil
+	}
+	return in, pair.PrivateKey, nil
+}
+
 // launchKeys returns the keys of new instances, and names the default pair if none was named.
 func (s *Service) launchKeys(ctx context.Context, l *InstancesLaunch) ([]openimds.PublicKey, error) {
 	var pair *openimds.KeyPair

@@ -17,31 +17,109 @@ const maxPorts = 60
 // Errors: InvalidInput/TooMany for too many rules, InvalidInput/UnknownValue, InvalidInput/OutOfRange and
 // InvalidInput/Malformed for one that cannot be; NotFound/DoesNotExist.
 func (s *Service) PutPorts(ctx context.Context, name string, ports []openimds.Port) (openimds.Operation, error) {
-	if len(ports) > maxPorts {
-		return openimds.Operation{}, openimds.Errorf(openimds.InvalidInput, openimds.TooMany, "An instance has at most %d port rules, not %d", maxPorts, len(ports))
+	if err := checkPortNumber(len(ports)); err != nil {
+		return openimds.Operation{}, err
 	}
 	for i := range ports {
 		if err := checkPort(ports[i]); err != nil {
 			return openimds.Operation{}, err
 		}
 	}
-	d, err := s.commit(ctx, "PutInstancePublicPorts", func(d *draft) error {
-		in, was, err := s.instance(ctx, name)
-		if err != nil {
-			return err
-		}
+	return s.editPorts(ctx, "PutInstancePublicPorts", name, func(in *openimds.Instance) {
 		in.Ports = slices.Clone(ports)
 		for i := range in.Ports {
 			openPort(&in.Ports[i], in.AddressType)
 		}
+	})
+}
+
+// OpenPorts adds a firewall rule to those that an instance shows. One for the same ports and protocol lets in
+// whom it names as well.
+//
+// Errors: those of [Service.PutPorts].
+func (s *Service) OpenPorts(ctx context.Context, name string, port openimds.Port) (openimds.Operation, error) {
+	if err := checkPort(port); err != nil {
+		return openimds.Operation{}, err
+	}
+	return s.editPorts(ctx, "OpenInstancePublicPorts", name, func(in *openimds.Instance) {
+		more := port
+		openPort(&more, in.AddressType)
+		i := slices.IndexFunc(in.Ports, func(rule openimds.Port) bool { return samePorts(rule, port) })
+		if i < 0 {
+			in.Ports = append(in.Ports, more)
+			return
+		}
+		rule := &in.Ports[i]
+		rule.CIDRs, rule.IPv6CIDRs = with(rule.CIDRs, more.CIDRs), with(rule.IPv6CIDRs, more.IPv6CIDRs)
+	})
+}
+
+// ClosePorts takes a firewall rule away from those that an instance shows: the one for the same ports and protocol, or
+// of it the blocks that are named. What is not open stays so.
+//
+// Errors: those of [Service.PutPorts] for one rule.
+func (s *Service) ClosePorts(ctx context.Context, name string, port openimds.Port) (openimds.Operation, error) {
+	if err := checkPort(port); err != nil {
+		return openimds.Operation{}, err
+	}
+	return s.editPorts(ctx, "CloseInstancePublicPorts", name, func(in *openimds.Instance) {
+		i := slices.IndexFunc(in.Ports, func(rule openimds.Port) bool { return samePorts(rule, port) })
+		if i < 0 {
+			return
+		}
+		rule := &in.Ports[i]
+		rule.CIDRs, rule.IPv6CIDRs = without(rule.CIDRs, port.CIDRs), without(rule.IPv6CIDRs, port.IPv6CIDRs)
+		if len(port.CIDRs)+len(port.IPv6CIDRs) == 0 || len(rule.CIDRs)+len(rule.IPv6CIDRs) == 0 {
+			in.Ports = slices.Delete(in.Ports, i, i+1)
+		}
+	})
+}
+
+// editPorts changes an instance's rules, whose number it looks at.
+func (s *Service) editPorts(ctx context.Context, what, name string, edit func(*openimds.Instance)) (openimds.Operation, error) {
+	d, err := s.commit(ctx, what, func(d *draft) error {
+		in, was, err := s.instance(ctx, name)
+		if err != nil {
+			return err
+		}
+		edit(in)
+		if err := checkPortNumber(len(in.Ports)); err != nil {
+			return err
+		}
 		d.putInstance(was, in)
-		d.operation(instanceOperation("PutInstancePublicPorts", in))
+		d.operation(instanceOperation(what, in))
 		return nil
 	})
 	if err != nil {
 		return openimds.Operation{}, err
 	}
 	return d.operations[0], nil
+}
+
+func samePorts(a, b openimds.Port) bool {
+	return a.From == b.From && a.To == b.To && a.Protocol == b.Protocol
+}
+
+func checkPortNumber(n int) error {
+	if n > maxPorts {
+		return openimds.Errorf(openimds.InvalidInput, openimds.TooMany, "An instance has at most %d port rules, not %d", maxPorts, n)
+	}
+	return nil
+}
+
+// with is list and what of more it does not have.
+func with(list, more []string) []string {
+	for _, s := range more {
+		if !slices.Contains(list, s) {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+// without is list without what is in less.
+func without(list, less []string) []string {
+	return slices.DeleteFunc(list, func(s string) bool { return slices.Contains(less, s) })
 }
 
 // checkPort refuses what Lightsail refuses.

@@ -91,6 +91,12 @@ func writes() map[string]call {
 			return ignore(s.SetAddressType(ctx, "idle", "ipv4", false))
 		},
 		"PutInstancePublicPorts": func(ctx context.Context, s *control.Service) error { return ignore(s.PutPorts(ctx, "web", nil)) },
+		"OpenInstancePublicPorts": func(ctx context.Context, s *control.Service) error {
+			return ignore(s.OpenPorts(ctx, "web", openimds.Port{From: 53, To: 53, Protocol: "udp"}))
+		},
+		"CloseInstancePublicPorts": func(ctx context.Context, s *control.Service) error {
+			return ignore(s.ClosePorts(ctx, "web", openimds.Port{From: 22, To: 22, Protocol: "tcp"}))
+		},
 		"SetInstance": func(ctx context.Context, s *control.Service) error {
 			return ignore(s.SetInstance(ctx, "web", control.InstanceUpdate{UserData: new([]byte("x"))}))
 		},

@@ -53,7 +53,11 @@ func lightsailRequests() []request {
 		{"GetInstanceMetricData", `{"instanceName":"demo","metricName":"MetadataNoToken","period":300,` + aTime + `,"unit":"Count","statistics":["Sum","Average"]}`},
 		{"SetIpAddressType", `{"resourceType":"Instance","resourceName":"web-1","ipAddressType":"ipv4"}`},
 		{"PutInstancePublicPorts", `{"instanceName":"demo","portInfos":[{"fromPort":22,"toPort":22,"protocol":"tcp"}]}`},
+		{"OpenInstancePublicPorts", `{"instanceName":"demo","portInfo":{"fromPort":443,"toPort":443,"protocol":"tcp"}}`},
+		{"CloseInstancePublicPorts", `{"instanceName":"demo","portInfo":{"fromPort":22,"toPort":22,"protocol":"tcp"}}`},
 		{"GetInstancePortStates", demo},
+		{"GetInstanceAccessDetails", demo},
+		{"GetAutoSnapshots", `{"resourceName":"demo"}`},
 		{"DeleteKnownHostKeys", demo},
 		{"RebootInstance", demo},
 		{"StopInstance", demo},
@@ -202,6 +206,9 @@ for name, request in json.load(sys.stdin):
     code, out, err = aws(name, "--cli-input-json", json.dumps(request))
     assert code == 0, (name, code, out, err)
     json.loads(out)
+for kind in ["disks", "buckets", "relational-databases", "load-balancers", "domains", "contact-methods", "container-services", "distributions", "certificates", "instance-snapshots"]:
+    code, out, err = aws("get-" + kind)
+    assert code == 0 and list(json.loads(out).values()) == [[]], (kind, out, err)
 code, out, err = aws("GetInstance", "--instance-name", "absent")
 assert code != 0 and "An error occurred (NotFoundException) when calling the GetInstance operation: The Instance does not exist: absent" in err, err
 code, out, err = aws("UpdateInstanceMetadataOptions", "--instance-name", "demo", "--http-tokens", "optional", "--http-endpoint", "enabled")

@@ -267,6 +267,12 @@ func TestPorts(t *testing.T) {
 	newServer(t).steps([]step{
 		{target: "PutInstancePublicPorts", body: `{"instanceName":"demo","portInfos":[{"fromPort":443,"toPort":443,"protocol":"tcp","cidrs":["10.0.0.0/8"]}]}`, want: `{"operation":{"operationType":"PutInstancePublicPorts"}}`},
 		{target: "GetInstancePortStates", body: `{"instanceName":"demo"}`, want: `{"portStates":[{"fromPort":443,"toPort":443,"protocol":"tcp","state":"open","cidrs":["10.0.0.0/8"],"ipv6Cidrs":[],"cidrListAliases":[]}]}`},
+		{target: "OpenInstancePublicPorts", body: `{"instanceName":"demo","portInfo":{"fromPort":53,"toPort":53,"protocol":"udp"}}`, want: `{"operation":{"operationType":"OpenInstancePublicPorts","status":"Succeeded"}}`},
+		{target: "GetInstancePortStates", body: `{"instanceName":"demo"}`, want: `{"portStates":[{"fromPort":443},{"fromPort":53,"protocol":"udp","state":"open","cidrs":["0.0.0.0/0"],"ipv6Cidrs":["::/0"]}]}`},
+		{target: "CloseInstancePublicPorts", body: `{"instanceName":"demo","portInfo":{"fromPort":53,"toPort":53,"protocol":"udp"}}`, want: `{"operation":{"operationType":"CloseInstancePublicPorts"}}`},
+		{target: "GetInstancePortStates", body: `{"instanceName":"demo"}`, want: `{"portStates":[{"fromPort":443}]}`},
+		{target: "CloseInstancePublicPorts", body: `{"instanceName":"demo"}`, exception: invalid, message: "1 validation error detected: Value null at 'portInfo'"},
+		{target: "OpenInstancePublicPorts", body: `{"instanceName":"absent","portInfo":{"fromPort":53,"toPort":53,"protocol":"udp"}}`, exception: notFound, code: "DoesNotExist"},
 		{target: "PutInstancePublicPorts", body: `{"instanceName":"demo","portInfos":[{"fromPort":-2,"toPort":65536,"protocol":"sctp"}]}`, exception: invalid, message: "3 validation errors detected: Value '-2' at 'portInfos.1.member.fromPort' failed to satisfy constraint: Member must have value greater than or equal to -1; "},
 		{target: "PutInstancePublicPorts", body: `{"instanceName":"demo","portInfos":[{"fromPort":22,"toPort":22,"protocol":"tcp","cidrListAliases":["lightsail-connect"]}]}`, exception: invalid},
 		{target: "PutInstancePublicPorts", body: `{"instanceName":"demo"}`, exception: invalid},
@@ -300,9 +306,53 @@ func TestCatalogue(t *testing.T) {
 func TestNotBuilt(t *testing.T) {
 	newServer(t).steps([]step{
 		{target: "CreateDisk", body: `{"diskName":"x"}`, exception: failure, message: "The operation CreateDisk is not built in openimds"},
-		{target: "GetInstanceAccessDetails", body: `{"instanceName":"demo"}`, exception: failure},
 		{target: "EnableAddOn", body: `{}`, exception: failure},
+		{target: "DisableAddOn", body: `{}`, exception: failure},
+		{target: "DeleteDisk", body: `{"diskName":"data"}`, exception: failure},
 	})
+}
+
+func TestNothingOfAKind(t *testing.T) {
+	const web, absent = `{"resourceName":"demo"}`, `{"resourceName":"absent"}`
+	newServer(t).steps([]step{
+		{target: "GetDisks", body: `{}`, want: `{"disks":[],"nextPageToken":"!"}`},
+		{target: "GetDisk", body: `{"diskName":"data"}`, exception: notFound, code: "DoesNotExist", message: "The Disk does not exist: data"},
+		{target: "GetDisk", body: `{}`, exception: invalid, message: "1 validation error detected: Value null at 'diskName' failed to satisfy constraint: Member must not be null"},
+		{target: "GetDisk", body: `{"diskName":1}`, exception: malformed},
+		{target: "GetBuckets", body: `{"includeConnectedResources":true}`, want: `{"buckets":[]}`},
+		{target: "GetBuckets", body: `{"bucketName":"logs"}`, exception: notFound, code: "DoesNotExist", message: "The Bucket does not exist: logs"},
+		{target: "GetContactMethods", body: `{"protocols":["Email"]}`, want: `{"contactMethods":[]}`},
+		{target: "GetRelationalDatabaseEvents", body: `{"relationalDatabaseName":"db"}`, exception: notFound, code: "DoesNotExist", message: "The RelationalDatabase does not exist: db"},
+		{target: "GetAutoSnapshots", body: web, want: `{"resourceName":"demo","resourceType":"Instance","autoSnapshots":[]}`},
+		{target: "GetAutoSnapshots", body: absent, exception: notFound, code: "DoesNotExist"},
+	})
+}
+
+func TestAccessDetails(t *testing.T) {
+	s := newServer(t)
+	s.must("CreateKeyPair", `{"keyPairName":"mine"}`)
+	create := func(name, more string) {
+		s.must("CreateInstances", `{"instanceNames":["`+name+`"],"availabilityZone":"us-east-1a","blueprintId":`+more+`}`)
+	}
+	create("web", `"debian_12","bundleId":"nano_3_0"`)
+	create("other", `"debian_12","bundleId":"nano_3_0","keyPairName":"mine"`)
+	create("win", `"windows_server_2022","bundleId":"nano_win_3_0"`)
+	private, _ := json.Marshal(s.must("DownloadDefaultKeyPair", `{}`)["privateKeyBase64"])
+	s.steps([]step{
+		{target: "GetInstanceAccessDetails", body: `{"instanceName":"web"}`, want: `{"accessDetails":{"instanceName":"web","protocol":"ssh","username":"admin","ipAddress":"*","ipv6Addresses":["*"],
+			"hostKeys":[],"privateKey":` + string(private) + `,"certKey":"!","expiresAt":"!","password":"!"}}`},
+		{target: "GetInstanceAccessDetails", body: `{"instanceName":"other","protocol":"ssh"}`, want: `{"accessDetails":{"username":"admin","privateKey":"!"}}`},
+		{target: "GetInstanceAccessDetails", body: `{"instanceName":"win"}`, exception: failure, message: "The password of win is its guest's own affair"},
+		{target: "GetInstanceAccessDetails", body: `{"instanceName":"web","protocol":"rdp"}`, exception: failure},
+		{target: "GetInstanceAccessDetails", body: `{"instanceName":"web","protocol":"telnet"}`, exception: invalid},
+		{target: "GetInstanceAccessDetails", body: `{"instanceName":"absent"}`, exception: notFound, code: "DoesNotExist"},
+	})
+	fingerprint, _ := json.Marshal(s.must("GetKeyPair", `{"keyPairName":"LightsailDefaultKeyPair"}`)["keyPair"].(map[string]any)["fingerprint"])
+	s.must("DeleteKeyPair", `{"keyPairName":"LightsailDefaultKeyPair","expectedFingerprint":`+string(fingerprint)+`}`)
+	without := step{target: "GetInstanceAccessDetails", body: `{"instanceName":"web"}`, want: `{"accessDetails":{"username":"admin","privateKey":"!"}}`}
+	s.steps([]step{without})
+	s.must("DownloadDefaultKeyPair", `{}`) // makes another one
+	s.steps([]step{without})
 }
 
 func repeat(item string, n int) string {

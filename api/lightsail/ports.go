@@ -35,9 +35,19 @@ func (a *protocol) getPortStates(ctx context.Context, in *wire.InstanceRequest) 
 func (a *protocol) putPublicPorts(ctx context.Context, in *wire.PutInstancePublicPortsRequest) (wire.OperationResult, error) {
 	ports := make([]openimds.Port, 0, len(in.PortInfos))
 	for _, p := range in.PortInfos {
-		ports = append(ports, openimds.Port{
-			From: int(p.FromPort), To: int(p.ToPort), Protocol: string(p.Protocol), CIDRs: p.CIDRs, IPv6CIDRs: p.IPv6CIDRs,
-		})
+		ports = append(ports, readPort(p))
 	}
 	return a.one(a.service.PutPorts(ctx, in.InstanceName, ports))
+}
+
+func (a *protocol) openPublicPorts(ctx context.Context, in *wire.PublicPortsRequest) (wire.OperationResult, error) {
+	return a.one(a.service.OpenPorts(ctx, in.InstanceName, readPort(*in.PortInfo)))
+}
+
+func (a *protocol) closePublicPorts(ctx context.Context, in *wire.PublicPortsRequest) (wire.OperationResult, error) {
+	return a.one(a.service.ClosePorts(ctx, in.InstanceName, readPort(*in.PortInfo)))
+}
+
+func readPort(p wire.PortRule) openimds.Port {
+	return openimds.Port{From: int(p.FromPort), To: int(p.ToPort), Protocol: string(p.Protocol), CIDRs: p.CIDRs, IPv6CIDRs: p.IPv6CIDRs}
 }

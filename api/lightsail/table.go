@@ -53,6 +53,9 @@ func table() map[string]action {
 	for _, name := range modelled() {
 		targets[targetLightsail+name] = absent(name)
 	}
+	for _, u := range unheldOperations() {
+		targets[targetLightsail+u.operation] = u.action()
+	}
 	for _, built := range slices.Concat(lightsailActions(), openIMDSActions()) {
 		targets[built.target] = built
 	}
@@ -75,8 +78,12 @@ func lightsailActions() []action {
 		act(wire.UpdateInstanceMetadataOptions, (*protocol).updateOptions),
 		act(wire.GetInstanceMetricData, (*protocol).getInstanceMetricData),
 
+		act(wire.CloseInstancePublicPorts, (*protocol).closePublicPorts),
 		act(wire.DeleteKnownHostKeys, (*protocol).deleteKnownHostKeys),
+		act(wire.GetAutoSnapshots, (*protocol).getAutoSnapshots),
+		act(wire.GetInstanceAccessDetails, (*protocol).getAccessDetails),
 		act(wire.GetInstancePortStates, (*protocol).getPortStates),
+		act(wire.OpenInstancePublicPorts, (*protocol).openPublicPorts),
 		act(wire.PutInstancePublicPorts, (*protocol).putPublicPorts),
 
 		act(wire.GetOperation, (*protocol).getOperation),

@@ -6,8 +6,10 @@ import (
 
 // The operations.
 var (
-	GetInstancePortStates  = looks[InstanceRequest, GetInstancePortStatesResult](lightsail + "GetInstancePortStates")
-	PutInstancePublicPorts = changes[PutInstancePublicPortsRequest, OperationResult](lightsail + "PutInstancePublicPorts")
+	CloseInstancePublicPorts = changes[PublicPortsRequest, OperationResult](lightsail + "CloseInstancePublicPorts")
+	GetInstancePortStates    = looks[InstanceRequest, GetInstancePortStatesResult](lightsail + "GetInstancePortStates")
+	OpenInstancePublicPorts  = changes[PublicPortsRequest, OperationResult](lightsail + "OpenInstancePublicPorts")
+	PutInstancePublicPorts   = changes[PutInstancePublicPortsRequest, OperationResult](lightsail + "PutInstancePublicPorts")
 )
 
 // PortInfo is how the API shows a port rule of an instance.
@@ -55,4 +57,10 @@ type PortRule struct {
 type PutInstancePublicPortsRequest struct {
 	PortInfos    []PortRule `json:"portInfos" check:"required"`
 	InstanceName string     `json:"instanceName" check:"required"`
+}
+
+// PublicPortsRequest opens or closes ports of an instance, and leaves its other rules as they are.
+type PublicPortsRequest struct {
+	PortInfo     *PortRule `json:"portInfo" check:"required"`
+	InstanceName string    `json:"instanceName" check:"required"`
 }

@@ -11,6 +11,18 @@ import (
 // here: the model's pattern for them is narrower than what Lightsail accepts, and the service has
 // the rule.
 
+// AccessProtocol is how somebody gets into an instance.
+type AccessProtocol string
+
+// The protocols.
+const (
+	SSH AccessProtocol = "ssh"
+	RDP AccessProtocol = "rdp"
+)
+
+// Values is [awsjson.Enumerated].
+func (AccessProtocol) Values() []string { return []string{string(SSH), string(RDP)} }
+
 // AddressType is which addresses an instance has.
 type AddressType string
 
