@@ -36,7 +36,8 @@ func (s *Service) PutPorts(ctx context.Context, name string, ports []openimds.Po
 // OpenPorts adds a firewall rule to those that an instance shows. One for the same ports and protocol lets in
 // whom it names as well.
 //
-// Errors: those of [Service.PutPorts].
+// Errors: InvalidInput/TooMany for a rule too many, InvalidInput/UnknownValue, InvalidInput/OutOfRange and
+// InvalidInput/Malformed for one that cannot be; NotFound/DoesNotExist.
 func (s *Service) OpenPorts(ctx context.Context, name string, port openimds.Port) (openimds.Operation, error) {
 	if err := checkPort(port); err != nil {
 		return openimds.Operation{}, err
@@ -57,7 +58,8 @@ func (s *Service) OpenPorts(ctx context.Context, name string, port openimds.Port
 // ClosePorts takes a firewall rule away from those that an instance shows: the one for the same ports and protocol, or
 // of it the blocks that are named. What is not open stays so.
 //
-// Errors: those of [Service.PutPorts] for one rule.
+// Errors: InvalidInput/UnknownValue, InvalidInput/OutOfRange and InvalidInput/Malformed for a rule that cannot be;
+// InvalidInput/TooMany where the instance has too many; NotFound/DoesNotExist.
 func (s *Service) ClosePorts(ctx context.Context, name string, port openimds.Port) (openimds.Operation, error) {
 	if err := checkPort(port); err != nil {
 		return openimds.Operation{}, err
