@@ -132,13 +132,21 @@ type CallerList interface {
 	Callers(ctx context.Context, instanceID string, since time.Time) ([]Caller, error)
 }
 
+// The status checks of Lightsail: of a host, of a guest, of either.
+const (
+	MetricSystemCheck   = "StatusCheckFailed_System"
+	MetricInstanceCheck = "StatusCheckFailed_Instance"
+	MetricCheck         = "StatusCheckFailed"
+)
+
 // Metric is a metric's name with what Lightsail says of it.
 type Metric struct {
 	Name      string
 	Unit      string
 	Statistic string // of its alarms
-	// Counted metrics have data here. Lightsail's others are known by name and have none.
-	Counted bool
+	// Counted metrics have a history here, Checked ones a present value. Lightsail's others are known by name
+	// and are not measured.
+	Counted, Checked bool
 	// Alarms says whether alarms may watch it. Lightsail's can watch no metadata metric.
 	Alarms bool
 }
@@ -154,10 +162,17 @@ func FindMetric(name string) (Metric, bool) {
 		{Name: "CPUUtilization", Unit: "Percent", Statistic: "Average", Alarms: true},
 		{Name: "NetworkIn", Unit: "Bytes", Statistic: "Sum", Alarms: true},
 		{Name: "NetworkOut", Unit: "Bytes", Statistic: "Sum", Alarms: true},
-		{Name: "StatusCheckFailed", Unit: "Count", Statistic: "Sum", Alarms: true},
-		{Name: "StatusCheckFailed_Instance", Unit: "Count", Statistic: "Sum", Alarms: true},
-		{Name: "StatusCheckFailed_System", Unit: "Count", Statistic: "Sum", Alarms: true},
+		{Name: MetricCheck, Unit: "Count", Statistic: "Sum", Checked: true, Alarms: true},
+		{Name: MetricInstanceCheck, Unit: "Count", Statistic: "Sum", Checked: true, Alarms: true},
+		{Name: MetricSystemCheck, Unit: "Count", Statistic: "Sum", Checked: true, Alarms: true},
 		{Name: "BurstCapacityTime", Unit: "Seconds", Statistic: "Average", Alarms: true},
 		{Name: "BurstCapacityPercentage", Unit: "Percent", Statistic: "Average", Alarms: true},
+		{Name: "DiskReadOps", Unit: "Count", Statistic: "Sum"},
+		{Name: "DiskWriteOps", Unit: "Count", Statistic: "Sum"},
+		{Name: "DiskReadBytes", Unit: "Bytes", Statistic: "Sum"},
+		{Name: "DiskWriteBytes", Unit: "Bytes", Statistic: "Sum"},
+		{Name: "DiskTotalReadTime", Unit: "Seconds", Statistic: "Sum"},
+		{Name: "DiskTotalWriteTime", Unit: "Seconds", Statistic: "Sum"},
+		{Name: "DiskQueueLength", Unit: "Count", Statistic: "Average"},
 	}, func(m Metric) bool { return m.Name == name })
 }

@@ -11,10 +11,11 @@ import (
 const maxPoints = 1440
 
 // MetricData returns the points of a metric of an instance by periods that are laid from start, as
-// [openimds.MetricHistory] says. A metric that is not counted here, and a unit that the metric does not
-// have, yield none.
+// [openimds.MetricHistory] says; of a status check it is the one of now. A unit that the metric does not have
+// yields none.
 //
-// Errors: InvalidInput/UnknownValue for the metric, InvalidInput/OutOfRange for the period,
+// Errors: OperationFailure/NotEnforced for a metric that is not measured here, and for status checks of earlier;
+// InvalidInput/UnknownValue for the metric, InvalidInput/OutOfRange for the period,
 // InvalidInput/Conflicting for times in the wrong order, InvalidInput/TooMany for more points than CloudWatch
 // gives; NotFound/DoesNotExist; Unavailable/HistoryAway.
 func (s *Service) MetricData(ctx context.Context, name, metric, unit string, start, end time.Time, period time.Duration) ([]openimds.MetricPoint, error) {
@@ -26,8 +27,15 @@ func (s *Service) MetricData(ctx context.Context, name, metric, unit string, sta
 		return nil, err
 	}
 	in, _, err := s.instance(ctx, name)
-	if err != nil || !m.Counted || unit != m.Unit {
+	switch {
+	case err != nil:
 		return nil, err
+	case !m.Counted && !m.Checked:
+		return nil, openimds.Errorf(openimds.OperationFailure, openimds.NotEnforced, "The metric %s is not measured here: openimds sees what guests ask the metadata service, and nothing else of them", metric)
+	case unit != m.Unit:
+		return nil, nil
+	case m.Checked:
+		return s.checkPoint(ctx, in, metric, start, end, period)
 	}
 	points, err := s.points(ctx, in, start, end, period, metric)
 	if err != nil {

@@ -115,7 +115,9 @@ var (
 	}
 	// ownWords are words of requests that the model does not have.
 	ownWords = map[string][]string{
-		"MetricName": {openimds.MetricNoToken, openimds.MetricNoTokenRejected},
+		// of aws-sdk-go-v2 1.71
+		"InstanceMetricName": {"DiskReadOps", "DiskWriteOps", "DiskReadBytes", "DiskWriteBytes", "DiskTotalReadTime", "DiskTotalWriteTime", "DiskQueueLength"},
+		"MetricName":         {openimds.MetricNoToken, openimds.MetricNoTokenRejected},
 	}
 	// ownPatterns are of types whose pattern is not the model's.
 	ownPatterns = map[string]string{

@@ -121,6 +121,7 @@ func (InstanceMetricName) Values() []string {
 	return []string{
 		"CPUUtilization", "NetworkIn", "NetworkOut", "StatusCheckFailed", "StatusCheckFailed_Instance",
 		"StatusCheckFailed_System", "BurstCapacityTime", "BurstCapacityPercentage", openimds.MetricNoToken,
+		"DiskReadOps", "DiskWriteOps", "DiskReadBytes", "DiskWriteBytes", "DiskTotalReadTime", "DiskTotalWriteTime", "DiskQueueLength",
 	}
 }
 
