@@ -2,25 +2,60 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"slices"
 	"strings"
 
 	"github.com/openimds/openimds/printable"
+	"github.com/openimds/openimds/server"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
+
+// What "openimds env" sets, and what it takes away since it would lead AWS's clients elsewhere.
+var (
+	setByEnv = []string{
+		"AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_ENDPOINT_URL_LIGHTSAIL", "AWS_SHARED_CREDENTIALS_FILE",
+		"AWS_DEFAULT_REGION", "AWS_REGION", "AWS_CA_BUNDLE",
+	}
+	unsetByEnv = []string{
+		"AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN",
+		"AWS_EC2_METADATA_DISABLED", "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE",
+	}
+)
+
+// keepBefore has the shell itself keep what it had: a value may be a secret, which is neither printed nor passed
+// on to the programs that the shell starts. A second evaluation keeps what the first one found.
+const keepBefore = `if [ -z "${OPENIMDS_IN_ENV-}" ]; then for openimds_name in %s; do eval "if [ -n \"\${$openimds_name+x}\" ]; then OPENIMDS_BEFORE_$openimds_name=\$$openimds_name; fi"; done; unset openimds_name; fi
+export OPENIMDS_IN_ENV=1
+`
+
+// bringBack undoes it all, in a shell in which it was done.
+const bringBack = `if [ -n "${OPENIMDS_IN_ENV-}" ]; then for openimds_name in %s; do unset "$openimds_name"; eval "if [ -n \"\${OPENIMDS_BEFORE_$openimds_name+x}\" ]; then export $openimds_name=\"\$OPENIMDS_BEFORE_$openimds_name\"; fi"; unset "OPENIMDS_BEFORE_$openimds_name"; done; unset openimds_name OPENIMDS_IN_ENV; fi
+`
+
+// settingsOfEnv are the flags of "openimds serve" that say how it is reached. The others are taken as well, so
+// that one command line does for both.
+var settingsOfEnv = []string{"data-dir", "imds-listen", "api-listen", "api-cert", "api-key", "api-ca", "region", "config"}
 
 // newEnv makes "openimds env": lines for a shell that point AWS's clients at this installation.
 func newEnv() *cobra.Command {
 	var c serveConfig
+	var unset bool
 	cmd := &cobra.Command{
 		Use:   "env",
 		Short: "Print shell lines that point AWS clients at openimds",
-		Long: `Print shell lines that point AWS clients at openimds:
+		Long: `Print shell lines that point AWS clients at openimds, and take away what would lead them elsewhere:
 
   eval "$(openimds env)"
+  eval "$(openimds env --unset)"    as it was before
 
 The settings are those of "openimds serve", from the same flags, environment variables and file.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if unset {
+				return say(cmd.OutOrStdout(), bringBack, strings.Join(slices.Concat(setByEnv, unsetByEnv), " "))
+			}
 			if err := c.settle(cmd.Flags()); err != nil {
 				return err
 			}
@@ -33,19 +68,35 @@ The settings are those of "openimds serve", from the same flags, environment var
 					return fmt.Errorf("no shell line can be printed for %s, whose name has control characters; choose another name", file)
 				}
 			}
-			err = say(cmd.OutOrStdout(), `export AWS_EC2_METADATA_SERVICE_ENDPOINT=%s
-export AWS_ENDPOINT_URL_LIGHTSAIL=%s
-export AWS_SHARED_CREDENTIALS_FILE=%s
-export AWS_DEFAULT_REGION=%s
-`, quote(access.IMDS), quote(access.API), quote(access.Credentials), quote(c.Region))
-			if err == nil && access.CA != "" {
-				err = say(cmd.OutOrStdout(), "export AWS_CA_BUNDLE=%s\n", quote(access.CA))
-			}
-			return err
+			return c.printEnv(cmd.OutOrStdout(), access)
 		},
 	}
 	c.addFlags(cmd.Flags())
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { f.Hidden = !slices.Contains(settingsOfEnv, f.Name) })
+	cmd.Flags().BoolVar(&unset, "unset", false, "print the lines that bring back what the shell had before")
 	return cmd
+}
+
+// printEnv prints the lines.
+func (c *serveConfig) printEnv(out io.Writer, access server.Access) error {
+	if err := say(out, keepBefore, strings.Join(slices.Concat(setByEnv, unsetByEnv), " ")); err != nil {
+		return err
+	}
+	values := []string{access.IMDS, access.API, access.Credentials, c.Region, c.Region, access.CA}
+	for i, name := range setByEnv {
+		if values[i] == "" {
+			continue
+		}
+		if err := say(out, "export %s=%s\n", name, quote(values[i])); err != nil {
+			return err
+		}
+	}
+	for _, name := range unsetByEnv {
+		if err := say(out, "unset %s\n", name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // quote makes a word that a shell reads as it is.

@@ -50,6 +50,11 @@ func newIdentityCertificates(dir func() (string, error)) *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("%w; 'openimds serve' makes them at its first start", err)
 			}
+			if out != "" {
+				if err := os.MkdirAll(out, 0o755); err != nil {
+					return fmt.Errorf("--out: %w", err)
+				}
+			}
 			for _, form := range identity.Forms() {
 				var text []byte
 				for _, key := range keys.All(form) {
@@ -69,7 +74,7 @@ func newIdentityCertificates(dir func() (string, error)) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&out, "out", "", "`directory` to write one file for each form of signature to")
+	cmd.Flags().StringVar(&out, "out", "", "`directory`, made if need be, to write one file for each form of signature to")
 	return cmd
 }
 
