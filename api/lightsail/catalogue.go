@@ -86,3 +86,7 @@ func (a *protocol) getRegions(_ context.Context, in *wire.GetRegionsRequest) (wi
 func (a *protocol) isVPCPeered(context.Context, *wire.Nothing) (wire.IsVPCPeeredResult, error) {
 	return wire.IsVPCPeeredResult{}, nil
 }
+
+func (a *protocol) getProfile(context.Context, *wire.Nothing) (wire.GetProfileResult, error) {
+	return wire.GetProfileResult{ProfileType: "Lightsailor"}, nil
+}

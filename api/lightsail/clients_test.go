@@ -25,6 +25,7 @@ const (
 // everyOperation asks for each operation that is built, once, in an order in which all succeed.
 func everyOperation() []request {
 	return append(lightsailRequests(),
+		request{"GetProfile", `{}`}, // which the clients of these tests do not know yet
 		request{"OpenIMDS_20261122.DescribeService", `{}`},
 		request{"OpenIMDS_20261122.DescribeInstance", `{"instanceName":"demo"}`},
 		request{"OpenIMDS_20261122.LaunchInstances", `{"instanceNames":["launched"]}`},

@@ -3,7 +3,7 @@ package lightsail
 // modelled returns the names of all operations of Lightsail's API, built here or not. A client that
 // calls one that is not built is told so; a name that is not among them is not one of Lightsail's.
 //
-// They are the 161 of botocore 1.43.11.
+// They are the 161 of botocore 1.43.11 and GetProfile, of aws-sdk-go-v2/service/lightsail 1.71.1.
 func modelled() []string {
 	return []string{
 		"AllocateStaticIp", "AttachCertificateToDistribution", "AttachDisk", "AttachInstancesToLoadBalancer",
@@ -27,7 +27,7 @@ func modelled() []string {
 		"GetDomain", "GetDomains", "GetExportSnapshotRecords", "GetInstance", "GetInstanceAccessDetails", "GetInstanceMetricData",
 		"GetInstancePortStates", "GetInstanceSnapshot", "GetInstanceSnapshots", "GetInstanceState", "GetInstances", "GetKeyPair",
 		"GetKeyPairs", "GetLoadBalancer", "GetLoadBalancerMetricData", "GetLoadBalancerTlsCertificates",
-		"GetLoadBalancerTlsPolicies", "GetLoadBalancers", "GetOperation", "GetOperations", "GetOperationsForResource", "GetRegions",
+		"GetLoadBalancerTlsPolicies", "GetLoadBalancers", "GetOperation", "GetOperations", "GetOperationsForResource", "GetProfile", "GetRegions",
 		"GetRelationalDatabase", "GetRelationalDatabaseBlueprints", "GetRelationalDatabaseBundles", "GetRelationalDatabaseEvents",
 		"GetRelationalDatabaseLogEvents", "GetRelationalDatabaseLogStreams", "GetRelationalDatabaseMasterUserPassword",
 		"GetRelationalDatabaseMetricData", "GetRelationalDatabaseParameters", "GetRelationalDatabaseSnapshot",

@@ -295,6 +295,7 @@ func TestAddressTypes(t *testing.T) {
 func TestCatalogue(t *testing.T) {
 	newServer(t).steps([]step{
 		{target: "GetRegions", body: `{"includeAvailabilityZones":false}`, want: `{"regions":` + strings.Replace(repeat(`{"availabilityZones":[],"relationalDatabaseAvailabilityZones":[],"continentCode":"*","displayName":"*","description":"*","name":"*"}`, 20), `"name":"*"`, `"name":"us-east-1"`, 1) + `}`},
+		{target: "GetProfile", body: `{}`, want: `{"profileType":"Lightsailor","partner":"!"}`},
 		{target: "GetBlueprints", body: `{"appCategory":"LfR"}`, want: `{"blueprints":[]}`},
 		{target: "GetBundles", body: `{"appCategory":"LfR"}`, want: `{"bundles":[]}`},
 		{target: "GetBundles", body: `{"appCategory":"games"}`, exception: invalid},

@@ -115,6 +115,7 @@ func lightsailActions() []action {
 		act(wire.GetActiveNames, (*protocol).getActiveNames),
 		act(wire.GetBlueprints, (*protocol).getBlueprints),
 		act(wire.GetBundles, (*protocol).getBundles),
+		act(wire.GetProfile, (*protocol).getProfile),
 		act(wire.GetRegions, (*protocol).getRegions),
 		act(wire.IsVPCPeered, (*protocol).isVPCPeered),
 	}

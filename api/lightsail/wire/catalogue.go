@@ -8,6 +8,7 @@ import (
 var (
 	GetBlueprints = looks[CatalogueRequest, GetBlueprintsResult](lightsail + "GetBlueprints")
 	GetBundles    = looks[CatalogueRequest, GetBundlesResult](lightsail + "GetBundles")
+	GetProfile    = looks[Nothing, GetProfileResult](lightsail + "GetProfile")
 	GetRegions    = looks[GetRegionsRequest, GetRegionsResult](lightsail + "GetRegions")
 	IsVPCPeered   = looks[Nothing, IsVPCPeeredResult](lightsail + "IsVpcPeered")
 )
@@ -93,4 +94,9 @@ type GetRegionsResult struct {
 // IsVPCPeeredResult says whether Lightsail's network is joined to one of EC2's. Here it never is.
 type IsVPCPeeredResult struct {
 	IsPeered bool `json:"isPeered"`
+}
+
+// GetProfileResult says what kind of customer the account is: never a partner of Lightsail's.
+type GetProfileResult struct {
+	ProfileType string `json:"profileType"`
 }
