@@ -20,7 +20,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience bounds every wait; no test waits for it unless it fails.
-const patience = 30 * time.Second
+const patience = 3 * time.Minute
 
 // seat notes what it is given.
 type seat struct {

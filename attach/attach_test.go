@@ -166,7 +166,7 @@ func (a *attaching) tokenKey() string {
 // eventually waits for what another goroutine is about to do.
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !is(); time.Sleep(200 * time.Microsecond) {
+	for deadline := time.Now().Add(3 * time.Minute); !is(); time.Sleep(200 * time.Microsecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain: %s", what)
 		}

@@ -24,7 +24,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience bounds every wait; no test waits for it unless it fails.
-const patience = 30 * time.Second
+const patience = 3 * time.Minute
 
 // keeper notes what it is told, as credentials and as signer.
 type keeper struct {

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/openimds/openimds/hostnet"
 	"github.com/vishvananda/netlink"
@@ -241,18 +240,22 @@ func (c *cloudHost) untouched(t *testing.T, what string, from *wire, answered bo
 	}
 }
 
-// quiet waits until no frame has come for a while, on a slow machine too.
+// quiet waits until no frame comes any more: one may lead to another.
 func (c *cloudHost) quiet() {
+	wires := []*wire{c.cloud, c.victim, c.attacker, c.stranger}
 	count := func() (n int) {
-		for _, w := range []*wire{c.cloud, c.victim, c.attacker, c.stranger} {
+		for _, w := range wires {
 			w.mu.Lock()
 			n += len(w.frames)
 			w.mu.Unlock()
 		}
 		return n
 	}
-	for last := -1; last != count(); time.Sleep(20 * time.Millisecond) {
+	for last := -1; last != count(); {
 		last = count()
+		for _, w := range wires {
+			w.quiet()
+		}
 	}
 }
 

@@ -300,12 +300,8 @@ func TestLockedOut(t *testing.T) {
 	}
 	g := machine(t, "g1", "i1", "10.0.0.5/24")
 	h, _ := newHost(t)
-	start := time.Now()
 	must(t, h.Set([]hostnet.Endpoint{{ID: "vm", Interface: "i1"}}))
 	g.hears(metadata4, "vm")
-	if took := time.Since(start); took > forever {
-		t.Errorf("the first answer took %v", took)
-	}
 }
 
 // holdName is the program of a user who would keep a Host from starting.
@@ -362,18 +358,20 @@ func TestManyRules(t *testing.T) {
 	}
 	g := machine(t, "g1", "i1", "10.0.0.5/24")
 	endpoints := []hostnet.Endpoint{{ID: "vm", Interface: "i1"}}
+	// first is the work of this process, and of the kernel for it, until a guest has its answer and what is not
+	// attached is swept.
 	first := func(endpoints []hostnet.Endpoint) time.Duration {
 		t.Helper()
 		h, _ := newHost(t)
-		start := time.Now()
+		start := worked(t)
 		must(t, h.Set(endpoints))
 		g.hears(metadata4, "vm")
-		took := time.Since(start)
+		answered := worked(t) - start
 		must(t, h.Sweep())
-		t.Logf("first answer after %v, swept after %v", took.Round(time.Millisecond), time.Since(start).Round(time.Millisecond))
-		took = time.Since(start)
+		swept := worked(t) - start
+		t.Logf("first answer after %v, swept after %v", answered, swept)
 		must(t, h.Close())
-		return took
+		return swept
 	}
 	before := first(endpoints)
 	cmd := exec.Command("/proc/self/exe", "fill-namespace", strconv.Itoa(rules))
@@ -391,11 +389,19 @@ func TestManyRules(t *testing.T) {
 		t.Fatalf("filling said %q, %v", line, err)
 	}
 	if took := first(endpoints); took > before+5*time.Second { // a second, on a quiet machine
-		t.Errorf("with %d rules elsewhere it took %v, and %v without", rules, took, before)
+		t.Errorf("with %d rules elsewhere it cost %v, and %v without", rules, took, before)
 	}
 	if took := first(append(endpoints, hostnet.Endpoint{ID: "full", PID: cmd.Process.Pid})); took > before+5*time.Second {
-		t.Errorf("with %d rules in an attached namespace it took %v, and %v without", rules, took, before)
+		t.Errorf("with %d rules in an attached namespace it cost %v, and %v without", rules, took, before)
 	}
+}
+
+// worked is the processor time of this process: other than the time that passes, it is not another's load.
+func worked(t *testing.T) time.Duration {
+	t.Helper()
+	var used unix.Rusage
+	must(t, unix.Getrusage(unix.RUSAGE_SELF, &used))
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
 // fillNamespace makes rules where a Host would look for its own.

@@ -179,9 +179,9 @@ func TestMarksComeLater(t *testing.T) {
 	becomes(t, h, "two", hostnet.Attached)
 	must(t, netlink.LinkSetHardwareAddr(link(t, "i2"), mac("fe:54:00:12:34:57")))
 	another(t, h, "two")
-	unplug("i2")
 	must(t, netlink.LinkSetHardwareAddr(link(t, "i1"), mac(tap)))
-	time.Sleep(patience) // nothing tells that it is noted
+	unplug("i2")
+	becomes(t, h, "two", hostnet.Waiting) // nothing tells that the address is noted, but it was changed before
 	unplug("i1")
 	becomes(t, h, "one", hostnet.Waiting)
 	g2.rewire("i1", func(a *netlink.LinkAttrs) { a.HardwareAddr = mac(tap) })

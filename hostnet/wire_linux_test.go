@@ -23,6 +23,7 @@ type wire struct {
 
 	mu     sync.Mutex
 	frames [][]byte
+	empty  int // how often there was nothing to hear
 }
 
 func tap(t *testing.T, ns *namespace, dev string) *wire {
@@ -48,6 +49,11 @@ func tap(t *testing.T, ns *namespace, dev string) *wire {
 				return
 			default:
 			}
+			if errors.Is(err, unix.EAGAIN) {
+				w.mu.Lock()
+				w.empty++
+				w.mu.Unlock()
+			}
 			ll, ok := from.(*unix.SockaddrLinklayer)
 			if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) || !ok || ll.Pkttype == unix.PACKET_OUTGOING {
 				continue
@@ -65,9 +71,22 @@ func tap(t *testing.T, ns *namespace, dev string) *wire {
 	return w
 }
 
+// quiet waits until all has been read that was sent by now.
+func (w *wire) quiet() {
+	w.mu.Lock()
+	empty := w.empty
+	w.mu.Unlock()
+	for now := empty; now < empty+5; {
+		time.Sleep(time.Millisecond)
+		w.mu.Lock()
+		now = w.empty
+		w.mu.Unlock()
+	}
+}
+
 // heard counts the frames that came in and match.
 func (w *wire) heard(match func([]byte) bool) (n int) {
-	time.Sleep(50 * time.Millisecond) // a frame takes microseconds
+	w.quiet()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, f := range w.frames {

@@ -16,7 +16,7 @@ import (
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 // patienceOfTests bounds every wait of a test; nothing is measured against it.
-const patienceOfTests = 20 * time.Second
+const patienceOfTests = 3 * time.Minute
 
 // wire is a guest side on a real socket.
 type wire struct {

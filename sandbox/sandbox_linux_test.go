@@ -66,7 +66,7 @@ func runner(network Network, args []string) int {
 }
 
 // patience bounds every wait; no test waits for it unless it fails.
-const patience = 30 * time.Second
+const patience = 3 * time.Minute
 
 // program is the test binary where every user may run it.
 func program(t *testing.T) string {

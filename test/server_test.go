@@ -51,7 +51,7 @@ func withProgram(run func() int) int {
 }
 
 // How long a program may take that needs milliseconds, on a machine that is busy.
-const patience = 30 * time.Second
+const patience = 3 * time.Minute
 
 // server is "openimds serve", running.
 type server struct {

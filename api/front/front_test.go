@@ -25,12 +25,13 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // limit is how long a test waits for what takes milliseconds.
-const limit = 20 * time.Second
+const limit = 3 * time.Minute
 
 // side is a server whose handler counts the requests and reads their bodies.
 type side struct {
 	t     *testing.T
 	addr  string
+	door  *door
 	tls   *tls.Config // of clients; nil: plain
 	calls atomic.Int64
 	hold  chan struct{} // requests to /hold wait for it
@@ -84,6 +85,7 @@ func start(t *testing.T, connections int, overTLS bool) *side {
 	}
 	s.addr = l.Addr().String()
 	server := New(cfg)
+	s.door = server.door
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
 	t.Cleanup(func() {
@@ -111,13 +113,33 @@ func (s *side) dial() net.Conn {
 	return c
 }
 
+// waitIdle waits until a connection is known to be between two requests, which the client knows earlier.
+func (s *side) waitIdle(c net.Conn) {
+	s.t.Helper()
+	is := func() bool {
+		s.door.mu.Lock()
+		defer s.door.mu.Unlock()
+		for known := range s.door.conns {
+			if known.RemoteAddr().String() == c.LocalAddr().String() {
+				return known.idle
+			}
+		}
+		return false
+	}
+	for deadline := time.Now().Add(limit); !is(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			s.t.Fatal("the connection never is idle")
+		}
+	}
+}
+
 // answers sends bytes and returns all that comes until the connection ends; ended says that it did.
 func (s *side) answers(raw string) (answer string, ended bool) {
 	c := s.dial()
 	if _, err := io.WriteString(c, raw); err != nil {
 		s.t.Fatal(err)
 	}
-	_ = c.SetReadDeadline(time.Now().Add(limit / 10))
+	_ = c.SetReadDeadline(time.Now().Add(limit))
 	all, err := io.ReadAll(c)
 	return string(all), err == nil
 }
@@ -322,7 +344,7 @@ func TestOldestGoesFirst(t *testing.T) {
 		if err := ask(c, r); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(20 * time.Millisecond)
+		s.waitIdle(c)
 		conns, idle = append(conns, c), append(idle, r)
 	}
 	if err := ask(conns[0], idle[0]); err == nil {

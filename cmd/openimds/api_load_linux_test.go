@@ -383,7 +383,7 @@ func TestFamilies(t *testing.T) {
 		_ = l.Close()
 	}
 	reaches := func(host, port string) bool {
-		c, err := net.DialTimeout("tcp", net.JoinHostPort(host, port), time.Second)
+		c, err := net.DialTimeout("tcp", net.JoinHostPort(host, port), patience)
 		if err == nil {
 			_ = c.Close()
 		}

@@ -134,7 +134,7 @@ func fsyncFails(t *testing.T, call string) {
 		text, _ := os.ReadFile(status)
 		return bytes.Contains(text, []byte("TracerPid:\t")) && !bytes.Contains(text, []byte("TracerPid:\t0\n"))
 	}
-	for deadline := time.Now().Add(5 * time.Second); !traced(); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !traced(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Skip("skipped: a process cannot be traced here")
 		}

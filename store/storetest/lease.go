@@ -94,10 +94,9 @@ func testLeaseMalformed(t *testing.T, ctx context.Context, s store.Store) {
 }
 
 // testLeaseEnds keeps one lease alive while another of its time ends. A host that stalls for longer than
-// their time proves nothing, and the test begins anew.
+// their time proves nothing, and the test begins anew with more of it.
 func testLeaseEnds(t *testing.T, ctx context.Context, s store.Store) {
-	const ttl = 2 * store.MinTTL
-	for round := 0; ; round++ {
+	for ttl := 2 * store.MinTTL; ; ttl *= 2 {
 		l, key := grant(t, ctx, s, ttl), "kept"
 		bind(t, ctx, s, l, key, "1")
 		left := grant(t, ctx, s, ttl)

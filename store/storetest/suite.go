@@ -14,7 +14,7 @@ import (
 )
 
 // patience bounds every wait of the suite; no test waits for it unless it fails.
-const patience = 30 * time.Second
+const patience = 3 * time.Minute
 
 // Run tests a store against the contract. open makes an empty store, which the suite closes.
 func Run(t *testing.T, open func(t *testing.T) store.Store) {
