@@ -29,6 +29,11 @@ var (
 	ErrNotExecutable = errors.New("cannot be executed")
 )
 
+// notExecutable is [ErrNotExecutable] with the system's reason.
+type notExecutable struct{ error }
+
+func (e notExecutable) Is(target error) bool { return target == ErrNotExecutable }
+
 // Config is what a [Runner] is told.
 type Config struct {
 	// Args are the command, found as a shell does, and its arguments.
@@ -123,7 +128,7 @@ func Open(ctx context.Context, cfg Config) (*Runner, error) {
 }
 
 // Run runs the command to its end; it is called once. The signals are passed on to it. An error says that it
-// could not be started or, as a [ReportError], that its report could not be written.
+// could not be started ([ErrNotExecutable] where the system does not execute it) or, as a [ReportError], that its report could not be written.
 func (r *Runner) Run(ctx context.Context, signals <-chan os.Signal) (Ended, error) {
 	started, err := sandbox.Start(sandbox.Config{
 		Path: r.path, Args: r.cfg.Args, Env: r.cfg.Environment, Network: r.cfg.Network, Serve: r.at.serve, Note: r.cfg.Note,
@@ -145,6 +150,9 @@ func (r *Runner) Run(ctx context.Context, signals <-chan os.Signal) (Ended, erro
 		}
 	}()
 	code, err := started.Wait(ctx)
+	if errors.Is(err, sandbox.ErrNotRun) {
+		return Ended{}, notExecutable{err}
+	}
 	if err != nil {
 		return Ended{}, err
 	}

@@ -6,7 +6,9 @@ type message struct {
 	Made   *made  `json:",omitempty"` // the namespace; its listeners come along
 	Notes  *notes `json:",omitempty"` // the network is up, as far as it can be
 	Failed string `json:",omitempty"`
-	Exited *exit  `json:",omitempty"`
+	// NotRun says that what failed is the command itself: the system does not execute it.
+	NotRun bool  `json:",omitempty"`
+	Exited *exit `json:",omitempty"`
 	// From the caller.
 	Go     bool `json:",omitempty"`
 	Signal int  `json:",omitempty"`

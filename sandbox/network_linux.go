@@ -13,6 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// tunDevice is what both programs make their network interface with.
+const tunDevice = "/dev/net/tun"
+
 // resolvConf names the resolvers (resolv.conf(5)).
 const resolvConf = "/etc/resolv.conf"
 
@@ -161,7 +164,13 @@ func told(out []byte) string {
 			lines = append(lines, line)
 		}
 	}
-	return strings.Join(lines, "; ")
+	said := strings.Join(lines, "; ")
+	if _, err := os.Stat(tunDevice); err != nil && strings.Contains(said, "tun") {
+		said += "; " + tunDevice + " is missing: 'modprobe tun' makes it, and a container needs --device " + tunDevice
+	} else if strings.Contains(said, "Failed to open tun") {
+		said += "; let this user read and write " + tunDevice + ", in a container with --device " + tunDevice
+	}
+	return said
 }
 
 // replaceResolvers puts another address in place of name servers that are all on the loopback

@@ -56,6 +56,9 @@ type Config struct {
 // what would.
 var ErrUnavailable = errors.New("namespaces are not available")
 
+// ErrNotRun is of a command that is there, but that the system does not execute; [Command.Wait] returns it.
+var ErrNotRun = errors.New("cannot be executed")
+
 // Process is who is behind a connection.
 type Process struct {
 	// PID is its number as seen by the caller of [Start].

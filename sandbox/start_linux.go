@@ -147,10 +147,18 @@ func (c *Command) follow() {
 		c.err = errors.New("the command was ended together with its namespace")
 	case m.Exited != nil:
 		c.exit = *m.Exited
+	case m.NotRun:
+		c.err = notRun{m.Failed}
 	default:
 		c.err = errors.New(m.Failed)
 	}
 }
+
+// notRun is [ErrNotRun] in the warden's words.
+type notRun struct{ text string }
+
+func (e notRun) Error() string        { return e.text }
+func (e notRun) Is(target error) bool { return target == ErrNotRun }
 
 // Signal passes a signal on that this process got, unless the command has got it too: a terminal
 // sends its signals to all processes in the foreground.

@@ -47,7 +47,7 @@ func Warden() {
 	}
 	w.catch()
 	if err := w.run(); err != nil {
-		_ = l.Send(message{Failed: err.Error()})
+		_ = l.Send(message{Failed: err.Error(), NotRun: errors.Is(err, ErrNotRun)})
 		os.Exit(1)
 	}
 	os.Exit(0)
@@ -118,7 +118,14 @@ func (w *warden) start() error {
 		return fmt.Errorf("privileges for the command: %w", err)
 	}
 	p, err := os.StartProcess(w.path, w.args, &os.ProcAttr{Env: os.Environ(), Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}})
-	if err != nil {
+	switch {
+	case errors.Is(err, unix.ENOEXEC):
+		return fmt.Errorf("%s %w: it is neither a program of this machine nor a script whose first line names its interpreter", w.args[0], ErrNotRun)
+	case errors.Is(err, unix.ENOENT): // it was found, so it is not the command that is missing
+		return fmt.Errorf("%s %w: the interpreter that it names is not there", w.args[0], ErrNotRun)
+	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
+		return fmt.Errorf("%s %w: the system does not permit it", w.args[0], ErrNotRun)
+	case err != nil:
 		return err
 	}
 	w.mu.Lock()

@@ -60,7 +60,9 @@ func (s *Server) listenAPI(ctx context.Context) error {
 		here = here && l.Addr().(*net.TCPAddr).IP.IsLoopback()
 	}
 	switch {
-	case here || s.certificates != nil:
+	case here:
+	case s.certificates != nil:
+		s.log.Warn(fmt.Sprintf("the control API is open to other machines: whoever reaches %s and has a key can change every instance", s.cfg.named("APIListen")), "address", s.cfg.APIListen)
 	case !s.cfg.APIInsecure:
 		return s.cfg.exposed()
 	default:

@@ -248,6 +248,10 @@ func (s *Server) listen(ctx context.Context) error {
 		}
 		for _, l := range open {
 			s.imdsL = append(s.imdsL, s.restricted(l))
+			if at := l.Addr().(*net.TCPAddr); !at.IP.IsLoopback() {
+				s.log.Warn(fmt.Sprintf("whoever reaches the address of %s from another machine is the default instance, and can have its user data and its role's credentials",
+					s.cfg.named("IMDSListen")), "address", at, "instance", s.cfg.DefaultInstance)
+			}
 		}
 	}
 	return s.listenAPI(ctx)

@@ -86,10 +86,17 @@ func (f *faultsFlags) request(cmd *cobra.Command, name string) (request wire.Upd
 	} {
 		if given(d.flag) {
 			*d.to = new(int(d.value / d.unit))
-			if d.value%d.unit != 0 || d.value < 0 || d.value/d.unit > math.MaxInt32 {
+			if d.value%d.unit != 0 || d.value < 0 {
 				return request, true, usagef("--%s %v is not a number of whole times %v", d.flag, d.value, d.unit)
 			}
 		}
+	}
+	// A request cannot hold what is far too long; its reason is the same.
+	if given("latency") && f.latency/time.Millisecond > math.MaxInt32 {
+		return request, true, usagef("--latency %v is too long: the most is 5m", f.latency)
+	}
+	if given("absent-for") && f.absent/time.Second > math.MaxInt32 {
+		return request, true, usagef("--absent-for %v is too long: the most is 1h", f.absent)
 	}
 	for _, s := range []struct {
 		flag  string

@@ -14,6 +14,7 @@ import (
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/control"
+	"github.com/openimds/openimds/credentials"
 	"github.com/openimds/openimds/runner"
 	"github.com/openimds/openimds/sandbox"
 	"github.com/openimds/openimds/server"
@@ -103,7 +104,8 @@ func (c *runConfig) addFlags(f *pflag.FlagSet) {
 	c.set.add(f)
 	f.StringVar(&c.profile, "profile", "", "AWS `profile` whose credentials the instance's role has")
 	f.StringArrayVar(&c.roles, "role-credentials", nil, "where a role's credentials come from: `role=source`, as for 'openimds serve'; repeatable")
-	f.StringVar(&c.region, "region", defaultRegion, "region of the instance")
+	f.StringVar(&c.region, "region", defaultRegion, "region of the instance (default: that of --profile, else "+defaultRegion+")")
+	f.Lookup("region").DefValue = "" // the text says it
 	f.StringVar(&c.account, "account-id", defaultAccountID, "account id of the instance")
 	f.StringVar(&c.network, "network", string(sandbox.Auto), "way to the rest of the network: auto, pasta, slirp4netns or none")
 	f.BoolVar(&c.failOnV1, "fail-on-v1", false, "end with exit code 3 and a list of callers if anything used IMDSv1")
@@ -135,6 +137,12 @@ func (c *runConfig) settle(f *pflag.FlagSet) error {
 		return err
 	}
 	if c.profile != "" {
+		if !f.Changed("region") {
+			// What is wrong with the profile is said when its credentials are fetched.
+			if found, err := credentials.Find(context.Background(), credentials.Search{Profile: c.profile, DefaultRegion: c.region}); err == nil {
+				c.region = found.Region
+			}
+		}
 		c.roles = append(c.roles, "*=profile:"+c.profile)
 	}
 	if c.instance == "" {

@@ -48,6 +48,7 @@ the environment beats the file.`,
 // runServe is a server from its start to its end.
 func runServe(cmd *cobra.Command, c serveConfig) error {
 	keepWithoutReaders()
+	defer outliveTerminal()()
 	ctx, stop := untilSignal(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	errs, err := c.logOutlet(cmd.ErrOrStderr())
@@ -103,11 +104,17 @@ func welcome(s *server.Server) string {
 	for _, capability := range host.Missing {
 		_ = say(&more, "  missing      %s\n", capability)
 	}
+	var listeners strings.Builder
+	for _, at := range s.IMDSAddrs() {
+		_ = say(&listeners, "  guest side   http://%s/latest/meta-data/\n", at)
+	}
+	_ = say(&listeners, "  control API  %s/\n", s.APIURL())
+	for _, at := range s.APIAddrs()[1:] {
+		_ = say(&listeners, "               also at %s\n", at)
+	}
 	return fmt.Sprintf(`openimds %s serves the instance %q (%s)
-  guest side   http://%s/latest/meta-data/
-  control API  %s/
-  data         %s
-%s`, version, in.Name, in.ID, s.IMDSAddrs()[0], s.APIURL(), printable.Line(s.DataDir()), more.String())
+%s  data         %s
+%s`, version, in.Name, in.ID, listeners.String(), printable.Line(s.DataDir()), more.String())
 }
 
 // listedAttachments is how many of them a person reads after the start.

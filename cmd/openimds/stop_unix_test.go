@@ -377,3 +377,15 @@ func TestRunEndedBeforeItsCommand(t *testing.T) {
 		}
 	}
 }
+
+// The end of its terminal ends no server.
+func TestOutlivesItsTerminal(t *testing.T) {
+	s := start(t, nil)
+	if err := s.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	getMetadata(t, s)
+	if code := s.stop(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}
