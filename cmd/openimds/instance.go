@@ -39,7 +39,7 @@ func newInstance() *cobra.Command {
 // noSubcommand is the rule of commands that only hold others: alone they print their help.
 func noSubcommand(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return usagef("unknown command %q; see '%s --help'", cmd.CommandPath()+" "+args[0], cmd.CommandPath())
+		return usagef("unknown command %q%s; see '%s --help'", cmd.CommandPath()+" "+args[0], didYouMean(cmd, args[0]), cmd.CommandPath())
 	}
 	return nil
 }

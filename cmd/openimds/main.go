@@ -90,6 +90,7 @@ func newRoot() *cobra.Command {
 		return usagef("%w; see '%s --help'", err, cmd.CommandPath())
 	})
 	root.AddCommand(newServe(), newEnv(), newInstance(), newOptions(), newCallers(), newKeys(), newIdentity(), newEvent(), newFaults(), newRecord(), newImport(), newCompact(), newAttach(), newDetach(), newRelease(), newRun())
+	addCompletion(root)
 	return root
 }
 
@@ -99,7 +100,7 @@ func noArgs(cmd *cobra.Command, args []string) error {
 		return nil
 	}
 	if !cmd.HasParent() {
-		return usagef("unknown command %q; see 'openimds --help'", args[0])
+		return usagef("unknown command %q%s; see 'openimds --help'", args[0], didYouMean(cmd, args[0]))
 	}
 	return usagef("%s takes no argument, but got %q; see '%s --help'", cmd.CommandPath(), args[0], cmd.CommandPath())
 }
