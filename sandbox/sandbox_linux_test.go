@@ -312,3 +312,13 @@ func TestReplaceResolvers(t *testing.T) {
 		}
 	}
 }
+
+// What keeps both programs from making a network is a device, which is named.
+func TestToldOfTheDevice(t *testing.T) {
+	if said := told([]byte("Failed to open tun socket\n")); !strings.Contains(said, tunDevice) {
+		t.Errorf("%q does not name %s", said, tunDevice)
+	}
+	if said := told([]byte("no such option\n")); strings.Contains(said, tunDevice) {
+		t.Errorf("%q is not of the device", said)
+	}
+}

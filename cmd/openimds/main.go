@@ -91,6 +91,7 @@ func newRoot() *cobra.Command {
 	})
 	root.AddCommand(newServe(), newEnv(), newInstance(), newOptions(), newCallers(), newKeys(), newIdentity(), newEvent(), newFaults(), newRecord(), newImport(), newCompact(), newAttach(), newDetach(), newRelease(), newRun())
 	addCompletion(root)
+	addExamples(root)
 	return root
 }
 

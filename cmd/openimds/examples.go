@@ -1,0 +1,54 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// examples has for each command whose text shows none, by its path, lines that can be typed as they are.
+var examples = map[string][]string{
+	"serve":                 {"openimds serve", "openimds serve --region eu-central-1 --data-dir ./data"},
+	"instance":              {"openimds instance create web-1", "openimds instance list -o json"},
+	"instance create":       {"openimds instance create web-1 web-2 --blueprint debian_12"},
+	"instance list":         {"openimds instance list", "openimds instance list -o json"},
+	"instance show":         {"openimds instance show demo"},
+	"instance start":        {"openimds instance start web-1"},
+	"instance stop":         {"openimds instance stop web-1 web-2"},
+	"instance reboot":       {"openimds instance reboot web-1"},
+	"instance delete":       {"openimds instance delete web-1"},
+	"callers":               {"openimds callers --v1 --since 7d"},
+	"keys":                  {"openimds keys list"},
+	"keys create":           {"openimds keys create reader --read-only"},
+	"keys list":             {"openimds keys list -o json"},
+	"keys revoke":           {"openimds keys revoke reader"},
+	"identity":              {"openimds identity certificates"},
+	"identity certificates": {"openimds identity certificates --out ./certificates"},
+	"identity rotate":       {"openimds identity rotate --in 168h"},
+	"identity import":       {"openimds identity import key-and-certificate.pem --form rsa2048"},
+	"event":                 {"openimds event spot demo", "openimds event clear demo"},
+	"event spot":            {"openimds event spot demo"},
+	"event rebalance":       {"openimds event rebalance demo"},
+	"event maintenance":     {"openimds event maintenance demo"},
+	"event lifecycle":       {"openimds event lifecycle Terminated demo"},
+	"event clear":           {"openimds event clear demo"},
+	"event play":            {"openimds event play timeline.yaml demo"},
+	"import":                {"openimds import dump tree.json web-1"},
+	"import dump":           {"openimds import dump tree.json web-1"},
+	"import aemm":           {"openimds import aemm aemm-config.json"},
+	"compact":               {"openimds compact --data-dir ./data"},
+	"detach":                {"openimds detach web-1"},
+}
+
+// addExamples gives each command its examples, unless it has its own.
+func addExamples(cmd *cobra.Command) {
+	for _, sub := range cmd.Commands() {
+		if sub.Example == "" {
+			_, path, _ := strings.Cut(sub.CommandPath(), " ")
+			if lines := examples[path]; lines != nil {
+				sub.Example = "  " + strings.Join(lines, "\n  ")
+			}
+		}
+		addExamples(sub)
+	}
+}
