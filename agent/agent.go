@@ -150,7 +150,9 @@ func (a *Agent) Health() (contact time.Time, revision int64) {
 	return a.contact, a.revision
 }
 
-// Run follows the store until the context ends or the store is closed.
+// Run follows the store until the context ends or the store is closed. Seats are set to each change of their
+// instance, in order. Where changes may have been missed, because the store was away or the watch fell behind its
+// history, they are set to what there is by then, and what was between is left out.
 func (a *Agent) Run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	var marking, settling sync.WaitGroup

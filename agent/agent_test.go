@@ -32,6 +32,7 @@ func TestSeatIsFilledBeforeItReturns(t *testing.T) {
 	}
 }
 
+// TestChangesArriveInOrder: as long as the watch goes on, no change is left out, however far behind it is.
 func TestChangesArriveInOrder(t *testing.T) {
 	h := newHost(t, nil)
 	h.create("web")
