@@ -13,7 +13,6 @@ import (
 
 // guards stands for a host that guards two places.
 type guards struct {
-	carried
 	released [][]string
 	fails    error
 }
