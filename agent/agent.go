@@ -19,7 +19,7 @@ import (
 )
 
 // Seat is the place where one instance is served. Set makes the next request see the instance; nil
-// means that it is no more. A Set that fails leaves what was there.
+// means that it was deleted. A Set that fails leaves what was there.
 type Seat interface {
 	Set(in *openimds.Instance) error
 }
@@ -195,13 +195,13 @@ func (a *Agent) fillAll(ctx context.Context) error {
 }
 
 // changed keeps the seats in step.
-func (a *Agent) changed(ctx context.Context, events []store.Event) error {
-	for _, e := range events {
+func (a *Agent) changed(ctx context.Context, changes []store.Record) error {
+	for _, e := range changes {
 		if err := a.apply(ctx, e); err != nil && !errors.Is(err, errReplaced) {
 			return err
 		}
 	}
-	a.heard(events[len(events)-1].Revision)
+	a.heard(changes[len(changes)-1].Revision)
 	return nil
 }
 
@@ -232,7 +232,7 @@ func (a *Agent) fillOnce(ctx context.Context, name, key string, s *served) error
 	if len(page.Records) == 0 || page.Records[0].Key != key {
 		return a.seatAs(s, name, nil, page.Revision)
 	}
-	return a.apply(ctx, store.Event(page.Records[0]))
+	return a.apply(ctx, page.Records[0])
 }
 
 // errReplaced says that a record is no longer the instance's, and that its recording is gone with it.
@@ -241,7 +241,7 @@ var errReplaced = errors.New("the instance was changed meanwhile")
 // apply carries out one change. An instance without a seat here is obeyed by other hosts or by nobody; then its
 // options are in force as soon as they are stored. What cannot be carried out is logged; an error means
 // that the store is away, or errReplaced: then the watch goes on to a later state.
-func (a *Agent) apply(ctx context.Context, e store.Event) error {
+func (a *Agent) apply(ctx context.Context, e store.Record) error {
 	name := strings.TrimPrefix(e.Key, records.InstancePrefix)
 	a.mu.Lock()
 	s := a.seats[name]
@@ -253,7 +253,7 @@ func (a *Agent) apply(ctx context.Context, e store.Event) error {
 	var in *openimds.Instance
 	if e.Value != nil {
 		var err error
-		if in, err = records.DecodeInstance(store.Record(e)); err == nil && s != nil {
+		if in, err = records.DecodeInstance(e); err == nil && s != nil {
 			var away error
 			if err, away = a.load(ctx, e, in, known); away != nil {
 				return away
@@ -279,7 +279,7 @@ func (a *Agent) apply(ctx context.Context, e store.Event) error {
 
 // load reads the instance's recording, unless it is the one of the state that is known. damaged says why
 // there is none to be had; err that the store is away, or errReplaced.
-func (a *Agent) load(ctx context.Context, e store.Event, in, known *openimds.Instance) (damaged, err error) {
+func (a *Agent) load(ctx context.Context, e store.Record, in, known *openimds.Instance) (damaged, err error) {
 	damaged = records.LoadRecording(ctx, a.cfg.Store, in, known)
 	if damaged == nil {
 		return nil, nil

@@ -73,8 +73,8 @@ func (a *Agent) followSeats(ctx context.Context) {
 			again = true // at first the other watch does it
 			return nil
 		},
-		Changed: func(ctx context.Context, events []store.Event) error {
-			for _, e := range events {
+		Changed: func(ctx context.Context, changes []store.Record) error {
+			for _, e := range changes {
 				if e.Value != nil || !a.settles() {
 					continue
 				}

@@ -78,7 +78,7 @@ type hookedWatcher struct {
 	store.Watcher
 }
 
-func (w *hookedWatcher) Next(ctx context.Context) ([]store.Event, error) {
+func (w *hookedWatcher) Next(ctx context.Context) ([]store.Record, error) {
 	if w.h.away == nil {
 		return w.Watcher.Next(ctx)
 	}
@@ -95,11 +95,11 @@ func (w *hookedWatcher) Next(ctx context.Context) ([]store.Event, error) {
 		case <-ctx.Done():
 		}
 	}()
-	events, err := w.Watcher.Next(ctx)
+	changes, err := w.Watcher.Next(ctx)
 	if _, gone := w.h.away(); gone != nil {
 		return nil, gone
 	}
-	return events, err
+	return changes, err
 }
 
 // TestCreatedWhileSeated has the watch seat an instance between the moment when Seat found none and

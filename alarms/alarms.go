@@ -78,8 +78,8 @@ func (a *Alarms) Run(ctx context.Context) {
 	store.Follow(ctx, a.cfg.Store, store.Follower{
 		Prefix: records.AlarmPrefix,
 		Listed: a.listed,
-		Changed: func(_ context.Context, events []store.Event) error {
-			for _, e := range events {
+		Changed: func(_ context.Context, changes []store.Record) error {
+			for _, e := range changes {
 				a.see(e)
 			}
 			return nil
@@ -125,7 +125,7 @@ func (a *Alarms) listed(_ context.Context, page store.Page) error {
 	there := map[string]bool{}
 	for _, r := range page.Records {
 		there[r.Key] = true
-		a.see(store.Event(r))
+		a.see(r)
 	}
 	for key := range a.known {
 		if !there[key] {
@@ -141,12 +141,12 @@ func (a *Alarms) listed(_ context.Context, page store.Page) error {
 
 // see looks at an alarm and tells if its state is another than before. What is found at the start
 // has not changed; a later alarm began with insufficient data.
-func (a *Alarms) see(e store.Event) {
+func (a *Alarms) see(e store.Record) {
 	if e.Value == nil {
 		delete(a.known, e.Key)
 		return
 	}
-	alarm, err := records.DecodeAlarm(store.Record(e))
+	alarm, err := records.DecodeAlarm(e)
 	if err != nil {
 		a.cfg.Log.Error("an alarm cannot be read", "error", err)
 		return

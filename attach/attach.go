@@ -21,8 +21,8 @@ import (
 	"github.com/openimds/openimds/store"
 )
 
-// Host makes the host's network serve a set of endpoints; [hostnet.Host] is one.
-type Host interface {
+// Network makes the host's network serve a set of endpoints; [hostnet.Network] is one.
+type Network interface {
 	Set(endpoints []hostnet.Endpoint) error
 }
 
@@ -45,7 +45,7 @@ type Config struct {
 	Store  store.Store
 	Binder Binder
 	Seats  Seats
-	Host   Host
+	Host   Network
 	// Name of the host; only its attachments are carried out. Empty: [openimds.LocalHost].
 	Name string
 	// Report keeps how far attachments are, for all who ask; nil: nobody does.
@@ -129,8 +129,8 @@ func (a *Attachments) Run(ctx context.Context) {
 	store.Follow(ctx, a.cfg.Store, store.Follower{
 		Prefix: records.AttachmentPrefix,
 		Listed: a.listed,
-		Changed: func(ctx context.Context, events []store.Event) error {
-			for _, e := range events {
+		Changed: func(ctx context.Context, changes []store.Record) error {
+			for _, e := range changes {
 				a.see(e)
 			}
 			return a.settle(ctx)
@@ -144,7 +144,7 @@ func (a *Attachments) listed(ctx context.Context, page store.Page) error {
 	there := map[string]bool{}
 	for _, r := range page.Records {
 		there[strings.TrimPrefix(r.Key, records.AttachmentPrefix)] = true
-		a.see(store.Event(r))
+		a.see(r)
 	}
 	clear(a.fresh) // who is seated now is seated from the store
 	a.mu.Lock()
@@ -166,7 +166,7 @@ func (a *Attachments) tellSettled() {
 }
 
 // see takes note of one attachment. One that cannot be read attaches nobody.
-func (a *Attachments) see(e store.Event) {
+func (a *Attachments) see(e store.Record) {
 	name := strings.TrimPrefix(e.Key, records.AttachmentPrefix)
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -174,7 +174,7 @@ func (a *Attachments) see(e store.Event) {
 		a.forget(name)
 		return
 	}
-	attachment, err := records.DecodeAttachment(store.Record(e))
+	attachment, err := records.DecodeAttachment(e)
 	if err != nil {
 		a.cfg.Log.Error("an attachment cannot be read; the instance is not attached", "instance", name, "error", err)
 		a.forget(name)

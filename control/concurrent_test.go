@@ -193,7 +193,7 @@ func replay(t *testing.T, watch store.Watcher, asked map[string]openimds.Options
 			t.Fatalf("after %d of %d operations: %v", done, len(asked), err)
 		}
 		for len(events) > 0 {
-			n := slices.IndexFunc(events, func(e store.Event) bool { return e.Revision != events[0].Revision })
+			n := slices.IndexFunc(events, func(e store.Record) bool { return e.Revision != events[0].Revision })
 			if n < 0 {
 				n = len(events)
 			}

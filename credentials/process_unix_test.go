@@ -22,7 +22,7 @@ import (
 // quick is less than a source may take, and far more than what is to be quick needs.
 const quick = fetchTime * 2 / 3
 
-// gone waits until the processes whose numbers are in the files are no more.
+// gone waits until the processes whose numbers are in the files have ended.
 func gone(t *testing.T, files ...string) {
 	t.Helper()
 	for _, file := range files {

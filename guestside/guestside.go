@@ -184,13 +184,13 @@ func (s *Server) Settle(ctx context.Context, name string) error {
 		if in.Options.State == openimds.OptionsApplied {
 			return s.agent.Await(ctx, name, now.Revision)
 		}
-		events, err := watch.Next(ctx)
+		changes, err := watch.Next(ctx)
 		if err != nil {
 			return err
 		}
-		for _, e := range events {
+		for _, e := range changes {
 			if e.Key == key {
-				now = store.Record(e)
+				now = e
 			}
 		}
 		if now.Value == nil {

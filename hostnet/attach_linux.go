@@ -69,7 +69,7 @@ func (a *attachment) there() bool { return a.link == nil || a.link.there() }
 
 // newMark takes a mark that no attachment has and the last ones did not have either, so that the
 // connections of an attachment that is gone do not find their mark again. It is of the class of the device.
-func (h *Host) newMark(device int) (uint32, error) {
+func (h *Network) newMark(device int) (uint32, error) {
 	for range backIndex / classes {
 		h.lastMark++
 		h.lastMark = (h.lastMark + classOf(uint32(device)-h.lastMark)) % backIndex
@@ -84,7 +84,7 @@ func (h *Host) newMark(device int) (uint32, error) {
 
 // open makes an attachment, which nothing reaches yet if it is of an interface. With an attachment
 // comes what could not be had of it.
-func (h *Host) open(s *seat, where place) (*attachment, error) {
+func (h *Network) open(s *seat, where place) (*attachment, error) {
 	mark, err := h.newMark(where.device())
 	if err != nil {
 		return nil, err
@@ -107,7 +107,7 @@ func (h *Host) open(s *seat, where place) (*attachment, error) {
 }
 
 // serve opens and closes listeners so that the families wanted are served.
-func (h *Host) serve(a *attachment) error {
+func (h *Network) serve(a *attachment) error {
 	if a.ns != nil {
 		return h.serveInside(a)
 	}
@@ -153,7 +153,7 @@ func ipv6Off(device string) bool {
 	return err != nil || strings.TrimSpace(string(off)) != "0"
 }
 
-func (h *Host) serveInside(a *attachment) error {
+func (h *Network) serveInside(a *attachment) error {
 	failed := map[*family]error{}
 	err := h.visitor.in(a.ns.file, func() error {
 		ports := map[*family]uint16{}
@@ -199,7 +199,7 @@ func (h *Host) serveInside(a *attachment) error {
 
 // shut ends attachments. What is inside a namespace stays there and leads nowhere: what comes for the
 // address is not routed out of it, to whoever answers elsewhere.
-func (h *Host) shut(attachments []*attachment, taken map[inode]bool) {
+func (h *Network) shut(attachments []*attachment, taken map[inode]bool) {
 	for _, a := range attachments {
 		served := len(a.serving) > 0
 		for f, s := range a.serving {

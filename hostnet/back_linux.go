@@ -82,7 +82,7 @@ func (w place) device() int { return cmp.Or(w.bridge, w.ifindex) }
 
 // heed brings the devices up to date with the seats. Those that nobody is attached to any more are as they
 // were before.
-func (h *Host) heed() {
+func (h *Network) heed() {
 	kept := map[int]bool{} // whether anybody has been attached there since before
 	for _, s := range h.seats {
 		if s.at != nil && s.at.ns == nil {
@@ -117,7 +117,7 @@ func (h *Host) heed() {
 }
 
 // wantValid has the tables remember what is about to be set.
-func (h *Host) wantValid(index int, d *device) {
+func (h *Network) wantValid(index int, d *device) {
 	if setting("all", "src_valid_mark") > 0 {
 		return
 	}
@@ -135,7 +135,7 @@ func (h *Host) wantValid(index int, d *device) {
 
 // layBack gives each device that needs one its way back. Without it guests are answered all the same where
 // sources are not checked, so what fails is told of and tried again.
-func (h *Host) layBack() {
+func (h *Network) layBack() {
 	all := setting("all", "rp_filter")
 	again := map[uint32]bool{} // the classes to look at, and whether they have other members than before
 	check := h.checkBack
@@ -186,7 +186,7 @@ func (h *Host) layBack() {
 	}
 }
 
-func (h *Host) noWay(index, filter int, err error) string {
+func (h *Network) noWay(index, filter int, err error) string {
 	name := h.links.byIndex[index].name
 	return fmt.Sprintf("the host checks the sources of what arrives at %s (rp_filter %d), and has no way back to its guests: %v; "+
 		"for each guest, run 'ip route add ADDRESS dev %s'", name, filter, err, name)
@@ -194,7 +194,7 @@ func (h *Host) noWay(index, filter int, err error) string {
 
 // missWays finds what others took away: nexthops go with their link's carrier, too, and may have been told of
 // late.
-func (h *Host) missWays(again map[uint32]bool) {
+func (h *Network) missWays(again map[uint32]bool) {
 	want := map[uint32][]uint32{}
 	for index, d := range h.devices {
 		if d.nexthop != 0 {
@@ -223,7 +223,7 @@ func (h *Host) missWays(again map[uint32]bool) {
 }
 
 // layRules makes the rules that lead to the routes of these classes, and no others.
-func (h *Host) layRules(members map[uint32][]uint32) error {
+func (h *Network) layRules(members map[uint32][]uint32) error {
 	var errs []error
 	absent := func(err error) bool {
 		return err == nil || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EAFNOSUPPORT)
@@ -263,7 +263,7 @@ func (h *Host) layRules(members map[uint32][]uint32) error {
 }
 
 // backRule leads the check of what comes for the metadata service by a device of the class to its route.
-func (h *Host) backRule(class uint32) *netlink.Rule {
+func (h *Network) backRule(class uint32) *netlink.Rule {
 	r := netlink.NewRule()
 	mask := ^uint32(indexMask) | backIndex | (classes - 1)
 	r.Family, r.Priority, r.Table = unix.AF_INET, h.cfg.Priority+1, int(h.group(class))
@@ -274,7 +274,7 @@ func (h *Host) backRule(class uint32) *netlink.Rule {
 }
 
 // skipRules lead all other packets of the host past the rules of the classes. The first is where to.
-func (h *Host) skipRules() []*netlink.Rule {
+func (h *Network) skipRules() []*netlink.Rule {
 	to, skip := netlink.NewRule(), netlink.NewRule()
 	mask := ^uint32(indexMask) | backIndex
 	to.Family, to.Priority, to.Type = unix.AF_INET, h.cfg.Priority+2, unix.FR_ACT_NOP
@@ -284,7 +284,7 @@ func (h *Host) skipRules() []*netlink.Rule {
 }
 
 // adoptBack takes over what an earlier process left: what it set is set back if nobody is attached there.
-func (h *Host) adoptBack() error {
+func (h *Network) adoptBack() error {
 	there, err := elementsOf(h.firewall.tables[nftables.TableFamilyINet].Table, backSet)
 	if err != nil && !lacking(err) {
 		return err
@@ -313,14 +313,14 @@ func (h *Host) adoptBack() error {
 }
 
 // reread reads the settings of a device.
-func (h *Host) reread(index int) {
+func (h *Network) reread(index int) {
 	d := h.devices[index]
 	d.filter, d.ignore = h.setting(index, "rp_filter"), h.setting(index, "arp_ignore")
 }
 
 // recheck reads again what others may have set for the devices of an attachment, and puts back what the Host
 // has set.
-func (h *Host) recheck(a *attachment) {
+func (h *Network) recheck(a *attachment) {
 	d := h.devices[a.where.device()]
 	if a.ns != nil || d == nil {
 		return

@@ -30,7 +30,7 @@ func guestTable() *nftables.Table {
 }
 
 // owner is the Host's network namespace, as readlink(1) shows it for /proc/PID/ns/net.
-func (h *Host) owner() string { return fmt.Sprintf("net:[%d]", h.visitor.id.ino) }
+func (h *Network) owner() string { return fmt.Sprintf("net:[%d]", h.visitor.id.ino) }
 
 // The comments of a claim's rules, one for each family.
 const (

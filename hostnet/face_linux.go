@@ -71,7 +71,7 @@ func (ls *links) doubt(index int) {
 }
 
 // face is a link's. What sysfs tells is read once for as long as the link stays as it is.
-func (h *Host) face(index int) Face {
+func (h *Network) face(index int) Face {
 	l := h.links.byIndex[index]
 	if !l.origin.read {
 		l.origin = originOf(l)
@@ -86,7 +86,7 @@ func (h *Host) face(index int) Face {
 }
 
 // cookieOf is the face of a namespace.
-func (h *Host) cookieOf(ns *namespace) (Face, error) {
+func (h *Network) cookieOf(ns *namespace) (Face, error) {
 	f := Face{Boot: h.boot}
 	err := h.visitor.in(ns.file, func() error {
 		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
@@ -152,7 +152,7 @@ func (s *sentinel) close() {
 }
 
 // tie watches over the link with an index, if it still is the one that was recognized.
-func (h *Host) tie(index int) (*sentinel, error) {
+func (h *Network) tie(index int) (*sentinel, error) {
 	link, err := watchLink(index)
 	if err != nil {
 		return nil, err

@@ -171,7 +171,7 @@ func (g *guests) serve(id string, l *hostnet.Listener) func() {
 
 // newHost makes a Host that is followed and closed with the test, and checks that Close leaves the
 // host as it was.
-func newHost(t *testing.T, change ...func(*hostnet.Config)) (*hostnet.Host, *guests) {
+func newHost(t *testing.T, change ...func(*hostnet.Config)) (*hostnet.Network, *guests) {
 	t.Helper()
 	needHost(t)
 	g := &guests{t: t, conns: map[net.Conn]bool{}}
@@ -202,7 +202,7 @@ func newHost(t *testing.T, change ...func(*hostnet.Config)) (*hostnet.Host, *gue
 }
 
 // release gives up all guards, which outlive a Host.
-func release(t *testing.T, h *hostnet.Host) {
+func release(t *testing.T, h *hostnet.Network) {
 	t.Helper()
 	_, err := h.Release()
 	must(t, err)
@@ -212,7 +212,7 @@ func release(t *testing.T, h *hostnet.Host) {
 }
 
 // run follows the host until the test ends.
-func run(t *testing.T, h *hostnet.Host) {
+func run(t *testing.T, h *hostnet.Network) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
@@ -304,7 +304,7 @@ func (ns *namespace) hearsNothing(addr string) {
 }
 
 // becomes waits until an endpoint has a state.
-func becomes(t testing.TB, h *hostnet.Host, id string, want hostnet.State) hostnet.EndpointStatus {
+func becomes(t testing.TB, h *hostnet.Network, id string, want hostnet.State) hostnet.EndpointStatus {
 	t.Helper()
 	var last hostnet.EndpointStatus
 	for end := time.Now().Add(forever); time.Now().Before(end); time.Sleep(time.Millisecond) {
@@ -322,7 +322,7 @@ func becomes(t testing.TB, h *hostnet.Host, id string, want hostnet.State) hostn
 }
 
 // isWell waits until an attached endpoint has nothing amiss.
-func isWell(t testing.TB, h *hostnet.Host, id string) {
+func isWell(t testing.TB, h *hostnet.Network, id string) {
 	t.Helper()
 	reason := becomes(t, h, id, hostnet.Attached).Reason
 	for end := time.Now().Add(forever); reason != "" && time.Now().Before(end); time.Sleep(time.Millisecond) {

@@ -112,7 +112,7 @@ var broadcast = net.HardwareAddr{255, 255, 255, 255, 255, 255}
 // of its own, which guests must never reach. It has a bridge with an attached attacker, an attached victim
 // and a stranger who is not attached.
 type cloudHost struct {
-	*hostnet.Host
+	*hostnet.Network
 	guests   *guests
 	mac      net.HardwareAddr // of the bridge
 	cloud    *wire
@@ -166,7 +166,7 @@ func newCloudHost(t *testing.T, more ...hostnet.Endpoint) *cloudHost {
 	must(t, h.Set(append([]hostnet.Endpoint{
 		{ID: "victim", Interface: "p1", IPv6: true}, {ID: "attacker", Interface: "p2", IPv6: true}}, more...)))
 	return &cloudHost{
-		Host: h, guests: g, mac: link(t, "br0").Attrs().HardwareAddr, cloud: tap(t, cloud, "eth0"), victims: victims,
+		Network: h, guests: g, mac: link(t, "br0").Attrs().HardwareAddr, cloud: tap(t, cloud, "eth0"), victims: victims,
 		attacker: wires["attacker"], victim: wires["victim"], stranger: wires["stranger"],
 	}
 }

@@ -14,7 +14,7 @@ import (
 // nobody answers it here: its credentials for the guest. So the tables outlive the process, however it
 // ends, with a guard for each place that was attached: what comes from there for a metadata address goes
 // to a listener of this package or nowhere. A guard ends with its interface, or when an operator says so
-// ([Host.Release]).
+// ([Network.Release]).
 
 // guard is a place by its index, or by the name under which the next interface may come.
 type guard struct {
@@ -51,7 +51,7 @@ func uplinkElements(name string) []element {
 }
 
 // adopt takes over the guards of an earlier process. It is done once, before the tables are made anew.
-func (h *Host) adopt() error {
+func (h *Network) adopt() error {
 	if h.adopted {
 		return nil
 	}
@@ -83,7 +83,7 @@ func (h *Host) adopt() error {
 	return nil
 }
 
-func (h *Host) watchOver(g guard) {
+func (h *Network) watchOver(g guard) {
 	if h.guards[g] != nil || g == (guard{}) {
 		return
 	}
@@ -91,13 +91,13 @@ func (h *Host) watchOver(g guard) {
 	h.ledger.change(nil, h.guards[g])
 }
 
-func (h *Host) giveUp(g guard) {
+func (h *Network) giveUp(g guard) {
 	h.ledger.change(h.guards[g], nil)
 	delete(h.guards, g)
 }
 
 // guardAll brings the guards up to date with the seats and the interfaces there are.
-func (h *Host) guardAll() {
+func (h *Network) guardAll() {
 	held := h.held()
 	for g := range held {
 		h.watchOver(g)
@@ -117,7 +117,7 @@ func (h *Host) guardAll() {
 
 // held are the guards that seats have: of interfaces, by their names before they come, and of the host's
 // ends of the links of namespaces. Whoever is root in one can remove all that is inside.
-func (h *Host) held() map[guard]bool {
+func (h *Network) held() map[guard]bool {
 	held := make(map[guard]bool, 2*len(h.seats))
 	namespaces := map[int]bool{}
 	for _, s := range h.seats {
@@ -143,13 +143,13 @@ func (h *Host) held() map[guard]bool {
 }
 
 // Guarded lists the places that are guarded and not attached, in the order of their names.
-func (h *Host) Guarded() []Guarded {
+func (h *Network) Guarded() []Guarded {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.guarded()
 }
 
-func (h *Host) guarded() []Guarded {
+func (h *Network) guarded() []Guarded {
 	held := h.held()
 	seen := map[Guarded]bool{}
 	for g := range h.guards {
@@ -178,7 +178,7 @@ func (h *Host) guarded() []Guarded {
 // Release gives up the guards of these places, or of all with no names. From there the host's own way to
 // the metadata addresses is open again, if it has one. Those that are attached stay as they are. It returns
 // the places that were released.
-func (h *Host) Release(places ...string) ([]Guarded, error) {
+func (h *Network) Release(places ...string) ([]Guarded, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	before := h.guarded()
@@ -189,7 +189,7 @@ func (h *Host) Release(places ...string) ([]Guarded, error) {
 	return slices.DeleteFunc(before, func(g Guarded) bool { return slices.Contains(after, g) }), nil
 }
 
-func (h *Host) release(places []string) error {
+func (h *Network) release(places []string) error {
 	if h.closed {
 		return errors.New("hostnet: Release after Close")
 	}
@@ -236,7 +236,7 @@ func (h *Host) release(places []string) error {
 }
 
 // releaseNamespace removes what is inside a namespace, unless another one has come to be at its path.
-func (h *Host) releaseNamespace(id inode, path string) error {
+func (h *Network) releaseNamespace(id inode, path string) error {
 	ns, err := openPath(path)
 	if errors.Is(err, errAbsent) {
 		delete(h.left, id)

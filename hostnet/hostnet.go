@@ -1,7 +1,7 @@
 // Package hostnet makes a Linux host answer at 169.254.169.254 and fd00:ec2::254 for the virtual
 // machines and containers attached to it, and for nobody else.
 //
-// It knows endpoints, not instances: [Host.Set] takes all of them, makes the host so, and hands
+// It knows endpoints, not instances: [Network.Set] takes all of them, makes the host so, and hands
 // out one listener for each endpoint and family. A connection of such a listener comes from that
 // endpoint, whatever the packets say of themselves.
 //
@@ -33,7 +33,7 @@
 //
 // All else that is put into the host carries the package's name, routing table or mark. The tables outlive the
 // process, with a guard for each place that was attached and nothing that leads from there: a later process
-// takes them over in one step, and [Host.Release] gives a place up. In a namespace it says whose it is, and
+// takes them over in one step, and [Network.Release] gives a place up. In a namespace it says whose it is, and
 // what a living process of another network namespace has there is left alone.
 package hostnet
 
@@ -70,7 +70,7 @@ const (
 	DefaultPriority = 169
 )
 
-// Config is what a [Host] works with. Serve is required.
+// Config is what a [Network] works with. Serve is required.
 type Config struct {
 	// Serve is given the listener of an endpoint, once for each family and each time the endpoint is
 	// attached anew. It must not wait, nor call the Host. The function it returns ends the serving:

@@ -19,7 +19,7 @@ import (
 // These tests give the name, the number or the marks of what an endpoint is bound to to somebody else.
 
 // another checks that an endpoint waits because another link or namespace is at its place.
-func another(t *testing.T, h *hostnet.Host, id string) hostnet.EndpointStatus {
+func another(t *testing.T, h *hostnet.Network, id string) hostnet.EndpointStatus {
 	t.Helper()
 	for end := time.Now().Add(forever); ; time.Sleep(time.Millisecond) {
 		for _, s := range h.Status() {
@@ -335,7 +335,7 @@ func TestNamespaceReused(t *testing.T) {
 // TestBoundBefore has endpoints that an earlier process bound, in this boot and in an earlier one.
 func TestBoundBefore(t *testing.T) {
 	const tap = "fe:54:00:12:34:56"
-	var h *hostnet.Host
+	var h *hostnet.Network
 	found := map[string]hostnet.Face{}
 	h, _ = newHost(t, func(c *hostnet.Config) { c.Bind = func(id string, f hostnet.Face) { found[id] = f } })
 	g1, g2 := newNamespace(t, "g1"), newNamespace(t, "g2")

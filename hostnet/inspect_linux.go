@@ -43,7 +43,7 @@ func (t *trouble) text() string {
 }
 
 // inspect looks at the next attachments in turn.
-func (h *Host) inspect() {
+func (h *Network) inspect() {
 	h.mu.Lock()
 	n := min(len(h.order), max(atOnce, len(h.order)/round+1))
 	h.mu.Unlock()
@@ -53,7 +53,7 @@ func (h *Host) inspect() {
 	}
 }
 
-func (h *Host) inspectNext(n int) {
+func (h *Network) inspectNext(n int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed || len(h.order) == 0 {
@@ -87,7 +87,7 @@ func (h *Host) inspectNext(n int) {
 
 // found takes note of what was found of an attachment, and puts it back. It says whether anything is to be
 // told.
-func (h *Host) found(s *seat, fault string) bool {
+func (h *Network) found(s *seat, fault string) bool {
 	now := time.Now()
 	t := s.at.trouble
 	if fault == "" {
@@ -125,7 +125,7 @@ func (h *Host) found(s *seat, fault string) bool {
 }
 
 // faultOf says what is amiss with an attachment; "": nothing.
-func (h *Host) faultOf(a *attachment) string {
+func (h *Network) faultOf(a *attachment) string {
 	for _, f := range families {
 		if s := a.serving[f]; s != nil && !s.accepting() {
 			return fmt.Sprintf("the listener of %v was ended", f.addr)

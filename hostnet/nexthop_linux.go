@@ -17,9 +17,9 @@ import (
 // netlink does not know.
 
 // group is the number of the nexthops of a class, and of its routing table.
-func (h *Host) group(class uint32) uint32 { return h.cfg.Mark | backIndex | class }
+func (h *Network) group(class uint32) uint32 { return h.cfg.Mark | backIndex | class }
 
-func (h *Host) layNexthop(index int, d *device) error {
+func (h *Network) layNexthop(index int, d *device) error {
 	for _, i := range d.valid {
 		if err := validMark(i, 1); err != nil {
 			return fmt.Errorf("src_valid_mark: %w", err)
@@ -39,7 +39,7 @@ func (h *Host) layNexthop(index int, d *device) error {
 }
 
 // dropNexthop takes a nexthop away, if the kernel has not done so: with the carrier of its link.
-func (h *Host) dropNexthop(d *device) {
+func (h *Network) dropNexthop(d *device) {
 	if d.nexthop == 0 {
 		return
 	}
@@ -49,7 +49,7 @@ func (h *Host) dropNexthop(d *device) {
 }
 
 // layGroup makes the nexthops of a class one, to which its route leads.
-func (h *Host) layGroup(class uint32, members []uint32) error {
+func (h *Network) layGroup(class uint32, members []uint32) error {
 	var group []byte
 	for _, id := range members {
 		group = append(append(group, native(id)...), 0, 0, 0, 0) // struct nexthop_grp, linux/nexthop.h
@@ -62,7 +62,7 @@ func (h *Host) layGroup(class uint32, members []uint32) error {
 }
 
 // layRoute makes the route of a class, if it is not there.
-func (h *Host) layRoute(class uint32) error {
+func (h *Network) layRoute(class uint32) error {
 	id := h.group(class)
 	request := nl.NewNetlinkRequest(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
 	message := nl.NewRtMsg()
@@ -99,7 +99,7 @@ func (m nexthopHeader) Serialize() []byte {
 }
 
 // nexthops lists those of the Host, or only the groups, with the members of each in order.
-func (h *Host) nexthops(groups bool) (map[uint32][]uint32, error) {
+func (h *Network) nexthops(groups bool) (map[uint32][]uint32, error) {
 	request := nl.NewNetlinkRequest(unix.RTM_GETNEXTHOP, unix.NLM_F_DUMP)
 	request.AddData(nexthopHeader{unix.AF_UNSPEC})
 	if groups {
@@ -153,7 +153,7 @@ func setting(name, what string) int {
 	return n
 }
 
-func (h *Host) setting(index int, what string) int {
+func (h *Network) setting(index int, what string) int {
 	l, ok := h.links.byIndex[index]
 	if !ok {
 		return 0

@@ -11,7 +11,7 @@ import (
 
 // otherHost makes a Host in a network namespace of its own, as that of a container is, with these
 // endpoints. The function ends it.
-func otherHost(t *testing.T, home *namespace, endpoints ...hostnet.Endpoint) (h *hostnet.Host, end func()) {
+func otherHost(t *testing.T, home *namespace, endpoints ...hostnet.Endpoint) (h *hostnet.Network, end func()) {
 	t.Helper()
 	g := &guests{t: t, conns: map[net.Conn]bool{}}
 	home.do(func() {

@@ -23,7 +23,7 @@ func strangerAt(s *seat, found Face) error {
 
 // locate finds the place of a seat. If that is a namespace not held by its attachment, the seat holds
 // it from now on.
-func (h *Host) locate(s *seat) (place, error) {
+func (h *Network) locate(s *seat) (place, error) {
 	if s.fault != nil {
 		return place{}, s.fault
 	}
@@ -66,7 +66,7 @@ func missing(err error) bool {
 }
 
 // lookInto opens the namespace of a seat.
-func (h *Host) lookInto(s *seat) error {
+func (h *Network) lookInto(s *seat) error {
 	ns, err := openNamespace(s.Endpoint)
 	if err == nil && ns.id == h.visitor.id {
 		err = errors.New("this is the host's own namespace")
@@ -87,7 +87,7 @@ func (h *Host) lookInto(s *seat) error {
 	return nil
 }
 
-func (h *Host) locateInterface(s *seat) (place, error) {
+func (h *Network) locateInterface(s *seat) (place, error) {
 	l, err := h.recognize(s)
 	if err != nil {
 		return place{}, err
@@ -98,7 +98,7 @@ func (h *Host) locateInterface(s *seat) (place, error) {
 
 // recognize finds the link of a seat: the one that it is bound to, whatever that is called by now, or one
 // of its name with the same lasting marks.
-func (h *Host) recognize(s *seat) (link, error) {
+func (h *Network) recognize(s *seat) (link, error) {
 	if s.bound != nil && !s.ByName {
 		if l := h.links.byIndex[s.bound.Index]; h.isBound(s, l) {
 			return l, h.marked(s, l)
@@ -124,7 +124,7 @@ func (h *Host) recognize(s *seat) (link, error) {
 }
 
 // isBound says whether a link is the very one that the seat is bound to.
-func (h *Host) isBound(s *seat, l link) bool {
+func (h *Network) isBound(s *seat, l link) bool {
 	if l.index == 0 {
 		return false
 	}
@@ -143,7 +143,7 @@ func (h *Host) isBound(s *seat, l link) bool {
 }
 
 // marked says whether a link has the marks that were asked for.
-func (h *Host) marked(s *seat, l link) error {
+func (h *Network) marked(s *seat, l link) error {
 	mac, now := net.HardwareAddr(l.mac).String(), h.face(l.index)
 	switch {
 	case s.MAC != "" && mac != s.MAC && mac != ofDomain(s.MAC):
@@ -155,7 +155,7 @@ func (h *Host) marked(s *seat, l link) error {
 }
 
 // bind binds a seat to what was found at its place, or has that kept first: then it has no place yet.
-func (h *Host) bind(s *seat, where place) (kept bool) {
+func (h *Network) bind(s *seat, where place) (kept bool) {
 	if s.ByName || s.PID != 0 {
 		return true
 	}

@@ -13,7 +13,7 @@ import (
 
 // reconcile makes the host so as the seats want it. It adds before it deletes; orphans are attachments
 // that no seat has any more. It is called for every change, and when there was none.
-func (h *Host) reconcile(orphans []*attachment) error {
+func (h *Network) reconcile(orphans []*attachment) error {
 	if err := h.take(); err != nil {
 		for _, s := range h.seats {
 			h.report(s, Failed, err.Error())
@@ -73,7 +73,7 @@ func (h *Host) reconcile(orphans []*attachment) error {
 const retry = 5 * time.Second
 
 // seatAt attaches a seat, or brings its attachment up to date.
-func (h *Host) seatAt(s *seat, where place) (err error) {
+func (h *Network) seatAt(s *seat, where place) (err error) {
 	if s.at != nil {
 		s.at.endpoint = s.Endpoint
 	}
@@ -102,7 +102,7 @@ func (h *Host) seatAt(s *seat, where place) (err error) {
 
 // install leads packets to the attachments of the seats, and none to those of the orphans; where those
 // were stays guarded.
-func (h *Host) install(orphans []*attachment) error {
+func (h *Network) install(orphans []*attachment) error {
 	if err := h.adopt(); err != nil {
 		h.leadNobodyTo(orphans)
 		return err
@@ -140,7 +140,7 @@ func (h *Host) install(orphans []*attachment) error {
 	return err
 }
 
-func (h *Host) leadNobodyTo(orphans []*attachment) {
+func (h *Network) leadNobodyTo(orphans []*attachment) {
 	for _, a := range orphans {
 		h.ledger.change(a.elements, nil)
 		a.elements, a.led = nil, led{}
@@ -148,7 +148,7 @@ func (h *Host) leadNobodyTo(orphans []*attachment) {
 }
 
 // bring brings the tables up to date, and the routing if any interface is attached.
-func (h *Host) bring(interfaces bool) error {
+func (h *Network) bring(interfaces bool) error {
 	for _, family := range []nftables.TableFamily{nftables.TableFamilyINet, nftables.TableFamilyARP, nftables.TableFamilyBridge} {
 		if h.firewall.tables[family].built ||
 			family == nftables.TableFamilyARP && !interfaces || family == nftables.TableFamilyBridge && !h.ports {
@@ -190,7 +190,7 @@ func (h *Host) bring(interfaces bool) error {
 
 // bindAnswers makes answers independent of what others on a bridge say. Without it a guest is still told
 // apart and answered, but others can delay its answers.
-func (h *Host) bindAnswers() {
+func (h *Network) bindAnswers() {
 	bridges := map[int]string{}
 	for _, s := range h.seats {
 		if s.at != nil && s.at.where.bridge != 0 {
@@ -222,7 +222,7 @@ func (h *Host) bindAnswers() {
 }
 
 // portsAttached says whether the table of the ports of bridges is needed for more than guarding.
-func (h *Host) portsAttached() bool {
+func (h *Network) portsAttached() bool {
 	for _, s := range h.seats {
 		if s.at != nil && s.at.where.bridge != 0 {
 			return true
@@ -232,7 +232,7 @@ func (h *Host) portsAttached() bool {
 }
 
 // uninstall leaves the host as it was before.
-func (h *Host) uninstall() error {
+func (h *Network) uninstall() error {
 	errs := []error{h.firewall.remove(allFamilies...)}
 	for _, f := range families {
 		errs = append(errs, h.unroute(f))
@@ -243,7 +243,7 @@ func (h *Host) uninstall() error {
 }
 
 // abandon gives all interfaces up, since it is not known where their packets go.
-func (h *Host) abandon(err error) []*attachment {
+func (h *Network) abandon(err error) []*attachment {
 	var orphans []*attachment
 	for _, s := range h.seats {
 		if s.at != nil && s.at.ns == nil {
@@ -260,7 +260,7 @@ func (h *Host) abandon(err error) []*attachment {
 }
 
 // publish gives listeners out, says where the addresses are, and reports.
-func (h *Host) publish() {
+func (h *Network) publish() {
 	h.lookForDrops()
 	stations := map[int]net.HardwareAddr{}
 	for _, id := range h.order {

@@ -9,7 +9,7 @@ import (
 
 // resolve finds where each seat belongs now. A seat without a spot is reported on, and its attachment
 // is an orphan.
-func (h *Host) resolve(orphans []*attachment) (map[*seat]place, []*attachment) {
+func (h *Network) resolve(orphans []*attachment) (map[*seat]place, []*attachment) {
 	spots := make(map[*seat]place, len(h.seats))
 	homes := make(map[place][]*seat, len(h.seats)) // of an interface or a namespace
 	leave := func(s *seat, state State, reason string) {
@@ -63,7 +63,7 @@ func (h *Host) resolve(orphans []*attachment) (map[*seat]place, []*attachment) {
 }
 
 // boundFirst lists the seats so that what one is bound to is no other's, whatever name it has by now.
-func (h *Host) boundFirst() []string {
+func (h *Network) boundFirst() []string {
 	out := make([]string, 0, len(h.order))
 	for _, bound := range []bool{true, false} {
 		for _, id := range h.order {

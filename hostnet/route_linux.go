@@ -12,7 +12,7 @@ import (
 // Packets with one of our marks, and no others, are delivered to this host if they are for a metadata
 // address. The address is in no table that anything else looks at.
 
-func (h *Host) rule(f *family) *netlink.Rule {
+func (h *Network) rule(f *family) *netlink.Rule {
 	r := netlink.NewRule()
 	mask := ^uint32(indexMask)
 	r.Family, r.Priority, r.Table = f.af, h.cfg.Priority, h.cfg.Table
@@ -20,7 +20,7 @@ func (h *Host) rule(f *family) *netlink.Rule {
 	return r
 }
 
-func (h *Host) localRoute(f *family) *netlink.Route {
+func (h *Network) localRoute(f *family) *netlink.Route {
 	bits := f.addr.BitLen()
 	return &netlink.Route{
 		LinkIndex: loopbackIndex, Table: h.cfg.Table, Family: f.af, Type: unix.RTN_LOCAL, Scope: unix.RT_SCOPE_HOST,
@@ -28,7 +28,7 @@ func (h *Host) localRoute(f *family) *netlink.Route {
 	}
 }
 
-func (h *Host) route(f *family) error {
+func (h *Network) route(f *family) error {
 	gone := func(what string, err error) {
 		if err == nil && h.routed[f] {
 			h.cfg.Log.Warn("another program has removed a part of the routing; it is put back", "what", what)
@@ -52,7 +52,7 @@ func (h *Host) route(f *family) error {
 	return nil
 }
 
-func (h *Host) unroute(f *family) error {
+func (h *Network) unroute(f *family) error {
 	if !h.routes[f] {
 		return nil
 	}

@@ -20,7 +20,7 @@ const (
 
 // Run follows the host's interfaces and namespaces until the context ends: endpoints are attached when
 // theirs appear and detached when they go. What others take away (`nft flush ruleset`) is put back.
-func (h *Host) Run(ctx context.Context) error {
+func (h *Network) Run(ctx context.Context) error {
 	defer h.follow(false)
 	for {
 		err := h.runOnce(ctx)
@@ -37,14 +37,14 @@ func (h *Host) Run(ctx context.Context) error {
 	}
 }
 
-func (h *Host) follow(yes bool) {
+func (h *Network) follow(yes bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.following = yes
 }
 
 // runOnce follows until the subscription ends.
-func (h *Host) runOnce(ctx context.Context) error {
+func (h *Network) runOnce(ctx context.Context) error {
 	events := make(chan netlink.LinkUpdate, 256)
 	done := make(chan struct{})
 	defer func() {
@@ -109,7 +109,7 @@ func gather(first netlink.LinkUpdate, events <-chan netlink.LinkUpdate) []netlin
 	return all
 }
 
-func (h *Host) relist() error {
+func (h *Network) relist() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if err := h.links.list(); err != nil {
@@ -122,7 +122,7 @@ func (h *Host) relist() error {
 
 // told takes events in. An interface that went and came again between two of them must be seen to have
 // gone, so each removal is acted on before what follows.
-func (h *Host) told(events []netlink.LinkUpdate) {
+func (h *Network) told(events []netlink.LinkUpdate) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, e := range events {
@@ -145,7 +145,7 @@ func (h *Host) told(events []netlink.LinkUpdate) {
 	h.attempt()
 }
 
-func (h *Host) anyoneAt(index int) bool {
+func (h *Network) anyoneAt(index int) bool {
 	for _, s := range h.seats {
 		if s.at != nil && (s.at.where.ifindex == index || s.at.where.bridge == index) {
 			return true
@@ -155,7 +155,7 @@ func (h *Host) anyoneAt(index int) bool {
 }
 
 // look reconciles without news of interfaces; thoroughly: it checks that what was put there still is.
-func (h *Host) look(thoroughly bool) {
+func (h *Network) look(thoroughly bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if thoroughly {
@@ -167,7 +167,7 @@ func (h *Host) look(thoroughly bool) {
 }
 
 // attempt reconciles; what fails is in the status and is tried again.
-func (h *Host) attempt() {
+func (h *Network) attempt() {
 	if h.closed || !h.given {
 		return
 	}

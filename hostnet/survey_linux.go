@@ -15,7 +15,7 @@ import (
 //
 // Namespaces that belong to other users' user namespaces are not entered: those that were attached are
 // known to whoever attached them, and the rest can be made by anybody, and as slow to read as he likes.
-func (h *Host) Sweep() error {
+func (h *Network) Sweep() error {
 	h.mu.Lock()
 	err := h.take()
 	if err == nil && !h.given {
@@ -47,7 +47,7 @@ func (h *Host) Sweep() error {
 }
 
 // survey takes note of a namespace in which an earlier process answered.
-func (h *Host) survey(ns *namespace, path string) error {
+func (h *Network) survey(ns *namespace, path string) error {
 	left := false
 	err := h.visitor.in(ns.file, func() error {
 		there, err := readClaim()

@@ -52,7 +52,7 @@ func noteCall(t *table, set string) rule {
 const lastOfAll = math.MaxInt32
 
 // listen finds out whose calls are lost, and whose questions.
-func (h *Host) listen() {
+func (h *Network) listen() {
 	h.listenToQuestions()
 	t := h.firewall.tables[nftables.TableFamilyINet]
 	if !t.built {
@@ -84,7 +84,7 @@ func (h *Host) listen() {
 }
 
 // listenToQuestions finds out who asks by ARP where the host answers to nobody.
-func (h *Host) listenToQuestions() {
+func (h *Network) listenToQuestions() {
 	var ask map[int]bool
 	all := setting("all", "arp_ignore")
 	for index, d := range h.devices {
@@ -113,7 +113,7 @@ func (h *Host) listenToQuestions() {
 var ignoring = []int{1, 2, 3, 8}
 
 // lostAt says where a call was lost, and what helps.
-func (h *Host) lostAt(routed bool) string {
+func (h *Network) lostAt(routed bool) string {
 	const text = "connections of its guests are dropped "
 	if routed {
 		return text + "at the host's input: " + h.byOthers(nftables.ChainHookInput)
@@ -126,7 +126,7 @@ func (h *Host) lostAt(routed bool) string {
 }
 
 // byOthers names the chains that may have dropped a packet, and the command that lets those of guests pass.
-func (h *Host) byOthers(hook *nftables.ChainHook) string {
+func (h *Network) byOthers(hook *nftables.ChainHook) string {
 	all := othersAt(hook)
 	if len(all) == 0 { // nftables does not show the rules of the older iptables
 		return fmt.Sprintf("run 'iptables -I INPUT -m mark --mark %#x/%#x -j ACCEPT'", h.cfg.Mark, ^uint32(indexMask))
@@ -172,7 +172,7 @@ func othersAt(hook *nftables.ChainHook) []*nftables.Chain {
 func drops(c *nftables.Chain) bool { return c.Policy != nil && *c.Policy == nftables.ChainPolicyDrop }
 
 // lookForDrops finds out whether other tables drop all there is, which need not wait for a guest to call.
-func (h *Host) lookForDrops() {
+func (h *Network) lookForDrops() {
 	gen, err := generation()
 	if err != nil || gen == h.dropsAt || time.Now().Before(h.dropsAgain) {
 		return
@@ -203,7 +203,7 @@ func isEmpty(c *nftables.Chain) bool {
 
 // deaf says why guests of a seat's attachment cannot be heard, and what helps; "": nothing is known. The log is
 // told of it once.
-func (h *Host) deaf(s *seat) string {
+func (h *Network) deaf(s *seat) string {
 	reason := h.unheard(s.at)
 	switch {
 	case reason == s.at.deaf:
@@ -216,7 +216,7 @@ func (h *Host) deaf(s *seat) string {
 	return reason
 }
 
-func (h *Host) unheard(a *attachment) string {
+func (h *Network) unheard(a *attachment) string {
 	for _, index := range []int{a.where.ifindex, a.where.device()} {
 		if l := h.links.byIndex[index]; !l.up {
 			return fmt.Sprintf("interface %s is down: run 'ip link set %s up'", l.name, l.name)

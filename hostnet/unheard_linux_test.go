@@ -44,7 +44,7 @@ func verdict(t *testing.T, c *nftables.Chain, op expr.CmpOp, kind expr.VerdictKi
 }
 
 // says waits until the reason of an endpoint has all of these texts, or is empty with none.
-func says(t *testing.T, h *hostnet.Host, id string, texts ...string) {
+func says(t *testing.T, h *hostnet.Network, id string, texts ...string) {
 	t.Helper()
 	right := func(reason string) bool {
 		for _, text := range texts {

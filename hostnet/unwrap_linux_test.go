@@ -255,7 +255,7 @@ func TestUppers(t *testing.T) {
 		{"VLAN of the bridge", "br0", vlan5, c.attacker, []tag{{0x8100, 5}}, attacker4},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			run(t, c.Host)
+			run(t, c.Network)
 			upper := test.link(netlink.LinkAttrs{Name: "upper", ParentIndex: link(t, test.lower).Attrs().Index})
 			if err := netlink.LinkAdd(upper); err != nil {
 				t.Skipf("the kernel has no such interfaces: %v", err)

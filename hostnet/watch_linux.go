@@ -61,7 +61,7 @@ const (
 )
 
 // tablesTold is called when some table of this package was changed; mostly the Host has done it.
-func (h *Host) tablesTold() {
+func (h *Network) tablesTold() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.checkTables() {
@@ -71,7 +71,7 @@ func (h *Host) tablesTold() {
 
 // checkTables has what others took from the tables put back at the next reconcile, and says so. It reads
 // them only if they have changed.
-func (h *Host) checkTables() (changed bool) {
+func (h *Network) checkTables() (changed bool) {
 	built := false
 	for _, t := range h.firewall.tables {
 		built = built || t.built

@@ -198,7 +198,7 @@ func TestRuined(t *testing.T) {
 }
 
 // told waits until the only endpoint's reason holds a text.
-func told(t *testing.T, h *hostnet.Host, text string) {
+func told(t *testing.T, h *hostnet.Network, text string) {
 	t.Helper()
 	for end := time.Now().Add(forever); ; time.Sleep(5 * time.Millisecond) {
 		s := h.Status()[0]

@@ -25,7 +25,7 @@ type state struct {
 	signatures  metadata.Signatures
 	recorded    *metadata.Recorded
 	allowHosts  map[string]bool
-	usage       *usage.Guest
+	usage       *usage.Tally
 	faults      *faults // nil: none
 }
 

@@ -35,7 +35,7 @@ type arrival struct {
 	overIPv6  bool
 	since     time.Time
 	hopLimit  int // it stays on the socket, so that TCP's next attempts travel no further
-	counters  *usage.Guest
+	counters  *usage.Tally
 	source    netip.Addr
 	userAgent []byte
 }

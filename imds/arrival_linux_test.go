@@ -19,7 +19,7 @@ import (
 )
 
 // newDeaf serves an instance on the listener, and counts. Deaf clients call it.
-func newDeaf(t *testing.T, l net.Listener, patience time.Duration, change func(*Config)) (*wire, *usage.Recorder) {
+func newDeaf(t *testing.T, l net.Listener, patience time.Duration, change func(*Config)) (*wire, *usage.Meter) {
 	t.Helper()
 	now := func() time.Time { return noon }
 	recorder := newRecorder(now)
@@ -106,7 +106,7 @@ func (w *wire) settled(t *testing.T) {
 }
 
 // lost is how many tokens were counted as undelivered, of all callers together and of each.
-func lost(t *testing.T, r *usage.Recorder, w *wire) (sum int, callers map[string]openimds.UndeliveredToken) {
+func lost(t *testing.T, r *usage.Meter, w *wire) (sum int, callers map[string]openimds.UndeliveredToken) {
 	t.Helper()
 	all, err := r.Callers(context.Background(), w.in.ID, time.Time{})
 	if err != nil {

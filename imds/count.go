@@ -33,22 +33,22 @@ func cameToNothing(r *request, w *workspace, neither, v1, v2 usage.Call) usage.C
 }
 
 // counters returns the counters of the instance that is at this place from now on; nil is none.
-func (g *Guest) counters(in *openimds.Instance) *usage.Guest {
-	recorder := g.server.cfg.Usage
-	if recorder == nil {
+func (g *Guest) counters(in *openimds.Instance) *usage.Tally {
+	meter := g.server.cfg.Usage
+	if meter == nil {
 		return nil
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.counted != "" && (in == nil || in.ID != g.counted) {
-		recorder.Forget(g.counted)
+		meter.Forget(g.counted)
 		g.counted = ""
 	}
 	if in == nil {
 		return nil
 	}
 	g.counted = in.ID
-	counters := recorder.Guest(in.ID, in.Name)
+	counters := meter.Guest(in.ID, in.Name)
 	counters.Running(in.State == openimds.StateRunning)
 	counters.Faulty(in.Faults != nil)
 	return counters

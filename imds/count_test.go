@@ -16,15 +16,15 @@ import (
 	"github.com/openimds/openimds/usage/prom"
 )
 
-func newRecorder(now func() time.Time) *usage.Recorder {
+func newRecorder(now func() time.Time) *usage.Meter {
 	store := mem.New()
-	return usage.NewRecorder(usage.Config{Store: store, Now: now, History: history.New(history.Config{Store: store, Now: now})})
+	return usage.NewMeter(usage.Config{Store: store, Now: now, History: history.New(history.Config{Store: store, Now: now})})
 }
 
 // newCounted serves a fresh instance and counts, at noon.
-func newCounted(t testing.TB, setup func(*Config, *openimds.Instance)) (*wire, *usage.Recorder) {
+func newCounted(t testing.TB, setup func(*Config, *openimds.Instance)) (*wire, *usage.Meter) {
 	t.Helper()
-	var recorder *usage.Recorder
+	var recorder *usage.Meter
 	w := newWire(t, func(c *Config, in *openimds.Instance) {
 		recorder = newRecorder(c.Now)
 		c.Usage = recorder
@@ -36,7 +36,7 @@ func newCounted(t testing.TB, setup func(*Config, *openimds.Instance)) (*wire, *
 }
 
 // counted is what was counted of an instance at noon, by metric, without zeros.
-func counted(t *testing.T, r *usage.Recorder, in *openimds.Instance) map[string]float64 {
+func counted(t *testing.T, r *usage.Meter, in *openimds.Instance) map[string]float64 {
 	t.Helper()
 	got := map[string]float64{}
 	points, err := r.Points(context.Background(), in.ID, openimds.Metrics(), noon, noon.Add(time.Hour), time.Hour)

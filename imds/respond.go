@@ -48,7 +48,7 @@ type exchange struct {
 	delay time.Duration
 	reset bool
 	// counters: of an answer with a token, who counts it if it does not arrive; else nil.
-	counters *usage.Guest
+	counters *usage.Tally
 }
 
 // respond answers the request at the start of buf. complete is false while its head is not all there.

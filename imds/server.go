@@ -51,7 +51,7 @@ type Config struct {
 	Credentials openimds.CredentialSource
 	Signatures  metadata.Signatures
 	// Usage counts who calls how; nil: nobody does.
-	Usage *usage.Recorder
+	Usage *usage.Meter
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 	Log *slog.Logger

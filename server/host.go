@@ -27,8 +27,8 @@ func (s *Server) serveEndpoint(id string, l *hostnet.Listener) (stop func()) {
 	return func() { _ = deferred.Close() }
 }
 
-// Host is what a server can do to the host's network.
-type Host struct {
+// HostNetwork is what a server can do to the host's network.
+type HostNetwork struct {
 	// Refused says why no instance can be attached although this process has what it takes; nil: one can be,
 	// or nobody would expect it.
 	Refused error
@@ -36,8 +36,8 @@ type Host struct {
 	Missing []string
 }
 
-// Host says what this server can do to the host's network.
-func (s *Server) Host() Host { return s.hostNotes }
+// HostNetwork says what this server can do to the host's network.
+func (s *Server) HostNetwork() HostNetwork { return s.hostNotes }
 
 // openHost takes the host's network, where this process may change it. A server that may not serves the
 // callers on this machine, and refuses attachments.

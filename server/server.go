@@ -56,7 +56,7 @@ type Server struct {
 	keys     *accesskeys.File
 	signer   *identity.Signer
 	sources  *credentials.Sources
-	usage    *usage.Recorder
+	usage    *usage.Meter
 	alarms   *alarms.Alarms
 	audit    *audit.Log
 	refusals *audit.Refusals
@@ -66,8 +66,8 @@ type Server struct {
 	presence *agent.Presence
 
 	// Of the host's network; nil where this process may not change it.
-	host        *hostnet.Host
-	hostNotes   Host
+	host        *hostnet.Network
+	hostNotes   HostNetwork
 	attachments *attach.Attachments
 
 	// guestsWaiting is how many connections of guests may wait at once; 0: any number.
@@ -159,7 +159,7 @@ func (s *Server) openService(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.usage = usage.NewRecorder(usage.Config{Store: s.store, History: history.New(history.Config{Store: s.store}), Log: s.log})
+	s.usage = usage.NewMeter(usage.Config{Store: s.store, History: history.New(history.Config{Store: s.store}), Log: s.log})
 	cfg := s.cfg.service()
 	cfg.Audit, cfg.History, cfg.Callers = s.audit.Record, s.usage, s.usage
 	if err := s.openHost(); err != nil {

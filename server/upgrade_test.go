@@ -140,7 +140,7 @@ func look(t *testing.T, dir string, was snapshot) map[string]json.RawMessage {
 	must(t, err)
 	defer func() { must(t, store.Close()) }()
 	must(t, records.Upgrade(t.Context(), store, openimds.LocalHost))
-	recorder := usage.NewRecorder(usage.Config{Store: store, Now: now, History: history.New(history.Config{Store: store, Now: now})})
+	recorder := usage.NewMeter(usage.Config{Store: store, Now: now, History: history.New(history.Config{Store: store, Now: now})})
 	service := control.New(store, control.Config{
 		Region: "us-east-1", AccountID: "123456789012", AllowIMDSIPv6: true,
 		History: recorder, Callers: recorder, Attachments: unattached{}, Now: now,

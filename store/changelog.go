@@ -9,16 +9,16 @@ import (
 	"sync"
 )
 
-// What a [Changelog] of a store keeps unless its store has a reason: whatever is more, the events or
+// What a [Changelog] of a store keeps unless its store has a reason: whatever is more, the records or
 // their bytes. The garbage collector lets the heap grow to about twice what is kept, so that a log of
 // this size costs a process 64 MB.
 const (
-	ChangelogEvents = 100_000
-	ChangelogBytes  = 32 << 20
+	ChangelogRecords = 100_000
+	ChangelogBytes   = 32 << 20
 )
 
-// eventOverhead is about what an event costs beside its key and value.
-const eventOverhead = 64
+// recordOverhead is about what a record costs beside its key and value.
+const recordOverhead = 64
 
 // takeBytes is about how much a watcher is handed at once: one that is far behind must not cost the
 // log's memory a second time.
@@ -29,9 +29,9 @@ const takeBytes = 1 << 20
 // [ErrCompacted] once the log has moved past it.
 type Changelog struct {
 	mu       sync.Mutex
-	events   []Event // in the order of revisions; the oldest first
-	bytes    int     // of events
-	dropped  int64   // highest revision no longer in events
+	records  []Record // in the order of revisions; the oldest first
+	bytes    int      // of records
+	dropped  int64    // highest revision no longer in records
 	latest   int64
 	keep     int
 	keepSize int
@@ -39,47 +39,47 @@ type Changelog struct {
 	closed   bool
 }
 
-// NewChangelog makes a log that begins behind revision after. It never keeps more events, nor more
-// bytes of events, than that.
-func NewChangelog(after int64, events, bytes int) *Changelog {
-	return &Changelog{dropped: after, latest: after, keep: events, keepSize: bytes, changed: make(chan struct{})}
+// NewChangelog makes a log that begins behind revision after. It never keeps more records, nor more
+// bytes of records, than that.
+func NewChangelog(after int64, records, bytes int) *Changelog {
+	return &Changelog{dropped: after, latest: after, keep: records, keepSize: bytes, changed: make(chan struct{})}
 }
 
-// Append adds the events of one commit, which share a revision above all earlier ones.
-func (l *Changelog) Append(revision int64, events []Event) {
+// Append adds the records of one commit, which share a revision above all earlier ones.
+func (l *Changelog) Append(revision int64, records []Record) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.events = append(l.events, events...)
-	for _, e := range events {
+	l.records = append(l.records, records...)
+	for _, e := range records {
 		l.bytes += e.size()
 	}
 	l.latest = revision
-	if len(l.events) > l.keep || l.bytes > l.keepSize {
+	if len(l.records) > l.keep || l.bytes > l.keepSize {
 		l.cut()
 	}
 	l.tell()
 }
 
-func (e Event) size() int { return len(e.Key) + len(e.Value) + eventOverhead }
+func (e Record) size() int { return len(e.Key) + len(e.Value) + recordOverhead }
 
 // cut drops the oldest quarter, so that the copy of what stays is paid once in many appends. Only a copy
 // gives the memory of what goes back.
 func (l *Changelog) cut() {
 	cut, bytes := 0, l.bytes
-	for cut < len(l.events) && (len(l.events)-cut > l.keep/4*3 || bytes > l.keepSize/4*3) {
-		bytes -= l.events[cut].size()
+	for cut < len(l.records) && (len(l.records)-cut > l.keep/4*3 || bytes > l.keepSize/4*3) {
+		bytes -= l.records[cut].size()
 		cut++
 	}
-	// Never between two events of one commit.
-	for cut > 0 && cut < len(l.events) && l.events[cut].Revision == l.events[cut-1].Revision {
-		bytes -= l.events[cut].size()
+	// Never between two records of one commit.
+	for cut > 0 && cut < len(l.records) && l.records[cut].Revision == l.records[cut-1].Revision {
+		bytes -= l.records[cut].size()
 		cut++
 	}
 	if cut == 0 {
 		return
 	}
-	l.dropped = l.events[cut-1].Revision
-	l.events, l.bytes = slices.Clone(l.events[cut:]), bytes
+	l.dropped = l.records[cut-1].Revision
+	l.records, l.bytes = slices.Clone(l.records[cut:]), bytes
 }
 
 // tell wakes those who wait. l.mu is held.
@@ -89,7 +89,7 @@ func (l *Changelog) tell() {
 }
 
 // Reset tells the log at which revision the store is, for a store that does not know what its last
-// commit did. If that is another than the log's, all events are forgotten, and every watcher that is
+// commit did. If that is another than the log's, all records are forgotten, and every watcher that is
 // not at that revision has to list again.
 func (l *Changelog) Reset(revision int64) {
 	l.mu.Lock()
@@ -97,7 +97,7 @@ func (l *Changelog) Reset(revision int64) {
 	if revision == l.latest {
 		return // it did nothing
 	}
-	l.events, l.bytes, l.dropped, l.latest = nil, 0, revision, revision
+	l.records, l.bytes, l.dropped, l.latest = nil, 0, revision, revision
 	l.tell()
 }
 
@@ -144,11 +144,11 @@ type changelogWatcher struct {
 	after  int64
 }
 
-func (w *changelogWatcher) Next(ctx context.Context) ([]Event, error) {
+func (w *changelogWatcher) Next(ctx context.Context) ([]Record, error) {
 	for {
-		events, changed, err := w.take()
-		if err != nil || len(events) > 0 {
-			return events, err
+		records, changed, err := w.take()
+		if err != nil || len(records) > 0 {
+			return records, err
 		}
 		select {
 		case <-ctx.Done():
@@ -158,8 +158,8 @@ func (w *changelogWatcher) Next(ctx context.Context) ([]Event, error) {
 	}
 }
 
-// take returns events behind w.after, of whole commits, or the channel that tells of the next append.
-func (w *changelogWatcher) take() ([]Event, <-chan struct{}, error) {
+// take returns records behind w.after, of whole commits, or the channel that tells of the next append.
+func (w *changelogWatcher) take() ([]Record, <-chan struct{}, error) {
 	l := w.log
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -170,20 +170,20 @@ func (w *changelogWatcher) take() ([]Event, <-chan struct{}, error) {
 	if w.after < l.dropped || w.after > l.latest {
 		return nil, nil, ErrCompacted
 	}
-	first, _ := slices.BinarySearchFunc(l.events, w.after+1, func(e Event, r int64) int { return cmp.Compare(e.Revision, r) })
-	var events []Event
-	for size, i := 0, first; i < len(l.events); i++ {
-		event := l.events[i]
-		if size > takeBytes && event.Revision > w.after {
-			return events, l.changed, nil
+	first, _ := slices.BinarySearchFunc(l.records, w.after+1, func(e Record, r int64) int { return cmp.Compare(e.Revision, r) })
+	var records []Record
+	for size, i := 0, first; i < len(l.records); i++ {
+		record := l.records[i]
+		if size > takeBytes && record.Revision > w.after {
+			return records, l.changed, nil
 		}
-		w.after = event.Revision
-		if strings.HasPrefix(event.Key, w.prefix) {
-			event.Value = bytes.Clone(event.Value)
-			events = append(events, event)
-			size += event.size()
+		w.after = record.Revision
+		if strings.HasPrefix(record.Key, w.prefix) {
+			record.Value = bytes.Clone(record.Value)
+			records = append(records, record)
+			size += record.size()
 		}
 	}
 	w.after = l.latest
-	return events, l.changed, nil
+	return records, l.changed, nil
 }

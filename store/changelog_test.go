@@ -10,12 +10,12 @@ import (
 	"github.com/openimds/openimds/store"
 )
 
-// TestChangelogBounds: neither many small events nor few large ones make the log grow beyond its bounds,
+// TestChangelogBounds: neither many small records nor few large ones make the log grow beyond its bounds,
 // and what is dropped is given back.
 func TestChangelogBounds(t *testing.T) {
 	for _, row := range []struct {
 		name                      string
-		events, bytes             int // of the log
+		records, bytes            int // of the log
 		commits, perCommit, value int // of what comes
 	}{
 		{"large", 1000, 4 << 20, 500, 2, 300 << 10},
@@ -23,23 +23,23 @@ func TestChangelogBounds(t *testing.T) {
 		{"small", 1000, 4 << 20, 20_000, 3, 10},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			log := store.NewChangelog(0, row.events, row.bytes)
+			log := store.NewChangelog(0, row.records, row.bytes)
 			slow, quick := log.Watch("k", 0), log.Watch("k", 0)
 			before := heap()
 			told, at := 0, int64(0)
 			for revision := int64(1); revision <= int64(row.commits); revision++ {
-				events := make([]store.Event, row.perCommit)
-				for i := range events {
-					events[i] = store.Event{Key: fmt.Sprint("k", i), Value: make([]byte, row.value), Revision: revision}
+				records := make([]store.Record, row.perCommit)
+				for i := range records {
+					records[i] = store.Record{Key: fmt.Sprint("k", i), Value: make([]byte, row.value), Revision: revision}
 				}
-				log.Append(revision, events)
+				log.Append(revision, records)
 				got, err := quick.Next(t.Context())
 				if errors.Is(err, store.ErrCompacted) { // larger than the log: list again, go on from there
 					quick, at = log.Watch("k", revision), revision
 					continue
 				}
 				if err != nil || len(got) != row.perCommit || got[0].Revision != at+1 {
-					t.Fatalf("revision %d after %d: %d events, %v", revision, at, len(got), err)
+					t.Fatalf("revision %d after %d: %d records, %v", revision, at, len(got), err)
 				}
 				told, at = told+1, revision
 			}
@@ -69,7 +69,7 @@ func TestChangelogPortions(t *testing.T) {
 	log := store.NewChangelog(0, 10_000, 64<<20)
 	const commits = 300
 	for revision := int64(1); revision <= commits; revision++ {
-		log.Append(revision, []store.Event{
+		log.Append(revision, []store.Record{
 			{Key: "a", Value: make([]byte, 20<<10), Revision: revision},
 			{Key: "b", Value: make([]byte, 20<<10), Revision: revision},
 			{Key: "other", Value: make([]byte, 20<<10), Revision: revision},
@@ -78,14 +78,14 @@ func TestChangelogPortions(t *testing.T) {
 	for prefix, per := range map[string]int{"": 3, "a": 1} {
 		watch, seen := log.Watch(prefix, 0), int64(0)
 		for seen < commits {
-			events, err := watch.Next(t.Context())
+			records, err := watch.Next(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
-			if len(events)%per != 0 || len(events)*20<<10 > 2<<20 {
-				t.Fatalf("%d events in one portion", len(events))
+			if len(records)%per != 0 || len(records)*20<<10 > 2<<20 {
+				t.Fatalf("%d records in one portion", len(records))
 			}
-			for commit := range slices.Chunk(events, per) {
+			for commit := range slices.Chunk(records, per) {
 				seen++
 				for _, e := range commit {
 					if e.Revision != seen {

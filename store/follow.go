@@ -27,9 +27,9 @@ type Follower struct {
 	// Listed is told what there is: at the start, and again whenever changes may have been missed. What a
 	// follower without a Limit knew, and does not find there, was deleted meanwhile.
 	Listed func(ctx context.Context, page Page) error
-	// Changed is told what was changed since then: at least one event, of whole commits, in the order of
+	// Changed is told what was changed since then: at least one record, of whole commits, in the order of
 	// their revisions, each once.
-	Changed func(ctx context.Context, events []Event) error
+	Changed func(ctx context.Context, records []Record) error
 	// Log gets a line for each failure. Away is its text: what cannot be done, and what goes on meanwhile.
 	Log  *slog.Logger
 	Away string
@@ -72,11 +72,11 @@ func follow(ctx context.Context, s Store, f Follower) error {
 		return err
 	}
 	for {
-		events, err := watch.Next(ctx)
+		records, err := watch.Next(ctx)
 		if err != nil {
 			return err
 		}
-		if err := f.Changed(ctx, events); err != nil {
+		if err := f.Changed(ctx, records); err != nil {
 			return err
 		}
 	}

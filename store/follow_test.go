@@ -44,12 +44,12 @@ type failingWatcher struct {
 }
 
 // Next loses what it was told when it fails, as a connection does that breaks.
-func (w *failingWatcher) Next(ctx context.Context) ([]store.Event, error) {
-	events, err := w.Watcher.Next(ctx)
+func (w *failingWatcher) Next(ctx context.Context) ([]store.Record, error) {
+	records, err := w.Watcher.Next(ctx)
 	if fault := w.fault(); err == nil && fault != nil {
 		return nil, fault
 	}
-	return events, err
+	return records, err
 }
 
 // follower knows what it was told, and how.
@@ -79,11 +79,11 @@ func (f *follower) listed(_ context.Context, page store.Page) error {
 	return nil
 }
 
-func (f *follower) changed(_ context.Context, events []store.Event) error {
-	if events[0].Revision <= f.revision {
-		f.t.Errorf("told of revision %d after %d", events[0].Revision, f.revision)
+func (f *follower) changed(_ context.Context, records []store.Record) error {
+	if records[0].Revision <= f.revision {
+		f.t.Errorf("told of revision %d after %d", records[0].Revision, f.revision)
 	}
-	for _, e := range events {
+	for _, e := range records {
 		if e.Revision < f.revision || !strings.HasPrefix(e.Key, "a/") {
 			f.t.Errorf("told of %s at revision %d after %d", e.Key, e.Revision, f.revision)
 		}
@@ -225,9 +225,9 @@ func TestFollowCompaction(t *testing.T) {
 		f := newFollower(t)
 		held := make(chan struct{})
 		following, ended := f.is(), make(chan struct{})
-		following.Changed = func(ctx context.Context, events []store.Event) error {
+		following.Changed = func(ctx context.Context, records []store.Record) error {
 			<-held
-			return f.changed(ctx, events)
+			return f.changed(ctx, records)
 		}
 		go func() { store.Follow(t.Context(), s, following); close(ended) }()
 		synctest.Wait()
@@ -269,11 +269,11 @@ func TestFollowerFails(t *testing.T) {
 		following.Listed = func(ctx context.Context, page store.Page) error {
 			return errors.Join(fail("listed"), f.listed(ctx, page))
 		}
-		following.Changed = func(_ context.Context, events []store.Event) error {
+		following.Changed = func(_ context.Context, records []store.Record) error {
 			if err := fail("changed"); err != nil {
 				return err // without having looked at them
 			}
-			return f.changed(t.Context(), events)
+			return f.changed(t.Context(), records)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		go store.Follow(ctx, s, following)

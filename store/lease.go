@@ -66,11 +66,11 @@ func Campaign(ctx context.Context, s Store, key, who string, l Lease) error {
 // awaitVacancy waits until the key is deleted.
 func awaitVacancy(ctx context.Context, w Watcher, key string) error {
 	for {
-		events, err := w.Next(ctx)
+		records, err := w.Next(ctx)
 		if err != nil {
 			return err
 		}
-		for _, e := range events {
+		for _, e := range records {
 			if e.Key == key && e.Value == nil {
 				return nil
 			}

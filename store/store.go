@@ -22,7 +22,8 @@ var (
 	ErrNoLease = errors.New("no such lease")
 )
 
-// Record is one key's value, the revision of the commit that wrote it, and the lease that it is bound to.
+// Record is one key's value, the revision of the commit that wrote it, and the lease that it is bound to. A
+// [Watcher] tells by a record without a Value that the key was deleted.
 type Record struct {
 	Key      string
 	Value    []byte
@@ -100,14 +101,6 @@ type Page struct {
 	More bool
 }
 
-// Event is one change that a commit made. A nil Value means that the record was deleted.
-type Event struct {
-	Key      string
-	Value    []byte
-	Revision int64
-	Lease    Lease // of what was written
-}
-
 // Store keeps records, orders all changes by one revision, and lets others follow them.
 //
 // Commits are atomic, isolated and durable: when Commit has returned nil, the changes survive a
@@ -138,5 +131,5 @@ type Watcher interface {
 	// Next waits for changes and returns those of one or more whole commits. It returns
 	// ErrCompacted when the watcher has fallen behind the store's history, ErrClosed when the
 	// store is closed, or the context's error.
-	Next(ctx context.Context) ([]Event, error)
+	Next(ctx context.Context) ([]Record, error)
 }

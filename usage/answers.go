@@ -56,7 +56,7 @@ type answers struct {
 }
 
 // Answered counts an answer and the time from the complete request to the answer's bytes.
-func (g *Guest) Answered(call Call, status int, took time.Duration) {
+func (g *Tally) Answered(call Call, status int, took time.Duration) {
 	if g == nil {
 		return
 	}
@@ -71,7 +71,7 @@ func (g *Guest) Answered(call Call, status int, took time.Duration) {
 }
 
 // Refused counts a request whose connection was reset on purpose.
-func (g *Guest) Refused() {
+func (g *Tally) Refused() {
 	if g != nil {
 		g.answers.refused.Add(1)
 	}

@@ -52,23 +52,23 @@ func TestGuestsBound(t *testing.T) {
 	}
 	paths := []string{"latest/meta-data/ami-id", "latest/meta-data/network/interfaces", "latest/dynamic/instance-identity/document",
 		"latest/user-data", "latest/meta-data/iam/info", "1.0/none/such", "latest/meta-data/tags/instance/Name"}
-	for name, request := range map[string]func(g *usage.Guest, i int, at time.Time){
-		"user agents": func(g *usage.Guest, i int, at time.Time) { g.Count(usage.NoToken, source, path, odd(i, 128), at) },
-		"long user agents": func(g *usage.Guest, i int, at time.Time) {
+	for name, request := range map[string]func(g *usage.Tally, i int, at time.Time){
+		"user agents": func(g *usage.Tally, i int, at time.Time) { g.Count(usage.NoToken, source, path, odd(i, 128), at) },
+		"long user agents": func(g *usage.Tally, i int, at time.Time) {
 			g.Count(usage.NoToken, source, path, append(odd(i, 120), odd(i, 7000)...), at)
 		},
-		"short user agents": func(g *usage.Guest, i int, at time.Time) {
+		"short user agents": func(g *usage.Tally, i int, at time.Time) {
 			g.Count(usage.NoToken, source, path, fmt.Append(nil, i), at)
 		},
-		"sources": func(g *usage.Guest, i int, at time.Time) { g.Count(usage.NoToken, address(i), path, agent, at) },
-		"paths": func(g *usage.Guest, i int, at time.Time) {
+		"sources": func(g *usage.Tally, i int, at time.Time) { g.Count(usage.NoToken, address(i), path, agent, at) },
+		"paths": func(g *usage.Tally, i int, at time.Time) {
 			g.Count(usage.NoToken, source, []byte(paths[i%len(paths)]+"/"+fmt.Sprint(i)), agent, at)
 		},
-		"lost tokens": func(g *usage.Guest, i int, at time.Time) {
+		"lost tokens": func(g *usage.Tally, i int, at time.Time) {
 			g.Count(usage.TokenIssued, address(i), nil, odd(i, 128), at)
 			g.Undelivered(address(i), odd(i, 128), 1+i%64, i%64, at)
 		},
-		"all": func(g *usage.Guest, i int, at time.Time) {
+		"all": func(g *usage.Tally, i int, at time.Time) {
 			call := []usage.Call{usage.NoToken, usage.NoTokenRejected, usage.NoTokenMissed, usage.WithToken, usage.WithTokenRejected, usage.TokenIssued, usage.TokenRefused}[i%7]
 			g.Count(call, address(i/3), []byte(paths[i%len(paths)]), odd(i/2, 100+i%60), at)
 			if i%5 == 0 {
@@ -94,7 +94,7 @@ func TestGuestsBound(t *testing.T) {
 			if largest > 9<<10 || all > 12<<10 {
 				t.Error("that is more than a few KB")
 			}
-			sum := func(r *usage.Recorder) (n [3]int64) {
+			sum := func(r *usage.Meter) (n [3]int64) {
 				for _, caller := range callersOf(t, r, time.Time{}) {
 					n[0] += caller.Counts[openimds.MetricNoToken]
 					n[1] += caller.Counts[openimds.MetricTokenRequests]

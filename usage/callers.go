@@ -41,7 +41,7 @@ type caller struct {
 }
 
 // count notes a call. When it is the first of another sample, what came before it is put away.
-func (c *caller) count(g *Guest, count int, now time.Time) {
+func (c *caller) count(g *Tally, count int, now time.Time) {
 	nanos := now.UnixNano()
 	turned := sampleOf(c.last.Load()) != sampleOf(nanos)
 	if turned {
@@ -133,7 +133,7 @@ func (t callerTable) all(yield func(*caller) bool) {
 }
 
 // caller returns who makes a request; a new one is remembered if there is room.
-func (g *Guest) caller(source netip.Addr, part group, userAgent []byte, now time.Time) *caller {
+func (g *Tally) caller(source netip.Addr, part group, userAgent []byte, now time.Time) *caller {
 	var room [MaxUserAgent]byte
 	userAgent = shorten(userAgent, &room)
 	hash := g.callers.hash(source, part, userAgent)
@@ -216,7 +216,7 @@ func (c *callers) rebuild(size int, keep func(*caller) bool) callerTable {
 }
 
 // expire forgets who was not seen since, so that there is room for others.
-func (g *Guest) expire(since time.Time) {
+func (g *Tally) expire(since time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	c, before := &g.callers, g.callers.count

@@ -155,7 +155,7 @@ func decodeEarlierCallers(value []byte) ([]callerRecord, error) {
 
 // learnCallers adds what an earlier process stored to what was seen since. Later records are only
 // what this process wrote, so that of them the revision alone is of interest.
-func (g *Guest) learnCallers(r store.Record) error {
+func (g *Tally) learnCallers(r store.Record) error {
 	stored, err := decodeCallers(r)
 	if err != nil {
 		return err
@@ -210,7 +210,7 @@ func (c *callers) learn(s callerRecord) {
 }
 
 // draftCallers returns the change that brings the record up to date. The guest's mu is held.
-func (g *Guest) draftCallers(now time.Time) store.Write {
+func (g *Tally) draftCallers(now time.Time) store.Write {
 	c := &g.callers
 	held := c.traces() // before they are read: what is counted meanwhile is written the next time
 	return store.Write{
@@ -229,7 +229,7 @@ func (g *Guest) draftCallers(now time.Time) store.Write {
 }
 
 // Callers implements [openimds.CallerList].
-func (r *Recorder) Callers(ctx context.Context, instanceID string, since time.Time) ([]openimds.Caller, error) {
+func (r *Meter) Callers(ctx context.Context, instanceID string, since time.Time) ([]openimds.Caller, error) {
 	merged := map[callerKey]callerRecord{}
 	merge := func(records []callerRecord) {
 		for _, c := range records {

@@ -16,7 +16,7 @@ import (
 	"github.com/openimds/openimds/usage"
 )
 
-func callersOf(t *testing.T, r *usage.Recorder, since time.Time) []openimds.Caller {
+func callersOf(t *testing.T, r *usage.Meter, since time.Time) []openimds.Caller {
 	t.Helper()
 	callers, err := r.Callers(context.Background(), id, since)
 	if err != nil {
@@ -215,7 +215,7 @@ func TestCallersExpire(t *testing.T) {
 	}
 	g.Count(usage.NoToken, source, path, []byte("new"), c.now())
 	flush(t, r)
-	for _, reader := range []*usage.Recorder{r, newRecorder(store, c)} {
+	for _, reader := range []*usage.Meter{r, newRecorder(store, c)} {
 		var agents []string
 		for _, caller := range callersOf(t, reader, time.Time{}) {
 			agents = append(agents, caller.UserAgent)

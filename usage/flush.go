@@ -17,10 +17,10 @@ const prunePage = 100
 const flushAttempts = 3
 
 // Flush carries all that was counted to the store. When it fails, counts stay in memory for the next.
-func (r *Recorder) Flush(ctx context.Context) error { return r.flush(ctx, true) }
+func (r *Meter) Flush(ctx context.Context) error { return r.flush(ctx, true) }
 
 // flush is Flush; without all, callers that are known there already wait for their turn.
-func (r *Recorder) flush(ctx context.Context, all bool) error {
+func (r *Meter) flush(ctx context.Context, all bool) error {
 	r.flushing.Lock()
 	defer r.flushing.Unlock()
 	now := r.cfg.Now()
@@ -41,7 +41,7 @@ func (r *Recorder) flush(ctx context.Context, all bool) error {
 	return err
 }
 
-func (r *Recorder) flushCallers(ctx context.Context, all bool) error {
+func (r *Meter) flushCallers(ctx context.Context, all bool) error {
 	var failed, err error
 	for range flushAttempts {
 		var writes []store.Write
@@ -55,7 +55,7 @@ func (r *Recorder) flushCallers(ctx context.Context, all bool) error {
 
 // callerWrites drafts what the guests have for the store. A guest whose record cannot be understood keeps
 // its callers and does not hinder the others.
-func (r *Recorder) callerWrites(ctx context.Context, all bool) ([]store.Write, error) {
+func (r *Meter) callerWrites(ctx context.Context, all bool) ([]store.Write, error) {
 	now := r.cfg.Now()
 	var writes []store.Write
 	var failures []error
@@ -76,14 +76,14 @@ func (r *Recorder) callerWrites(ctx context.Context, all bool) ([]store.Write, e
 	return writes, errors.Join(failures...)
 }
 
-func (r *Recorder) leaves(g *Guest) bool {
+func (r *Meter) leaves(g *Tally) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return g.leaving > 0
 }
 
 // know reads what the store has of a guest's callers, unless that is in memory.
-func (r *Recorder) know(ctx context.Context, g *Guest) error {
+func (r *Meter) know(ctx context.Context, g *Tally) error {
 	g.mu.Lock()
 	known := g.callers.known
 	g.mu.Unlock()
@@ -99,7 +99,7 @@ func (r *Recorder) know(ctx context.Context, g *Guest) error {
 
 // Prune has the history drop what is too old, and forgets the callers that were not seen for
 // [openimds.CallersKept]. Several hosts may do so at once.
-func (r *Recorder) Prune(ctx context.Context) error {
+func (r *Meter) Prune(ctx context.Context) error {
 	since := r.cfg.Now().Add(-openimds.CallersKept)
 	for _, g := range r.all() {
 		g.expire(since)
@@ -108,7 +108,7 @@ func (r *Recorder) Prune(ctx context.Context) error {
 }
 
 // dropCallers forgets the records of callers of whom none was seen since.
-func (r *Recorder) dropCallers(ctx context.Context, since time.Time) error {
+func (r *Meter) dropCallers(ctx context.Context, since time.Time) error {
 	for after := ""; ; {
 		page, err := r.cfg.Store.List(ctx, store.Range{Prefix: callersPrefix, After: after, Limit: prunePage})
 		if err != nil {

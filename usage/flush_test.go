@@ -13,9 +13,9 @@ import (
 func TestV1IsStoredSoon(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	kept := mem.New()
-	begin := func() *Recorder {
+	begin := func() *Meter {
 		clock := func() time.Time { return now }
-		return NewRecorder(Config{Store: kept, Now: clock, History: history.New(history.Config{Store: kept, Now: clock})})
+		return NewMeter(Config{Store: kept, Now: clock, History: history.New(history.Config{Store: kept, Now: clock})})
 	}
 	r := begin()
 	for _, call := range []struct {

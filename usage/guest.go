@@ -27,11 +27,11 @@ type sample struct {
 	_      [cacheLine - 8 - 8*metricCount - 4]byte
 }
 
-// Guest counts the requests of one instance. Methods of a nil guest do nothing.
-type Guest struct {
-	recorder *Recorder
+// Tally counts the requests of one instance. Methods of a nil guest do nothing.
+type Tally struct {
+	meter    *Meter
 	id, name string
-	leaving  int // under the recorder's mu: 0 no, 1 forgotten, 2 forgotten before the last flush
+	leaving  int // under the meter's mu: 0 no, 1 forgotten, 2 forgotten before the last flush
 
 	sample atomic.Pointer[sample]
 
@@ -50,8 +50,8 @@ type Guest struct {
 	_       [cacheLine]byte
 }
 
-func newGuest(r *Recorder, id, name string) *Guest {
-	g := &Guest{recorder: r, id: id, name: name, marked: -1}
+func newGuest(r *Meter, id, name string) *Tally {
+	g := &Tally{meter: r, id: id, name: name, marked: -1}
 	g.sample.Store(&sample{number: -1})
 	g.callers.init(callersKeys(id)+r.cfg.Host, r.seed)
 	return g
@@ -59,11 +59,11 @@ func newGuest(r *Recorder, id, name string) *Guest {
 
 // Running says that the instance runs, or that it no longer does. A running instance has a sample for
 // each period, be it of zero.
-func (g *Guest) Running(running bool) {
+func (g *Tally) Running(running bool) {
 	if g == nil {
 		return
 	}
-	now := g.recorder.cfg.Now()
+	now := g.meter.cfg.Now()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if running || g.running {
@@ -73,7 +73,7 @@ func (g *Guest) Running(running bool) {
 }
 
 // Faulty says whether the instance's guest meets faults on purpose.
-func (g *Guest) Faulty(faulty bool) {
+func (g *Tally) Faulty(faulty bool) {
 	if g == nil {
 		return
 	}
@@ -83,16 +83,16 @@ func (g *Guest) Faulty(faulty bool) {
 }
 
 // mark makes sure that the history has a sample of that time. g.mu is held.
-func (g *Guest) mark(at time.Time) {
+func (g *Tally) mark(at time.Time) {
 	if n := sampleNumber(at); g.marked != n {
-		g.recorder.cfg.History.Begin(g.id, at)
+		g.meter.cfg.History.Begin(g.id, at)
 		g.marked = n
 	}
 }
 
 // Count counts a request. The path is clean and begins with the version ("latest/meta-data/iam"); of
 // calls for a token it does not matter. Neither path nor userAgent is kept.
-func (g *Guest) Count(call Call, source netip.Addr, path, userAgent []byte, now time.Time) {
+func (g *Tally) Count(call Call, source netip.Addr, path, userAgent []byte, now time.Time) {
 	if g == nil {
 		return
 	}
@@ -111,7 +111,7 @@ func (g *Guest) Count(call Call, source netip.Addr, path, userAgent []byte, now 
 }
 
 // add counts in the sample of now.
-func (g *Guest) add(metric int, now time.Time) {
+func (g *Tally) add(metric int, now time.Time) {
 	s := g.sample.Load()
 	if n := sampleNumber(now); s.number != n {
 		s = g.turn(n)
@@ -125,7 +125,7 @@ func (g *Guest) add(metric int, now time.Time) {
 }
 
 // turn makes the sample of that number the one that counts.
-func (g *Guest) turn(n int64) *sample {
+func (g *Tally) turn(n int64) *sample {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	old := g.sample.Load()
@@ -140,19 +140,19 @@ func (g *Guest) turn(n int64) *sample {
 }
 
 // gather takes the counts out of a sample. g.mu is held.
-func (g *Guest) gather(s *sample) {
+func (g *Tally) gather(s *sample) {
 	for m := range s.counts {
 		if s.counts[m].Load() == 0 {
 			continue // no write to the line that requests count in
 		}
-		g.recorder.cfg.History.Add(g.id, time.Unix(s.number*sampleSeconds, 0), countNames[m], s.counts[m].Swap(0))
+		g.meter.cfg.History.Add(g.id, time.Unix(s.number*sampleSeconds, 0), countNames[m], s.counts[m].Swap(0))
 	}
 }
 
 // released says whether the store has all that was counted, and the history nothing in memory any more.
-func (g *Guest) released() bool {
+func (g *Tally) released() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.gather(g.sample.Load())
-	return !g.callers.dirty() && g.recorder.cfg.History.Release(g.id)
+	return !g.callers.dirty() && g.meter.cfg.History.Release(g.id)
 }

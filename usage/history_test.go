@@ -17,7 +17,7 @@ import (
 )
 
 // countSeries makes one sample of each number of calls from noon on.
-func countSeries(r *usage.Recorder, c *clock, calls ...int) {
+func countSeries(r *usage.Meter, c *clock, calls ...int) {
 	g := r.Guest(id, "web-1")
 	for _, n := range calls {
 		if n >= 0 { // else there is no sample

@@ -46,7 +46,7 @@ type GuestTotals struct {
 }
 
 // Totals sums up what was answered.
-func (r *Recorder) Totals() Totals {
+func (r *Meter) Totals() Totals {
 	// Held to the end: a guest that departs is counted once, as itself or among the departed.
 	r.mu.RLock()
 	defer r.mu.RUnlock()

@@ -23,7 +23,7 @@ func latest(a, b *undelivered) *undelivered {
 // Undelivered counts an answer with a token that left with that hop limit and was not acknowledged in
 // time by the caller's side. needed is the least hop limit that reaches the caller; 0: not known. The
 // request itself is counted already, so this is not a time at which the caller was seen.
-func (g *Guest) Undelivered(source netip.Addr, userAgent []byte, hopLimit, needed int, now time.Time) {
+func (g *Tally) Undelivered(source netip.Addr, userAgent []byte, hopLimit, needed int, now time.Time) {
 	if g == nil {
 		return
 	}

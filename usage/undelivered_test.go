@@ -32,7 +32,7 @@ func TestUndelivered(t *testing.T) {
 		Counts:      map[string]int64{openimds.MetricTokenRequests: 1, openimds.MetricTokenUndelivered: 2},
 		Undelivered: &openimds.UndeliveredToken{Time: noon.Add(3 * time.Second), HopLimit: 1, NeededHopLimit: 3},
 	}
-	check := func(r *usage.Recorder) {
+	check := func(r *usage.Meter) {
 		t.Helper()
 		if got := callersOf(t, r, time.Time{}); len(got) != 1 || !reflect.DeepEqual(got[0], want) {
 			t.Errorf("callers %+v, want %+v", got, want)
@@ -69,7 +69,7 @@ func TestUndelivered(t *testing.T) {
 	flush(t, r)
 	check(newRecorder(store, c))
 
-	var nobody *usage.Guest
+	var nobody *usage.Tally
 	nobody.Undelivered(source, agent, 1, 2, noon)
 }
 
@@ -91,7 +91,7 @@ func TestFirstFormat(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	sums := func(r *usage.Recorder, start time.Time) (sums []float64) {
+	sums := func(r *usage.Meter, start time.Time) (sums []float64) {
 		for _, metric := range openimds.Metrics() {
 			p := points(t, r, metric, start, start.Add(time.Hour), time.Hour)
 			if len(p) != 1 {

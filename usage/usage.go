@@ -1,8 +1,8 @@
 // Package usage counts who calls the metadata service and how: with a session token or without, so
 // that an operator knows when the last caller without one is gone.
 //
-// A [Guest] counts one instance's requests, on the path of each request, without a lock that
-// another guest can hold and without allocating. A [Recorder] carries what was counted to the store,
+// A [Tally] counts one instance's requests, on the path of each request, without a lock that
+// another guest can hold and without allocating. A [Meter] carries what was counted to the store,
 // so that a crash costs no more than the last seconds: the samples to a [History], the callers itself.
 package usage
 
@@ -47,11 +47,11 @@ type History interface {
 	Release(instanceID string) bool
 }
 
-// Config is what a [Recorder] works with.
+// Config is what a [Meter] works with.
 type Config struct {
 	// Store keeps the callers.
 	Store store.Store
-	// Host names this recorder among those that share the store; empty: "local". Each writes records of its
+	// Host names this meter among those that share the store; empty: "local". Each writes records of its
 	// own, so that hosts never wait for each other.
 	Host string
 	// History keeps the samples.
@@ -61,13 +61,13 @@ type Config struct {
 	Log *slog.Logger
 }
 
-// Recorder has the guests of one host and keeps their history. It is safe for use by many goroutines.
-type Recorder struct {
+// Meter has the guests of one host and keeps their history. It is safe for use by many goroutines.
+type Meter struct {
 	cfg  Config
 	seed maphash.Seed
 
 	mu     sync.RWMutex
-	guests map[string]*Guest
+	guests map[string]*Tally
 	// departed is what the guests that are gone had answered: a counter of Prometheus never falls.
 	departed answers
 
@@ -77,12 +77,12 @@ type Recorder struct {
 }
 
 var (
-	_ openimds.MetricHistory = (*Recorder)(nil)
-	_ openimds.CallerList    = (*Recorder)(nil)
+	_ openimds.MetricHistory = (*Meter)(nil)
+	_ openimds.CallerList    = (*Meter)(nil)
 )
 
-// NewRecorder makes a recorder without guests. [Recorder.Run] keeps it flushed.
-func NewRecorder(cfg Config) *Recorder {
+// NewMeter makes a meter without guests. [Meter.Run] keeps it flushed.
+func NewMeter(cfg Config) *Meter {
 	if cfg.Host == "" {
 		cfg.Host = "local"
 	}
@@ -93,12 +93,12 @@ func NewRecorder(cfg Config) *Recorder {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Recorder{cfg: cfg, seed: maphash.MakeSeed(), guests: map[string]*Guest{}}
+	return &Meter{cfg: cfg, seed: maphash.MakeSeed(), guests: map[string]*Tally{}}
 }
 
 // Guest returns the counters of an instance, which begin at zero if it is new here. It does not
 // wait for the store.
-func (r *Recorder) Guest(instanceID, name string) *Guest {
+func (r *Meter) Guest(instanceID, name string) *Tally {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	g := r.guests[instanceID]
@@ -112,7 +112,7 @@ func (r *Recorder) Guest(instanceID, name string) *Guest {
 
 // Forget takes an instance out of memory once its counts are in the store. What is stored of it
 // stays until it is old: the instance may have moved to another host.
-func (r *Recorder) Forget(instanceID string) {
+func (r *Meter) Forget(instanceID string) {
 	r.mu.Lock()
 	g := r.guests[instanceID]
 	if g != nil && g.leaving == 0 {
@@ -126,7 +126,7 @@ func (r *Recorder) Forget(instanceID string) {
 
 // release drops the guests that were forgotten. Each stays for one whole flush after that, so that a
 // request which was being answered then is still counted.
-func (r *Recorder) release() {
+func (r *Meter) release() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for id, g := range r.guests {
@@ -142,24 +142,24 @@ func (r *Recorder) release() {
 }
 
 // all returns the guests there are.
-func (r *Recorder) all() []*Guest {
+func (r *Meter) all() []*Tally {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	guests := make([]*Guest, 0, len(r.guests))
+	guests := make([]*Tally, 0, len(r.guests))
 	for _, g := range r.guests {
 		guests = append(guests, g)
 	}
 	return guests
 }
 
-func (r *Recorder) guest(instanceID string) *Guest {
+func (r *Meter) guest(instanceID string) *Tally {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return r.guests[instanceID]
 }
 
-// Run carries counts to the store, and prunes it, until the context ends. Call [Recorder.Close] after it.
-func (r *Recorder) Run(ctx context.Context) {
+// Run carries counts to the store, and prunes it, until the context ends. Call [Meter.Close] after it.
+func (r *Meter) Run(ctx context.Context) {
 	var pruning sync.WaitGroup
 	defer pruning.Wait()
 	pruning.Go(func() { r.keepPruned(ctx) }) // beside the flushes, which it must not delay
@@ -177,7 +177,7 @@ func (r *Recorder) Run(ctx context.Context) {
 }
 
 // keepPruned prunes at once, for a process may not live for an hour, and every hour from then on.
-func (r *Recorder) keepPruned(ctx context.Context) {
+func (r *Meter) keepPruned(ctx context.Context) {
 	tick := time.NewTicker(pruneEvery)
 	defer tick.Stop()
 	for {
@@ -192,12 +192,12 @@ func (r *Recorder) keepPruned(ctx context.Context) {
 	}
 }
 
-// Close carries the last counts to the store. The recorder may be read, and even counted with,
+// Close carries the last counts to the store. The meter may be read, and even counted with,
 // afterwards; what is counted then is lost unless it is closed again.
-func (r *Recorder) Close(ctx context.Context) error { return r.Flush(ctx) }
+func (r *Meter) Close(ctx context.Context) error { return r.Flush(ctx) }
 
 // flushAndTell logs the beginning and the end of a failure, not each of its ticks.
-func (r *Recorder) flushAndTell(ctx context.Context) {
+func (r *Meter) flushAndTell(ctx context.Context) {
 	bounded, done := context.WithTimeout(ctx, flushTimeout)
 	defer done()
 	err := r.flush(bounded, false)
@@ -216,7 +216,7 @@ func (r *Recorder) flushAndTell(ctx context.Context) {
 }
 
 // Points implements [openimds.MetricHistory]: those of the history, with what was counted up to now.
-func (r *Recorder) Points(ctx context.Context, instanceID string, metrics []string, start, end time.Time, period time.Duration) ([][]openimds.MetricPoint, error) {
+func (r *Meter) Points(ctx context.Context, instanceID string, metrics []string, start, end time.Time, period time.Duration) ([][]openimds.MetricPoint, error) {
 	if g := r.guest(instanceID); g != nil {
 		g.mu.Lock()
 		g.gather(g.sample.Load())

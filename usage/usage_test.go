@@ -40,15 +40,15 @@ func newClock() *clock {
 func (c *clock) now() time.Time          { return time.Unix(0, c.nanos.Load()).UTC() }
 func (c *clock) forward(d time.Duration) { c.nanos.Add(int64(d)) }
 
-func newRecorder(store store.Store, c *clock) *usage.Recorder { return newHostRecorder(store, "", c) }
+func newRecorder(store store.Store, c *clock) *usage.Meter { return newHostRecorder(store, "", c) }
 
-func newHostRecorder(store store.Store, host string, c *clock) *usage.Recorder {
-	return usage.NewRecorder(usage.Config{
+func newHostRecorder(store store.Store, host string, c *clock) *usage.Meter {
+	return usage.NewMeter(usage.Config{
 		Store: store, Host: host, Now: c.now, History: history.New(history.Config{Store: store, Host: host, Now: c.now}),
 	})
 }
 
-func flush(t *testing.T, r *usage.Recorder) {
+func flush(t *testing.T, r *usage.Meter) {
 	t.Helper()
 	if err := r.Flush(context.Background()); err != nil {
 		t.Fatal(err)
@@ -56,13 +56,13 @@ func flush(t *testing.T, r *usage.Recorder) {
 }
 
 // call makes n calls.
-func call(g *usage.Guest, c *clock, kind usage.Call, n int) {
+func call(g *usage.Tally, c *clock, kind usage.Call, n int) {
 	for range n {
 		g.Count(kind, source, path, agent, c.now())
 	}
 }
 
-func points(t *testing.T, r *usage.Recorder, metric string, start, end time.Time, period time.Duration) []openimds.MetricPoint {
+func points(t *testing.T, r *usage.Meter, metric string, start, end time.Time, period time.Duration) []openimds.MetricPoint {
 	t.Helper()
 	got, err := r.Points(context.Background(), id, []string{metric}, start, end, period)
 	if err != nil {
@@ -72,7 +72,7 @@ func points(t *testing.T, r *usage.Recorder, metric string, start, end time.Time
 }
 
 // samples returns the sums of the metric's samples from noon on, by their offset from it.
-func samples(t *testing.T, r *usage.Recorder, metric string) map[time.Duration]float64 {
+func samples(t *testing.T, r *usage.Meter, metric string) map[time.Duration]float64 {
 	t.Helper()
 	sums := map[time.Duration]float64{}
 	for _, p := range points(t, r, metric, noon, noon.Add(24*time.Hour), openimds.MetricPeriod) {
@@ -84,7 +84,7 @@ func samples(t *testing.T, r *usage.Recorder, metric string) map[time.Duration]f
 	return sums
 }
 
-func wantSamples(t *testing.T, r *usage.Recorder, metric string, want map[time.Duration]float64) {
+func wantSamples(t *testing.T, r *usage.Meter, metric string, want map[time.Duration]float64) {
 	t.Helper()
 	if got := samples(t, r, metric); !reflect.DeepEqual(got, want) {
 		t.Errorf("samples of %s: %v, want %v", metric, got, want)
@@ -275,8 +275,8 @@ func TestClose(t *testing.T) {
 func TestHosts(t *testing.T) {
 	c := newClock()
 	store := mem.New()
-	var guests []*usage.Guest
-	var recorders []*usage.Recorder
+	var guests []*usage.Tally
+	var recorders []*usage.Meter
 	for _, host := range []string{"host-a", "host-b/../c"} {
 		r := newHostRecorder(store, host, c)
 		recorders, guests = append(recorders, r), append(guests, r.Guest(id, "web-1"))
@@ -317,7 +317,7 @@ func TestForget(t *testing.T) {
 }
 
 func TestNilGuestCountsNothing(t *testing.T) {
-	var g *usage.Guest
+	var g *usage.Tally
 	g.Running(true)
 	g.Count(usage.NoToken, source, path, agent, noon)
 	g.Answered(usage.NoToken, 200, time.Microsecond)

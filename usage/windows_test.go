@@ -31,7 +31,7 @@ func TestCallerThatWasUpgraded(t *testing.T) {
 		call(g, c, usage.WithToken, 2)
 		flush(t, r)
 	}
-	for name, r := range map[string]*usage.Recorder{"in memory": r, "stored": newRecorder(kept, c)} {
+	for name, r := range map[string]*usage.Meter{"in memory": r, "stored": newRecorder(kept, c)} {
 		t.Run(name, func(t *testing.T) {
 			for _, since := range []time.Time{c.now().Add(-7 * day), last.Add(time.Second)} {
 				one := callersOf(t, r, since)[0]
@@ -60,7 +60,7 @@ func TestCountsAreOfTheWindow(t *testing.T) {
 	random := rand.New(rand.NewPCG(5, 6))
 	c := newClock()
 	kept := mem.New()
-	recorders := []*usage.Recorder{newHostRecorder(kept, "a", c), newHostRecorder(kept, "b", c)}
+	recorders := []*usage.Meter{newHostRecorder(kept, "a", c), newHostRecorder(kept, "b", c)}
 	var calls []time.Time
 	for i := range 4000 {
 		c.forward(time.Duration(random.Int64N(int64(30 * time.Minute))))
@@ -130,7 +130,7 @@ func TestWindowsAreBounded(t *testing.T) {
 		if largest > 8<<10+24<<10+1<<10 || callers == 1 && largest > 2<<10 {
 			t.Errorf("the record of %d callers has %d bytes", callers, largest)
 		}
-		for _, r := range []*usage.Recorder{r, newRecorder(kept, c)} {
+		for _, r := range []*usage.Meter{r, newRecorder(kept, c)} {
 			week := callersOf(t, r, c.now().Add(-7*day))
 			if len(week) != callers {
 				t.Fatalf("%d callers of %d", len(week), callers)
@@ -157,7 +157,7 @@ func TestCallersOfTheThirdFormat(t *testing.T) {
 	if _, err := kept.Commit(t.Context(), store.Change{Key: storedCallers, Value: value, If: store.IfAbsent}); err != nil {
 		t.Fatal(err)
 	}
-	check := func(what string, r *usage.Recorder, since time.Time, v1, v2 int64, countedSince, lastV1 time.Time) {
+	check := func(what string, r *usage.Meter, since time.Time, v1, v2 int64, countedSince, lastV1 time.Time) {
 		t.Helper()
 		one := callersOf(t, r, since)[0]
 		if one.Counts[openimds.MetricNoToken] != v1 || one.Counts[openimds.MetricWithToken] != v2 || !one.CountedSince.Equal(countedSince) || !one.LastV1.Equal(lastV1) {

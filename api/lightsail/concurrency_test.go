@@ -210,15 +210,15 @@ func watchApplied(ctx context.Context, t *testing.T, kept store.Store, guest *se
 	watch := kept.Watch(records.InstancePrefix, 0)
 	pending := ""
 	for {
-		events, err := watch.Next(ctx)
+		changes, err := watch.Next(ctx)
 		if err != nil {
 			if ctx.Err() == nil {
 				t.Error(err)
 			}
 			return
 		}
-		for _, e := range events {
-			in, err := records.DecodeInstance(store.Record(e))
+		for _, e := range changes {
+			in, err := records.DecodeInstance(e)
 			if err != nil {
 				t.Error(err)
 				return

@@ -97,7 +97,7 @@ func welcome(s *server.Server) string {
 		_ = say(&more, "  replays      what %s answered at %s\n", r.Source, r.RecordedAt.UTC().Format(time.RFC3339))
 	}
 	_ = say(&more, "  stop         Ctrl-C\n")
-	host := s.Host()
+	host := s.HostNetwork()
 	if host.Refused != nil {
 		_ = say(&more, "  attached     none can be: %s\n", host.Refused)
 	}

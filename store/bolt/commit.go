@@ -20,7 +20,7 @@ type commit struct {
 	ttl      time.Duration
 	revoke   store.Lease // that is to end
 	revision int64
-	events   []store.Event
+	records  []store.Record
 	err      error
 	done     chan struct{}
 }
@@ -135,7 +135,7 @@ func (s *Store) writeGroup(group []*commit) (err error) {
 		if c.err != nil {
 			continue
 		}
-		s.log.Append(c.revision, c.events)
+		s.log.Append(c.revision, c.records)
 		switch {
 		case c.grant != store.NoLease:
 			s.terms.begin(c.grant, c.ttl)
@@ -182,7 +182,7 @@ func (c *commit) conditions(tx *bbolt.Tx) error {
 }
 
 func (c *commit) apply(tx *bbolt.Tx, revision int64) error {
-	c.revision, c.events = revision, nil
+	c.revision, c.records = revision, nil
 	switch {
 	case c.grant != store.NoLease:
 		return c.applyGrant(tx)
@@ -202,7 +202,7 @@ func (c *commit) applyChanges(tx *bbolt.Tx, revision int64) error {
 			if err := bind(tx, change.Key, change.Lease); err != nil {
 				return err
 			}
-			c.events = append(c.events, store.Event{Key: change.Key, Value: change.Value, Revision: revision, Lease: change.Lease})
+			c.records = append(c.records, store.Record{Key: change.Key, Value: change.Value, Revision: revision, Lease: change.Lease})
 		case store.Delete:
 			if tx.Bucket(recordsBucket).Get([]byte(change.Key)) == nil {
 				continue
@@ -210,7 +210,7 @@ func (c *commit) applyChanges(tx *bbolt.Tx, revision int64) error {
 			if err := remove(tx, change.Key); err != nil {
 				return err
 			}
-			c.events = append(c.events, store.Event{Key: change.Key, Revision: revision})
+			c.records = append(c.records, store.Record{Key: change.Key, Revision: revision})
 		}
 	}
 	return nil

@@ -49,7 +49,7 @@ func Open(path string) (*Store, error) {
 	}
 	s := &Store{
 		db:       db,
-		log:      store.NewChangelog(revision, store.ChangelogEvents, store.ChangelogBytes),
+		log:      store.NewChangelog(revision, store.ChangelogRecords, store.ChangelogBytes),
 		commits:  make(chan *commit, groupSize),
 		stop:     make(chan struct{}),
 		ended:    make(chan struct{}),

@@ -47,12 +47,12 @@ func testLease(t *testing.T, ctx context.Context, s store.Store) {
 	for key, value := range map[string]string{"a/free": "1", "a/other": "1", "a/kept": "2", "a/moved": "2", "a/gone": "-", "a/last": "-"} {
 		want(t, ctx, s, key, value)
 	}
-	events := follow(t, ctx, s.Watch("a/", before), 3)
-	if events[0].Lease != l || events[0].Revision != bound {
-		t.Errorf("the watch tells of %+v, want a record of lease %d", events[0], l)
+	records := follow(t, ctx, s.Watch("a/", before), 3)
+	if records[0].Lease != l || records[0].Revision != bound {
+		t.Errorf("the watch tells of %+v, want a record of lease %d", records[0], l)
 	}
-	for _, e := range events[1:] {
-		if e.Value != nil || e.Revision != events[1].Revision || e.Revision <= bound || e.Lease != store.NoLease {
+	for _, e := range records[1:] {
+		if e.Value != nil || e.Revision != records[1].Revision || e.Revision <= bound || e.Lease != store.NoLease {
 			t.Errorf("the end of the lease is told as %+v", e)
 		}
 	}
@@ -103,9 +103,9 @@ func testLeaseEnds(t *testing.T, ctx context.Context, s store.Store) {
 		at := bind(t, ctx, s, left, "left", "1")
 		over := make(chan error, 1)
 		go func() {
-			events, err := s.Watch("left", at).Next(ctx)
-			if err == nil && describe(events) != "left" {
-				err = errors.New(describe(events))
+			records, err := s.Watch("left", at).Next(ctx)
+			if err == nil && describe(records) != "left" {
+				err = errors.New(describe(records))
 			}
 			over <- err
 		}()

@@ -93,9 +93,9 @@ func RunDurable(t *testing.T, open func(t *testing.T) store.Store) {
 		t.Errorf("revision %d after reopening does not go on behind %d", third, page.Revision)
 	}
 	if _, err := s.Watch("", first).Next(ctx); !errors.Is(err, store.ErrCompacted) {
-		// A store may keep its history across lives; then the events must be the ones that were.
-		events := follow(t, ctx, s.Watch("a/", first-1), 3)
-		if got := describe(events); got != "a/1=one a/2=two a/1 a/3=three" {
+		// A store may keep its history across lives; then the records must be the ones that were.
+		records := follow(t, ctx, s.Watch("a/", first-1), 3)
+		if got := describe(records); got != "a/1=one a/2=two a/1 a/3=three" {
 			t.Errorf("the history after reopening is %q", got)
 		}
 	}
@@ -130,23 +130,23 @@ func want(t *testing.T, ctx context.Context, s store.Store, key, value string) {
 	}
 }
 
-// follow reads at least n events.
-func follow(t *testing.T, ctx context.Context, w store.Watcher, n int) []store.Event {
+// follow reads at least n records.
+func follow(t *testing.T, ctx context.Context, w store.Watcher, n int) []store.Record {
 	t.Helper()
-	var events []store.Event
-	for len(events) < n {
+	var records []store.Record
+	for len(records) < n {
 		more, err := w.Next(ctx)
 		if err != nil {
-			t.Fatalf("Next after %d of %d events: %v", len(events), n, err)
+			t.Fatalf("Next after %d of %d records: %v", len(records), n, err)
 		}
-		events = append(events, more...)
+		records = append(records, more...)
 	}
-	return events
+	return records
 }
 
-func describe(events []store.Event) string {
+func describe(records []store.Record) string {
 	var words []string
-	for _, e := range events {
+	for _, e := range records {
 		word := e.Key
 		if e.Value != nil {
 			word += "=" + string(e.Value)
@@ -191,8 +191,8 @@ func testOwnership(t *testing.T, ctx context.Context, s store.Store) {
 		t.Fatal(err)
 	}
 	copy(page.Records[0].Value, "zzzz")
-	events := follow(t, ctx, s.Watch("", revision-1), 1)
-	copy(events[0].Value, "wwww")
+	records := follow(t, ctx, s.Watch("", revision-1), 1)
+	copy(records[0].Value, "wwww")
 	want(t, ctx, s, "k", "mine")
 	if got := describe(follow(t, ctx, s.Watch("", revision-1), 1)); got != "k=mine" {
 		t.Errorf("a watcher's bytes are shared with another: %q", got)

@@ -21,17 +21,17 @@ func testWatch(t *testing.T, ctx context.Context, s store.Store) {
 	mustCommit(t, ctx, s, store.Change{Verb: store.Delete, Key: "a/1", If: store.Whatever})
 	mustCommit(t, ctx, s, store.Change{Verb: store.Delete, Key: "a/9", If: store.Whatever})
 	put(t, ctx, s, "a/3", "end")
-	events := follow(t, ctx, w, 4)
-	if got := describe(events); got != "a/1=new a/2= a/1 a/3=end" {
+	records := follow(t, ctx, w, 4)
+	if got := describe(records); got != "a/1=new a/2= a/1 a/3=end" {
 		t.Errorf("the watch told %q", got)
 	}
-	for i := 1; i < len(events); i++ {
-		if events[i].Revision <= events[i-1].Revision {
-			t.Errorf("event %d has revision %d after %d", i, events[i].Revision, events[i-1].Revision)
+	for i := 1; i < len(records); i++ {
+		if records[i].Revision <= records[i-1].Revision {
+			t.Errorf("record %d has revision %d after %d", i, records[i].Revision, records[i-1].Revision)
 		}
 	}
-	if r, err := s.Get(ctx, "a/3"); err != nil || r.Revision != events[3].Revision {
-		t.Errorf("the event's revision %d is not the record's %d (%v)", events[3].Revision, r.Revision, err)
+	if r, err := s.Get(ctx, "a/3"); err != nil || r.Revision != records[3].Revision {
+		t.Errorf("the record's revision %d is not the record's %d (%v)", records[3].Revision, r.Revision, err)
 	}
 	// A watch that waits is woken.
 	woken := make(chan string, 1)
@@ -64,7 +64,7 @@ func testListThenWatch(t *testing.T, ctx context.Context, s store.Store) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		events, err := s.Watch("k", page.Revision).Next(ctx)
+		records, err := s.Watch("k", page.Revision).Next(ctx)
 		if err != nil {
 			t.Fatalf("watching from a list's revision: %v", err)
 		}
@@ -73,7 +73,7 @@ func testListThenWatch(t *testing.T, ctx context.Context, s store.Store) {
 		}
 		var listed, told int
 		fmt.Sscan(string(page.Records[0].Value), &listed)
-		fmt.Sscan(string(events[0].Value), &told)
+		fmt.Sscan(string(records[0].Value), &told)
 		if told != listed+1 {
 			t.Fatalf("the list has %d and the watch goes on with %d", listed, told)
 		}
@@ -95,19 +95,19 @@ func testWatchAtomic(t *testing.T, ctx context.Context, s store.Store) {
 		}
 	})
 	for seen := 0; seen < 2*commits; {
-		events, err := w.Next(ctx)
+		records, err := w.Next(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(events)%2 != 0 {
-			t.Fatalf("Next returned half a commit: %q", describe(events))
+		if len(records)%2 != 0 {
+			t.Fatalf("Next returned half a commit: %q", describe(records))
 		}
-		for i := 0; i < len(events); i += 2 {
-			if events[i].Revision != events[i+1].Revision || string(events[i].Value) != string(events[i+1].Value) {
-				t.Fatalf("the parts of a commit came apart: %q", describe(events))
+		for i := 0; i < len(records); i += 2 {
+			if records[i].Revision != records[i+1].Revision || string(records[i].Value) != string(records[i+1].Value) {
+				t.Fatalf("the parts of a commit came apart: %q", describe(records))
 			}
 		}
-		seen += len(events)
+		seen += len(records)
 	}
 	writing.Wait()
 }

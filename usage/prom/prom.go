@@ -29,7 +29,7 @@ type Gauges struct {
 }
 
 // Handler serves the metrics of this process in the format of Prometheus.
-func Handler(r *usage.Recorder, g Gauges) http.Handler {
+func Handler(r *usage.Meter, g Gauges) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(Collector(r, g), collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -37,13 +37,13 @@ func Handler(r *usage.Recorder, g Gauges) http.Handler {
 }
 
 // Collector returns the metrics of the guest side, for a registry of the caller's.
-func Collector(r *usage.Recorder, g Gauges) prometheus.Collector {
-	return &collector{recorder: r, gauges: g}
+func Collector(r *usage.Meter, g Gauges) prometheus.Collector {
+	return &collector{meter: r, gauges: g}
 }
 
 type collector struct {
-	recorder *usage.Recorder
-	gauges   Gauges
+	meter  *usage.Meter
+	gauges Gauges
 }
 
 var (
@@ -96,7 +96,7 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 	send := func(d *prometheus.Desc, t prometheus.ValueType, value float64, labels ...string) {
 		metrics <- prometheus.MustNewConstMetric(d, t, value, labels...)
 	}
-	totals := c.recorder.Totals()
+	totals := c.meter.Totals()
 	for _, g := range totals.Guests {
 		if g.Faulty {
 			send(faultsDesc, prometheus.GaugeValue, 1, g.ID, g.Name)

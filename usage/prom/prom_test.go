@@ -17,9 +17,9 @@ import (
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-func newRecorder(now func() time.Time) *usage.Recorder {
+func newRecorder(now func() time.Time) *usage.Meter {
 	store := mem.New()
-	return usage.NewRecorder(usage.Config{Store: store, Now: now, History: history.New(history.Config{Store: store, Now: now})})
+	return usage.NewMeter(usage.Config{Store: store, Now: now, History: history.New(history.Config{Store: store, Now: now})})
 }
 
 func TestMetrics(t *testing.T) {

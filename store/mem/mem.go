@@ -96,20 +96,20 @@ func (m *Store) Commit(ctx context.Context, changes ...store.Change) (int64, err
 // apply carries changes out that all may be. m.mu is held.
 func (m *Store) apply(changes []store.Change) int64 {
 	m.revision++
-	var events []store.Event
+	var records []store.Record
 	for _, c := range changes {
 		_, exists := m.records[c.Key]
 		switch {
 		case c.Verb == store.Put:
 			value := append([]byte{}, c.Value...)
 			m.records[c.Key] = store.Record{Key: c.Key, Value: value, Revision: m.revision, Lease: c.Lease}
-			events = append(events, store.Event(m.records[c.Key]))
+			records = append(records, m.records[c.Key])
 		case c.Verb == store.Delete && exists:
 			delete(m.records, c.Key)
-			events = append(events, store.Event{Key: c.Key, Revision: m.revision})
+			records = append(records, store.Record{Key: c.Key, Revision: m.revision})
 		}
 	}
-	m.log.Append(m.revision, events)
+	m.log.Append(m.revision, records)
 	return m.revision
 }
 

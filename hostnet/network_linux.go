@@ -11,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Host is the metadata side of this host's network. One process on a host (exactly: in a network
+// Network is the metadata side of this host's network. One process on a host (exactly: in a network
 // namespace) can have one.
-type Host struct {
+type Network struct {
 	cfg        Config
 	missing    []string
 	visitor    *visitor
@@ -80,7 +80,7 @@ type seat struct {
 
 // New takes the host's network over. It changes nothing yet. If another process has it, New does not fail:
 // Set does, and what was set is attached when the other has gone and Run notices.
-func New(cfg Config) (*Host, error) {
+func New(cfg Config) (*Network, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
@@ -88,7 +88,7 @@ func New(cfg Config) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Host{
+	h := &Network{
 		cfg: cfg, missing: missing, boot: bootID(), machine: machineID(),
 		links: newLinks(), seats: map[string]*seat{}, marks: map[uint32]bool{},
 		firewall: newFirewall(cfg.Mark, cfg.Uplinks), ledger: newLedger(), routes: map[*family]bool{}, routed: map[*family]bool{},
@@ -139,15 +139,15 @@ func capabilities() (missing []string, err error) {
 }
 
 // Missing says, one line each, which capabilities the process lacks and for what.
-func (h *Host) Missing() []string { return slices.Clone(h.missing) }
+func (h *Network) Missing() []string { return slices.Clone(h.missing) }
 
 // Set makes the host answer for these endpoints and no others. What cannot be done does not keep the
-// rest from being done: the error joins what failed, [Host.Status] says what is true, and Run tries
+// rest from being done: the error joins what failed, [Network.Status] says what is true, and Run tries
 // again. An endpoint that waits for its interface or namespace is no error.
 //
 // An endpoint with the ID and place of an earlier one stays attached. One with another ID at the same
 // place is attached anew, and connections of the earlier one are dead.
-func (h *Host) Set(endpoints []Endpoint) error {
+func (h *Network) Set(endpoints []Endpoint) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {
@@ -188,7 +188,7 @@ func (h *Host) Set(endpoints []Endpoint) error {
 }
 
 // unseat takes the attachments of all seats.
-func (h *Host) unseat() (orphans []*attachment) {
+func (h *Network) unseat() (orphans []*attachment) {
 	for _, s := range h.seats {
 		if s.at != nil {
 			orphans = append(orphans, s.at)
@@ -207,7 +207,7 @@ func (s *seat) samePlace(e Endpoint) bool {
 }
 
 // Status is what is true now, in the order of the last Set.
-func (h *Host) Status() []EndpointStatus {
+func (h *Network) Status() []EndpointStatus {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	out := make([]EndpointStatus, 0, len(h.order))
@@ -229,7 +229,7 @@ func (s *seat) kind() string {
 }
 
 // report notes what has become of a seat.
-func (h *Host) report(s *seat, state State, reason string) {
+func (h *Network) report(s *seat, state State, reason string) {
 	now := EndpointStatus{Endpoint: s.Endpoint, State: state, Reason: reason, Found: s.found}
 	if s.at != nil {
 		_, now.IPv4 = s.at.serving[v4]
@@ -251,7 +251,7 @@ func (h *Host) report(s *seat, state State, reason string) {
 func sameFace(a, b *Face) bool { return a == b || a != nil && b != nil && *a == *b }
 
 // take takes the lock, if it is not taken.
-func (h *Host) take() error {
+func (h *Network) take() error {
 	if h.lock != nil {
 		return nil
 	}
@@ -265,7 +265,7 @@ func (h *Host) take() error {
 
 // Blocked says why nothing of what was set is attached: another process has the host's network. It waits
 // for nothing.
-func (h *Host) Blocked() error {
+func (h *Network) Blocked() error {
 	if err := h.blocked.Load(); err != nil {
 		return *err
 	}
@@ -273,7 +273,7 @@ func (h *Host) Blocked() error {
 }
 
 // Close detaches all endpoints. Where they were stays guarded; all else is left as it was.
-func (h *Host) Close() error {
+func (h *Network) Close() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {
