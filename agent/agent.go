@@ -18,7 +18,7 @@ import (
 	"github.com/openimds/openimds/store"
 )
 
-// Seat is the place where one instance is served. Set makes the next request see the instance; nil
+// Seat is one instance's being served here. Set makes the next request see the instance; nil
 // means that it was deleted. A Set that fails leaves what was there.
 type Seat interface {
 	Set(in *openimds.Instance) error

@@ -31,7 +31,7 @@ type Binder interface {
 	BindAttachments(ctx context.Context, bindings []openimds.Binding) error
 }
 
-// Seats are the places where instances are served on this host. A place stays until it was given back as
+// Seats serve instances on this host. A seat stays until it was given back as
 // often as it was taken.
 type Seats interface {
 	SeatAll(ctx context.Context, instances []string) error
