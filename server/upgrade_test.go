@@ -109,6 +109,9 @@ func missing(want, got any) string {
 			if _, below, _ := strings.Cut(key, "/"); decidedSince[below] != "" {
 				continue
 			}
+			if _, told := object[key]; key == "value" && value == "" && !told {
+				continue // of a tag that was given by its key alone: now it is left out
+			}
 			if lost := missing(value, object[key]); lost != "" {
 				return "." + key + lost
 			}
