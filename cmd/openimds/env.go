@@ -19,15 +19,22 @@ var (
 		"AWS_DEFAULT_REGION", "AWS_REGION", "AWS_CA_BUNDLE",
 	}
 	unsetByEnv = []string{
-		"AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN",
-		"AWS_EC2_METADATA_DISABLED", "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE",
+		"AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN",
+		"AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE",
+		"AWS_EC2_METADATA_DISABLED", "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
 	}
 )
 
 // keepBefore has the shell itself keep what it had: a value may be a secret, which is neither printed nor passed
-// on to the programs that the shell starts. A second evaluation keeps what the first one found.
+// on to the programs that the shell starts; so a shell that it starts must not take itself for one that keeps
+// anything. A second evaluation keeps what the first one found.
 const keepBefore = `if [ -z "${OPENIMDS_IN_ENV-}" ]; then for openimds_name in %s; do eval "if [ -n \"\${$openimds_name+x}\" ]; then OPENIMDS_BEFORE_$openimds_name=\$$openimds_name; fi"; done; unset openimds_name; fi
-export OPENIMDS_IN_ENV=1
+OPENIMDS_IN_ENV=1
+`
+
+// keepCA is for a server whose certificate AWS's clients know anyway: an earlier evaluation may have set that of
+// another server.
+const keepCA = `if [ -n "${OPENIMDS_BEFORE_AWS_CA_BUNDLE+x}" ]; then export AWS_CA_BUNDLE="$OPENIMDS_BEFORE_AWS_CA_BUNDLE"; else unset AWS_CA_BUNDLE; fi
 `
 
 // bringBack undoes it all, in a shell in which it was done.
@@ -84,7 +91,10 @@ func (c *serveConfig) printEnv(out io.Writer, access server.Access) error {
 	}
 	values := []string{access.IMDS, access.API, access.Credentials, c.Region, c.Region, access.CA}
 	for i, name := range setByEnv {
-		if values[i] == "" {
+		if values[i] == "" { // only the CA may be
+			if err := say(out, keepCA); err != nil {
+				return err
+			}
 			continue
 		}
 		if err := say(out, "export %s=%s\n", name, quote(values[i])); err != nil {
