@@ -12,7 +12,7 @@ import (
 // metadata endpoint answers nobody until it is started. A stopped instance stays as it is.
 //
 // Errors: NotFound/DoesNotExist; OperationFailure/WrongState unless it runs or is stopped.
-// Of more than 50 changes of options that wait, the earliest may have ended all the same.
+// Of more than 40 changes of options that wait, the earliest may have ended all the same.
 func (s *Service) StopInstance(ctx context.Context, name string) ([]openimds.Operation, error) {
 	return operationsOf(s.commit(ctx, "StopInstance", func(d *draft) error {
 		in, was, err := s.instance(ctx, name)
@@ -115,7 +115,7 @@ func (s *Service) DeleteKnownHostKeys(ctx context.Context, name string) ([]openi
 // key of its session tokens goes with it: a later instance of the same name has another one.
 //
 // Errors: NotFound/DoesNotExist.
-// Of more than 50 changes of options that wait, the earliest may have ended all the same.
+// Of more than 40 changes of options that wait, the earliest may have ended all the same.
 func (s *Service) DeleteInstance(ctx context.Context, name string) ([]openimds.Operation, error) {
 	return operationsOf(s.commit(ctx, "DeleteInstance", func(d *draft) error {
 		in, was, err := s.instance(ctx, name)

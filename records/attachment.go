@@ -16,7 +16,7 @@ const AttachmentPrefix = "attachment/"
 func DecodeAttachment(r store.Record) (*openimds.Attachment, error) {
 	a, schema, err := open[*openimds.Attachment](r)
 	if err == nil && (schema < recordSchema || schema > attachmentSchema) {
-		err = newerSchema(r, schema)
+		err = newerSchema(r, schema, attachmentSchema)
 	}
 	if err != nil {
 		return nil, err

@@ -18,16 +18,12 @@ func DecodeInstance(r store.Record) (*openimds.Instance, error) {
 		return nil, err
 	}
 	switch {
-	case schema == recordSchema && in.Recorded == nil:
-		if in.Recording != nil {
-			in.Recorded = in.Recording.Summary()
-		}
-	case schema == recordedSchema && in.Recorded != nil:
-		if in.Recorded.ID == "" || in.Recording != nil {
-			return nil, fmt.Errorf("record %s is damaged: where its recording is cannot be told", r.Key)
-		}
-	default:
-		return nil, newerSchema(r, schema)
+	case schema < recordSchema || schema > recordedSchema:
+		return nil, newerSchema(r, schema, recordedSchema)
+	case (schema == recordedSchema) != (in.Recorded != nil), in.Recorded != nil && (in.Recorded.ID == "" || in.Recording != nil):
+		return nil, fmt.Errorf("record %s is damaged: where its recording is cannot be told", r.Key)
+	case in.Recording != nil:
+		in.Recorded = in.Recording.Summary()
 	}
 	if err := in.Options.Validate(); err != nil {
 		return nil, fmt.Errorf("record %s: %w", r.Key, err)

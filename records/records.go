@@ -83,7 +83,7 @@ func Encode(v any) ([]byte, error) {
 func Decode[T any](r store.Record) (T, error) {
 	v, schema, err := open[T](r)
 	if err == nil && schema != recordSchema {
-		err = newerSchema(r, schema)
+		err = newerSchema(r, schema, recordSchema)
 	}
 	return v, err
 }
@@ -100,8 +100,9 @@ func open[T any](r store.Record) (v T, schema int, err error) {
 	return *e.Data, e.Schema, nil
 }
 
-func newerSchema(r store.Record, schema int) error {
-	return fmt.Errorf("record %s has schema %d, this program knows %d: run the newer openimds", r.Key, schema, recordSchema)
+// newerSchema refuses a record by the latest schema of its kind that is known.
+func newerSchema(r store.Record, schema, known int) error {
+	return fmt.Errorf("record %s has schema %d, this program knows %d: run the newer openimds", r.Key, schema, known)
 }
 
 // DecodeAlarm reads an alarm's record, for those who watch the alarms.

@@ -54,6 +54,9 @@ func Upgrade(ctx context.Context, s store.Store, host string) error {
 	if err == nil {
 		_, err = s.Commit(ctx, store.Change{Verb: store.Put, Key: layoutKey, Value: done, If: store.IfAbsent})
 	}
+	if errors.Is(err, store.ErrConflict) {
+		return Upgrade(ctx, s, host) // another host did it meanwhile
+	}
 	return err
 }
 
@@ -78,7 +81,10 @@ func carryOver(ctx context.Context, s store.Store, host string) error {
 			return err
 		}
 	}
-	return s.Revoke(ctx, lease)
+	if err := s.Revoke(ctx, lease); !errors.Is(err, store.ErrNoLease) {
+		return err
+	}
+	return nil // an upgrade may last longer than its lease
 }
 
 // rewrite commits the changes that each record of a prefix asks for.

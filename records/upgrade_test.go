@@ -219,3 +219,49 @@ func TestUpgradeOfLater(t *testing.T) {
 		t.Errorf("the later layout became %s, %v", now.Value, err)
 	}
 }
+
+// hasty is a store whose leases have ended by the time that they are given back, and where another host is
+// always a little earlier.
+type hasty struct{ store.Store }
+
+func (h hasty) Revoke(ctx context.Context, l store.Lease) error {
+	return errors.Join(h.Store.Revoke(ctx, l), h.Store.Revoke(ctx, l))
+}
+
+func (h hasty) Commit(ctx context.Context, changes ...store.Change) (int64, error) {
+	if changes[0].Key == "layout" {
+		if _, err := h.Store.Commit(ctx, changes...); err != nil {
+			return 0, err
+		}
+	}
+	return h.Store.Commit(ctx, changes...)
+}
+
+// TestUpgradeOutlastsLease: an upgrade that is done has not failed, whether its lease ended before it or another
+// host has done the same.
+func TestUpgradeOutlastsLease(t *testing.T) {
+	kept := mem.New()
+	fill(t, kept, openimds.LocalHost)
+	if err := records.Upgrade(t.Context(), hasty{kept}, openimds.LocalHost); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kept.Get(t.Context(), "layout"); err != nil {
+		t.Errorf("the layout is not told: %v", err)
+	}
+}
+
+// TestLaterSchema: a record of a later program is refused in words that tell the latest schema of its kind that
+// this one knows.
+func TestLaterSchema(t *testing.T) {
+	r := store.Record{Key: "key", Value: []byte(`{"schema":9,"data":{}}`)}
+	for known, decode := range map[int]func() error{
+		1: func() error { _, err := records.Decode[records.Host](r); return err },
+		2: func() error { _, err := records.DecodeInstance(r); return err },
+		3: func() error { _, err := records.DecodeAttachment(r); return err },
+	} {
+		want := fmt.Sprintf("record key has schema 9, this program knows %d: run the newer openimds", known)
+		if err := decode(); err == nil || err.Error() != want {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+}
