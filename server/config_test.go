@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/openimds/openimds/credentials"
 )
@@ -101,6 +102,18 @@ func TestCloseWithoutServe(t *testing.T) {
 	defer s.Close()
 	if s.Instance().ID != id {
 		t.Errorf("the instance is %s, was %s", s.Instance().ID, id)
+	}
+}
+
+// A deadline is an end like any other.
+func TestServeUntilADeadline(t *testing.T) {
+	s, err := Open(t.Context(), forTest(t.TempDir()))
+	must(t, err)
+	defer s.Close()
+	ctx, cancel := context.WithDeadline(t.Context(), time.Now())
+	defer cancel()
+	if err := s.Serve(ctx); err != nil {
+		t.Errorf("%v", err)
 	}
 }
 
