@@ -39,19 +39,27 @@ type step struct {
 }
 
 type spotStep struct {
-	Action string   `yaml:"action"`
-	In     duration `yaml:"in"`
+	Action string    `yaml:"action"`
+	In     *duration `yaml:"in"` // nil: spotNotice
 }
 
 type maintenanceStep struct {
-	Code        string   `yaml:"code"`
-	Description string   `yaml:"description"`
-	In          duration `yaml:"in"`
-	Duration    duration `yaml:"duration"`
+	Code        string    `yaml:"code"`
+	Description string    `yaml:"description"`
+	In          *duration `yaml:"in"` // nil: maintenanceNotice
+	Duration    duration  `yaml:"duration"`
 }
 
 // duration is written as 90s or +2m.
 type duration time.Duration
+
+// or is the duration, or another one where none is written: 0s is one that is written.
+func (d *duration) or(otherwise time.Duration) time.Duration {
+	if d == nil {
+		return otherwise
+	}
+	return time.Duration(*d)
+}
 
 // UnmarshalYAML reads a duration; its errors name the line.
 func (d *duration) UnmarshalYAML(node *yaml.Node) error {
@@ -243,13 +251,13 @@ func (m *step) update(now time.Time) control.EventsUpdate {
 		u.Clear = append(u.Clear, control.EventKind(kind))
 	}
 	if m.Spot != nil {
-		u.Spot = &openimds.SpotInterruption{Action: m.Spot.Action, Time: now.Add(cmp.Or(time.Duration(m.Spot.In), spotNotice))}
+		u.Spot = &openimds.SpotInterruption{Action: m.Spot.Action, Time: now.Add(m.Spot.In.or(spotNotice))}
 	}
 	if m.Rebalance != nil {
 		u.RebalanceAt = &now
 	}
 	if m.Maintenance != nil {
-		begin := now.Add(cmp.Or(time.Duration(m.Maintenance.In), maintenanceNotice))
+		begin := now.Add(m.Maintenance.In.or(maintenanceNotice))
 		u.Maintenance = &openimds.MaintenanceEvent{Code: m.Maintenance.Code, Description: m.Maintenance.Description, NotBefore: begin}
 		if m.Maintenance.Duration > 0 {
 			u.Maintenance.NotAfter = begin.Add(time.Duration(m.Maintenance.Duration))
