@@ -75,6 +75,9 @@ func newEventMaintenance(c *clientConfig) *cobra.Command {
 			if in < 0 || duration < 0 {
 				return usagef("--in and --duration cannot be negative")
 			}
+			if m.EventID != "" && duration > 0 && !cmd.Flags().Changed("in") {
+				return usagef("--duration with --id counts from --in: give that too")
+			}
 			if m.EventID == "" || cmd.Flags().Changed("in") {
 				m.NotBefore = at(in)
 			}
