@@ -161,9 +161,17 @@ func clearReport(name string) error {
 	return nil
 }
 
-// write writes rows as JSON. Command lines can hold secrets, so the file is its user's only.
-func (r Report) write(name string) error {
-	text, err := json.MarshalIndent(map[string]any{"requests": r}, "", "  ")
+// write writes what is told at the end as JSON, so that a report that may have holes is never read as a whole
+// one. Command lines can hold secrets, so the file is its user's only.
+func (e Ended) write(name string) error {
+	told := struct {
+		Requests Report `json:"requests"`
+		Unknown  string `json:"unknown,omitempty"`
+	}{Requests: e.Report}
+	if e.Unknown != nil {
+		told.Unknown = e.Unknown.Error()
+	}
+	text, err := json.MarshalIndent(told, "", "  ")
 	if err == nil {
 		err = safefile.Write(name, append(printable.Text(text), '\n'), 0o600)
 	}

@@ -1,8 +1,11 @@
 package runner
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -28,6 +31,26 @@ func TestFullReportTellsOfV1(t *testing.T) {
 	}
 	if got["v1"] != 2 || got["v2"] != maxSightings+1 {
 		t.Errorf("%v", got)
+	}
+}
+
+// A report file says that requests may be missing, and nothing where all are there.
+func TestReportFileTellsOfHoles(t *testing.T) {
+	for _, c := range []struct {
+		unknown error
+		want    string
+	}{
+		{nil, "{\n  \"requests\": []\n}\n"},
+		{errors.New("the server is gone"), "{\n  \"requests\": [],\n  \"unknown\": \"the server is gone\"\n}\n"},
+	} {
+		name := filepath.Join(t.TempDir(), "report.json")
+		if err := (Ended{Report: Report{}, Unknown: c.unknown}).write(name); err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(name)
+		if err != nil || string(text) != c.want {
+			t.Errorf("%q, %v; want %q", text, err, c.want)
+		}
 	}
 }
 

@@ -50,7 +50,8 @@ type Config struct {
 	DataDir  string
 
 	// Observe has it told at the end who called what. ReportFile, unless empty, is a file that this is written
-	// to as well; an earlier one is taken away first.
+	// to as well, as JSON: "requests", and "unknown" with the reason if there may be others; an earlier one is
+	// taken away first.
 	Observe    bool
 	ReportFile string
 
@@ -164,7 +165,7 @@ func (r *Runner) Run(ctx context.Context, signals <-chan os.Signal) (Ended, erro
 		ended.Report = r.seen.all()
 	}
 	if r.cfg.ReportFile != "" {
-		err = ended.Report.write(r.cfg.ReportFile)
+		err = ended.write(r.cfg.ReportFile)
 	}
 	return ended, err
 }

@@ -315,6 +315,9 @@ func (c *runConfig) conclude(cmd *cobra.Command, ended runner.Ended) error {
 			return err
 		}
 	}
+	if ended.Unknown != nil {
+		_ = say(cmd.ErrOrStderr(), "openimds: there may be requests that are not reported: %s\n", ended.Unknown)
+	}
 	if v1 := ended.Report.V1(); c.failOnV1 && len(v1) > 0 {
 		_ = say(cmd.ErrOrStderr(), "openimds: IMDSv1 was used; the command ended with exit code %d\n", ended.Code)
 		if !c.report {
@@ -322,11 +325,8 @@ func (c *runConfig) conclude(cmd *cobra.Command, ended runner.Ended) error {
 		}
 		return endedWith(exitV1)
 	}
-	if ended.Unknown != nil {
-		_ = say(cmd.ErrOrStderr(), "openimds: there may be requests that are not reported: %s\n", ended.Unknown)
-		if c.failOnV1 {
-			return endedWith(exitV1)
-		}
+	if ended.Unknown != nil && c.failOnV1 {
+		return endedWith(exitV1)
 	}
 	if ended.Code != exitDone {
 		return endedWith(ended.Code)
