@@ -172,7 +172,11 @@ func (a *Agent) Run(ctx context.Context) {
 				return err
 			}
 			a.heard(page.Revision)
-			settling.Go(func() { a.Settle(ctx) })
+			settling.Go(func() {
+				if a.Settle(ctx) != nil && a.cfg.Presence != nil {
+					a.cfg.Presence.workAgain()
+				}
+			})
 			return nil
 		},
 		Changed: a.changed,

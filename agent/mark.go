@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,30 +23,64 @@ type obeyed struct {
 // settles says whether this host ends the changes that no host has to obey.
 func (a *Agent) settles() bool { return a.cfg.Presence == nil || a.cfg.Presence.Holds() }
 
+// settleBatch is how many records are read at once.
+const settleBatch = 1000
+
 // Settle comes back to the changes that nobody marked before an earlier process ended, or that waited for a host
-// that is gone.
-func (a *Agent) Settle(ctx context.Context) {
-	const batch = 1000
+// that is gone. After an error it may be called again; what could be read is settled all the same.
+func (a *Agent) Settle(ctx context.Context) error {
 	for after := ""; a.settles(); {
-		page, err := a.cfg.Store.List(ctx, store.Range{Prefix: records.InstancePrefix, After: after, Limit: batch})
+		page, err := a.cfg.Store.List(ctx, store.Range{Prefix: records.InstancePrefix, After: after, Limit: settleBatch})
 		if err != nil {
-			return // the watch sees the same, and says so
+			return a.settleEach(ctx, strings.TrimPrefix(after, records.InstancePrefix))
 		}
 		for _, r := range page.Records {
-			// Nearly all records are applied; telling so costs less than reading them.
-			if bytes.Contains(r.Value, []byte(openimds.OptionsPending)) {
-				a.settle(r)
-			}
+			a.settle(r)
 			after = r.Key
 		}
 		if !page.More {
-			return
+			break
 		}
 	}
+	return nil
+}
+
+// settleEach is Settle of the instances after that name, whose records are read one by one: a damaged one spoils
+// the list that it is on, and the changes of the others must not wait for it.
+func (a *Agent) settleEach(ctx context.Context, name string) (failed error) {
+	for after := records.NameKey(name); a.settles(); {
+		page, err := a.cfg.Store.List(ctx, store.Range{Prefix: records.NamePrefix, After: after, Limit: settleBatch})
+		if err != nil {
+			return err
+		}
+		for _, named := range page.Records {
+			after = named.Key
+			if string(named.Value) != string(openimds.TypeInstance) {
+				continue
+			}
+			r, err := a.cfg.Store.Get(ctx, records.InstancePrefix+strings.TrimPrefix(named.Key, records.NamePrefix))
+			switch {
+			case err == nil:
+				a.settle(r)
+			case ctx.Err() != nil:
+				return err
+			case !errors.Is(err, store.ErrNoRecord):
+				failed = err
+			}
+		}
+		if !page.More {
+			break
+		}
+	}
+	return failed
 }
 
 // settle has a change marked, if it is not the seat's here, which has it from the watch, in order.
 func (a *Agent) settle(r store.Record) {
+	// Nearly all records are applied; telling so costs less than reading them.
+	if !bytes.Contains(r.Value, []byte(openimds.OptionsPending)) {
+		return
+	}
 	in, err := records.DecodeInstance(r)
 	if err != nil {
 		a.cfg.Log.Error("an instance's record cannot be read", "error", err)
@@ -68,7 +103,7 @@ func (a *Agent) followSeats(ctx context.Context) {
 		Limit:  1,
 		Listed: func(ctx context.Context, _ store.Page) error {
 			if again {
-				a.Settle(ctx)
+				a.cfg.Presence.workAgain()
 			}
 			again = true // at first the other watch does it
 			return nil

@@ -14,6 +14,9 @@ import (
 // keepEvery is how often a host says that it is there: often enough to be late twice.
 const keepEvery = 5 * time.Second
 
+// firstPause is how long it waits before it tries again what failed; twice as long each time.
+const firstPause = 50 * time.Millisecond
+
 // leaveTime is how long a host tries to say that it goes; its lease ends without that, only later.
 const leaveTime = 500 * time.Millisecond
 
@@ -44,11 +47,13 @@ type Presence struct {
 	// elected is closed while the host has the office.
 	elected chan struct{}
 	holds   bool
+
+	again chan struct{} // has one in it when the office's work is to be done again
 }
 
 // NewPresence makes one that is not there yet.
 func NewPresence(cfg PresenceConfig) *Presence {
-	return &Presence{cfg: cfg, elected: make(chan struct{})}
+	return &Presence{cfg: cfg, elected: make(chan struct{}), again: make(chan struct{}, 1)}
 }
 
 // Join says that the host is there, in the place of an earlier process; [Presence.Run] keeps it so. A store that
@@ -138,8 +143,8 @@ func (p *Presence) hold(holds bool) {
 
 // Run keeps the host there until the context ends; then it goes. When the store has taken it for gone
 // meanwhile, it comes back and calls back, which tells anew what it told of itself; elected is called whenever it
-// has got the office.
-func (p *Presence) Run(ctx context.Context, back func(context.Context) error, elected func(context.Context)) {
+// has got the office, and again as long as it fails.
+func (p *Presence) Run(ctx context.Context, back func(context.Context) error, elected func(context.Context) error) {
 	for ctx.Err() == nil {
 		lost := p.stay(ctx, elected)
 		p.hold(false)
@@ -154,7 +159,7 @@ func (p *Presence) Run(ctx context.Context, back func(context.Context) error, el
 }
 
 // stay keeps the lease alive and campaigns for the office, and reports whether the lease was lost.
-func (p *Presence) stay(ctx context.Context, elected func(context.Context)) (lost bool) {
+func (p *Presence) stay(ctx context.Context, elected func(context.Context) error) (lost bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	defer running.Wait()
@@ -180,18 +185,52 @@ func (p *Presence) stay(ctx context.Context, elected func(context.Context)) (los
 	}
 }
 
-func (p *Presence) campaign(ctx context.Context, elected func(context.Context)) {
-	for pause := 50 * time.Millisecond; ctx.Err() == nil; pause = min(2*pause, keepEvery) {
+func (p *Presence) campaign(ctx context.Context, elected func(context.Context) error) {
+	for pause := firstPause; ctx.Err() == nil; pause = min(2*pause, keepEvery) {
 		err := store.Campaign(ctx, p.cfg.Store, records.OfficeKey, p.cfg.Name, p.Lease())
 		if err == nil {
 			p.hold(true)
-			elected(ctx)
+			p.work(ctx, elected)
 			return // the office lasts as long as the lease
 		}
 		if errors.Is(err, store.ErrNoLease) || errors.Is(err, store.ErrClosed) {
 			return // whoever keeps the lease alive sees it too
 		}
 		wait(ctx, pause)
+	}
+}
+
+// work does what who has the office has to do, and does it again when it failed or is asked for.
+func (p *Presence) work(ctx context.Context, elected func(context.Context) error) {
+	const longest = time.Minute // a damaged record fails until it is mended
+	pause := firstPause
+	for {
+		err := elected(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			if pause == firstPause {
+				p.cfg.Log.Warn("not all changes that wait for no host could be ended; trying again", "error", err)
+			}
+			wait(ctx, pause)
+			pause = min(2*pause, longest)
+			continue
+		}
+		pause = firstPause
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.again:
+		}
+	}
+}
+
+// workAgain has the office's work done again, if this host has the office.
+func (p *Presence) workAgain() {
+	select {
+	case p.again <- struct{}{}:
+	default:
 	}
 }
 

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/openimds/openimds"
@@ -210,5 +212,62 @@ func TestHostTakenOver(t *testing.T) {
 	third, _ := join(t, kept, "three")
 	if err := third.presence.Elected(ended); !errors.Is(err, context.Canceled) {
 		t.Errorf("a host without the office was elected: %v", err)
+	}
+}
+
+// patchy is a store that fails to list pages a few times, and has a damaged record.
+type patchy struct {
+	store.Store
+	faults  atomic.Int32
+	damaged string
+}
+
+var errDamaged = errors.New("the record is damaged")
+
+func (p *patchy) Get(ctx context.Context, key string) (store.Record, error) {
+	if key == p.damaged {
+		return store.Record{}, errDamaged
+	}
+	return p.Store.Get(ctx, key)
+}
+
+func (p *patchy) List(ctx context.Context, r store.Range) (store.Page, error) {
+	if r.Limit > 1 && p.faults.Add(-1) >= 0 {
+		return store.Page{}, errors.New("away for a moment")
+	}
+	page, err := p.Store.List(ctx, r)
+	for _, record := range page.Records {
+		if record.Key == p.damaged {
+			return store.Page{}, errDamaged
+		}
+	}
+	return page, err
+}
+
+// TestSettlesPatchy: what nobody seats is applied in the end, though the store is away when the host has the office,
+// and though the record of another instance is damaged; each is told once.
+func TestSettlesPatchy(t *testing.T) {
+	for what, kept := range map[string]*patchy{
+		"away":    {},
+		"damaged": {damaged: records.InstancePrefix + "damaged"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			kept.Store = mem.New()
+			before := control.New(kept.Store, control.Config{Region: "us-east-1", AccountID: "123456789012"})
+			other := &host{t: t, store: kept.Store, service: before}
+			other.create("damaged", "before", "web")
+			ops := []openimds.Operation{other.hops("before", 3), other.hops("web", 3)}
+			if what == "away" {
+				kept.faults.Store(10)
+			}
+			h, _ := join(t, kept, "local")
+			for _, op := range ops {
+				eventually(t, op.Resource+" is applied", func() bool { return other.status(op.ID) == openimds.OperationSucceeded })
+			}
+			eventually(t, "it is told", func() bool { return strings.Contains(h.log.String(), "could be ended") })
+			if n := strings.Count(h.log.String(), "could be ended"); n != 1 {
+				t.Errorf("it is told %d times", n)
+			}
+		})
 	}
 }
