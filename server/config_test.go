@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -126,6 +127,18 @@ func TestServeEndsWithTheCause(t *testing.T) {
 	why := errors.New("enough")
 	cancel(why)
 	if err := s.Serve(ctx); !errors.Is(err, why) {
+		t.Errorf("%v", err)
+	}
+}
+
+// A cause that says that nothing more was wanted is no error: a signal, for the program.
+func TestServeUntilCanceled(t *testing.T) {
+	s, err := Open(t.Context(), forTest(t.TempDir()))
+	must(t, err)
+	defer s.Close()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(fmt.Errorf("somebody has asked for the end: %w", context.Canceled))
+	if err := s.Serve(ctx); err != nil {
 		t.Errorf("%v", err)
 	}
 }

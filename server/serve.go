@@ -40,7 +40,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	}
 	<-ctx.Done()
 	s.finish()
-	if cause := context.Cause(ctx); cause != ctx.Err() {
+	if cause := context.Cause(ctx); cause != ctx.Err() && !errors.Is(cause, context.Canceled) {
 		return cause
 	}
 	return nil
