@@ -58,6 +58,13 @@ func (s *Service) evictHost(ctx context.Context, may bool) error {
 	case !may:
 		return openimds.Errorf(openimds.OperationFailure, openimds.InUse, "Another process says that it is the host %s; give each host a name of its own", s.cfg.Host)
 	}
+	if was.Lease == store.NoLease { // no lease takes it away: it was restored, or written by hand
+		_, err := s.store.Commit(ctx, store.Change{Verb: store.Delete, Key: was.Key, If: was.Revision})
+		if errors.Is(err, store.ErrConflict) {
+			return nil // JoinHost looks again
+		}
+		return err
+	}
 	if err := s.store.Revoke(ctx, was.Lease); !errors.Is(err, store.ErrNoLease) {
 		return err
 	}
@@ -70,7 +77,7 @@ const maxSeats = 100
 // TakeSeats says that the host of that lease is about to serve instances. What is changed of their options from
 // then on is applied only when this host obeys it too, so the instances are read after it.
 func (s *Service) TakeSeats(ctx context.Context, lease store.Lease, instances ...string) error {
-	value, err := records.Encode(records.Seat{})
+	value, err := records.Encode(records.Seat{Process: s.process})
 	if err != nil {
 		return broken(err)
 	}
@@ -88,16 +95,28 @@ func (s *Service) TakeSeats(ctx context.Context, lease store.Lease, instances ..
 	return nil
 }
 
-// LeaveSeat says that this host serves an instance no more.
+// LeaveSeat says that this host serves an instance no more. The seat that a later process of the host has taken
+// stays.
 func (s *Service) LeaveSeat(ctx context.Context, instance string) error {
-	left := store.Change{Verb: store.Delete, Key: records.SeatKey(instance, s.cfg.Host), If: store.Whatever}
-	if _, err := s.store.Commit(ctx, left); err != nil {
-		return storeFailed(err)
-	}
-	return nil
+	_, err := s.commit(ctx, "LeaveSeat", func(d *draft) error {
+		was, err := s.store.Get(ctx, records.SeatKey(instance, s.cfg.Host))
+		if errors.Is(err, store.ErrNoRecord) {
+			return nil
+		}
+		if err != nil {
+			return storeFailed(err)
+		}
+		seat, err := read[records.Seat](was)
+		if err == nil && seat.Process == s.process {
+			d.changes = append(d.changes, store.Change{Verb: store.Delete, Key: was.Key, If: was.Revision})
+		}
+		return err
+	})
+	return err
 }
 
-// waitsFor says whether other hosts than this one have to obey an operation yet.
+// waitsFor says whether others than this process have to obey an operation yet. A later process of this host is
+// another: what this one obeys says nothing of it.
 //
 // Who seats an instance later obeys it from the start, so that what is read here cannot become untrue before the
 // commit; and each host looks again when it has told that it obeys, so that the last of two at the same moment
@@ -108,13 +127,13 @@ func (s *Service) waitsFor(ctx context.Context, instance, operation string) (oth
 		return false, own, storeFailed(err)
 	}
 	for _, r := range page.Records {
-		if r.Key == records.SeatKey(instance, s.cfg.Host) {
-			own = r
-			continue
-		}
 		seat, err := read[records.Seat](r)
 		if err != nil {
 			return false, own, err
+		}
+		if seat.Process == s.process && r.Key == records.SeatKey(instance, s.cfg.Host) {
+			own = r
+			continue
 		}
 		others = others || seat.Obeys != operation
 	}

@@ -50,6 +50,9 @@ type Config struct {
 type Service struct {
 	store store.Store
 	cfg   Config
+	// process tells the seats that were taken through this service from those of an earlier or later process of
+	// its host.
+	process string
 	// again has room for the one writer whose turn it is to try again after a conflict.
 	again chan struct{}
 }
@@ -60,7 +63,7 @@ func New(store store.Store, cfg Config) *Service {
 		cfg.Now = time.Now
 	}
 	cfg.Host = cmp.Or(cfg.Host, openimds.LocalHost)
-	return &Service{store: store, cfg: cfg, again: make(chan struct{}, 1)}
+	return &Service{store: store, cfg: cfg, process: openimds.NewUUID(), again: make(chan struct{}, 1)}
 }
 
 var (

@@ -26,6 +26,8 @@ type Host struct {
 type Seat struct {
 	// Obeys is the operation of the last change of options that the host was waited for with, and obeys.
 	Obeys string `json:"obeys,omitempty"`
+	// Process is the id of the host's process that took it, by which a later one of the same host is told apart.
+	Process string `json:"process,omitempty"`
 }
 
 // HostKey is where a host has its record.
