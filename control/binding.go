@@ -1,8 +1,10 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/records"
@@ -18,30 +20,27 @@ func sameGuest(f openimds.Face, now openimds.Face) bool {
 	return f.Boot != "" && f == now
 }
 
-// maxBound is how many bindings one commit makes; see maxEnded.
-const maxBound = 40
+// maxBound is how many bindings one commit makes, in three changes each; see maxEnded.
+const maxBound = 30
 
 // BindAttachments keeps what attachments are bound to, as the host found it. Those that are attached
 // otherwise by now stay as they are.
 //
-// An error leaves the bindings that are not yet kept as they were; earlier ones stay.
+// An error is the first of several: the bindings that are not kept are as they were, and all others are kept.
 func (s *Service) BindAttachments(ctx context.Context, bindings []openimds.Binding) error {
-	for len(bindings) > 0 {
-		n := min(len(bindings), maxBound)
+	var failed error
+	for batch := range slices.Chunk(bindings, maxBound) {
+		var left error // what cannot be read keeps no other instance from being answered
 		_, err := s.commit(ctx, "BindAttachment", func(d *draft) error {
-			for _, b := range bindings[:n] {
-				if err := s.bind(ctx, d, b); err != nil {
-					return err
-				}
+			left = nil
+			for _, b := range batch {
+				left = cmp.Or(left, s.bind(ctx, d, b))
 			}
 			return nil
 		})
-		if err != nil {
-			return err
-		}
-		bindings = bindings[n:]
+		failed = cmp.Or(failed, left, err)
 	}
-	return nil
+	return failed
 }
 
 func (s *Service) bind(ctx context.Context, d *draft, b openimds.Binding) error {

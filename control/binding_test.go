@@ -2,6 +2,8 @@ package control_test
 
 import (
 	"bytes"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -239,5 +241,50 @@ func TestAttachmentOfBefore(t *testing.T) {
 	r, err := b.store.Get(t.Context(), records.AttachmentPrefix+"web-0")
 	if err != nil || !bytes.Contains(r.Value, []byte(`"schema":3`)) {
 		t.Errorf("the record is %s, %v", r.Value, err)
+	}
+}
+
+// TestBoundBesideDamaged: an instance that cannot be read is not bound, and all others are, in commits that a
+// fleet's store takes.
+func TestBoundBesideDamaged(t *testing.T) {
+	f := newFixture(t, func(cfg *control.Config, _ *store.Store) { cfg.Attachments = &place{} })
+	var names []string
+	for i := range 80 {
+		names = append(names, fmt.Sprint("web-", i))
+	}
+	for few := range slices.Chunk(names, 20) {
+		if _, err := f.CreateInstances(t.Context(), launch(few...)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range names {
+		if _, err := f.AttachInstance(t.Context(), openimds.Attachment{Instance: name, Interface: "tap-" + name}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, err := f.Attachments(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var bindings []openimds.Binding
+	for _, a := range all {
+		bindings = append(bindings, openimds.Binding{Instance: a.Instance, CreatedAt: a.CreatedAt, Face: vm1})
+	}
+	for _, name := range []string{"web-0", "web-50"} {
+		change := store.Change{Key: records.InstancePrefix + name, Value: []byte("{}"), If: store.Whatever}
+		if _, err := f.store.Commit(t.Context(), change); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.BindAttachments(t.Context(), bindings); openimds.KindOf(err) != openimds.Internal {
+		t.Errorf("an instance that cannot be read: %v", err)
+	}
+	if all, err = f.Attachments(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range all {
+		if damaged := a.Instance == "web-0" || a.Instance == "web-50"; (a.Bound == nil) != damaged {
+			t.Errorf("%s is bound to %v", a.Instance, a.Bound)
+		}
 	}
 }
