@@ -106,11 +106,11 @@ func (s *Service) attachAgain(ctx context.Context, d *draft, was store.Record, a
 		return openimds.Errorf(openimds.InvalidInput, openimds.InUse, "The instance %s is attached already; detach it first", a.Instance)
 	}
 	a.CreatedAt, a.Bound = before.CreatedAt, before.Bound
-	statuses, err := s.AttachmentStatuses(ctx, []*openimds.Attachment{before})
+	status, err := s.attachmentStatus(ctx, before)
 	if err != nil {
 		return err
 	}
-	found := statuses[0].Found
+	found := status.Found
 	switch {
 	case a.ByName:
 		a.Bound = nil
@@ -121,7 +121,7 @@ func (s *Service) attachAgain(ctx context.Context, d *draft, was store.Record, a
 			return err
 		}
 		a.CreatedAt, a.Bound = d.now, found
-	case a.PID != 0 && statuses[0].State != "attached":
+	case a.PID != 0 && status.State != "attached":
 		a.CreatedAt = d.now // the process of that number now
 	}
 	if reflect.DeepEqual(&a, before) {

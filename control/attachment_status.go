@@ -95,6 +95,19 @@ func (s *Service) AttachmentStatuses(ctx context.Context, all []*openimds.Attach
 	return statuses, nil
 }
 
+// attachmentStatus is AttachmentStatuses of one, which costs as much however many there are.
+func (s *Service) attachmentStatus(ctx context.Context, a *openimds.Attachment) (openimds.AttachmentStatus, error) {
+	host, err := s.store.Get(ctx, records.HostKey(a.Host))
+	if err != nil && !errors.Is(err, store.ErrNoRecord) {
+		return openimds.AttachmentStatus{}, storeFailed(err)
+	}
+	told, err := s.store.Get(ctx, records.StatusKey(a.Instance))
+	if err != nil && !errors.Is(err, store.ErrNoRecord) {
+		return openimds.AttachmentStatus{}, storeFailed(err)
+	}
+	return statusOf(a, host, told), nil
+}
+
 // statusOf tells the status of an attachment from the records of its host and of what that has told.
 func statusOf(a *openimds.Attachment, host, told store.Record) openimds.AttachmentStatus {
 	status := openimds.AttachmentStatus{Instance: a.Instance, CreatedAt: a.CreatedAt}

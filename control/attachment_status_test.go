@@ -1,6 +1,7 @@
 package control_test
 
 import (
+	"context"
 	"fmt"
 	"testing"
 
@@ -192,5 +193,29 @@ func TestManyStatuses(t *testing.T) {
 	}
 	if page, err := h.store.List(t.Context(), store.Range{Prefix: records.StatusPrefix}); err != nil || len(page.Records) > 0 {
 		t.Errorf("%d statuses are left, %v", len(page.Records), err)
+	}
+}
+
+// listless is a store that lists no statuses.
+type listless struct {
+	store.Store
+	t *testing.T
+}
+
+func (l listless) List(ctx context.Context, r store.Range) (store.Page, error) {
+	if r.Prefix == records.StatusPrefix {
+		l.t.Error("all statuses are listed")
+	}
+	return l.Store.List(ctx, r)
+}
+
+// TestAttachedAgainAmongMany: who attaches one instance again reads the status of that one alone.
+func TestAttachedAgainAmongMany(t *testing.T) {
+	h := newHosts(t)
+	h.report(h.one, attached(h.attach("web-0", "one", "tap0")))
+	h.api = control.New(listless{h.store, t}, control.Config{Region: "us-east-1", AccountID: "123456789012", Host: "api"})
+	again := h.attach("web-0", "one", "tap0")
+	if again.Host != "one" {
+		t.Errorf("attached again on %s", again.Host)
 	}
 }
