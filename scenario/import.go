@@ -56,6 +56,8 @@ const undoTime = 10 * time.Second
 // Onto makes the import of an instance, and the instance if there is none of that name, in the client's region.
 // It happens whole or not at all: when a change is refused, those before it are taken back, and an instance
 // that was made for it is deleted. An error says so if that failed too; then the instance is left in between.
+// Where no answer to a change came ([*client.Unreachable]), nobody knows whether it was made: what came before it
+// is taken back, and the error says that the instance has to be looked at.
 // It tells of the changes of the instance, once all are made.
 func (i Import) Onto(ctx context.Context, c *client.Client, name string, told func(wire.Operation) error) error {
 	done, err := i.make(ctx, c, name)
@@ -91,7 +93,7 @@ func (i Import) make(ctx context.Context, c *client.Client, name string) (done [
 	}()
 	if before == nil {
 		if err := create(ctx, c, name); err != nil {
-			return nil, err
+			return nil, perhapsMade(err, name)
 		}
 		made = append(made, change{what: "the instance " + name + ", made for this, could not be deleted", undo: func(ctx context.Context) error {
 			_, err := client.Call(ctx, c, wire.DeleteInstance, wire.DeleteInstanceRequest{InstanceName: name})
@@ -100,8 +102,11 @@ func (i Import) make(ctx context.Context, c *client.Client, name string) (done [
 	}
 	for _, next := range i.changes(c, name, before) {
 		operation, err := next.do(ctx)
+		if err != nil && before != nil {
+			return nil, perhapsMade(err, name)
+		}
 		if err != nil {
-			return nil, err
+			return nil, err // what was made of it goes with the instance
 		}
 		done = append(done, operation)
 		if before != nil {
@@ -109,6 +114,14 @@ func (i Import) make(ctx context.Context, c *client.Client, name string) (done [
 		}
 	}
 	return done, nil
+}
+
+// perhapsMade says of a change whose answer was lost that it may have been made.
+func perhapsMade(err error, name string) error {
+	if _, lost := errors.AsType[*client.Unreachable](err); !lost {
+		return err
+	}
+	return fmt.Errorf("%w; whether %s was changed is not known: look with 'openimds instance show %s'", err, name, name)
 }
 
 // before is the instance as it is; nil: there is none. It has user data and overlay only where something may

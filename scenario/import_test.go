@@ -1,13 +1,16 @@
 package scenario
 
 import (
+	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/api/awsjson"
 	"github.com/openimds/openimds/api/lightsail/wire"
@@ -104,6 +107,51 @@ func TestImportLeftHalfway(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	})
+}
+
+// losing is a control API that loses its answers to an operation, and knows the instance or not.
+type losing struct {
+	lost  string
+	known bool
+}
+
+func (l losing) RoundTrip(r *http.Request) (*http.Response, error) {
+	_, name, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
+	switch {
+	case name == l.lost:
+		return nil, io.ErrUnexpectedEOF
+	case name == "DescribeInstance" && !l.known:
+		return &http.Response{StatusCode: http.StatusBadRequest, Body: io.NopCloser(strings.NewReader(`{"__type":"NotFoundException","message":"no"}`))}, nil
+	}
+	return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader(`{"instance":{"name":"web-1"}}`))}, nil
+}
+
+// Where an answer is lost, nobody knows whether the change was made, unless the instance is gone again.
+func TestImportWithoutAnAnswer(t *testing.T) {
+	const unknown = "; whether web-1 was changed is not known: look with 'openimds instance show web-1'"
+	for _, c := range []struct {
+		losing
+		said bool
+	}{
+		{losing{"SetInstance", true}, true},
+		{losing{"UpdateInstanceEvents", true}, true},
+		{losing{"LaunchInstances", false}, true},
+		{losing{"SetInstance", false}, false},
+	} {
+		api, err := client.New(client.Config{
+			Endpoint: "http://127.0.0.1", Region: "us-east-1", HTTP: &http.Client{Transport: c.losing},
+			Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+				return aws.Credentials{AccessKeyID: "AKID", SecretAccessKey: "secret"}, nil
+			}),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = mock(t).Onto(t.Context(), api, "web-1", func(wire.Operation) error { return nil })
+		if err == nil || strings.Contains(err.Error(), unknown) != c.said {
+			t.Errorf("%+v: %v", c.losing, err)
+		}
+	}
 }
 
 // An import that is made tells of its changes, and the instance has them.
