@@ -13,7 +13,7 @@ import (
 
 // Serve answers both sides until the context ends or one of them fails; it is called once. Then it ends what
 // is under way within 5 seconds: answers first, then the last counts are stored. It returns nil where the
-// context has ended without a cause of its own.
+// context has ended without a cause of its own, or with one that is [context.Canceled].
 func (s *Server) Serve(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

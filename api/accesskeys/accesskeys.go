@@ -174,10 +174,10 @@ func (f *File) Create(profile string, readOnly bool) (Key, error) {
 	})
 }
 
-// Revoke takes away the key of that profile or id, with all settings of its profile. The last key
-// with full access goes only by force: without it nobody could change anything any more.
-func (f *File) Revoke(profileOrID string, force bool) error {
-	return f.edit(func(text string, profiles []section) (string, error) {
+// Revoke takes away the key of that profile or id, with all settings of its profile, and returns it without its
+// secret. The last key with full access goes only by force: without it nobody could change anything any more.
+func (f *File) Revoke(profileOrID string, force bool) (revoked Key, err error) {
+	err = f.edit(func(text string, profiles []section) (string, error) {
 		at, full := -1, 0
 		for i, p := range profiles {
 			if p.ID == "" {
@@ -200,8 +200,14 @@ func (f *File) Revoke(profileOrID string, force bool) error {
 		case full == 1 && !profiles[at].ReadOnly && !force:
 			return "", fmt.Errorf("%s is the last key with full access: create another one first, or force it", profiles[at].Key)
 		}
+		revoked = profiles[at].Key
+		revoked.Secret = ""
 		return profiles[at].cut(text), nil
 	})
+	if err != nil {
+		return Key{}, err
+	}
+	return revoked, nil
 }
 
 // newKey makes a key whose id names no account: a key of the control API belongs to an installation.

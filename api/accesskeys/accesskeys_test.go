@@ -116,11 +116,11 @@ func TestCreateAndRevoke(t *testing.T) {
 	if at := read(t, path); strings.Index(at, "openimds_read_only = true") > strings.Index(at, watcher.ID) {
 		t.Error("the restriction stands behind what it restricts")
 	}
-	if err := f.Revoke("watcher", false); err != nil {
+	if _, err := f.Revoke("watcher", false); err != nil {
 		t.Fatal(err)
 	}
 	holds(t, f, watcher, false)
-	if err := f.Revoke(ops.ID, false); err != nil { // by its id
+	if _, err := f.Revoke(ops.ID, false); err != nil { // by its id
 		t.Fatal(err)
 	}
 	holds(t, f, ops, false)
@@ -129,13 +129,13 @@ func TestCreateAndRevoke(t *testing.T) {
 	}
 	watcher = create(t, f, "watcher", true)
 	want := fmt.Sprintf("%s is the last key with full access: create another one first, or force it", first[0])
-	if err := f.Revoke("default", false); err == nil || err.Error() != want {
+	if _, err := f.Revoke("default", false); err == nil || err.Error() != want {
 		t.Errorf("the last key with full access: %v", err)
 	}
-	if err := f.Revoke("watcher", false); err != nil {
+	if _, err := f.Revoke("watcher", false); err != nil {
 		t.Error(err)
 	}
-	if err := f.Revoke("default", true); err != nil {
+	if _, err := f.Revoke("default", true); err != nil {
 		t.Error(err)
 	}
 	if keys, err := f.List(); err != nil || len(keys) != 0 {
@@ -157,7 +157,7 @@ func TestRefused(t *testing.T) {
 		t.Errorf("a profile that is there: %v", err)
 	}
 	for _, name := range []string{"", "nobody", "AKIANOBODY"} {
-		if err := f.Revoke(name, true); err == nil || !strings.Contains(err.Error(), "has no key of the name or id") {
+		if _, err := f.Revoke(name, true); err == nil || !strings.Contains(err.Error(), "has no key of the name or id") {
 			t.Errorf("Revoke(%q): %v", name, err)
 		}
 	}
@@ -232,7 +232,7 @@ func TestEdited(t *testing.T) {
 		if _, err := f.Create("new", false); err == nil {
 			t.Errorf("%s: a key was made", what)
 		}
-		if err := f.Revoke("a", true); err == nil || read(t, path) != text {
+		if _, err := f.Revoke("a", true); err == nil || read(t, path) != text {
 			t.Errorf("%s: the file was changed", what)
 		}
 		if _, err := accesskeys.Ensure(path); err == nil {
@@ -255,7 +255,7 @@ func TestRevokeKeepsTheRest(t *testing.T) {
 		"b": before + a + "# the one below is Bob's\n" + behind,
 	} {
 		write(t, path, before+a+between+b+behind)
-		if err := accesskeys.Open(path).Revoke(name, false); err != nil {
+		if _, err := accesskeys.Open(path).Revoke(name, false); err != nil {
 			t.Fatal(err)
 		}
 		if got := read(t, path); got != want {
@@ -268,7 +268,7 @@ func TestRevokeKeepsTheRest(t *testing.T) {
 	}
 	// A profile that is called like another's id: nobody can tell which one is meant.
 	write(t, path, "[AKIA2]\naws_access_key_id = AKIA1\naws_secret_access_key = s\n"+b)
-	if err := accesskeys.Open(path).Revoke("AKIA2", true); err == nil || !strings.Contains(err.Error(), "both a profile and the id") {
+	if _, err := accesskeys.Open(path).Revoke("AKIA2", true); err == nil || !strings.Contains(err.Error(), "both a profile and the id") {
 		t.Errorf("an ambiguous name: %v", err)
 	}
 }
@@ -357,7 +357,7 @@ func TestStaleFile(t *testing.T) {
 		for range 3 {
 			holds(t, f, key, true)
 		}
-		if err := accesskeys.Open(path).Revoke("short", false); err != nil {
+		if _, err := accesskeys.Open(path).Revoke("short", false); err != nil {
 			t.Fatal(err)
 		}
 		holds(t, f, key, false)
@@ -399,7 +399,7 @@ func TestEditedTogether(t *testing.T) {
 					t.Error(err)
 				}
 				if round%3 == 0 {
-					if err := f.Revoke(fmt.Sprintf("w%d-%d", writer, round), false); err != nil {
+					if _, err := f.Revoke(fmt.Sprintf("w%d-%d", writer, round), false); err != nil {
 						t.Error(err)
 					}
 				}

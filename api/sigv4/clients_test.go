@@ -173,7 +173,7 @@ func TestRevocation(t *testing.T) {
 			}()
 		}
 		// Another process revokes it.
-		if err := accesskeys.Open(path).Revoke("short-lived", false); err != nil {
+		if _, err := accesskeys.Open(path).Revoke("short-lived", false); err != nil {
 			t.Fatal(err)
 		}
 		close(revoked)

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -106,14 +107,19 @@ func endpointOf(flag string) string {
 
 // ownKeys is the credentials file of an openimds server that the endpoint may be: that of the data directory,
 // or of another one where 'openimds env' was evaluated. Empty: AWS's configuration says what to sign with. It
-// does so for other machines, and where no server of this user has ever run.
+// does so for Amazon, whom a server's key tells nothing; for other machines, if it names credentials or no server
+// of this user has ever run.
 func (c *clientConfig) ownKeys(endpoint string) (string, error) {
 	file := os.Getenv("AWS_SHARED_CREDENTIALS_FILE")
-	if c.dataDir == "" && server.RegionBeside(file) != "" {
+	evaluated := c.dataDir == "" && server.RegionBeside(file) != ""
+	named := c.dataDir == "" && slices.ContainsFunc(namesCredentials, func(name string) bool { return os.Getenv(name) != "" })
+	elsewhere := c.dataDir == "" && !isHere(endpoint)
+	switch {
+	case evaluated && isAmazon(endpoint):
+		return "", fmt.Errorf("no credentials for %s: AWS_SHARED_CREDENTIALS_FILE has the key of an openimds server; evaluate 'openimds env --unset' first", endpoint)
+	case evaluated:
 		return file, nil
-	}
-	named := c.dataDir == "" && (os.Getenv("AWS_ACCESS_KEY_ID") != "" || file != "" || os.Getenv("AWS_PROFILE") != "")
-	if named && !isHere(endpoint) {
+	case elsewhere && (named || isAmazon(endpoint)):
 		return "", nil
 	}
 	dir := c.dataDir
@@ -125,12 +131,23 @@ func (c *clientConfig) ownKeys(endpoint string) (string, error) {
 	}
 	own := filepath.Join(dir, credentialsFile)
 	if _, err := os.Stat(own); err != nil {
-		if named {
+		if named || elsewhere {
 			return "", nil
 		}
 		return "", fmt.Errorf("no credentials: %w; start 'openimds serve' first, or name a --profile or --data-dir", err)
 	}
 	return own, nil
+}
+
+// namesCredentials are the variables by which AWS's configuration names credentials.
+var namesCredentials = []string{
+	"AWS_ACCESS_KEY_ID", "AWS_SHARED_CREDENTIALS_FILE", "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE",
+}
+
+// isAmazon says whether a URL is of AWS.
+func isAmazon(endpoint string) bool {
+	at, err := url.Parse(endpoint)
+	return err == nil && strings.HasSuffix(strings.ToLower(strings.TrimSuffix(at.Hostname(), ".")), ".amazonaws.com")
 }
 
 // ownRegion is that of the server whose credentials file it is.
@@ -250,10 +267,26 @@ func changeEach[Q any, R wire.Changed](cmd *cobra.Command, c *clientConfig, name
 	if err != nil {
 		return err
 	}
+	made := []wire.Operation{} // what is not shown yet
 	for _, name := range names {
-		if err := change(cmd, c, api, target, of(name)); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+		answer, failed := client.Call(cmd.Context(), api, target, of(name))
+		if failed != nil {
+			err = fmt.Errorf("%s: %w", name, failed)
+			break
+		}
+		made = append(made, answer.Made()...)
+		if c.output == "json" {
+			continue // one text of JSON, however many there are
+		}
+		if err := c.showMade(cmd, made); err != nil {
+			return err
+		}
+		made = made[:0]
+	}
+	if c.output == "json" && (err == nil || len(made) > 0) {
+		if shown := c.showMade(cmd, made); err == nil {
+			err = shown
 		}
 	}
-	return nil
+	return err
 }

@@ -1,6 +1,11 @@
 package main
 
 import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
 	"path/filepath"
 
 	"github.com/openimds/openimds/api/accesskeys"
@@ -10,7 +15,8 @@ import (
 // newKeys makes "openimds keys". It edits the server's credentials file itself: whoever may do that
 // is the owner of the installation, and the first key cannot come through an API that needs one.
 func newKeys() *cobra.Command {
-	var dataDir, output string
+	var dataDir string
+	var c clientConfig // for the output
 	cmd := &cobra.Command{
 		Use:   "keys",
 		Short: "Create, list and revoke the control API's access keys",
@@ -21,8 +27,11 @@ data directory. A running server obeys the change with its next request.`,
 	}
 	f := cmd.PersistentFlags()
 	f.StringVar(&dataDir, "data-dir", "", "where the server keeps its data")
-	f.StringVarP(&output, "output", "o", "table", "form of the output: table or json")
+	f.StringVarP(&c.output, "output", "o", "table", "form of the output: table or json")
 	open := func() (*accesskeys.File, string, error) {
+		if err := c.checkOutput(); err != nil {
+			return nil, "", err
+		}
 		dir := dataDir
 		if dir == "" {
 			var err error
@@ -31,15 +40,18 @@ data directory. A running server obeys the change with its next request.`,
 			}
 		}
 		path := filepath.Join(dir, credentialsFile)
+		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+			return nil, "", fmt.Errorf("no server has its data in %s: start 'openimds serve' first, or name its --data-dir", dir)
+		}
 		return accesskeys.Open(path), path, nil
 	}
-	cmd.AddCommand(newKeysCreate(open), newKeysList(open, &output), newKeysRevoke(open))
+	cmd.AddCommand(newKeysCreate(&c, open), newKeysList(&c, open), newKeysRevoke(&c, open))
 	return cmd
 }
 
 type openKeys func() (*accesskeys.File, string, error)
 
-func newKeysCreate(open openKeys) *cobra.Command {
+func newKeysCreate(c *clientConfig, open openKeys) *cobra.Command {
 	var readOnly bool
 	cmd := &cobra.Command{
 		Use:   "create PROFILE",
@@ -54,14 +66,14 @@ func newKeysCreate(open openKeys) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return say(cmd.OutOrStdout(), "created %s in %s; use it with --profile %s\n", key.ID, path, key.Profile)
+			return c.showKey(cmd.OutOrStdout(), key, "created %s in %s; use it with --profile %s\n", key.ID, path, key.Profile)
 		},
 	}
 	cmd.Flags().BoolVar(&readOnly, "read-only", false, "let the key look, but change nothing")
 	return cmd
 }
 
-func newKeysList(open openKeys, output *string) *cobra.Command {
+func newKeysList(c *clientConfig, open openKeys) *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
 		Short: "List the keys, without their secrets",
@@ -75,13 +87,9 @@ func newKeysList(open openKeys, output *string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			c := clientConfig{output: *output}
-			if err := c.checkOutput(); err != nil {
-				return err
-			}
 			shown := []shownKey{}
 			for _, key := range all {
-				shown = append(shown, shownKey{key.ID, key.Profile, key.ReadOnly})
+				shown = append(shown, shownOf(key))
 			}
 			return c.show(cmd.OutOrStdout(), shown, func(row func(...any)) {
 				row("PROFILE", "KEY ID", "MAY")
@@ -93,14 +101,24 @@ func newKeysList(open openKeys, output *string) *cobra.Command {
 	}
 }
 
-// shownKey is what is shown of a key.
+// shownKey is what is shown of a key: never its secret.
 type shownKey struct {
 	ID       string `json:"accessKeyId"`
 	Profile  string `json:"profile"`
 	ReadOnly bool   `json:"readOnly"`
 }
 
-func newKeysRevoke(open openKeys) *cobra.Command {
+func shownOf(key accesskeys.Key) shownKey { return shownKey{key.ID, key.Profile, key.ReadOnly} }
+
+// showKey tells of one key: as JSON, or in a line for people.
+func (c *clientConfig) showKey(w io.Writer, key accesskeys.Key, format string, args ...any) error {
+	if c.output == "json" {
+		return c.show(w, shownOf(key), nil)
+	}
+	return say(w, format, args...)
+}
+
+func newKeysRevoke(c *clientConfig, open openKeys) *cobra.Command {
 	var force bool
 	cmd := &cobra.Command{
 		Use:   "revoke PROFILE|KEY-ID",
@@ -111,10 +129,11 @@ func newKeysRevoke(open openKeys) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := keys.Revoke(args[0], force); err != nil {
+			key, err := keys.Revoke(args[0], force)
+			if err != nil {
 				return err
 			}
-			return say(cmd.OutOrStdout(), "revoked %s\n", args[0])
+			return c.showKey(cmd.OutOrStdout(), key, "revoked %s\n", args[0])
 		},
 	}
 	cmd.Flags().BoolVar(&force, "force", false, "revoke even the last key that may change something")
