@@ -1,10 +1,13 @@
 package control_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/control"
+	"github.com/openimds/openimds/store"
 )
 
 // What was not counted is not known, and is told apart from nothing.
@@ -48,5 +51,36 @@ func TestKnown(t *testing.T) {
 				t.Errorf("%+v, %v, want %+v", got, err, want)
 			}
 		})
+	}
+}
+
+// hourly has one point for all of an hour, as a history has of old days.
+type hourly struct{ points []openimds.MetricPoint }
+
+func (h hourly) Points(context.Context, string, []string, time.Time, time.Time, time.Duration) ([][]openimds.MetricPoint, error) {
+	return [][]openimds.MetricPoint{h.points}, nil
+}
+
+// The hour in which an instance was born has fewer samples than others, and is known as a whole.
+func TestKnownSinceLongAgo(t *testing.T) {
+	for _, samples := range []int{0, 1} { // how many are missing
+		h := &hourly{}
+		f := newFixture(t, func(c *control.Config, _ *store.Store) { c.History = h })
+		f.sleep(27 * time.Minute) // into an hour
+		f.create("web")
+		created := f.get("web").CreatedAt
+		first, hour := created.Truncate(openimds.MetricPeriod), created.Truncate(time.Hour)
+		if first.Equal(hour) {
+			t.Fatalf("the instance was created at %s, want a later part of the hour", created)
+		}
+		whole := int(time.Hour / openimds.MetricPeriod)
+		h.points = []openimds.MetricPoint{
+			{Start: hour, Samples: whole - int(first.Sub(hour)/openimds.MetricPeriod) - samples}, {Start: hour.Add(time.Hour), Samples: whole},
+		}
+		f.sleep(hour.Add(2 * time.Hour).Sub(created))
+		want := openimds.Known{Since: first, Until: hour.Add(2 * time.Hour), Complete: samples == 0, Missing: time.Duration(samples) * openimds.MetricPeriod}
+		if got, err := f.Known(t.Context(), "web", time.Time{}, time.Time{}); err != nil || got != want {
+			t.Errorf("%+v, %v, want %+v", got, err, want)
+		}
 	}
 }

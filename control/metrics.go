@@ -120,15 +120,19 @@ func (s *Service) Known(ctx context.Context, name string, start, end time.Time) 
 	if err != nil {
 		return openimds.Known{}, err
 	}
-	return knownBy(samples[0], start, end), nil
+	return knownBy(samples[0], in.CreatedAt.Truncate(openimds.MetricPeriod), start, end), nil
 }
 
-// knownBy tells how far a time is known of which there are those samples, or sums of them by the hour.
-func knownBy(samples []openimds.MetricPoint, start, end time.Time) openimds.Known {
+// knownBy tells how far a time is known of which there are those samples, or sums of them by the hour. Of the hour
+// in which the instance was born, nothing is missing that was before.
+func knownBy(samples []openimds.MetricPoint, born, start, end time.Time) openimds.Known {
 	var k openimds.Known
 	covered := time.Duration(0)
 	for i, p := range samples {
 		if i == 0 {
+			if p.Start.Before(born) {
+				p.Start = born
+			}
 			k.Since = p.Start
 		}
 		length := time.Duration(p.Samples) * openimds.MetricPeriod
