@@ -137,8 +137,19 @@ func unwrap(l net.Listener) (net.Listener, around) {
 		if !ok {
 			return l, a
 		}
-		l, a.admit = outer.Listener, outer.admit
+		l, a.admit = outer.Listener, both(a.admit, outer.admit)
 	}
+}
+
+// both lets in whom each of two lets in; nil lets everybody in.
+func both(a, b func(caller, service netip.AddrPort) bool) func(caller, service netip.AddrPort) bool {
+	switch {
+	case a == nil:
+		return b
+	case b == nil:
+		return a
+	}
+	return func(caller, service netip.AddrPort) bool { return a(caller, service) && b(caller, service) }
 }
 
 // turnsAway says whether a connection is not to be answered.
@@ -146,10 +157,12 @@ func (a around) turnsAway(c net.Conn) bool {
 	return a.admit != nil && !a.admit(addrPortOf(c.RemoteAddr()), addrPortOf(c.LocalAddr()))
 }
 
-// addrPortOf is the zero value for what is no address of TCP, which nobody admits.
+// addrPortOf is the zero value for what is no address of TCP, which nobody admits. An IPv4 address is one, also
+// where a socket of IPv6 writes it as ::ffff:192.0.2.1.
 func addrPortOf(a net.Addr) netip.AddrPort {
 	if tcp, ok := a.(*net.TCPAddr); ok {
-		return tcp.AddrPort()
+		end := tcp.AddrPort()
+		return netip.AddrPortFrom(end.Addr().Unmap(), end.Port())
 	}
 	return netip.AddrPort{}
 }

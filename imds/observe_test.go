@@ -129,3 +129,36 @@ func TestRestricted(t *testing.T) {
 		}
 	}
 }
+
+// A listener that was restricted twice answers whom both let in.
+func TestRestrictedTwice(t *testing.T) {
+	plain, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var inner, outer atomic.Bool
+	door := func(open *atomic.Bool) func(caller, service netip.AddrPort) bool {
+		return func(_, _ netip.AddrPort) bool { return open.Load() }
+	}
+	w := serveWire(t, NewServer(Config{}), fixedInstance(), Restricted(Restricted(Restricted(plain, door(&inner)), nil), door(&outer)))
+	for _, open := range [][2]bool{{false, false}, {false, true}, {true, false}, {true, true}} {
+		inner.Store(open[0])
+		outer.Store(open[1])
+		c := w.dial(t)
+		if _, err := c.Write([]byte(get(amiPath))); err != nil {
+			t.Fatal(err)
+		}
+		answer, _ := io.ReadAll(c)
+		if let := len(answer) > 0; let != (open[0] && open[1]) {
+			t.Errorf("with the inner and the outer door open: %v, the answer is %q", open, answer)
+		}
+	}
+}
+
+// A caller by IPv4 has one address, whatever the socket writes it as.
+func TestMappedAddress(t *testing.T) {
+	mapped := &net.TCPAddr{IP: net.ParseIP("127.0.0.1").To16(), Port: 7}
+	if got, want := addrPortOf(mapped), netip.MustParseAddrPort("127.0.0.1:7"); got != want {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
