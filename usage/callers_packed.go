@@ -190,7 +190,7 @@ func (d *decoder) v1(r *callerRecord, latest int64) {
 	}
 }
 
-var errDamaged = errors.New("it is damaged")
+var errDamaged = errors.New("it is damaged; delete it")
 
 // decoder takes values off bytes, until some are not what they should be.
 type decoder struct {

@@ -107,18 +107,21 @@ func (r *Meter) Prune(ctx context.Context) error {
 	return errors.Join(r.cfg.History.Prune(ctx), r.dropCallers(ctx, since))
 }
 
-// dropCallers forgets the records of callers of whom none was seen since.
+// dropCallers forgets the records of callers of whom none was seen since. A record that cannot be read stays,
+// and does not hinder the others.
 func (r *Meter) dropCallers(ctx context.Context, since time.Time) error {
+	var failures []error
 	for after := ""; ; {
 		page, err := r.cfg.Store.List(ctx, store.Range{Prefix: callersPrefix, After: after, Limit: prunePage})
 		if err != nil {
-			return err
+			return errors.Join(append(failures, err)...)
 		}
 		for _, record := range page.Records {
 			after = record.Key
 			callers, err := decodeCallers(record)
 			if err != nil {
-				return err
+				failures = append(failures, err)
+				continue
 			}
 			var last int64
 			for _, c := range callers {
@@ -129,11 +132,11 @@ func (r *Meter) dropCallers(ctx context.Context, since time.Time) error {
 			}
 			_, err = r.cfg.Store.Commit(ctx, store.Change{Verb: store.Delete, Key: record.Key, If: record.Revision})
 			if err != nil && !errors.Is(err, store.ErrConflict) {
-				return err
+				return errors.Join(append(failures, err)...)
 			}
 		}
 		if !page.More {
-			return nil
+			return errors.Join(failures...)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -385,5 +386,41 @@ func TestDamagedRecords(t *testing.T) {
 		if record, err := kept.Get(context.Background(), key); err != nil || string(record.Value) != damaged {
 			t.Errorf("%q became %q, %v", damaged, record.Value, err)
 		}
+	}
+}
+
+// What cannot be read is told of, with what helps, and hinders nothing else from being dropped.
+func TestPruneBesideDamage(t *testing.T) {
+	c := newClock()
+	kept := mem.New()
+	r := newRecorder(kept, c)
+	for n := range 3 {
+		g := r.Guest(fmt.Sprintf("i-%d", n), "web")
+		g.Running(true)
+		call(g, c, usage.NoToken, 1)
+	}
+	flush(t, r)
+	c.forward(70 * 24 * time.Hour)
+	second := newRecorder(kept, c)
+	const callers, hours = "usage/callers/i-0/damaged", "usage/3600/1/damaged" // before the others
+	for _, key := range []string{callers, hours} {
+		if _, err := kept.Commit(t.Context(), store.Change{Key: key, Value: []byte("\x03\xff")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		err := second.Prune(t.Context())
+		for _, text := range []string{callers + ": it is damaged; delete it", hours + "\", which is none of the history; delete it"} {
+			if err == nil || !strings.Contains(err.Error(), text) {
+				t.Errorf("%v, want %q", err, text)
+			}
+		}
+		if left := keys(t, kept, "usage/callers/"); !slices.Equal(left, []string{callers}) {
+			t.Errorf("left of the callers: %q", left)
+		}
+		c.forward(400 * 24 * time.Hour)
+	}
+	if left := keys(t, kept, "usage/3600/"); !slices.Equal(left, []string{hours}) {
+		t.Errorf("left of the hours: %q", left)
 	}
 }

@@ -114,7 +114,7 @@ func appendCounts(b []byte, c counts) []byte {
 	return b
 }
 
-var errDamaged = errors.New("it is damaged")
+var errDamaged = errors.New("it is damaged; delete it")
 
 func decodeSamples(r store.Record) ([]cell, error) { return decodeRecord(r, samplesPerDay) }
 

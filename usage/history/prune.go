@@ -95,28 +95,37 @@ func addHours(late, old []cell) []cell {
 	return old
 }
 
-// dropHours forgets the hours of days before that one.
+// dropHours forgets the hours of days before that one. A key that cannot be read stays, and does not hinder the
+// others.
 func (h *History) dropHours(ctx context.Context, before int64) error {
-	for {
-		page, err := h.cfg.Store.List(ctx, store.Range{Prefix: hourPrefix, Limit: prunePage})
+	var failures []error
+	for after := ""; ; {
+		page, err := h.cfg.Store.List(ctx, store.Range{Prefix: hourPrefix, After: after, Limit: prunePage})
 		if err != nil {
-			return err
+			return errors.Join(append(failures, err)...)
 		}
 		var changes []store.Change
+		done := !page.More
 		for _, record := range page.Records {
+			after = record.Key
 			number, _, err := parseDayKey(record.Key, hourPrefix)
 			if err != nil {
-				return err
+				failures = append(failures, err)
+				continue
 			}
-			if number < before {
-				changes = append(changes, store.Change{Verb: store.Delete, Key: record.Key, If: store.Whatever})
+			if number >= before {
+				done = true
+				break
+			}
+			changes = append(changes, store.Change{Verb: store.Delete, Key: record.Key, If: store.Whatever})
+		}
+		if len(changes) > 0 {
+			if _, err := h.cfg.Store.Commit(ctx, changes...); err != nil {
+				return errors.Join(append(failures, err)...)
 			}
 		}
-		if len(changes) == 0 {
-			return nil
-		}
-		if _, err := h.cfg.Store.Commit(ctx, changes...); err != nil {
-			return err
+		if done {
+			return errors.Join(failures...)
 		}
 	}
 }
