@@ -43,10 +43,10 @@ type caller struct {
 // count notes a call. When it is the first of another sample, what came before it is put away.
 func (c *caller) count(g *Tally, count int, now time.Time) {
 	nanos := now.UnixNano()
-	turned := sampleOf(c.last.Load()) != sampleOf(nanos)
-	if turned {
+	if sampleOf(c.last.Load()) != sampleOf(nanos) {
 		g.mu.Lock()
 		c.putAway(maxWindowBytes / max(g.callers.count, 1))
+		c.last.Store(nanos) // whoever puts this call away as well has it in the new sample
 		g.mu.Unlock()
 	}
 	c.counts[count].Add(1)
@@ -54,11 +54,10 @@ func (c *caller) count(g *Tally, count int, now time.Time) {
 	if !isV1(count) {
 		return
 	}
-	first := c.firstV1.CompareAndSwap(0, nanos)
-	c.lastV1.Store(nanos)
-	if first || turned { // not to be lost by a crash: a save that waits for its turn would tell of none
+	c.firstV1.CompareAndSwap(0, nanos)
+	if sampleOf(c.lastV1.Swap(nanos)) != sampleOf(nanos) { // not to be lost by a crash: a save that waits for its turn would tell of none
 		g.mu.Lock()
-		g.callers.added = true
+		g.callers.news++
 		g.mu.Unlock()
 	}
 }
@@ -74,8 +73,8 @@ type callers struct {
 
 	// The rest is under the guest's mu.
 	count int
-	bytes int  // of the record, about
-	added bool // somebody was, or came without a token after a while, since the last save
+	bytes int // of the record, about
+	news  int // how often somebody was added or forgotten, or came without a token in another sample
 	// What the store has. read: its callers were added to these; known: revision is its record's;
 	// saved: the traces that it holds.
 	key         string
@@ -196,7 +195,7 @@ func (c *callers) add(hash uint64, source netip.Addr, part group, userAgent []by
 	t.put(hash, added)
 	c.count++
 	c.bytes += cost
-	c.added = true
+	c.news++
 	return added
 }
 
@@ -231,18 +230,21 @@ func (g *Tally) expire(since time.Time) {
 		c.others.lost.Store(nil)
 	}
 	c.full.Store(false) // until the next one finds it so
-	c.added = c.added || c.count != before
+	if c.count != before {
+		c.news++
+	}
 }
 
 // traces are what requests leave in the callers: two that are equal hold the same.
 type traces struct {
+	news    int
 	callers int
 	counted uint64
 	last    int64
 }
 
 func (c *callers) traces() traces {
-	t := traces{callers: c.count}
+	t := traces{news: c.news, callers: c.count}
 	see := func(known *caller) bool {
 		for m := range known.counts {
 			t.counted += known.counts[m].Load()
@@ -257,10 +259,10 @@ func (c *callers) traces() traces {
 
 func (c *callers) dirty() bool { return c.traces() != c.saved }
 
-// callersEvery is how often a record of callers is written for the sake of its counts; a new caller
-// is written at once.
+// callersEvery is how often a record of callers is written for the sake of its counts; what is news is
+// written at once.
 const callersEvery = 5 * time.Minute
 
 func (c *callers) due(now time.Time, all bool) bool {
-	return (all || c.added || now.Sub(c.savedAt) >= callersEvery) && c.dirty()
+	return (all || c.news != c.saved.news || now.Sub(c.savedAt) >= callersEvery) && c.dirty()
 }

@@ -137,7 +137,7 @@ func decodeCallers(r store.Record) ([]callerRecord, error) {
 func decodeEarlierCallers(value []byte) ([]callerRecord, error) {
 	var stored callersRecord
 	if err := json.Unmarshal(value, &stored); err != nil {
-		return nil, fmt.Errorf("it is damaged: %w", err)
+		return nil, fmt.Errorf("it is damaged (%w); delete it", err)
 	}
 	if stored.Schema < 1 || stored.Schema >= packedFormat {
 		return nil, fmt.Errorf("it has format %d, this program knows %d: run the newer openimds", stored.Schema, callersFormat)
@@ -169,15 +169,20 @@ func (g *Tally) learnCallers(r store.Record) error {
 	if !c.read {
 		// If there is not room for all, for the latest.
 		slices.SortStableFunc(stored, func(a, b callerRecord) int { return cmp.Compare(b.Last, a.Last) })
+		var others int64
 		for _, s := range stored {
-			c.learn(s)
+			if known := c.learn(s); known == &c.others { // their windows together are whole only as of the latest
+				others = max(others, s.from)
+				known.past.from = others
+			}
 		}
 	}
 	c.known, c.read, c.revision = true, true, r.Revision
 	return nil
 }
 
-func (c *callers) learn(s callerRecord) {
+// learn adds what was stored of one caller to the one that it is now, or to the others.
+func (c *callers) learn(s callerRecord) *caller {
 	known := &c.others
 	if !s.Others {
 		agent, part := []byte(s.Agent), groups[s.Group]
@@ -207,6 +212,7 @@ func (c *callers) learn(s callerRecord) {
 	if s.Lost != nil {
 		known.lost.CompareAndSwap(nil, s.Lost) // else one was lost since
 	}
+	return known
 }
 
 // draftCallers returns the change that brings the record up to date. The guest's mu is held.
@@ -218,12 +224,12 @@ func (g *Tally) draftCallers(now time.Time) store.Write {
 		Done: func(revision int64) {
 			g.mu.Lock()
 			defer g.mu.Unlock()
-			c.revision, c.saved, c.savedAt, c.added = revision, held, now, c.count != held.callers
+			c.revision, c.saved, c.savedAt = revision, held, now
 		},
 		Conflict: func() {
 			g.mu.Lock()
 			defer g.mu.Unlock()
-			c.known, c.added = false, true
+			c.known, c.saved.news = false, -1
 		},
 	}
 }
