@@ -283,9 +283,11 @@ func (s *server) command(t testing.TB, args ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "openimds", append(args, "--endpoint", "http://"+s.API, "--data-dir", s.DataDir)...)
 	cmd.Env = without(os.Environ(), "AWS_", "OPENIMDS_")
-	out, err := cmd.CombinedOutput()
+	var notes strings.Builder // not of what scripts read
+	cmd.Stderr = &notes
+	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("openimds %s: %v\n%s", strings.Join(args, " "), err, out)
+		t.Fatalf("openimds %s: %v\n%s%s", strings.Join(args, " "), err, out, &notes)
 	}
 	return string(out)
 }

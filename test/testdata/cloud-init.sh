@@ -73,8 +73,8 @@ inside unshare --uts chroot "$root" sh -c '
 	echo "user data $(cat /root/made-by-user-data)"
 	echo "key $(cut -d" " -f2 /root/.ssh/authorized_keys | tail -n 1)"
 '
-openimds callers web-1 --endpoint "$api" --v1 >"$work/v1"
-echo "without token $(tail -n +2 "$work/v1" | wc -l)"
+openimds callers web-1 --endpoint "$api" --v1 -o json >"$work/v1"
+echo "without token $(grep -c '"instanceName"' "$work/v1")"
 token=$(inside curl -sX PUT http://169.254.169.254/latest/api/token -H 'X-aws-ec2-metadata-token-ttl-seconds: 60')
 ask() { inside curl -sH "X-aws-ec2-metadata-token: $token" "http://169.254.169.254/latest/meta-data/$1"; }
 echo "served instance $(ask instance-id)"
