@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/api/lightsail/wire"
@@ -62,6 +63,9 @@ func newInstanceCreate(c *clientConfig) *cobra.Command {
 				text, err := os.ReadFile(userDataFile)
 				if err != nil {
 					return usagef("--user-data: %w", err)
+				}
+				if !utf8.Valid(text) { // Lightsail's member is a text
+					return usagef("--user-data: %s is not text (UTF-8), which is all that an instance can be created with; create it without, then 'openimds instance set NAME --user-data FILE'", userDataFile)
 				}
 				request.UserData = string(text)
 			}

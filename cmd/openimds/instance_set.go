@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/openimds/openimds/api/awsjson"
 	"github.com/openimds/openimds/api/lightsail/wire"
@@ -136,6 +137,9 @@ func (s *setFlags) overlay(to map[string]*string) error {
 		content, err := os.ReadFile(file)
 		if err != nil {
 			return usagef("--set-file: %w", err)
+		}
+		if !utf8.Valid(content) { // JSON would change it
+			return usagef("--set-file: %s is not text (UTF-8), which is all that can be laid over a path; user data and recordings can be binary", file)
 		}
 		value := string(content)
 		if err := lay("--set-file", path, &value); err != nil {
