@@ -98,18 +98,19 @@ func (a *Agent) SeatAll(ctx context.Context, seats map[string]Seat) error {
 // Unseat takes an instance from this host; its seat is emptied.
 func (a *Agent) Unseat(name string) error {
 	a.mu.Lock()
+	defer a.mu.Unlock()
 	s := a.seats[name]
-	delete(a.seats, name)
-	if s != nil && a.cfg.Presence != nil {
-		a.left[name] = true
-	}
-	a.tellMoved()
-	a.mu.Unlock()
 	if s == nil {
 		return nil
 	}
-	defer a.wakeMark()
-	return s.seat.Set(nil)
+	err := s.seat.Set(nil) // while others still wait for it
+	delete(a.seats, name)
+	if a.cfg.Presence != nil {
+		a.left[name] = true
+	}
+	a.tellMoved()
+	a.wakeMark()
+	return err
 }
 
 // Await waits until the named instance's seat obeys the record of that revision, or a later one, or

@@ -97,7 +97,7 @@ func (p *Presence) takeSeats(ctx context.Context, instances []string) error {
 	if p.lease == lease {
 		p.lease = store.NoLease
 	}
-	return nil
+	return err
 }
 
 // Lease is that of all that the host tells of itself now; NoLease while it is not there.
@@ -155,7 +155,10 @@ func (p *Presence) Run(ctx context.Context, back func(context.Context) error, el
 	}
 	left, done := context.WithTimeout(context.WithoutCancel(ctx), leaveTime)
 	defer done()
-	_ = p.cfg.Store.Revoke(left, p.Lease()) // or it ends by itself
+	p.mu.Lock()
+	last := p.last // it may last where the seats could not be told
+	p.mu.Unlock()
+	_ = p.cfg.Store.Revoke(left, last) // or it ends by itself
 }
 
 // stay keeps the lease alive and campaigns for the office, and reports whether the lease was lost.

@@ -271,3 +271,41 @@ func TestSettlesPatchy(t *testing.T) {
 		})
 	}
 }
+
+// seatless takes no seats.
+type seatless struct{ *control.Service }
+
+func (seatless) TakeSeats(context.Context, store.Lease, ...string) error {
+	return errors.New("no seats are taken")
+}
+
+// TestSeatsUntold: a host whose seats could not be told serves, is not back before they are, and leaves nothing
+// behind when it goes.
+func TestSeatsUntold(t *testing.T) {
+	kept := mem.New()
+	h := &host{t: t, store: kept, log: &logText{}}
+	h.service = control.New(kept, control.Config{Region: "us-east-1", AccountID: "123456789012"})
+	log := slog.New(slog.NewTextHandler(h.log, nil))
+	presence := agent.NewPresence(agent.PresenceConfig{Store: kept, Hosts: seatless{h.service}, Log: log})
+	h.agent = agent.New(agent.Config{Store: kept, Marker: h.service, Presence: presence, Log: log})
+	h.create("web")
+	presence.Join(t.Context())
+	var web seat
+	h.seat("web", &web)
+	if web.now() == nil || presence.Lease() != store.NoLease {
+		t.Errorf("the seat has %v and the host lease %d", web.now(), presence.Lease())
+	}
+	presence.Join(t.Context())
+	if err := h.agent.Back(t.Context()); err == nil {
+		t.Error("a host is back without its seats")
+	}
+	if _, err := kept.Get(t.Context(), records.HostKey(openimds.LocalHost)); err != nil {
+		t.Fatal(err)
+	}
+	gone, end := context.WithCancel(t.Context())
+	end()
+	presence.Run(gone, h.agent.Back, h.agent.Settle)
+	if _, err := kept.Get(t.Context(), records.HostKey(openimds.LocalHost)); !errors.Is(err, store.ErrNoRecord) {
+		t.Errorf("the host that has gone: %v", err)
+	}
+}

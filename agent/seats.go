@@ -11,8 +11,8 @@ func (a *Agent) tellSeats(ctx context.Context, seats map[string]*served) error {
 	a.telling.Lock()
 	defer a.telling.Unlock()
 	if p := a.cfg.Presence; p != nil {
-		if err := p.takeSeats(ctx, slices.Sorted(maps.Keys(seats))); err != nil {
-			return err
+		if err := p.takeSeats(ctx, slices.Sorted(maps.Keys(seats))); err != nil && ctx.Err() != nil {
+			return err // else the host comes back with them, and serves meanwhile
 		}
 	}
 	a.mu.Lock()
