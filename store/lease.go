@@ -38,8 +38,9 @@ func CheckTTL(ttl time.Duration) error {
 
 // Campaign waits until the holder of l has the office that key stands for, and returns nil: of all who
 // campaign for it, one has it, until its lease ends or it resigns by deleting the key. who is what others read
-// there. ErrNoLease: l has ended meanwhile. Whoever holds an office asks before each act of it whether its
-// lease still lasts, or acts under the condition that the key is as it was.
+// there. ErrNoLease: l has ended; of one that ends while Campaign waits, that is seen when the office is free.
+// Whoever holds an office asks before each act of it whether its lease still lasts, or acts under the condition
+// that the key is as it was.
 func Campaign(ctx context.Context, s Store, key, who string, l Lease) error {
 	for l != NoLease {
 		_, err := s.Commit(ctx, Change{Verb: Put, Key: key, Value: []byte(who), If: IfAbsent, Lease: l})

@@ -117,7 +117,7 @@ type Store interface {
 	List(ctx context.Context, r Range) (Page, error)
 	// Commit carries out all changes or none, and returns the revision that all of them share. It
 	// returns ErrConflict when a condition does not hold, and ErrNoLease when a record is to be bound to a
-	// lease that has ended. No key may occur twice.
+	// lease that has ended; of a change that is both, ErrNoLease. No key may occur twice.
 	Commit(ctx context.Context, changes ...Change) (int64, error)
 	// Watch follows the changes of keys that begin with prefix, made after revision after.
 	Watch(prefix string, after int64) Watcher

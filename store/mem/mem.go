@@ -83,11 +83,11 @@ func (m *Store) Commit(ctx context.Context, changes ...store.Change) (int64, err
 		return 0, err
 	}
 	for _, c := range changes {
-		if c.If != store.Whatever && m.records[c.Key].Revision != c.If {
-			return 0, store.ErrConflict
-		}
 		if c.Lease != store.NoLease && m.leases[c.Lease] == nil {
 			return 0, store.ErrNoLease
+		}
+		if c.If != store.Whatever && m.records[c.Key].Revision != c.If {
+			return 0, store.ErrConflict
 		}
 	}
 	return m.apply(changes), nil

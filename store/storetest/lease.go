@@ -178,6 +178,13 @@ func testCampaign(t *testing.T, ctx context.Context, s store.Store) {
 	if err := store.Campaign(lost, s, "office", "other", grant(t, ctx, s, long)); !errors.Is(err, context.Canceled) {
 		t.Errorf("a campaign whose context has ended: %v", err)
 	}
+	over := grant(t, ctx, s, long)
+	if err := s.Revoke(ctx, over); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Campaign(ctx, s, "office", "other", over); !errors.Is(err, store.ErrNoLease) {
+		t.Errorf("a campaign with a lease that has ended, for an office that another has: %v", err)
+	}
 	if err := s.Revoke(ctx, l); err != nil {
 		t.Fatal(err)
 	}
