@@ -77,8 +77,11 @@ func (h *Network) listen() {
 		}
 	}
 	for mark := range h.lostCalls {
-		if of[reached][mark] || !h.marks[mark] {
+		switch {
+		case of[reached][mark] || !h.marks[mark]:
 			delete(h.lostCalls, mark)
+		case of[arrived][mark]: // it may have been under way when it was looked for there
+			h.lostCalls[mark] = h.lostAt(true)
 		}
 	}
 }
