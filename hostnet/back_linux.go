@@ -97,8 +97,9 @@ func (h *Network) heed() {
 		}
 		h.dropNexthop(d)
 		for _, i := range d.valid {
-			_ = validMark(i, 0) // it may have gone
-			h.ledger.change(backElement(i), nil)
+			if h.ledger.change(backElement(i), nil); !h.validated(i) {
+				_ = validMark(i, 0) // it may have gone
+			}
 		}
 		delete(h.devices, index)
 	}
@@ -116,6 +117,11 @@ func (h *Network) heed() {
 	}
 }
 
+// validated says whether a device needs src_valid_mark of an interface, which may be the VRF of several.
+func (h *Network) validated(i int) bool {
+	return h.ledger.refs[backElement(i)[0]] > 0
+}
+
 // wantValid has the tables remember what is about to be set.
 func (h *Network) wantValid(index int, d *device) {
 	if setting("all", "src_valid_mark") > 0 {
@@ -126,7 +132,7 @@ func (h *Network) wantValid(index int, d *device) {
 		asked = append(asked, master.index) // IP takes packets for arrived there, ARP does not
 	}
 	for _, i := range asked {
-		if !slices.Contains(d.valid, i) && h.setting(i, "src_valid_mark") == 0 {
+		if !slices.Contains(d.valid, i) && (h.validated(i) || h.setting(i, "src_valid_mark") == 0) {
 			d.valid = append(d.valid, i)
 			h.ledger.change(nil, backElement(i))
 		}
@@ -250,7 +256,7 @@ func (h *Network) layRules(members map[uint32][]uint32) error {
 	}
 	rules := h.skipRules()
 	for _, class := range slices.Sorted(maps.Keys(members)) {
-		rules = slices.Insert(rules, 1, h.backRule(class))
+		rules = append(rules, h.backRule(class)) // behind the skip: the kernel walks them in this order
 		h.backRules[class] = true
 	}
 	h.backSkips = true

@@ -213,6 +213,17 @@ func TestManyWaysBack(t *testing.T) {
 	must(t, h.Set(append(endpoints, hostnet.Endpoint{ID: "one", Interface: "i1"}, hostnet.Endpoint{ID: "two", Interface: "i2"})))
 	first.hears(metadata4, "one")
 	last.hears(metadata4, "two")
+	rules, err := netlink.RuleList(unix.AF_INET)
+	must(t, err)
+	rules = slices.DeleteFunc(rules, func(r netlink.Rule) bool { return r.Priority != hostnet.DefaultPriority+1 })
+	for i, r := range rules { // else all that the host receives walks up to all of them
+		if skips := r.Goto == hostnet.DefaultPriority+2; skips != (i == 0) {
+			t.Errorf("rule %d of %d skips the others: %v", i, len(rules), skips)
+		}
+	}
+	if len(rules) < 2 {
+		t.Errorf("there are %d rules", len(rules))
+	}
 	must(t, h.Set(endpoints[50:]))
 	must(t, h.Set([]hostnet.Endpoint{{ID: "two", Interface: "i2"}}))
 	first.hearsNothing(metadata4)
