@@ -119,18 +119,18 @@ var ignoring = []int{1, 2, 3, 8}
 func (h *Network) lostAt(routed bool) string {
 	const text = "connections of its guests are dropped "
 	if routed {
-		return text + "at the host's input: " + h.byOthers(nftables.ChainHookInput)
+		return text + "at the host's input: " + h.byOthers(othersAt(nftables.ChainHookInput))
 	}
 	routing := fmt.Sprintf("see 'ip rule' for rules before %d, and whether the guest has an address of this host", h.cfg.Priority)
-	if len(othersAt(nftables.ChainHookPrerouting)) == 0 {
+	others := othersAt(nftables.ChainHookPrerouting)
+	if len(others) == 0 {
 		return text + "by the host's routing: " + routing
 	}
-	return text + "at the host's prerouting, or by its routing: " + h.byOthers(nftables.ChainHookPrerouting) + "; " + routing
+	return text + "at the host's prerouting, or by its routing: " + h.byOthers(others) + "; " + routing
 }
 
 // byOthers names the chains that may have dropped a packet, and the command that lets those of guests pass.
-func (h *Network) byOthers(hook *nftables.ChainHook) string {
-	all := othersAt(hook)
+func (h *Network) byOthers(all []*nftables.Chain) string {
 	if len(all) == 0 { // nftables does not show the rules of the older iptables
 		return fmt.Sprintf("run 'iptables -I INPUT -m mark --mark %#x/%#x -j ACCEPT'", h.cfg.Mark, ^uint32(indexMask))
 	}
@@ -174,7 +174,8 @@ func othersAt(hook *nftables.ChainHook) []*nftables.Chain {
 
 func drops(c *nftables.Chain) bool { return c.Policy != nil && *c.Policy == nftables.ChainPolicyDrop }
 
-// lookForDrops finds out whether other tables drop all there is, which need not wait for a guest to call.
+// lookForDrops finds out whether other tables drop all there is, which need not wait for a guest to call. Where
+// only IPv6 is dropped, guests are heard.
 func (h *Network) lookForDrops() {
 	gen, err := generation()
 	if err != nil || gen == h.dropsAt || time.Now().Before(h.dropsAgain) {
@@ -183,8 +184,11 @@ func (h *Network) lookForDrops() {
 	start, before := time.Now(), h.dropAll
 	h.dropsAt, h.dropAll = gen, ""
 	for _, hook := range []*nftables.ChainHook{nftables.ChainHookInput, nftables.ChainHookPrerouting} {
-		if all := othersAt(hook); len(all) > 0 && drops(all[0]) && isEmpty(all[0]) {
-			h.dropAll = "another program's table drops all that this host is sent: " + h.byOthers(hook)
+		all := slices.DeleteFunc(othersAt(hook), func(c *nftables.Chain) bool {
+			return c.Table.Family == nftables.TableFamilyIPv6 || !drops(c) || !isEmpty(c)
+		})
+		if len(all) > 0 {
+			h.dropAll = "another program's table drops all that this host is sent: " + h.byOthers(all)
 		}
 	}
 	if h.dropAll != "" && h.dropAll != before {
@@ -233,7 +237,7 @@ func (h *Network) unheard(a *attachment) string {
 	case d.asks > 0:
 		name := h.links.byIndex[index].name
 		return fmt.Sprintf("the host does not answer guests who ask by ARP at %s (arp_ignore %d): run 'sysctl -w net.ipv4.conf.all.arp_ignore=0 net.ipv4.conf.%s.arp_ignore=0', "+
-			"or give them a route to %v by an address of this host", name, d.asks, name, addr4)
+			"or give them a route to %v by an address of this host", name, d.asks, strings.ReplaceAll(name, ".", "/"), addr4)
 	}
 	return h.lostCalls[a.mark]
 }

@@ -13,11 +13,11 @@ import (
 )
 
 // foreignChain makes a chain of another program's table, with no rules.
-func foreignChain(t *testing.T, hook *nftables.ChainHook, policy nftables.ChainPolicy) *nftables.Chain {
+func foreignChain(t *testing.T, family nftables.TableFamily, hook *nftables.ChainHook, policy nftables.ChainPolicy) *nftables.Chain {
 	t.Helper()
 	conn, err := nftables.New()
 	must(t, err)
-	table := conn.AddTable(&nftables.Table{Name: "other", Family: nftables.TableFamilyINet})
+	table := conn.AddTable(&nftables.Table{Name: "other", Family: family})
 	c := conn.AddChain(&nftables.Chain{
 		Name: "firewall", Table: table, Type: nftables.ChainTypeFilter, Hooknum: hook, Priority: nftables.ChainPriorityFilter, Policy: &policy,
 	})
@@ -75,7 +75,7 @@ func TestDroppedByOthers(t *testing.T) {
 				bridge(t, "br0", "")
 				b := machine(t, "b1", "p1", "10.0.0.6/24")
 				plug(t, "p1", "br0")
-				c := foreignChain(t, hook, nftables.ChainPolicyDrop)
+				c := foreignChain(t, nftables.TableFamilyINet, hook, nftables.ChainPolicyDrop)
 				if rules == "some" {
 					verdict(t, c, expr.CmpOpNeq, expr.VerdictAccept)
 				}
@@ -99,6 +99,23 @@ func TestDroppedByOthers(t *testing.T) {
 	}
 }
 
+// TestDroppedForIPv6 has other programs drop all of IPv6, which keeps no guest from being heard, and then drop
+// all there is behind a chain that only drops some.
+func TestDroppedForIPv6(t *testing.T) {
+	h, _ := newHost(t)
+	run(t, h)
+	g := machine(t, "g1", "i1", "10.0.0.5/24")
+	foreignChain(t, nftables.TableFamilyIPv6, nftables.ChainHookInput, nftables.ChainPolicyDrop)
+	must(t, h.Set([]hostnet.Endpoint{{ID: "one", Interface: "i1"}}))
+	if s := becomes(t, h, "one", hostnet.Attached); s.Reason != "" {
+		t.Errorf("with IPv6 dropped: %q", s.Reason)
+	}
+	g.hears(metadata4, "one")
+	verdict(t, foreignChain(t, nftables.TableFamilyINet, nftables.ChainHookInput, nftables.ChainPolicyDrop), expr.CmpOpEq, expr.VerdictAccept)
+	foreignChain(t, nftables.TableFamilyIPv4, nftables.ChainHookInput, nftables.ChainPolicyDrop)
+	says(t, h, "one", "drops all", "see chain ip other firewall of nftables")
+}
+
 // TestLostByRouting has a routing rule before those of the Host send guests elsewhere.
 func TestLostByRouting(t *testing.T) {
 	h, _ := newHost(t)
@@ -118,15 +135,19 @@ func TestLostByRouting(t *testing.T) {
 
 // TestIgnoredARP has a host that answers ARP for the addresses of the interface only, as load balancers have it.
 func TestIgnoredARP(t *testing.T) {
-	h, _ := newHost(t)
-	run(t, h)
-	g := machine(t, "g1", "i1", "10.0.0.5/24")
-	must(t, os.WriteFile("/proc/sys/net/ipv4/conf/i1/arp_ignore", []byte("1"), 0o644))
-	must(t, h.Set([]hostnet.Endpoint{{ID: "one", Interface: "i1"}}))
-	says(t, h, "one")
-	g.hearsNothing(metadata4)
-	says(t, h, "one", "arp_ignore 1", "'sysctl -w net.ipv4.conf.all.arp_ignore=0 net.ipv4.conf.i1.arp_ignore=0'")
-	must(t, os.WriteFile("/proc/sys/net/ipv4/conf/i1/arp_ignore", []byte("0"), 0o644))
-	g.hears(metadata4, "one")
-	says(t, h, "one")
+	for name, sysctl := range map[string]string{"i1": "i1", "i1.100": "i1/100"} { // the name of a VLAN has a dot
+		t.Run(name, func(t *testing.T) {
+			h, _ := newHost(t)
+			run(t, h)
+			g := machine(t, "g1", name, "10.0.0.5/24")
+			must(t, os.WriteFile("/proc/sys/net/ipv4/conf/"+name+"/arp_ignore", []byte("1"), 0o644))
+			must(t, h.Set([]hostnet.Endpoint{{ID: "one", Interface: name}}))
+			says(t, h, "one")
+			g.hearsNothing(metadata4)
+			says(t, h, "one", "arp_ignore 1", "'sysctl -w net.ipv4.conf.all.arp_ignore=0 net.ipv4.conf."+sysctl+".arp_ignore=0'")
+			must(t, os.WriteFile("/proc/sys/net/ipv4/conf/"+name+"/arp_ignore", []byte("0"), 0o644))
+			g.hears(metadata4, "one")
+			says(t, h, "one")
+		})
+	}
 }
