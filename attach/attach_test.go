@@ -128,6 +128,10 @@ type carrier struct{}
 func (carrier) Guarded() []openimds.GuardedPlace                  { return nil }
 func (carrier) Release([]string) ([]openimds.GuardedPlace, error) { return nil, nil }
 
+func (carrier) Status(string, time.Time) (openimds.AttachmentStatus, bool) {
+	return openimds.AttachmentStatus{}, false
+}
+
 func (a *attaching) follow() {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -151,6 +155,14 @@ func (a *attaching) becomes(want string) (reason string) {
 		return state == want && !strings.Contains(reason, "being")
 	})
 	eventually(a.t, "the store says so", func() bool { s := a.told(); return s.State == want && s.Reason == reason })
+	told := a.told()
+	eventually(a.t, "the host says so of this attachment", func() bool {
+		own, known := a.network.attachments.Known("web", told.CreatedAt)
+		return known && own.State == want && own.Reason == reason
+	})
+	if own, known := a.network.attachments.Known("web", told.CreatedAt.Add(-1)); known {
+		a.t.Errorf("an earlier attachment is known as %+v", own)
+	}
 	return reason
 }
 

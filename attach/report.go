@@ -71,16 +71,30 @@ func (a *Attachments) takeUntold() []openimds.AttachmentStatus {
 	defer a.mu.Unlock()
 	all := make([]openimds.AttachmentStatus, 0, len(a.untold))
 	for name := range a.untold {
-		status := openimds.AttachmentStatus{Instance: name, CreatedAt: a.ended[name]}
-		if wanted, ok := a.wanted[name]; ok {
-			status.CreatedAt = createdAt(wanted.ID)
-		}
-		status.State, status.Reason = a.statusOf(name)
-		status.Found = a.foundAt(name)
+		status := a.known(name)
 		if status.State != string(hostnet.Waiting) || a.status[name].ID != "" { // else whoever asks knows as much
 			all = append(all, status)
 		}
 	}
 	clear(a.untold)
 	return all
+}
+
+// Known says how far the attachment is that the instance got at that time; false: nothing is known of it here.
+func (a *Attachments) Known(instance string, created time.Time) (openimds.AttachmentStatus, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	status := a.known(instance)
+	return status, !created.IsZero() && status.CreatedAt.Equal(created)
+}
+
+// known is all that is known of an instance's attachment. a.mu is held.
+func (a *Attachments) known(instance string) openimds.AttachmentStatus {
+	status := openimds.AttachmentStatus{Instance: instance, CreatedAt: a.ended[instance]}
+	if wanted, ok := a.wanted[instance]; ok {
+		status.CreatedAt = createdAt(wanted.ID)
+	}
+	status.State, status.Reason = a.statusOf(instance)
+	status.Found = a.foundAt(instance)
+	return status
 }

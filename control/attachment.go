@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"time"
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/records"
@@ -17,6 +18,8 @@ import (
 type Attachments interface {
 	// Guarded lists the places that were attached and are guarded now.
 	Guarded() []openimds.GuardedPlace
+	// Status says how far the attachment is that the instance got at that time; false: nothing is known of it.
+	Status(instance string, createdAt time.Time) (openimds.AttachmentStatus, bool)
 	// Release ends the guard of these places, or of all with no names, and says of which it did.
 	Release(names []string) ([]openimds.GuardedPlace, error)
 }

@@ -90,13 +90,20 @@ func (s *Service) AttachmentStatuses(ctx context.Context, all []*openimds.Attach
 	}
 	statuses := make([]openimds.AttachmentStatus, 0, len(all))
 	for _, a := range all {
-		statuses = append(statuses, statusOf(a, byKey[records.HostKey(a.Host)], byKey[records.StatusKey(a.Instance)]))
+		status, known := s.ownStatus(a)
+		if !known {
+			status = statusOf(a, byKey[records.HostKey(a.Host)], byKey[records.StatusKey(a.Instance)])
+		}
+		statuses = append(statuses, status)
 	}
 	return statuses, nil
 }
 
 // attachmentStatus is AttachmentStatuses of one, which costs as much however many there are.
 func (s *Service) attachmentStatus(ctx context.Context, a *openimds.Attachment) (openimds.AttachmentStatus, error) {
+	if own, known := s.ownStatus(a); known {
+		return own, nil
+	}
 	host, err := s.store.Get(ctx, records.HostKey(a.Host))
 	if err != nil && !errors.Is(err, store.ErrNoRecord) {
 		return openimds.AttachmentStatus{}, storeFailed(err)
@@ -106,6 +113,16 @@ func (s *Service) attachmentStatus(ctx context.Context, a *openimds.Attachment) 
 		return openimds.AttachmentStatus{}, storeFailed(err)
 	}
 	return statusOf(a, host, told), nil
+}
+
+// ownStatus is what this host knows of its own attachment, also while the store takes no changes; false: nothing.
+func (s *Service) ownStatus(a *openimds.Attachment) (openimds.AttachmentStatus, bool) {
+	if a.Host != s.cfg.Host || s.cfg.Attachments == nil {
+		return openimds.AttachmentStatus{}, false
+	}
+	status, known := s.cfg.Attachments.Status(a.Instance, a.CreatedAt)
+	status.At = s.cfg.Now().UTC()
+	return status, known
 }
 
 // statusOf tells the status of an attachment from the records of its host and of what that has told.

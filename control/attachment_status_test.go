@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/control"
@@ -217,5 +218,45 @@ func TestAttachedAgainAmongMany(t *testing.T) {
 	again := h.attach("web-0", "one", "tap0")
 	if again.Host != "one" {
 		t.Errorf("attached again on %s", again.Host)
+	}
+}
+
+// asked is a host that knows how far the attachment of one time is.
+type asked struct {
+	carried
+	status openimds.AttachmentStatus
+}
+
+func (a *asked) Status(instance string, createdAt time.Time) (openimds.AttachmentStatus, bool) {
+	return a.status, instance == a.status.Instance && createdAt.Equal(a.status.CreatedAt)
+}
+
+// TestStatusOfOwn: what this host knows of its own attachments counts, whatever the store was told last; of those
+// that it does not know, what the store was told.
+func TestStatusOfOwn(t *testing.T) {
+	h := newHosts(t)
+	first, second := h.attach("web-0", "one", "tap0"), h.attach("web-1", "one", "tap1")
+	h.report(h.one, attached(first), attached(second))
+	own := openimds.AttachmentStatus{Instance: "web-0", CreatedAt: first.CreatedAt, State: "waiting", Reason: "its link is away"}
+	one := control.New(h.store, control.Config{Region: "us-east-1", AccountID: "123456789012", Host: "one", Attachments: &asked{status: own}})
+	statuses, err := one.AttachmentStatuses(t.Context(), []*openimds.Attachment{first, second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := statuses[0]; s.State != own.State || s.Reason != own.Reason || s.At.IsZero() {
+		t.Errorf("its own is %+v, want %+v", s, own)
+	}
+	if s := statuses[1]; s.State != "attached" {
+		t.Errorf("one that it does not know is %+v", s)
+	}
+	in, err := one.Instance(t.Context(), "web-0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if impaired, err := one.Impaired(t.Context(), in); err != nil || !impaired {
+		t.Errorf("an instance whose link is away is impaired: %v, %v", impaired, err)
+	}
+	if s := h.status(first); s.State != "attached" {
+		t.Errorf("to another service it is %+v", s)
 	}
 }

@@ -23,6 +23,10 @@ type place struct {
 func (p *place) Guarded() []openimds.GuardedPlace                  { return nil }
 func (p *place) Release([]string) ([]openimds.GuardedPlace, error) { return nil, nil }
 
+func (*place) Status(string, time.Time) (openimds.AttachmentStatus, bool) {
+	return openimds.AttachmentStatus{}, false
+}
+
 // binding is a service with the instances web-0 and web-1, and its host.
 type binding struct {
 	*fixture

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/control"
@@ -24,6 +25,10 @@ func (*guards) Guarded() []openimds.GuardedPlace {
 func (g *guards) Release(names []string) ([]openimds.GuardedPlace, error) {
 	g.released = append(g.released, names)
 	return nil, g.fails
+}
+
+func (*guards) Status(string, time.Time) (openimds.AttachmentStatus, bool) {
+	return openimds.AttachmentStatus{}, false
 }
 
 // TestReleaseIsAudited: to end a guard is a change like others, with its line before it is made.

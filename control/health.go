@@ -29,11 +29,11 @@ func (s *Service) Impaired(ctx context.Context, in *openimds.Instance) (bool, er
 	if err != nil {
 		return true, nil // no host can carry out what cannot be read
 	}
-	statuses, err := s.AttachmentStatuses(ctx, []*openimds.Attachment{a})
+	status, err := s.attachmentStatus(ctx, a)
 	if err != nil {
 		return false, err
 	}
-	return statuses[0].State != "attached", nil
+	return status.State != "attached", nil
 }
 
 // checkPoint returns the one point that a metric of status checks has: of the latest minute that the time has.

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/control"
@@ -109,6 +110,10 @@ type carried struct{}
 func (carried) Guarded() []openimds.GuardedPlace { return nil }
 
 func (carried) Release([]string) ([]openimds.GuardedPlace, error) { return nil, nil }
+
+func (carried) Status(string, time.Time) (openimds.AttachmentStatus, bool) {
+	return openimds.AttachmentStatus{}, false
+}
 
 // newAttaching makes a service that attaches, with the instances web-0 and so on, and free.
 func newAttaching(t *testing.T, count int) *fixture {

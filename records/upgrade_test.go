@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/control"
@@ -25,6 +26,10 @@ type attachable struct{}
 
 func (attachable) Guarded() []openimds.GuardedPlace                  { return nil }
 func (attachable) Release([]string) ([]openimds.GuardedPlace, error) { return nil, nil }
+
+func (attachable) Status(string, time.Time) (openimds.AttachmentStatus, bool) {
+	return openimds.AttachmentStatus{}, false
+}
 
 // fill has a store hold some of all that an upgrade carries over.
 func fill(t *testing.T, s store.Store, host string) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/attach"
@@ -70,6 +71,14 @@ func (s *Server) openHost() error {
 // Guarded implements [control.Attachments].
 func (g guarding) Guarded() []openimds.GuardedPlace {
 	return guardedPlaces(g.server.host.Guarded())
+}
+
+// Status implements [control.Attachments].
+func (g guarding) Status(instance string, createdAt time.Time) (openimds.AttachmentStatus, bool) {
+	if g.server.attachments == nil { // the server is being opened
+		return openimds.AttachmentStatus{}, false
+	}
+	return g.server.attachments.Known(instance, createdAt)
 }
 
 // Release implements [control.Attachments].

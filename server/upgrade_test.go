@@ -211,6 +211,10 @@ func (unattached) Guarded() []openimds.GuardedPlace { return nil }
 
 func (unattached) Release([]string) ([]openimds.GuardedPlace, error) { return nil, nil }
 
+func (unattached) Status(string, time.Time) (openimds.AttachmentStatus, bool) {
+	return openimds.AttachmentStatus{}, false
+}
+
 // lookAsGuest crawls what an instance's guest reads, and tries its token.
 func lookAsGuest(t *testing.T, side *guestside.Server, name, token string, now func() time.Time) json.RawMessage {
 	t.Helper()

@@ -2,6 +2,7 @@ package lightsail_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/control"
@@ -19,6 +20,10 @@ func (a attachable) Release(names []string) ([]openimds.GuardedPlace, error) {
 		return a.Guarded(), nil
 	}
 	return []openimds.GuardedPlace{{Interface: names[0]}}, nil
+}
+
+func (attachable) Status(string, time.Time) (openimds.AttachmentStatus, bool) {
+	return openimds.AttachmentStatus{}, false
 }
 
 // TestGuardedPlaces lists and releases what is guarded.
