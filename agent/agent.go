@@ -166,7 +166,7 @@ func (a *Agent) Run(ctx context.Context) {
 	defer cancel()
 	store.Follow(ctx, a.cfg.Store, store.Follower{
 		Prefix: records.InstancePrefix,
-		Limit:  1, // seats are filled one by one: a host serves few of a fleet's instances
+		Unread: true, // seats are filled one by one: a host serves few of a fleet's instances
 		Listed: func(ctx context.Context, page store.Page) error {
 			settling.Wait() // of the listing before
 			if err := a.fillAll(ctx); err != nil {

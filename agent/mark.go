@@ -100,7 +100,7 @@ func (a *Agent) followSeats(ctx context.Context) {
 	again := false
 	store.Follow(ctx, a.cfg.Store, store.Follower{
 		Prefix: records.SeatPrefix,
-		Limit:  1,
+		Unread: true,
 		Listed: func(ctx context.Context, _ store.Page) error {
 			if again {
 				a.cfg.Presence.workAgain()

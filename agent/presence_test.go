@@ -249,13 +249,13 @@ func (p *patchy) List(ctx context.Context, r store.Range) (store.Page, error) {
 func TestSettlesPatchy(t *testing.T) {
 	for what, kept := range map[string]*patchy{
 		"away":    {},
-		"damaged": {damaged: records.InstancePrefix + "damaged"},
+		"damaged": {damaged: records.InstancePrefix + "a-damaged"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			kept.Store = mem.New()
 			before := control.New(kept.Store, control.Config{Region: "us-east-1", AccountID: "123456789012"})
 			other := &host{t: t, store: kept.Store, service: before}
-			other.create("damaged", "before", "web")
+			other.create("a-damaged", "before", "web")
 			ops := []openimds.Operation{other.hops("before", 3), other.hops("web", 3)}
 			if what == "away" {
 				kept.faults.Store(10)
@@ -264,6 +264,10 @@ func TestSettlesPatchy(t *testing.T) {
 			for _, op := range ops {
 				eventually(t, op.Resource+" is applied", func() bool { return other.status(op.ID) == openimds.OperationSucceeded })
 			}
+			var web seat
+			h.seat("web", &web)
+			other.hops("web", 4)
+			eventually(t, "a later change is obeyed", func() bool { return web.obeys(other.instance("web")) })
 			eventually(t, "it is told", func() bool { return strings.Contains(h.log.String(), "could be ended") })
 			if n := strings.Count(h.log.String(), "could be ended"); n != 1 {
 				t.Errorf("it is told %d times", n)

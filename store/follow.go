@@ -21,11 +21,11 @@ const (
 type Follower struct {
 	// Prefix that the keys of the records have.
 	Prefix string
-	// Limit is the most records of a listing, for a follower that needs only its revision and reads the
-	// records themselves another way. 0 is no limit.
-	Limit int
+	// Unread leaves the records out of listings, for a follower that needs only their revision and reads what it
+	// needs another way: then a damaged record does not keep it from following.
+	Unread bool
 	// Listed is told what there is: at the start, and again whenever changes may have been missed. What a
-	// follower without a Limit knew, and does not find there, was deleted meanwhile.
+	// follower that is not Unread knew, and does not find there, was deleted meanwhile.
 	Listed func(ctx context.Context, page Page) error
 	// Changed is told what was changed since then: at least one record, of whole commits, in the order of
 	// their revisions, each once.
@@ -63,7 +63,11 @@ func Follow(ctx context.Context, s Store, f Follower) {
 
 // follow lists once and then tells of changes until something fails.
 func follow(ctx context.Context, s Store, f Follower) error {
-	page, err := s.List(ctx, Range{Prefix: f.Prefix, Limit: f.Limit})
+	listed := Range{Prefix: f.Prefix}
+	if f.Unread {
+		listed.After = f.Prefix + "\xff" // no text has this byte, so no key comes after it
+	}
+	page, err := s.List(ctx, listed)
 	if err != nil {
 		return err
 	}
