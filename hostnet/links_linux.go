@@ -97,13 +97,20 @@ func (ls *links) list() error {
 	return nil
 }
 
-// ask looks for one interface that has not been told of yet.
+// ask looks for one interface that has not been told of yet, and for the one that it is a part of.
 func (ls *links) ask(name string) {
-	l, err := netlink.LinkByName(name)
-	if err != nil || l.Attrs().Name != name { // alternative names are not followed
+	found, err := netlink.LinkByName(name)
+	if err != nil || found.Attrs().Name != name { // alternative names are not followed
 		return
 	}
-	ls.put(toLink(l))
+	l := toLink(found)
+	ls.put(l)
+	if _, told := ls.byIndex[l.master]; told || l.master == 0 {
+		return
+	}
+	if master, err := netlink.LinkByIndex(l.master); err == nil {
+		ls.put(toLink(master))
+	}
 }
 
 func (ls *links) find(name string) (link, bool) {
