@@ -383,7 +383,8 @@ func (f *firewall) inet(conn *nftables.Conn, t *table) error {
 	b.open(chain{name: "input", hook: nftables.ChainHookInput, priority: *nftables.ChainPriorityMangle})
 	b.add("it was routed", ourMark(f.mark, true), f.markBack(false))
 	opensFromGuest := does(ourMark(f.mark, true), opensConnection()) // the other packets are of what it opened
-	b.add("a listener of ours", opensFromGuest, isTransparent(), noteCall(t, arrived), accept)
+	b.add("it arrives", opensFromGuest, isTransparent(), noteCall(t, arrived))
+	b.add("a listener of ours", opensFromGuest, isTransparent(), accept)
 	b.add("or nobody's", opensFromGuest, drop)
 	f.mayUnwrap(b, t)
 	b.open(chain{name: "heard", hook: nftables.ChainHookInput, priority: lastOfAll})

@@ -39,7 +39,8 @@ func (t *table) callSets(conn *nftables.Conn) (errs []error) {
 	return errs
 }
 
-// noteCall is for the first packets of connections, with the mark of the attachment.
+// noteCall is for the first packets of connections, with the mark of the attachment. It ends its rule, which
+// has no verdict: the kernel does not go on with a rule whose note finds no room, and the call must pass all the same.
 func noteCall(t *table, set string) rule {
 	mark := rule{&expr.Meta{Key: expr.MetaKeyMARK, Register: key1}}
 	if set == called {

@@ -118,6 +118,42 @@ func TestDroppedForIPv6(t *testing.T) {
 	says(t, h, "one", "drops all", "see chain ip other firewall of nftables")
 }
 
+// TestNoRoomForNotes has no room left in the set of those whose calls arrived. What is noted is for the status
+// alone: guests are answered.
+func TestNoRoomForNotes(t *testing.T) {
+	h, _ := newHost(t)
+	run(t, h)
+	g := machine(t, "g1", "i1", "10.0.0.5/24")
+	must(t, h.Set([]hostnet.Endpoint{{ID: "one", Interface: "i1"}}))
+	conn, err := nftables.New()
+	must(t, err)
+	tables, err := conn.ListTablesOfFamily(nftables.TableFamilyINet)
+	must(t, err)
+	full := false
+	for _, table := range tables {
+		set, err := conn.GetSetByName(table, "arrived")
+		if err != nil {
+			continue
+		}
+		for mark := uint32(1); !full; {
+			var some []nftables.SetElement
+			for range 1 << 10 {
+				some = append(some, nftables.SetElement{Key: binaryutil.NativeEndian.PutUint32(mark), Timeout: time.Hour})
+				mark++
+			}
+			must(t, conn.SetAddElements(set, some))
+			full = conn.Flush() != nil // which takes none of these any more
+			if mark > 1<<18 {
+				t.Fatal("the set takes whatever there is")
+			}
+		}
+	}
+	if !full {
+		t.Fatal("there is no such set")
+	}
+	g.hears(metadata4, "one")
+}
+
 // TestLostByRouting has a routing rule before those of the Host send guests elsewhere.
 func TestLostByRouting(t *testing.T) {
 	h, _ := newHost(t)
