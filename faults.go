@@ -44,8 +44,8 @@ const (
 
 // The most that faults may be. A client that is kept waiting occupies a connection.
 const (
-	maxLatency = 5 * time.Minute
-	maxAbsent  = time.Hour
+	MaxLatency = 5 * time.Minute
+	MaxAbsent  = time.Hour
 )
 
 // Latency is how long an answer is held back.
@@ -61,8 +61,8 @@ func (f *Faults) Validate() error {
 	}
 	share := func(x float64) bool { return x >= 0 && x <= 1 } // not so a NaN
 	switch {
-	case f.LatencyMillis < 0 || f.Latency() > maxLatency:
-		return Errorf(InvalidInput, OutOfRange, "The latency must be 0 to %v, not %v", maxLatency, f.Latency())
+	case f.LatencyMillis < 0 || f.Latency() > MaxLatency:
+		return Errorf(InvalidInput, OutOfRange, "The latency must be 0 to %v, not %v", MaxLatency, f.Latency())
 	case f.JitterMillis < 0 || f.JitterMillis > f.LatencyMillis:
 		return Errorf(InvalidInput, OutOfRange, "The jitter must be 0 to the latency of %v, not %v", f.Latency(), f.Jitter())
 	case f.Status != 0 && (f.Status < 400 || f.Status > 599 || http.StatusText(f.Status) == ""):
@@ -75,8 +75,8 @@ func (f *Faults) Validate() error {
 		return Errorf(InvalidInput, OutOfRange, "The share of connections that are refused must be 0 to 1, not %v", f.RefuseShare)
 	case f.StatusShare+f.RefuseShare > 1:
 		return Errorf(InvalidInput, OutOfRange, "The shares of failures and of refused connections must not come to more than 1: %v and %v", f.StatusShare, f.RefuseShare)
-	case f.AbsentSeconds < 0 || f.AbsentSeconds > int(maxAbsent/time.Second):
-		return Errorf(InvalidInput, OutOfRange, "The endpoint can be absent for 0 to %d seconds, not %d", int(maxAbsent/time.Second), f.AbsentSeconds)
+	case f.AbsentSeconds < 0 || f.AbsentSeconds > int(MaxAbsent/time.Second):
+		return Errorf(InvalidInput, OutOfRange, "The endpoint can be absent for 0 to %d seconds, not %d", int(MaxAbsent/time.Second), f.AbsentSeconds)
 	}
 	return nil
 }

@@ -12,10 +12,10 @@ import (
 	"github.com/openimds/openimds/store"
 )
 
-// layoutKey is where a store says how its keys are laid out: at first, operations stood in the order of
+// LayoutKey is where a store says how its keys are laid out: at first, operations stood in the order of
 // time, names were looked for among the resources of each type, and places knew no host.
 const (
-	layoutKey = "layout"
+	LayoutKey = "layout"
 	layout    = 2
 )
 
@@ -30,7 +30,7 @@ const (
 // those of the host of that name. It is to be called before anything else reads or writes them, and again
 // if it fails or is interrupted: then it goes on. The records of a later program are refused in one line.
 func Upgrade(ctx context.Context, s store.Store, host string) error {
-	r, err := s.Get(ctx, layoutKey)
+	r, err := s.Get(ctx, LayoutKey)
 	switch {
 	case err == nil:
 		now, err := Decode[int](r)
@@ -52,7 +52,7 @@ func Upgrade(ctx context.Context, s store.Store, host string) error {
 	}
 	done, err := Encode(layout)
 	if err == nil {
-		_, err = s.Commit(ctx, store.Change{Verb: store.Put, Key: layoutKey, Value: done, If: store.IfAbsent})
+		_, err = s.Commit(ctx, store.Change{Verb: store.Put, Key: LayoutKey, Value: done, If: store.IfAbsent})
 	}
 	if errors.Is(err, store.ErrConflict) {
 		return Upgrade(ctx, s, host) // another host did it meanwhile

@@ -1,10 +1,12 @@
 package lightsail
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/openimds/openimds/api/lightsail/wire"
@@ -32,6 +34,17 @@ func TestTargetsAreAnswered(t *testing.T) {
 	}
 	if built := len(lightsailActions()) + len(openIMDSActions()); seen != built {
 		t.Errorf("%d targets have shapes, %d are built", seen, built)
+	}
+}
+
+// TestReadmeCounts: README says how many operations of Lightsail's are built.
+func TestReadmeCounts(t *testing.T) {
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := fmt.Sprintf("Amazon Lightsail's: %d operations", len(lightsailActions())); !strings.Contains(string(text), want) {
+		t.Errorf("README does not say %q", want)
 	}
 }
 

@@ -261,32 +261,45 @@ func (c *clientConfig) tell(cmd *cobra.Command) func(wire.Operation) error {
 	return func(op wire.Operation) error { return c.showMade(cmd, []wire.Operation{op}) }
 }
 
+// gather is [clientConfig.tell] for a command that ends with its changes: as JSON they are one text, however
+// many there are. end shows that, and returns err, which the changes ended with, before any error of its own.
+func (c *clientConfig) gather(cmd *cobra.Command) (tell func(wire.Operation) error, end func(err error) error) {
+	if c.output != "json" {
+		return c.tell(cmd), func(err error) error { return err }
+	}
+	made := []wire.Operation{}
+	tell = func(op wire.Operation) error {
+		made = append(made, op)
+		return nil
+	}
+	return tell, func(err error) error {
+		if err != nil && len(made) == 0 {
+			return err
+		}
+		if shown := c.showMade(cmd, made); err == nil {
+			err = shown
+		}
+		return err
+	}
+}
+
 // changeEach makes a change of each of the instances named, one after the other.
 func changeEach[Q any, R wire.Changed](cmd *cobra.Command, c *clientConfig, names []string, target wire.Target[Q, R], of func(name string) Q) error {
 	api, err := c.open(cmd.Context())
 	if err != nil {
 		return err
 	}
-	made := []wire.Operation{} // what is not shown yet
+	tell, end := c.gather(cmd)
 	for _, name := range names {
-		answer, failed := client.Call(cmd.Context(), api, target, of(name))
-		if failed != nil {
-			err = fmt.Errorf("%s: %w", name, failed)
-			break
+		answer, err := client.Call(cmd.Context(), api, target, of(name))
+		if err != nil {
+			return end(fmt.Errorf("%s: %w", name, err))
 		}
-		made = append(made, answer.Made()...)
-		if c.output == "json" {
-			continue // one text of JSON, however many there are
-		}
-		if err := c.showMade(cmd, made); err != nil {
-			return err
-		}
-		made = made[:0]
-	}
-	if c.output == "json" && (err == nil || len(made) > 0) {
-		if shown := c.showMade(cmd, made); err == nil {
-			err = shown
+		for _, op := range answer.Made() {
+			if err := tell(op); err != nil {
+				return err
+			}
 		}
 	}
-	return err
+	return end(nil)
 }

@@ -93,10 +93,10 @@ func (f *faultsFlags) request(cmd *cobra.Command, name string) (request wire.Upd
 	}
 	// A request cannot hold what is far too long; its reason is the same.
 	if given("latency") && f.latency/time.Millisecond > math.MaxInt32 {
-		return request, true, usagef("--latency %v is too long: the most is 5m", f.latency)
+		return request, true, usagef("--latency %v is too long: the most is %v", f.latency, openimds.MaxLatency)
 	}
 	if given("absent-for") && f.absent/time.Second > math.MaxInt32 {
-		return request, true, usagef("--absent-for %v is too long: the most is 1h", f.absent)
+		return request, true, usagef("--absent-for %v is too long: the most is %v", f.absent, openimds.MaxAbsent)
 	}
 	for _, s := range []struct {
 		flag  string

@@ -55,7 +55,8 @@ live:
 			if err != nil {
 				return err
 			}
-			return scenario.OfRecording(r).Onto(cmd.Context(), api, args[1], c.tell(cmd))
+			tell, end := c.gather(cmd)
+			return end(scenario.OfRecording(r).Onto(cmd.Context(), api, args[1], tell))
 		},
 	}
 	crawl.add(cmd)

@@ -42,7 +42,8 @@ instance has it. A line on standard error says what is not carried over, and why
 			if err != nil {
 				return err
 			}
-			if err := scenario.OfMock(plan).Onto(cmd.Context(), api, name, c.tell(cmd)); err != nil {
+			tell, end := c.gather(cmd)
+			if err := end(scenario.OfMock(plan).Onto(cmd.Context(), api, name, tell)); err != nil {
 				return err
 			}
 			for _, note := range plan.Notes {
