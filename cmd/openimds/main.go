@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 
 	"github.com/openimds/openimds/printable"
 	"github.com/openimds/openimds/sandbox"
@@ -41,9 +42,17 @@ func (e endedWith) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
+// The kernel hands a process's signal to its first thread wherever it can, even to one that waits for a disk,
+// and to no other. So the first thread does nothing but wait: a disk that hangs keeps no SIGTERM from its process.
+func init() { runtime.LockOSThread() }
+
 func main() {
-	sandbox.Warden()
-	os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+	ended := make(chan int)
+	go func() {
+		sandbox.Warden()
+		ended <- run(context.Background(), os.Args[1:], os.Stdout, os.Stderr)
+	}()
+	os.Exit(<-ended)
 }
 
 // run carries out one command line. Whatever fails ends as one line on stderr.

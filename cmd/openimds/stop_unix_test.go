@@ -17,6 +17,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -316,6 +317,52 @@ func TestStopsWithoutTheDisk(t *testing.T) {
 	if code != exitFailed || !strings.Contains(s.errs.String(), "ended without waiting any longer for the") {
 		t.Errorf("exit code %d\n%s", code, s.errs.String())
 	}
+}
+
+// TestFirstThreadIsFree: the kernel gives SIGTERM to the first thread, which must not be one that a disk can keep.
+func TestFirstThreadIsFree(t *testing.T) {
+	t.Run("nothing else is run on it", func(t *testing.T) { // this test's own process has the program's init, too
+		if runtime.GOOS != "linux" {
+			t.Skip("a thread's number is Linux's to tell")
+		}
+		var running, all sync.WaitGroup
+		running.Add(256) // more than there are idle threads, each of which is taken before a new one is made
+		for range 256 {
+			all.Go(func() {
+				runtime.LockOSThread()
+				defer runtime.UnlockOSThread()
+				running.Done()
+				running.Wait()
+				if at, err := os.Readlink("/proc/thread-self"); err != nil || filepath.Base(at) == strconv.Itoa(os.Getpid()) {
+					t.Errorf("a goroutine runs on the thread %q, %v", at, err)
+				}
+			})
+		}
+		all.Wait()
+	})
+	t.Run("the start is not run on it", func(t *testing.T) {
+		strace, err := exec.LookPath("strace")
+		if err != nil || runtime.GOOS != "linux" {
+			t.Skip("seeing what a program's threads do needs strace")
+		}
+		trace := filepath.Join(t.TempDir(), "trace")
+		s := start(t, func(s *started) {
+			s.cmd.Args = append([]string{strace, "-f", "-qq", "-o", trace, "-e", "trace=execve,fsync,fdatasync", "-e", "signal=none", s.cmd.Path}, s.cmd.Args[1:]...)
+			s.cmd.Path = strace
+		})
+		text, err := os.ReadFile(trace)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first, _, _ := strings.Cut(string(text), " ")
+		if pid, err := strconv.Atoi(first); err != nil || syscall.Kill(pid, syscall.SIGTERM) != nil {
+			t.Fatalf("the first thread is %q, %v", first, err)
+		}
+		<-s.ended // strace ends with it
+		if calls := strings.Count("\n"+string(text), "\n"+first+" "); calls != 1 || !strings.Contains(string(text), "sync(") {
+			t.Errorf("the first thread, %s, is to call execve and wait for no disk:\n%s", first, text)
+		}
+	})
 }
 
 // traced says whether all threads of a process are traced.
