@@ -245,9 +245,13 @@ func TestPackages(t *testing.T) {
 	}
 }
 
-// TestNoInit: what runs before main can be neither ordered nor tested nor left out.
+// TestNoInit: what runs before main can be neither ordered nor tested nor left out. The program's first thread can
+// be kept for itself at no other time.
 func TestNoInit(t *testing.T) {
 	for _, f := range goFiles(t) {
+		if f.path == "cmd/openimds/main.go" {
+			continue
+		}
 		for _, d := range f.ast.Decls {
 			if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv == nil && fn.Name.Name == "init" {
 				t.Errorf("%s has an init function", f.path)
