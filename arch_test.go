@@ -67,6 +67,8 @@ var laws = map[string]law{
 		"who counts need not know who reads it, and a test of a guest brings no Prometheus"},
 	"./alarms": {[]string{".", "./control", "./records", "./store"},
 		"the rules of alarms are Service's; who has them evaluated, and tells of it, only calls them"},
+	"./advice": {nil,
+		"what software needs to know IMDSv2 does not depend on who has seen it call"},
 	"./imds": {[]string{".", "./metadata", "./session", "./usage", "golang.org/x/sys", "golang.org/x/time"},
 		"the guest side never waits for a store and knows nothing of the operator's side"},
 	"./api/accesskeys": {[]string{"./safefile", "github.com/rogpeppe/go-internal"},
