@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/openimds/openimds/processes"
 )
 
 // tablesOf finds the directory with the tables of a namespace's connections: it is one thread of the
@@ -30,39 +32,35 @@ func netLink(netns uint64) string { return fmt.Sprintf("net:[%d]", netns) }
 // open. Another one that holds the same socket may be found instead.
 func (c *Command) Caller(source netip.AddrPort) (Process, bool) {
 	inode := c.socket(source)
-	if inode == "" {
+	if inode == 0 {
 		return Process{}, false
 	}
-	processes, _ := filepath.Glob("/proc/[0-9]*")
-	for _, dir := range processes {
-		if link, err := os.Readlink(dir + "/ns/net"); err != nil || link != netLink(c.netns) {
-			continue
-		}
-		if holds(dir, "socket:["+inode+"]") {
-			return process(dir), true
-		}
+	pid, found := processes.Holder(inode, c.netns)
+	if !found {
+		return Process{}, false
 	}
-	return Process{}, false
+	return process(pid), true
 }
 
 // socket finds the inode of the caller's end of a connection (proc_net_tcp in the kernel's
 // documentation).
-func (c *Command) socket(source netip.AddrPort) string {
+func (c *Command) socket(source netip.AddrPort) uint64 {
 	file, want := "/tcp", endpoint(source)
 	if source.Addr().Is6() {
 		file = "/tcp6"
 	}
 	table, err := os.ReadFile(c.tables + file)
 	if err != nil {
-		return ""
+		return 0
 	}
 	for line := range bytes.Lines(table) {
 		fields := bytes.Fields(line)
 		if len(fields) > 9 && string(fields[1]) == want && string(fields[9]) != "0" {
-			return string(fields[9])
+			inode, _ := strconv.ParseUint(string(fields[9]), 10, 64)
+			return inode
 		}
 	}
-	return ""
+	return 0
 }
 
 // endpoint writes an address as the kernel's tables do: words of the address in the byte order of the
@@ -75,24 +73,10 @@ func endpoint(a netip.AddrPort) string {
 	return strings.ToUpper(hex.EncodeToString(b)) + fmt.Sprintf(":%04X", a.Port())
 }
 
-func holds(dir, socket string) bool {
-	descriptors, err := os.ReadDir(dir + "/fd")
-	if err != nil {
-		return false
-	}
-	for _, d := range descriptors {
-		if link, err := os.Readlink(dir + "/fd/" + d.Name()); err == nil && link == socket {
-			return true
-		}
-	}
-	return false
-}
-
-func process(dir string) Process {
-	p := Process{}
-	p.PID, _ = strconv.Atoi(filepath.Base(dir))
-	if line, err := os.ReadFile(dir + "/cmdline"); err == nil && len(line) > 0 {
-		p.Args = strings.Split(strings.TrimSuffix(string(line), "\x00"), "\x00")
+func process(pid int) Process {
+	p := Process{PID: pid}
+	if line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil {
+		p.Args = processes.Args(line)
 	}
 	return p
 }

@@ -1,0 +1,160 @@
+package processes
+
+import (
+	"bufio"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// packageOf is the package that a file of the machine is of; empty: of none, or no database of packages is known.
+func (n *Namer) packageOf(ctx context.Context, path string) string {
+	path = strings.TrimSuffix(path, " (deleted)")
+	if !strings.HasPrefix(path, "/") {
+		return ""
+	}
+	if known, ok := n.packages.get(path); ok {
+		return known
+	}
+	found := n.dpkg(path)
+	if found == "" {
+		found = n.apk(path)
+	}
+	if found == "" {
+		found = n.rpm(ctx, path)
+	}
+	if found != "" || ctx.Err() == nil {
+		n.packages.put(path, found)
+	}
+	return found
+}
+
+// aliases are the ways in which a database may write a path: systems that have moved /bin to /usr/bin
+// have packages from before.
+func aliases(path string) []string {
+	if rest, ok := strings.CutPrefix(path, "/usr/"); ok {
+		return []string{path, "/" + rest}
+	}
+	return []string{path, "/usr" + path}
+}
+
+// dpkg looks through the lists of files of Debian's packages, and finds the version in its status.
+func (n *Namer) dpkg(path string) string {
+	lists, _ := filepath.Glob(n.file("/var/lib/dpkg/info/*.list"))
+	wanted := aliases(path)
+	for _, list := range lists {
+		if !hasLine(list, wanted) {
+			continue
+		}
+		name := strings.TrimSuffix(filepath.Base(list), ".list")
+		bare, architecture, _ := strings.Cut(name, ":")
+		if version := n.dpkgVersion(bare, architecture); version != "" {
+			return bare + " " + version
+		}
+		return bare
+	}
+	return ""
+}
+
+func hasLine(file string, wanted []string) bool {
+	found := false
+	eachLine(file, func(line string) bool {
+		for _, w := range wanted {
+			found = found || line == w
+		}
+		return !found
+	})
+	return found
+}
+
+func (n *Namer) dpkgVersion(name, architecture string) (version string) {
+	here, of := false, ""
+	eachLine(n.file("/var/lib/dpkg/status"), func(line string) bool {
+		key, value, _ := strings.Cut(line, ": ")
+		switch key {
+		case "Package":
+			here = value == name
+		case "Architecture":
+			of = value
+		case "Version":
+			if here && (architecture == "" || of == architecture) {
+				version = value
+			}
+		}
+		return version == ""
+	})
+	return version
+}
+
+// apk reads Alpine's database: of each package the lines P (name), V (version), F (a directory) and R (a
+// file in it); an empty line ends it.
+func (n *Namer) apk(path string) (found string) {
+	for _, database := range []string{"/lib/apk/db/installed", "/usr/lib/apk/db/installed"} {
+		var name, version, dir string
+		wanted := aliases(path)
+		eachLine(n.file(database), func(line string) bool {
+			key, value, _ := strings.Cut(line, ":")
+			switch key {
+			case "P":
+				name = value
+			case "V":
+				version = value
+			case "F":
+				dir = value
+			case "R":
+				for _, w := range wanted {
+					if w == "/"+dir+"/"+value || dir == "" && w == "/"+value {
+						found = name + " " + version
+					}
+				}
+			}
+			return found == ""
+		})
+		if found != "" {
+			return found
+		}
+	}
+	return ""
+}
+
+// rpm asks rpm itself: its database has had three forms, of which the machine's own program knows which it is.
+func (n *Namer) rpm(ctx context.Context, path string) string {
+	if n.root != "/" {
+		return ""
+	}
+	program := ""
+	for _, at := range []string{"/usr/bin/rpm", "/bin/rpm"} {
+		if _, err := os.Stat(at); err == nil {
+			program = at
+			break
+		}
+	}
+	if program == "" {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(ctx, engineWait)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, program, "-qf", "--qf", "%{NAME} %{VERSION}-%{RELEASE}\n", "--", path)
+	cmd.Env = []string{"LC_ALL=C", "PATH=/usr/bin:/bin"}
+	out, err := cmd.Output()
+	if err != nil {
+		return ""
+	}
+	line, _, _ := strings.Cut(string(out), "\n")
+	return line
+}
+
+// eachLine passes the lines of a file on until the function says that it has enough. Lines of more than
+// 64 KiB end it: there are none.
+func eachLine(file string, line func(string) bool) {
+	f, err := os.Open(file)
+	if err != nil {
+		return
+	}
+	defer func() { _ = f.Close() }()
+	lines := bufio.NewScanner(f)
+	for lines.Scan() && line(lines.Text()) {
+	}
+}
