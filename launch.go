@@ -38,8 +38,9 @@ type Launch struct {
 	AddressType   string // default "dualstack"
 	Username      string // default: the blueprint's
 	KeyPairName   string
-	OwnerID       string  // default: LightsailOwnerID
-	RoleName      *string // default: Lightsail's; empty: no role
+	OwnerID       string        // default: LightsailOwnerID
+	RoleName      *string       // default: Lightsail's; empty: no role
+	Options       OptionsUpdate // default: the blueprint's
 }
 
 // complete sets what was left out.
@@ -84,7 +85,7 @@ func NewInstance(l Launch, now time.Time) *Instance {
 		CreatedAt:     now,
 		LaunchedAt:    now,
 		ModifiedAt:    now,
-		Options:       blueprint.DefaultOptions(),
+		Options:       l.Options.Apply(blueprint.DefaultOptions()),
 		TokenKey:      NewTokenKey(),
 		Region:        l.Region,
 		Zone:          l.Zone,

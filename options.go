@@ -1,5 +1,7 @@
 package openimds
 
+import "cmp"
+
 // TokensMode says whether a guest must present a session token.
 type TokensMode string
 
@@ -73,10 +75,10 @@ func (o MetadataOptions) Validate() error {
 
 // OptionsUpdate is a partial change of [MetadataOptions]; nil keeps the value.
 type OptionsUpdate struct {
-	Tokens   *TokensMode
-	Endpoint *EndpointMode
-	HopLimit *int
-	IPv6     *EndpointMode
+	Tokens   *TokensMode   `json:"tokens,omitempty"`
+	Endpoint *EndpointMode `json:"endpoint,omitempty"`
+	HopLimit *int          `json:"hopLimit,omitempty"`
+	IPv6     *EndpointMode `json:"ipv6,omitempty"`
 }
 
 // Apply returns o with the members of u that are set.
@@ -94,4 +96,25 @@ func (u OptionsUpdate) Apply(o MetadataOptions) MetadataOptions {
 		o.IPv6 = *u.IPv6
 	}
 	return o
+}
+
+// Or returns u with what it leaves out taken from other.
+func (u OptionsUpdate) Or(other OptionsUpdate) OptionsUpdate {
+	return OptionsUpdate{
+		Tokens: cmp.Or(u.Tokens, other.Tokens), Endpoint: cmp.Or(u.Endpoint, other.Endpoint),
+		HopLimit: cmp.Or(u.HopLimit, other.HopLimit), IPv6: cmp.Or(u.IPv6, other.IPv6),
+	}
+}
+
+// The words by which a change of [AccountDefaults] takes a preference away, as in EC2's
+// ModifyInstanceMetadataDefaults.
+const (
+	NoPreference         = "no-preference"
+	NoHopLimitPreference = -1
+)
+
+// AccountDefaults are what new instances of one region begin with where their launch does not say. What they
+// leave open too, the blueprint decides.
+type AccountDefaults struct {
+	Options OptionsUpdate `json:"options"`
 }

@@ -55,6 +55,18 @@ var (
 	eventIDForm = regexp.MustCompile(`^instance-event-[0-9a-f]{17}$`)
 )
 
+// SpotActions lists what can become of a spot instance.
+func SpotActions() []string { return slices.Clone(spotActions) }
+
+// MaintenanceCodes lists the kinds of scheduled events, MaintenanceStates how they can stand.
+func MaintenanceCodes() []string { return slices.Clone(maintenanceCodes) }
+
+// MaintenanceStates is described there.
+func MaintenanceStates() []string { return slices.Clone(maintenanceStates) }
+
+// LifecycleStates lists the target states of an Auto Scaling group.
+func LifecycleStates() []string { return slices.Clone(lifecycleStates) }
+
 // UpdateEvents changes what is announced to an instance's guest, whose next request sees it.
 //
 // Errors: InvalidInput/UnknownValue, InvalidInput/OutOfRange, InvalidInput/Incomplete, InvalidInput/Conflicting,

@@ -28,6 +28,8 @@ type InstancesLaunch struct {
 	KeyPairName string
 	Tags        []openimds.Tag
 	AddressType string // empty: "dualstack", or "ipv6" on a bundle without IPv4
+	// Options go before the account's defaults ([Service.Defaults]), and those before the blueprint's.
+	Options openimds.OptionsUpdate
 }
 
 // CreateInstances creates all the instances or none, and returns one operation for each, in the
@@ -37,7 +39,7 @@ type InstancesLaunch struct {
 // the zone or the address type, InvalidInput/NotOffered for the blueprint or bundle, InvalidInput/WrongState where
 // one is not active any more, InvalidInput/Incompatible where they do not go together; InvalidInput/TooLarge for
 // the user data; InvalidInput/OutOfRange, InvalidInput/TooMany, InvalidInput/Duplicate and InvalidInput/Reserved
-// for the tags; NotFound/DoesNotExist without the key pair. The default key pair may have been made all the same.
+// for the tags, InvalidInput/NotEnforced for the options; NotFound/DoesNotExist without the key pair. The default key pair may have been made all the same.
 func (s *Service) CreateInstances(ctx context.Context, l InstancesLaunch) ([]openimds.Operation, error) {
 	if err := s.checkLaunch(&l); err != nil {
 		return nil, err
@@ -53,12 +55,17 @@ func (s *Service) CreateInstances(ctx context.Context, l InstancesLaunch) ([]ope
 		if err := s.refuseTaken(ctx, l.Names...); err != nil {
 			return err
 		}
+		defaults, err := s.launchDefaults(ctx)
+		if err != nil {
+			return err
+		}
 		reservation := openimds.NewID("r-")
 		for i, name := range l.Names {
 			in := openimds.NewInstance(openimds.Launch{
 				Name: name, Region: s.cfg.Region, Zone: l.Zone, BlueprintID: l.BlueprintID, BundleID: l.BundleID,
 				ReservationID: reservation, LaunchIndex: i, UserData: l.UserData, Tags: l.Tags,
 				PublicKeys: keys, KeyPairName: l.KeyPairName, AddressType: l.AddressType,
+				Options: l.Options.Or(defaults),
 			}, d.now)
 			d.create(openimds.TypeInstance, name, in)
 			d.operation(instanceOperation("CreateInstance", in))
@@ -120,6 +127,9 @@ func (s *Service) checkLaunch(l *InstancesLaunch) error {
 	if err := checkUserData(l.UserData); err != nil {
 		return err
 	}
+	if err := s.checkOptions(l.Options); err != nil {
+		return err
+	}
 	return checkTags(l.Tags)
 }
 
@@ -167,7 +177,11 @@ func (s *Service) EnsureInstance(ctx context.Context, name string) (*openimds.In
 		if err := s.refuseTaken(ctx, name); err != nil {
 			return err
 		}
-		in = openimds.NewInstance(openimds.Launch{Name: name, Region: s.cfg.Region}, d.now)
+		defaults, err := s.launchDefaults(ctx)
+		if err != nil {
+			return err
+		}
+		in = openimds.NewInstance(openimds.Launch{Name: name, Region: s.cfg.Region, Options: defaults}, d.now)
 		d.create(openimds.TypeInstance, name, in)
 		d.operation(instanceOperation("CreateInstance", in))
 		return nil

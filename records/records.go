@@ -24,6 +24,8 @@ const (
 	// NamePrefix leads the names that are taken: by these records resources of all types find each other, and
 	// two that are made at the same moment meet. Their values are the types.
 	NamePrefix = "name/"
+	// DefaultsPrefix leads the defaults of new instances: its keys go on with the region.
+	DefaultsPrefix = "defaults/"
 	// OperationOfPrefix leads the index of operations by resource: its keys go on with the
 	// resource's name, a slash and the operation's id.
 	OperationOfPrefix = "operation-of/"

@@ -28,7 +28,9 @@ func everyOperation() []request {
 		request{"GetProfile", `{}`}, // which the clients of these tests do not know yet
 		request{"OpenIMDS_20261122.DescribeService", `{}`},
 		request{"OpenIMDS_20261122.DescribeInstance", `{"instanceName":"demo"}`},
-		request{"OpenIMDS_20261122.LaunchInstances", `{"instanceNames":["launched"]}`},
+		request{"OpenIMDS_20261122.ModifyInstanceMetadataDefaults", `{"httpTokens":"required","httpPutResponseHopLimit":-1}`},
+		request{"OpenIMDS_20261122.GetInstanceMetadataDefaults", `{}`},
+		request{"OpenIMDS_20261122.LaunchInstances", `{"instanceNames":["launched"],"metadataOptions":{"httpPutResponseHopLimit":2}}`},
 		request{"OpenIMDS_20261122.SetInstance", `{"instanceName":"demo","roleName":"app"}`},
 		request{"OpenIMDS_20261122.AttachInstance", `{"instanceName":"demo","interface":"tap0"}`},
 		request{"OpenIMDS_20261122.GetAttachments", `{}`},

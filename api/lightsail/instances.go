@@ -9,7 +9,8 @@ import (
 )
 
 func (a *protocol) createInstances(ctx context.Context, in *wire.CreateInstancesRequest) (wire.OperationsResult, error) {
-	return a.launchInstances(ctx, (*wire.LaunchInstancesRequest)(in)) // it has all members, which Lightsail demands
+	launch := in.Launch() // it has all members, which Lightsail demands
+	return a.launchInstances(ctx, &launch)
 }
 
 func (a *protocol) launchInstances(ctx context.Context, in *wire.LaunchInstancesRequest) (wire.OperationsResult, error) {
@@ -22,6 +23,7 @@ func (a *protocol) launchInstances(ctx context.Context, in *wire.LaunchInstances
 		KeyPairName: in.KeyPairName,
 		Tags:        readTags(in.Tags),
 		AddressType: string(in.IPAddressType),
+		Options:     readOptions(in.MetadataOptions),
 	}))
 }
 

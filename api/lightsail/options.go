@@ -20,3 +20,27 @@ func (a *protocol) updateOptions(ctx context.Context, in *wire.UpdateInstanceMet
 		IPv6:     (*openimds.EndpointMode)(in.HTTPProtocolIPv6),
 	}))
 }
+
+// readOptions reads the options that a launch asks for.
+func readOptions(o wire.LaunchOptions) openimds.OptionsUpdate {
+	return openimds.OptionsUpdate{
+		Tokens: (*openimds.TokensMode)(o.HTTPTokens), Endpoint: (*openimds.EndpointMode)(o.HTTPEndpoint),
+		HopLimit: o.HTTPPutResponseHopLimit, IPv6: (*openimds.EndpointMode)(o.HTTPProtocolIPv6),
+	}
+}
+
+func (a *protocol) getDefaults(ctx context.Context, _ *wire.Nothing) (wire.MetadataDefaults, error) {
+	return shownDefaults(a.service.Defaults(ctx))
+}
+
+func (a *protocol) modifyDefaults(ctx context.Context, in *wire.MetadataDefaultsChange) (wire.MetadataDefaults, error) {
+	return shownDefaults(a.service.ModifyDefaults(ctx, openimds.OptionsUpdate{
+		Tokens: (*openimds.TokensMode)(in.HTTPTokens), Endpoint: (*openimds.EndpointMode)(in.HTTPEndpoint),
+		HopLimit: in.HTTPPutResponseHopLimit, IPv6: (*openimds.EndpointMode)(in.HTTPProtocolIPv6),
+	}))
+}
+
+func shownDefaults(d openimds.AccountDefaults, err error) (wire.MetadataDefaults, error) {
+	o := d.Options
+	return wire.MetadataDefaults{HTTPTokens: o.Tokens, HTTPEndpoint: o.Endpoint, HTTPPutResponseHopLimit: o.HopLimit, HTTPProtocolIPv6: o.IPv6}, err
+}

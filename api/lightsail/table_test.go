@@ -48,6 +48,34 @@ func TestReadmeCounts(t *testing.T) {
 	}
 }
 
+// TestDivergencesNameOwnTargets: whoever reads where this is not Lightsail finds each operation that Lightsail does
+// not have, and no other.
+func TestDivergencesNameOwnTargets(t *testing.T) {
+	text, err := os.ReadFile("../../docs/DIVERGENCES.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, row, _ := strings.Cut(string(text), "| The targets `OpenIMDS_20261122.*` |")
+	row, _, _ = strings.Cut(row, "\n")
+	named := map[string]bool{}
+	for _, name := range regexp.MustCompile(`\b[A-Z][a-z]+[A-Z]\w+`).FindAllString(row, -1) {
+		named[name] = true
+	}
+	for _, name := range []string{"CreateInstances", "OpenIMDS_20261122"} {
+		delete(named, name) // what they are compared with
+	}
+	for _, own := range openIMDSActions() {
+		if name := operationName(own.target); !named[name] {
+			t.Errorf("docs/DIVERGENCES.md does not name %s", name)
+		} else {
+			delete(named, name)
+		}
+	}
+	for name := range named {
+		t.Errorf("docs/DIVERGENCES.md names %s, which is not built", name)
+	}
+}
+
 // TestListsHavePages: whatever takes a page's token can be read to its end.
 func TestListsHavePages(t *testing.T) {
 	lists := 0

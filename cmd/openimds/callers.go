@@ -59,15 +59,14 @@ func newCallers() *cobra.Command {
 	var c clientConfig
 	var since span
 	var every, v1 bool
+	var selected selection
 	cmd := &cobra.Command{
-		Use:   "callers [NAME]",
+		Use:   "callers [NAME...]",
 		Short: "Show who calls the metadata service, and who of them still without a token",
 		Long:  callersHelp,
 		Example: `  openimds callers --v1 --since 7d
   openimds callers web-1 --watch`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			return names(0, 1, "at most one name")(cmd, args)
-		},
+		Args: func(cmd *cobra.Command, args []string) error { return selected.check(cmd, args, true) },
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if since < 0 {
 				return usagef("--since cannot be negative")
@@ -77,7 +76,11 @@ func newCallers() *cobra.Command {
 				return err
 			}
 			return c.watch(cmd, every, func(ctx context.Context, out io.Writer) error {
-				return c.showCallers(ctx, out, cmd.ErrOrStderr(), api, args, time.Duration(since), v1)
+				callers := callersOf{cmd: cmd, selected: &selected, args: args}
+				if err := c.showCallers(ctx, out, cmd.ErrOrStderr(), api, &callers, time.Duration(since), v1); err != nil {
+					return err
+				}
+				return callers.failed
 			})
 		},
 	}
@@ -85,6 +88,7 @@ func newCallers() *cobra.Command {
 	f := cmd.Flags()
 	f.Var(&since, "since", "only callers seen in the last `duration` (1h30m, 7d), and only what they called in it; 0: all that is remembered")
 	f.BoolVar(&v1, "v1", false, "only callers that came without a token in that time, or whom the token that they asked for did not reach")
+	selected.add(f)
 	f.BoolVar(&every, "watch", false, "show again every 2 seconds, until Ctrl-C; with -o json, a line each time")
 	return cmd
 }
@@ -128,17 +132,14 @@ func ofV1(c wire.MetadataCaller, since time.Time) bool {
 	return openimds.V1Calls(c.Counts) > 0
 }
 
-func (c *clientConfig) showCallers(ctx context.Context, out, errs io.Writer, api *client.Client, args []string, since time.Duration, v1 bool) error {
+func (c *clientConfig) showCallers(ctx context.Context, out, errs io.Writer, api *client.Client, callers *callersOf, since time.Duration, v1 bool) error {
 	request := wire.GetCallersRequest{}
-	if len(args) > 0 {
-		request.InstanceName = args[0]
-	}
 	if since > 0 {
 		request.Since = awsjson.At(time.Now().Add(-since).Truncate(time.Millisecond))
 	}
 	shown := []wire.MetadataCaller{}
 	var known []wire.Known
-	for page, err := range client.Pages(ctx, api, wire.GetCallers, request) {
+	for page, err := range callers.pages(ctx, api, request) {
 		if err != nil {
 			return err
 		}

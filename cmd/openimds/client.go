@@ -204,7 +204,7 @@ func bySignals(from aws.CredentialsProvider) aws.CredentialsProvider {
 // advised is an error with what to do about it, where that depends on flags of this program.
 func advised(cmd *cobra.Command, err error) error {
 	if refused, ok := errors.AsType[*client.Error](err); ok {
-		return signedWrongly(cmd, refused, err)
+		return refusedFor(cmd, refused, err)
 	}
 	lost, ok := errors.AsType[*client.Unreachable](err)
 	switch {
@@ -216,9 +216,9 @@ func advised(cmd *cobra.Command, err error) error {
 	return fmt.Errorf("%w; is 'openimds serve' running, and is --endpoint right?", err)
 }
 
-// signedWrongly names the region or the key that is right for the server of the data directory, if it can be
-// the one that refuses.
-func signedWrongly(cmd *cobra.Command, refused *client.Error, err error) error {
+// refusedFor says what is right instead: the region or the key of the server of the data directory, if it can be
+// the one that refuses, or an instance that there is.
+func refusedFor(cmd *cobra.Command, refused *client.Error, err error) error {
 	flag := func(name string) string {
 		if f := cmd.Flag(name); f != nil {
 			return f.Value.String()
@@ -235,6 +235,9 @@ func signedWrongly(cmd *cobra.Command, refused *client.Error, err error) error {
 		return fmt.Errorf("%w (without --profile the key of %s is used)", err, own)
 	case refused.Exception == "UnrecognizedClientException" && flag("profile") == "":
 		return fmt.Errorf("%w (name the server's data directory with --data-dir, or a --profile with a key of it)", err)
+	}
+	if meant := didYouMeanInstance(cmd, refused); meant != "" {
+		return fmt.Errorf("%w%s", err, meant)
 	}
 	return err
 }
@@ -283,23 +286,23 @@ func (c *clientConfig) gather(cmd *cobra.Command) (tell func(wire.Operation) err
 	}
 }
 
-// changeEach makes a change of each of the instances named, one after the other.
+// changeEach makes a change of each of the instances named, whatever becomes of the others.
 func changeEach[Q any, R wire.Changed](cmd *cobra.Command, c *clientConfig, names []string, target wire.Target[Q, R], of func(name string) Q) error {
 	api, err := c.open(cmd.Context())
 	if err != nil {
 		return err
 	}
 	tell, end := c.gather(cmd)
-	for _, name := range names {
+	return end(forEach(cmd, names, func(name string) error {
 		answer, err := client.Call(cmd.Context(), api, target, of(name))
 		if err != nil {
-			return end(fmt.Errorf("%s: %w", name, err))
+			return err
 		}
 		for _, op := range answer.Made() {
 			if err := tell(op); err != nil {
 				return err
 			}
 		}
-	}
-	return end(nil)
+		return nil
+	}))
 }

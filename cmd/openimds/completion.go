@@ -1,74 +1,74 @@
 package main
 
 import (
-	"context"
 	"slices"
 	"strings"
-	"time"
 
+	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/api/lightsail/wire"
-	"github.com/openimds/openimds/client"
+	"github.com/openimds/openimds/control"
 	"github.com/spf13/cobra"
 )
 
-// choices are the words that a flag of that name takes.
-var choices = map[string][]string{
-	"output": {"table", "json"}, "http-tokens": {"optional", "required"}, "http-endpoint": {"enabled", "disabled"},
-	"ipv6": {"enabled", "disabled"}, "network": {"auto", "pasta", "slirp4netns", "none"}, "on": {"all", "token", "data"},
-	"form": {"signature", "pkcs7", "rsa2048"}, "log-format": {"text", "json"}, "log-level": {"debug", "info", "warn", "error"},
+// choices are the words that a flag of that name takes, or that of one command, whose path stands before it.
+func choices() map[string][]string {
+	tokens, switches := wire.HTTPTokens.Values(""), wire.HTTPEndpoint.Values("")
+	return map[string][]string{
+		"output": {"table", "json"}, "log-format": {"text", "json"}, "log-level": {"debug", "info", "warn", "error"},
+		"http-tokens": tokens, "http-endpoint": switches, "ipv6": switches,
+		"defaults http-tokens": wire.DefaultTokens.Values(""), "defaults http-endpoint": wire.DefaultEndpoint.Values(""), "defaults ipv6": wire.DefaultEndpoint.Values(""),
+		"network": {"auto", "pasta", "slirp4netns", "none"}, "on": {"all", "token", "data"}, "form": {"signature", "pkcs7", "rsa2048"},
+		"ip-address-type": wire.AddressType.Values(""), "blueprint": idsOf(openimds.Blueprints(), func(b openimds.Blueprint) string { return b.ID }),
+		"bundle":            idsOf(openimds.Bundles(defaultRegion), func(b openimds.Bundle) string { return b.ID }),
+		"event spot action": control.SpotActions(), "event maintenance code": control.MaintenanceCodes(),
+		"event maintenance state": control.MaintenanceStates(), "event clear kind": eventKinds(),
+	}
+}
+
+func idsOf[T any](all []T, id func(T) string) (ids []string) {
+	for _, one := range all {
+		ids = append(ids, id(one))
+	}
+	return ids
 }
 
 // addCompletion has a shell complete what commands take: words of flags, and the names of instances.
-func addCompletion(cmd *cobra.Command) {
+func addCompletion(cmd *cobra.Command) { addChoices(cmd, choices()) }
+
+func addChoices(cmd *cobra.Command, choices map[string][]string) {
+	_, path, _ := strings.Cut(cmd.CommandPath(), " ")
 	for name, words := range choices {
-		if cmd.Flags().Lookup(name) != nil || cmd.PersistentFlags().Lookup(name) != nil {
-			_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)) // no two are registered
+		before, flag := "", name
+		if at := strings.LastIndexByte(name, ' '); at >= 0 {
+			before, flag = name[:at], name[at+1:]
+		}
+		if before != path && (before != "" || choices[path+" "+flag] != nil) {
+			continue
+		}
+		if cmd.Flags().Lookup(flag) != nil || cmd.PersistentFlags().Lookup(flag) != nil {
+			_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)) // no two are registered
 		}
 	}
-	if _, arguments, _ := strings.Cut(cmd.Use, " "); cmd.Name() != "create" && (strings.HasPrefix(arguments, "NAME") || arguments == "[NAME]") {
+	if _, arguments, _ := strings.Cut(cmd.Use, " "); cmd.Name() != "create" && strings.HasPrefix(strings.TrimLeft(arguments, "["), "NAME") {
 		cmd.ValidArgsFunction = completeInstances
 	}
 	for _, sub := range cmd.Commands() {
-		addCompletion(sub)
+		addChoices(sub, choices)
 	}
 }
 
-// completionTime is how long a shell waits for names.
-const completionTime = 2 * time.Second
-
-// completeInstances lists the server's instances. A server that does not answer has none to offer: a shell shows
-// no errors.
+// completeInstances offers the instances of the server that are not named yet.
 func completeInstances(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
-	ctx, done := context.WithTimeout(context.Background(), completionTime)
-	defer done()
-	flag := func(name string) string { return cmd.Flag(name).Value.String() }
-	c := clientConfig{
-		endpoint: flag("endpoint"), profile: flag("profile"), region: flag("region"), dataDir: flag("data-dir"), ca: flag("api-ca"), output: "json",
-	}
-	api, err := c.open(ctx)
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	var names []string
-	for page, err := range client.Pages(ctx, api, wire.GetInstances, wire.PageRequest{}) {
-		if err != nil {
-			break
-		}
-		for _, in := range page.Instances {
-			if strings.HasPrefix(in.Name, begun) && !slices.Contains(args, in.Name) {
-				names = append(names, in.Name)
-			}
-		}
-	}
-	return names, cobra.ShellCompDirectiveNoFileComp
+	offered := slices.DeleteFunc(instancesOf(cmd), func(name string) bool {
+		return !strings.HasPrefix(name, begun) || slices.Contains(args, name)
+	})
+	return offered, cobra.ShellCompDirectiveNoFileComp
 }
 
-// didYouMean names the command that an unknown word is near to, if there is one.
-func didYouMean(cmd *cobra.Command, word string) string {
-	cmd.SuggestionsMinimumDistance = 2 // letters
-	near := cmd.SuggestionsFor(word)
-	if len(near) == 0 {
-		return ""
+// completeLifecycle offers the states of "event lifecycle", and behind one the instances.
+func completeLifecycle(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+	if len(args) == 0 {
+		return control.LifecycleStates(), cobra.ShellCompDirectiveNoFileComp
 	}
-	return ", did you mean '" + cmd.CommandPath() + " " + near[0] + "'?"
+	return completeInstances(cmd, args, begun)
 }

@@ -105,6 +105,8 @@ func newEventLifecycle(c *clientConfig) *cobra.Command {
 		Use:   "lifecycle STATE NAME...",
 		Short: "Set the target lifecycle state of an Auto Scaling group: InService, Terminated, Warmed:Stopped …",
 		Args:  names(2, 0, "a state and at least one name"),
+
+		ValidArgsFunction: completeLifecycle,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.announce(cmd, args[1:], wire.UpdateInstanceEventsRequest{LifecycleState: &args[0]})
 		},

@@ -127,6 +127,7 @@ func TestHostileTexts(t *testing.T) {
 		"attach":                {{}, {hostile, "--interface", hostile}, {hostile, "--pid", hostile}},
 		"callers":               {{}, {hostile, "--v1"}},
 		"compact":               {{"--data-dir", bad}, {"--data-dir", data}, {hostile}},
+		"defaults":              {{}, {"--http-tokens", hostile}},
 		"detach":                {{hostile}},
 		"env":                   {{"--data-dir", bad}, {"--region", hostile}, {"--config", bad}, {"--config", good}},
 		"event clear":           {{hostile}, {"demo", "--kind", hostile}},

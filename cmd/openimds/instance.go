@@ -47,6 +47,7 @@ func noSubcommand(cmd *cobra.Command, args []string) error {
 
 func newInstanceCreate(c *clientConfig) *cobra.Command {
 	var request wire.LaunchInstancesRequest
+	var options optionFlags
 	var userDataFile string
 	var tags []string
 	cmd := &cobra.Command{
@@ -72,11 +73,16 @@ func newInstanceCreate(c *clientConfig) *cobra.Command {
 			if request.Tags, err = parseTags(tags); err != nil {
 				return err
 			}
-			if request.AvailabilityZone != "" && request.BlueprintID != "" && request.BundleID != "" {
-				return change(cmd, c, api, wire.CreateInstances, wire.CreateInstancesRequest(request)) // which Lightsail has too
+			request.MetadataOptions = options.launch(cmd.Flags())
+			asked := request.MetadataOptions != wire.LaunchOptions{}
+			if request.AvailabilityZone != "" && request.BlueprintID != "" && request.BundleID != "" && !asked {
+				return change(cmd, c, api, wire.CreateInstances, request.Create()) // which Lightsail has too
 			}
 			err = change(cmd, c, api, wire.LaunchInstances, request)
 			if refused, ok := errors.AsType[*client.Error](err); ok && refused.Exception == "UnknownOperationException" {
+				if asked {
+					return errors.New("this control API makes no instance with metadata options: create it without them, then 'openimds options NAME'")
+				}
 				return errors.New("this control API does not choose what an instance is made of: give --zone, --blueprint and --bundle")
 			}
 			return err
@@ -90,6 +96,7 @@ func newInstanceCreate(c *clientConfig) *cobra.Command {
 	f.StringVar(&request.KeyPairName, "key-pair", "", "name of the key pair")
 	f.StringVar((*string)(&request.IPAddressType), "ip-address-type", "", "dualstack, ipv4 or ipv6")
 	f.StringArrayVar(&tags, "tag", nil, "`key=value`; repeatable")
+	options.add(f)
 	return cmd
 }
 

@@ -96,9 +96,9 @@ func newRoot() *cobra.Command {
 	}
 	root.SetVersionTemplate("openimds {{.Version}}\n")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usagef("%w; see '%s --help'", err, cmd.CommandPath())
+		return usagef("%w%s; see '%s --help'", err, didYouMeanFlag(cmd, err), cmd.CommandPath())
 	})
-	root.AddCommand(newServe(), newEnv(), newInstance(), newOptions(), newCallers(), newKeys(), newIdentity(), newEvent(), newFaults(), newRecord(), newImport(), newCompact(), newAttach(), newDetach(), newRelease(), newRun())
+	root.AddCommand(newServe(), newEnv(), newInstance(), newOptions(), newDefaults(), newCallers(), newKeys(), newIdentity(), newEvent(), newFaults(), newRecord(), newImport(), newCompact(), newAttach(), newDetach(), newRelease(), newRun())
 	addCompletion(root)
 	addExamples(root)
 	return root

@@ -23,50 +23,131 @@ func (o *optionFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&o.ipv6, "ipv6", "", "enabled or disabled")
 }
 
+// launch are the options that flags have, for a new instance.
+func (o *optionFlags) launch(f *pflag.FlagSet) wire.LaunchOptions {
+	asked := wire.LaunchOptions{
+		HTTPTokens: given[wire.HTTPTokens](o.tokens), HTTPEndpoint: given[wire.HTTPEndpoint](o.endpoint),
+		HTTPProtocolIPv6: given[wire.HTTPEndpoint](o.ipv6),
+	}
+	if f.Changed("hop-limit") {
+		asked.HTTPPutResponseHopLimit = &o.hopLimit
+	}
+	return asked
+}
+
+// update is the change that flags ask for, without an instance's name.
+func (o *optionFlags) update(f *pflag.FlagSet) wire.UpdateInstanceMetadataOptionsRequest {
+	asked := o.launch(f)
+	return wire.UpdateInstanceMetadataOptionsRequest{
+		HTTPTokens: asked.HTTPTokens, HTTPEndpoint: asked.HTTPEndpoint,
+		HTTPPutResponseHopLimit: asked.HTTPPutResponseHopLimit, HTTPProtocolIPv6: asked.HTTPProtocolIPv6,
+	}
+}
+
 func newOptions() *cobra.Command {
 	var c clientConfig
 	var o optionFlags
-	var every bool
+	var selected selection
+	var every, yes bool
 	cmd := &cobra.Command{
-		Use:   "options NAME",
-		Short: "Show or change the metadata options of an instance",
-		Long: `Show the metadata options of an instance, or change those that a flag names. What no flag names
+		Use:   "options NAME...",
+		Short: "Show or change the metadata options of instances",
+		Long: `Show the metadata options of instances, or change those that a flag names. What no flag names
 keeps its value; a change holds from the guest's next request on.
 
-  openimds options demo --http-tokens required`,
-		Args: names(1, 1, "one name"),
+  openimds options demo --http-tokens required
+  openimds options --tag tier=web --http-tokens required --yes
+  openimds options --all
+
+Whoever called without a token in the last 14 days would be refused once tokens are required: they are named, and
+the change is made only after a yes, or with --yes. 'openimds callers --v1 --since 14d' shows more of them.`,
+		Args: func(cmd *cobra.Command, args []string) error { return selected.check(cmd, args, false) },
 		RunE: func(cmd *cobra.Command, args []string) error {
+			update := o.update(cmd.Flags())
+			changes := update != wire.UpdateInstanceMetadataOptionsRequest{}
+			if changes && every {
+				return usagef("--watch only shows; give it without an option to change")
+			}
 			api, err := c.open(cmd.Context())
 			if err != nil {
 				return err
 			}
-			request := wire.UpdateInstanceMetadataOptionsRequest{
-				InstanceName: args[0], HTTPTokens: given[wire.HTTPTokens](o.tokens),
-				HTTPEndpoint: given[wire.HTTPEndpoint](o.endpoint), HTTPProtocolIPv6: given[wire.HTTPEndpoint](o.ipv6),
-			}
-			if cmd.Flags().Changed("hop-limit") {
-				request.HTTPPutResponseHopLimit = &o.hopLimit
-			}
-			if request != (wire.UpdateInstanceMetadataOptionsRequest{InstanceName: args[0]}) {
-				if every {
-					return usagef("--watch only shows; give it without an option to change")
-				}
-				return change(cmd, &c, api, wire.UpdateInstanceMetadataOptions, request)
+			if changes {
+				return c.changeOptions(cmd, api, &selected, args, update, yes)
 			}
 			return c.watch(cmd, every, func(ctx context.Context, out io.Writer) error {
-				answer, err := client.Call(ctx, api, wire.GetInstance, named(args[0]))
-				if err != nil {
-					return err
-				}
-				options := answer.Instance.MetadataOptions
-				return c.show(out, options, func(row func(...any)) { rowsOfOptions(options, row) })
+				return c.showOptions(ctx, cmd, out, api, &selected, args)
 			})
 		},
 	}
 	c.addFlags(cmd)
 	o.add(cmd.Flags())
+	selected.add(cmd.Flags())
+	cmd.Flags().BoolVar(&yes, "yes", false, "require tokens without asking, whoever called without one")
 	cmd.Flags().BoolVar(&every, "watch", false, "show again every 2 seconds, until Ctrl-C; with -o json, a line each time")
 	return cmd
+}
+
+// changeOptions makes a change of all that is selected.
+func (c *clientConfig) changeOptions(cmd *cobra.Command, api *client.Client, selected *selection, args []string, update wire.UpdateInstanceMetadataOptionsRequest, yes bool) error {
+	names, err := selected.of(cmd.Context(), api, args)
+	if err != nil {
+		return err
+	}
+	if update.HTTPTokens != nil && *update.HTTPTokens == "required" {
+		if err := confirmTokens(cmd, api, names, yes); err != nil {
+			return err
+		}
+	}
+	tell, end := c.gather(cmd)
+	return end(forEach(cmd, names, func(name string) error {
+		update.InstanceName = name
+		answer, err := client.Call(cmd.Context(), api, wire.UpdateInstanceMetadataOptions, update)
+		if err != nil {
+			return err
+		}
+		return tell(answer.Operation)
+	}))
+}
+
+// namedOptions are the options of one of several instances.
+type namedOptions struct {
+	InstanceName    string               `json:"instanceName"`
+	MetadataOptions wire.MetadataOptions `json:"metadataOptions"`
+}
+
+// showOptions shows the options of what is selected: of one instance that is named as a list, else as a table.
+func (c *clientConfig) showOptions(ctx context.Context, cmd *cobra.Command, out io.Writer, api *client.Client, selected *selection, args []string) error {
+	names, err := selected.of(ctx, api, args)
+	if err != nil {
+		return err
+	}
+	all := []namedOptions{}
+	failed := forEach(cmd, names, func(name string) error {
+		answer, err := client.Call(ctx, api, wire.GetInstance, named(name))
+		if err == nil {
+			all = append(all, namedOptions{name, answer.Instance.MetadataOptions})
+		}
+		return err
+	})
+	switch {
+	case len(all) == 0 && failed != nil:
+		return failed
+	case len(args) == 1:
+		options := all[0].MetadataOptions
+		return c.show(out, options, func(row func(...any)) { rowsOfOptions(options, row) })
+	}
+	err = c.show(out, all, func(row func(...any)) {
+		row("NAME", "TOKENS", "ENDPOINT", "HOP LIMIT", "IPV6", "OPTIONS")
+		for _, one := range all {
+			o := one.MetadataOptions
+			row(one.InstanceName, dash(o.HTTPTokens), dash(o.HTTPEndpoint), o.HTTPPutResponseHopLimit, dash(o.HTTPProtocolIPv6), dash(o.State))
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return failed
 }
 
 // given is a word that a flag has; nil: it has none.

@@ -38,7 +38,7 @@ printf '#cloud-config\nwrite_files:\n- path: /root/made-by-user-data\n  content:
 	openimds instance create web-1 --endpoint "$api"
 	openimds attach web-1 --interface tap0 --endpoint "$api"
 	openimds instance set web-1 --user-data "$work/user-data" --hostname ip-172-26-0-9.ec2.internal --endpoint "$api"
-	openimds options web-1 --http-tokens required --hop-limit 1 --endpoint "$api"
+	openimds options web-1 --yes --http-tokens required --hop-limit 1 --endpoint "$api"
 } >"$work/commands.log" 2>&1
 
 # The guest: a system that says that EC2 is below it, and nothing of an earlier cloud.

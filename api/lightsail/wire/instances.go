@@ -46,6 +46,24 @@ type LaunchInstancesRequest struct {
 	Tags             []Tag           `json:"tags,omitzero"`
 	AddOns           awsjson.Unbuilt `json:"addOns,omitzero"`
 	IPAddressType    AddressType     `json:"ipAddressType,omitzero"`
+	// MetadataOptions go before the account's defaults and those of the blueprint.
+	MetadataOptions LaunchOptions `json:"metadataOptions,omitzero"`
+}
+
+// Launch is the same as a LaunchInstancesRequest.
+func (r CreateInstancesRequest) Launch() LaunchInstancesRequest {
+	return LaunchInstancesRequest{
+		InstanceNames: r.InstanceNames, AvailabilityZone: r.AvailabilityZone, BlueprintID: r.BlueprintID, BundleID: r.BundleID,
+		UserData: r.UserData, KeyPairName: r.KeyPairName, Tags: r.Tags, AddOns: r.AddOns, IPAddressType: r.IPAddressType,
+	}
+}
+
+// Create is the same as a CreateInstancesRequest, but for the options, of which that has none.
+func (r LaunchInstancesRequest) Create() CreateInstancesRequest {
+	return CreateInstancesRequest{
+		InstanceNames: r.InstanceNames, AvailabilityZone: r.AvailabilityZone, BlueprintID: r.BlueprintID, BundleID: r.BundleID,
+		UserData: r.UserData, KeyPairName: r.KeyPairName, Tags: r.Tags, AddOns: r.AddOns, IPAddressType: r.IPAddressType,
+	}
 }
 
 // InstanceRequest is the request of what needs nothing but an instance's name.

@@ -6,7 +6,9 @@ import (
 
 // The operations.
 var (
-	UpdateInstanceMetadataOptions = changes[UpdateInstanceMetadataOptionsRequest, OperationResult](lightsail + "UpdateInstanceMetadataOptions")
+	GetInstanceMetadataDefaults    = looks[Nothing, MetadataDefaults](openIMDS + "GetInstanceMetadataDefaults")
+	ModifyInstanceMetadataDefaults = changes[MetadataDefaultsChange, MetadataDefaults](openIMDS + "ModifyInstanceMetadataDefaults")
+	UpdateInstanceMetadataOptions  = changes[UpdateInstanceMetadataOptionsRequest, OperationResult](lightsail + "UpdateInstanceMetadataOptions")
 )
 
 // MetadataOptions is how the API shows the options of an instance.
@@ -26,4 +28,44 @@ type UpdateInstanceMetadataOptionsRequest struct {
 	// The model has no bounds for the hop limit; the service has.
 	HTTPPutResponseHopLimit *int          `json:"httpPutResponseHopLimit,omitzero"`
 	HTTPProtocolIPv6        *HTTPEndpoint `json:"httpProtocolIpv6,omitzero"`
+}
+
+// LaunchOptions are the options that new instances begin with, as far as the request says.
+type LaunchOptions struct {
+	HTTPTokens              *HTTPTokens   `json:"httpTokens,omitzero"`
+	HTTPEndpoint            *HTTPEndpoint `json:"httpEndpoint,omitzero"`
+	HTTPPutResponseHopLimit *int          `json:"httpPutResponseHopLimit,omitzero"`
+	HTTPProtocolIPv6        *HTTPEndpoint `json:"httpProtocolIpv6,omitzero"`
+}
+
+// MetadataDefaults are the options that new instances of the region begin with where their launch does not say.
+// What is absent is nobody's preference: the blueprint decides.
+type MetadataDefaults struct {
+	HTTPTokens              *openimds.TokensMode   `json:"httpTokens,omitzero"`
+	HTTPEndpoint            *openimds.EndpointMode `json:"httpEndpoint,omitzero"`
+	HTTPPutResponseHopLimit *int                   `json:"httpPutResponseHopLimit,omitzero"`
+	HTTPProtocolIPv6        *openimds.EndpointMode `json:"httpProtocolIpv6,omitzero"`
+}
+
+// MetadataDefaultsChange keeps each default that it leaves out. The word no-preference takes one away, and so does a
+// hop limit of -1.
+type MetadataDefaultsChange struct {
+	HTTPTokens              *DefaultTokens   `json:"httpTokens,omitzero"`
+	HTTPEndpoint            *DefaultEndpoint `json:"httpEndpoint,omitzero"`
+	HTTPPutResponseHopLimit *int             `json:"httpPutResponseHopLimit,omitzero"`
+	HTTPProtocolIPv6        *DefaultEndpoint `json:"httpProtocolIpv6,omitzero"`
+}
+
+// DefaultTokens is an [HTTPTokens] that may be nobody's preference.
+type DefaultTokens string
+
+// Values is [awsjson.Enumerated].
+func (DefaultTokens) Values() []string { return append(HTTPTokens.Values(""), openimds.NoPreference) }
+
+// DefaultEndpoint is an [HTTPEndpoint] that may be nobody's preference.
+type DefaultEndpoint string
+
+// Values is [awsjson.Enumerated].
+func (DefaultEndpoint) Values() []string {
+	return append(HTTPEndpoint.Values(""), openimds.NoPreference)
 }

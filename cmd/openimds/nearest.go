@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/openimds/openimds/api/lightsail/wire"
+	"github.com/openimds/openimds/client"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// near is the first of the words that another one may be meant for; empty: none is near.
+func near(word string, words []string) string {
+	candidates := &cobra.Command{SuggestionsMinimumDistance: 2} // letters
+	for _, w := range words {
+		candidates.AddCommand(&cobra.Command{Use: w, Run: func(*cobra.Command, []string) {}})
+	}
+	if found := candidates.SuggestionsFor(word); word != "" && len(found) > 0 {
+		return found[0]
+	}
+	return ""
+}
+
+// didYouMean names the command that an unknown word is near to, if there is one.
+func didYouMean(cmd *cobra.Command, word string) string {
+	cmd.SuggestionsMinimumDistance = 2 // letters
+	found := cmd.SuggestionsFor(word)
+	if len(found) == 0 {
+		return ""
+	}
+	return ", did you mean '" + cmd.CommandPath() + " " + found[0] + "'?"
+}
+
+// didYouMeanFlag names the flag that an unknown one is near to, if there is one.
+func didYouMeanFlag(cmd *cobra.Command, err error) string {
+	unknown := &pflag.NotExistError{}
+	if !errors.As(err, &unknown) || len(unknown.GetSpecifiedName()) < 2 {
+		return ""
+	}
+	var names []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden {
+			names = append(names, f.Name)
+		}
+	})
+	if found := near(unknown.GetSpecifiedName(), names); found != "" {
+		return ", did you mean --" + found + "?"
+	}
+	return ""
+}
+
+// didYouMeanInstance names the instance that one that does not exist is near to, if there is one.
+func didYouMeanInstance(cmd *cobra.Command, refused *client.Error) string {
+	_, name, ok := strings.Cut(refused.Message, "The Instance does not exist: ")
+	if !ok || !refused.NotFound() {
+		return ""
+	}
+	all := instancesOf(cmd)
+	if found := near(name, all); found != "" {
+		return ", did you mean " + found + "?"
+	}
+	if len(all) == 0 {
+		return ""
+	}
+	return "; 'openimds instance list' shows those that there are"
+}
+
+// namesTime is how long a shell or an error waits for names.
+const namesTime = 2 * time.Second
+
+// instancesOf lists the instances of the server that a command's flags name. One that does not answer has none to
+// offer: nobody who waits for names wants to read errors.
+func instancesOf(cmd *cobra.Command) (names []string) {
+	ctx, done := context.WithTimeout(context.Background(), namesTime)
+	defer done()
+	flag := func(name string) string {
+		if f := cmd.Flag(name); f != nil {
+			return f.Value.String()
+		}
+		return ""
+	}
+	c := clientConfig{
+		endpoint: flag("endpoint"), profile: flag("profile"), region: flag("region"), dataDir: flag("data-dir"), ca: flag("api-ca"), output: "json",
+	}
+	api, err := c.open(ctx)
+	if err != nil {
+		return nil
+	}
+	for page, err := range client.Pages(ctx, api, wire.GetInstances, wire.PageRequest{}) {
+		if err != nil {
+			return names
+		}
+		for _, in := range page.Instances {
+			names = append(names, in.Name)
+		}
+	}
+	return names
+}
