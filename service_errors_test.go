@@ -21,6 +21,7 @@ var handled = map[string][]string{
 	"BindAttachments": {"NotFound/DoesNotExist"},  // a face that comes after its instance has gone
 	"DefaultKeyPair":  {"InvalidInput/NameTaken"}, // somebody else was faster
 	"EvaluateAlarms":  {"NotFound/DoesNotExist"},  // an alarm or instance that has gone
+	"FaultsMet":       {"NotFound/DoesNotExist"},  // an instance that has gone
 	"MarkApplied":     {"NotFound/DoesNotExist"},
 	"OperationsOf":    {"NotFound/DoesNotExist"},                                                                              // pruned
 	"UntagResource":   {"InvalidInput/Duplicate", "InvalidInput/OutOfRange", "InvalidInput/Reserved", "InvalidInput/TooMany"}, // of tags that were refused when they came

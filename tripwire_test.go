@@ -27,12 +27,18 @@ var suffered = map[string][]string{
 	"On":                 {"imds"},
 	"LatencyMillis":      {"."},
 	"JitterMillis":       {"."},
+	"LatencyShare":       {"imds"},
 	"Status":             {"imds"},
 	"StatusShare":        {"imds"},
 	"RefuseShare":        {"imds"},
+	"DropShare":          {"imds"},
 	"ExpiredCredentials": {"imds"},
 	"AbsentSeconds":      {"."},
 	"AbsentUntil":        {"imds"},
+	"Until":              {"imds", "guestside"},
+	"Count":              {"imds", "guestside"},
+	"Met":                {"control", "imds"},
+	"CountedFrom":        {"control", "imds"},
 }
 
 // shown says, for each field of an instance, which packages make use of it: what the guest reads in

@@ -203,12 +203,18 @@ func (s *Service) Instance(ctx context.Context, name string) (*openimds.Instance
 // Instances returns at most limit instances in the order of their names, beginning behind the name
 // after, and the name to go on behind, which is empty at the end.
 func (s *Service) Instances(ctx context.Context, after string, limit int) ([]*openimds.Instance, string, error) {
-	return list[*openimds.Instance](ctx, s.store, openimds.TypeInstance, after, limit)
+	all, next, err := list[*openimds.Instance](ctx, s.store, openimds.TypeInstance, after, limit)
+	for _, in := range all {
+		s.present(in)
+	}
+	return all, next, err
 }
 
 // instance reads an instance and the record to compare with.
 func (s *Service) instance(ctx context.Context, name string) (*openimds.Instance, store.Record, error) {
-	return find[*openimds.Instance](ctx, s.store, openimds.TypeInstance, name)
+	in, was, err := find[*openimds.Instance](ctx, s.store, openimds.TypeInstance, name)
+	s.present(in)
+	return in, was, err
 }
 
 // putInstance writes an instance that was changed.

@@ -44,6 +44,9 @@ type Config struct {
 	Store store.Store
 	// Marker is told which options are obeyed by now; the store's [control.Service] is one.
 	Marker agent.Marker
+	// Faults has faults end by themselves; the store's [control.Service] is one. nil: they end for guests, and
+	// the store does not know.
+	Faults Faults
 	// Presence is how other hosts know which instances are served here; nil: there are none.
 	Presence *agent.Presence
 	// Credentials and Signer; nil: there is no iam/, and identity documents have no signatures.
@@ -60,6 +63,7 @@ type Server struct {
 	cfg    Config
 	agent  *agent.Agent
 	server *imds.Server
+	faults *faultEnds
 
 	seating sync.Mutex
 	seats   map[string]int // how often each instance has a place
@@ -80,8 +84,11 @@ func New(cfg Config) *Server {
 	if cfg.Signer != nil {
 		cfg.IMDS.Signatures = cfg.Signer
 	}
+	faults := newFaultEnds(cfg.Faults, cfg.Log)
+	cfg.IMDS.FaultMet = faults.met
 	return &Server{
 		cfg:    cfg,
+		faults: faults,
 		agent:  agent.New(agent.Config{Store: cfg.Store, Marker: cfg.Marker, Presence: cfg.Presence, Log: cfg.Log}),
 		server: imds.NewServer(cfg.IMDS),
 		seats:  map[string]int{},
@@ -103,7 +110,7 @@ func (s *Server) SeatAll(ctx context.Context, names []string) error {
 	places := map[string]agent.Seat{}
 	for _, name := range names {
 		if s.seats[name] == 0 {
-			places[name] = &seat{guest: s.guest(name), credentials: s.cfg.Credentials, signer: s.cfg.Signer}
+			places[name] = &seat{name: name, guest: s.guest(name), faults: s.faults, credentials: s.cfg.Credentials, signer: s.cfg.Signer}
 		}
 	}
 	if len(places) > 0 {
@@ -138,7 +145,12 @@ func (s *Server) Await(ctx context.Context, name string, revision int64) error {
 }
 
 // Run carries changes from the store to the seats until the context ends.
-func (s *Server) Run(ctx context.Context) { s.agent.Run(ctx) }
+func (s *Server) Run(ctx context.Context) {
+	var ends sync.WaitGroup
+	defer ends.Wait()
+	ends.Go(func() { s.faults.run(ctx) })
+	s.agent.Run(ctx)
+}
 
 // Serve answers the connections of l as those of the named instance; see [imds.Server.Serve].
 func (s *Server) Serve(l net.Listener, name string) error { return s.server.Serve(l, s.guest(name)) }

@@ -53,6 +53,7 @@ func (k *keeper) has(what string) bool {
 // place is a store, its rules and the guest side of the instance "web".
 type place struct {
 	t       *testing.T
+	store   *mem.Store
 	service *control.Service
 	side    *guestside.Server
 	keeper  *keeper
@@ -63,12 +64,12 @@ type place struct {
 func newPlace(t *testing.T) *place {
 	t.Helper()
 	store := mem.New()
-	p := &place{t: t, keeper: &keeper{}}
+	p := &place{t: t, store: store, keeper: &keeper{}}
 	p.service = control.New(store, control.Config{Region: "us-east-1", AccountID: "123456789012"})
 	if _, err := p.service.EnsureInstance(t.Context(), "web"); err != nil {
 		t.Fatal(err)
 	}
-	p.side = guestside.New(guestside.Config{Store: store, Marker: p.service, Credentials: p.keeper, Signer: p.keeper})
+	p.side = guestside.New(guestside.Config{Store: store, Marker: p.service, Faults: p.service, Credentials: p.keeper, Signer: p.keeper})
 	if err := p.side.Seat(t.Context(), "web"); err != nil {
 		t.Fatal(err)
 	}

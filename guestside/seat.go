@@ -10,7 +10,9 @@ import (
 // seat is where one instance is served: its guest, and what has to be made ready for it before the
 // guest asks.
 type seat struct {
+	name        string
 	guest       *imds.Guest
+	faults      *faultEnds
 	credentials Credentials
 	signer      Signer
 
@@ -28,6 +30,7 @@ func (s *seat) Set(in *openimds.Instance) error {
 	if err := s.guest.Set(in); err != nil {
 		return err
 	}
+	s.faults.follow(s.name, in, s.guest)
 	id := ""
 	if in != nil {
 		id = in.ID

@@ -140,6 +140,10 @@ func (s *Server) serveNow(fd int, g *Guest, overIPv6 bool, w *workspace) *worksp
 		s.hand(fd, g, func(c net.Conn) { s.converse(c, g, n, w) })
 		return newWorkspace()
 	}
+	if x.silent {
+		s.hand(fd, g, func(c net.Conn) { s.keep(c, g, w) })
+		return newWorkspace()
+	}
 	if x.reset {
 		_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 	}
@@ -197,6 +201,18 @@ func (s *Server) finish(c net.Conn, g *Guest, x exchange, w *workspace) {
 		return
 	}
 	g.awaitConn(c, x, w)
+}
+
+// keep leaves a connection as it is, without a word.
+func (s *Server) keep(c net.Conn, g *Guest, w *workspace) {
+	defer s.serving.Done()
+	defer s.waited()
+	defer g.leave()
+	g.track(c)
+	defer g.untrack(c)
+	defer func() { _ = c.Close() }()
+	workspaces.Put(w)
+	s.silence(c)
 }
 
 // connOf takes a descriptor over.

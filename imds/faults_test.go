@@ -154,12 +154,12 @@ func TestExpiredCredentials(t *testing.T) {
 		t.Errorf("without faults: %q", got)
 	}
 	// A failure stays one, and what has expired by itself is left alone.
-	bad := expired{failingCredentials{"AssumeRoleUnauthorizedAccess", "no"}}
+	bad := expired{failingCredentials{"AssumeRoleUnauthorizedAccess", "no"}, new(faults)}
 	if c := bad.Credentials(w.in, openimds.RoleForV2, noon); c.Code != "AssumeRoleUnauthorizedAccess" || !c.LastUpdated.Equal(updatedAt) {
 		t.Errorf("a failure became %+v", c)
 	}
 	for _, now := range []time.Time{noon.Add(-24 * time.Hour), updatedAt, noon, noon.Add(24 * time.Hour)} {
-		if c := (expired{fixedCredentials{}}).Credentials(w.in, openimds.RoleForV2, now); c.Expiration.After(now) || !c.LastUpdated.Before(c.Expiration) {
+		if c := (expired{fixedCredentials{}, new(faults)}).Credentials(w.in, openimds.RoleForV2, now); c.Expiration.After(now) || !c.LastUpdated.Before(c.Expiration) {
 			t.Errorf("at %v the set is %+v", now, c)
 		}
 	}
@@ -170,11 +170,12 @@ func TestExpiredCredentials(t *testing.T) {
 func TestShares(t *testing.T) {
 	for _, s := range []struct{ refuse, fail float64 }{{0, 0.25}, {0.1, 0}, {0.1, 0.25}, {0.5, 0.5}, {0, 1}, {1, 0}, {0.003, 0.001}, {0, 1. / 3}} {
 		spec := &openimds.Faults{On: openimds.FaultsOnAll, Status: 503, StatusShare: s.fail, RefuseShare: s.refuse, LatencyMillis: 100, JitterMillis: 50}
-		one, other := newFaults(spec, nil), newFaults(spec, nil)
+		one, other := newFaults(spec, nil, nil), newFaults(spec, nil, nil)
 		const row = 12_000
 		var met []fate
 		for range row {
-			a, b := one.next(methodGet, noon), other.next(methodGet, noon)
+			a, _ := one.next(&request{method: methodGet}, noon, newWorkspace())
+			b, _ := other.next(&request{method: methodGet}, noon, newWorkspace())
 			if a != b {
 				t.Fatalf("%+v: the same request met %+v and %+v", s, a, b)
 			}
@@ -290,7 +291,7 @@ func TestFaultsAreTold(t *testing.T) {
 	w.set(t, &openimds.Faults{On: openimds.FaultsOnAll, RefuseShare: 1})
 	said("100% refused")
 	in := *w.in
-	in.Faults = &openimds.Faults{On: "some", RefuseShare: 1}
+	in.Faults = &openimds.Faults{On: "some//path", RefuseShare: 1}
 	if err := w.guest.Set(&in); err == nil {
 		t.Error("faults of an unknown kind are accepted")
 	}

@@ -26,6 +26,8 @@ type Guest struct {
 	mu      sync.Mutex
 	conns   map[net.Conn]struct{} // those that did not come and go in one step
 	counted string                // id of the instance whose requests are counted; empty: none
+	// faultCount is that of the latest faults that were counted; nil: none were.
+	faultCount *faultCount
 
 	arrivals arrivals
 }
@@ -69,12 +71,12 @@ func (g *Guest) Set(in *openimds.Instance) error {
 	if was := g.state.Load(); was != nil {
 		before = was.faults
 	}
-	met := newFaults(in.Faults, before)
+	met := newFaults(in.Faults, before, g.faultCountOf(in))
 	old := g.state.Swap(&state{
 		instance:    g.server.compactor.copy(in),
 		sealer:      sealer,
 		faults:      met,
-		credentials: credentialsFor(in, g.server.cfg.Credentials),
+		credentials: credentialsFor(met, g.server.cfg.Credentials),
 		signatures:  g.server.cfg.Signatures,
 		recorded:    metadata.NewRecorded(in),
 		allowHosts:  g.server.allowHosts,

@@ -11,8 +11,8 @@ import (
 	"github.com/openimds/openimds/usage"
 )
 
-// Observation is one request that was answered, or whose connection was reset on purpose, as whoever develops or tests a client wants to see it. Header
-// values that hold secrets are not part of it.
+// Observation is one request that was answered, or that got no answer on purpose, as whoever develops or tests a
+// client wants to see it. Header values that hold secrets are not part of it.
 type Observation struct {
 	// Time is when its answer was ready.
 	Time time.Time
@@ -27,7 +27,7 @@ type Observation struct {
 	UserAgent string
 	// Call says what the request was as far as tokens go; Call.Version tells IMDSv1 from IMDSv2.
 	Call usage.Call
-	// Status is 0 if the connection was reset on purpose.
+	// Status is 0 if the connection was reset or left without a word on purpose.
 	Status int
 }
 

@@ -44,9 +44,9 @@ type exchange struct {
 	hopLimit int
 	// linger says that the peer may still be sending.
 	linger bool
-	// delay is how long the answer is held back; reset ends the connection without one.
-	delay time.Duration
-	reset bool
+	// delay is how long the answer is held back; reset ends the connection without one, silent leaves it so.
+	delay         time.Duration
+	reset, silent bool
 	// counters: of an answer with a token, who counts it if it does not arrive; else nil.
 	counters *usage.Tally
 }
@@ -73,15 +73,13 @@ func (g *Guest) respond(buf []byte, overIPv6 bool, w *workspace) (x exchange, co
 	}
 	var met fate
 	if st.faults != nil {
-		if met = st.faults.next(r.method, started); met.refused {
-			resp := response{call: usage.Faulted}
-			if err == nil {
-				resp.call = cameToNothing(r, w, usage.Faulted, usage.FaultedV1, usage.FaultedV2)
-			}
-			st.usage.Refused()
-			st.usage.Count(resp.call, w.source.Addr(), w.path, r.userAgent, started)
-			g.tell(st.instance.Name, &resp, w)
-			return exchange{reset: true}, true
+		var counted bool
+		if met, counted = st.faults.next(r, started, w); counted && s.cfg.FaultMet != nil {
+			s.cfg.FaultMet(st.instance.Name)
+		}
+		if met.refused || met.dropped {
+			g.unanswered(st, met, err, started, w)
+			return exchange{reset: met.refused, silent: met.dropped}, true
 		}
 		x.delay = met.delay
 	}
@@ -98,6 +96,21 @@ func (g *Guest) respond(buf []byte, overIPv6 bool, w *workspace) (x exchange, co
 	g.count(st, &resp, started, w)
 	g.tell(st.instance.Name, &resp, w)
 	return x, true
+}
+
+// unanswered counts and tells of a request that gets no answer on purpose.
+func (g *Guest) unanswered(st *state, met fate, broken error, started time.Time, w *workspace) {
+	resp := response{call: usage.Faulted}
+	if broken == nil {
+		resp.call = cameToNothing(&w.request, w, usage.Faulted, usage.FaultedV1, usage.FaultedV2)
+	}
+	if met.dropped {
+		st.usage.Dropped()
+	} else {
+		st.usage.Refused()
+	}
+	st.usage.Count(resp.call, w.source.Addr(), w.path, w.request.userAgent, started)
+	g.tell(st.instance.Name, &resp, w)
 }
 
 // decide answers a request that could be read, or refuses one that could not. With fails it is

@@ -50,6 +50,9 @@ type Config struct {
 	AllowHosts  []string
 	Credentials openimds.CredentialSource
 	Signatures  metadata.Signatures
+	// FaultMet is told each time that a request has met faults that end by their number, with the name of its
+	// instance; nil: nobody is. It must not wait for anything.
+	FaultMet func(instance string)
 	// Usage counts who calls how; nil: nobody does.
 	Usage *usage.Meter
 	// Now is the clock; nil: time.Now.
@@ -171,7 +174,9 @@ func (s *Server) converse(c net.Conn, g *Guest, read int, w *workspace) {
 	for {
 		x, complete := g.respond(w.in[:read], overIPv6, w)
 		if complete {
-			if s.send(c, x) {
+			if x.silent {
+				s.silence(c)
+			} else if s.send(c, x) {
 				g.awaitConn(c, x, w)
 			}
 			return

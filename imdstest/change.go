@@ -108,20 +108,30 @@ func (s *Server) updateEvents(u control.EventsUpdate) {
 	})
 }
 
-// SetFaults makes requests meet what AWS does not do on a good day, in place of any faults so far: a
-// latency, a status or a reset for a share of them, expired credentials. The zero value ends them.
-// A request whose connection is reset is not among [Server.Requests].
+// SetFaults makes requests meet what AWS does not do on a good day, in place of any faults so far: a latency, a
+// status, a reset or silence for a share of them, expired credentials. The zero value ends them. On may be a path
+// ("meta-data/iam"). With Until (within a week) or Count they end by themselves.
+// A request that got no answer is among [Server.Requests] with the status 0.
 func (s *Server) SetFaults(f openimds.Faults) {
 	s.t.Helper()
 	u := control.FaultsUpdate{
 		Clear: true, LatencyMillis: &f.LatencyMillis, JitterMillis: &f.JitterMillis, Status: &f.Status,
-		RefuseShare: &f.RefuseShare, ExpiredCredentials: &f.ExpiredCredentials, AbsentSeconds: &f.AbsentSeconds,
+		RefuseShare: &f.RefuseShare, DropShare: &f.DropShare, ExpiredCredentials: &f.ExpiredCredentials, AbsentSeconds: &f.AbsentSeconds,
 	}
 	if f.On != "" {
 		u.On = &f.On
 	}
 	if f.StatusShare != 0 { // left out, it is every request
 		u.StatusShare = &f.StatusShare
+	}
+	if f.LatencyShare != 0 {
+		u.LatencyShare = &f.LatencyShare
+	}
+	if !f.Until.IsZero() {
+		u.ForMillis = new(int(max(time.Until(f.Until)/time.Millisecond, 1)))
+	}
+	if f.Count != 0 {
+		u.Count = &f.Count
 	}
 	s.Change(func(ctx context.Context, service *control.Service, name string) error {
 		_, err := service.UpdateFaults(ctx, name, u)

@@ -108,7 +108,7 @@ func (s *Server) start(in Instance) error {
 	s.signer = newSigner()
 	s.service = control.New(store, control.Config{Region: record.Region, AccountID: record.OwnerID})
 	s.side = guestside.New(guestside.Config{
-		Store: store, Marker: s.service, Credentials: &s.credentials, Signer: s.signer,
+		Store: store, Marker: s.service, Faults: s.service, Credentials: &s.credentials, Signer: s.signer,
 	})
 	ctx := context.Background()
 	if _, err := s.service.AddInstance(ctx, record); err != nil {

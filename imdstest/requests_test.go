@@ -84,6 +84,38 @@ func TestRequireNoV1(t *testing.T) {
 	}
 }
 
+// A program that hears nothing is found out as well, and faults end by themselves for a test that goes on.
+func TestFaultsThatEnd(t *testing.T) {
+	t.Parallel()
+	srv := imdstest.Start(t, imdstest.Instance{RoleName: "app"})
+	impatient := &http.Client{Timeout: 100 * time.Millisecond, Transport: &http.Transport{DisableKeepAlives: true}}
+	status := func(client *http.Client, path string) int {
+		t.Helper()
+		resp, err := client.Get(srv.URL + "/latest/meta-data/" + path)
+		if err != nil {
+			return 0
+		}
+		resp.Body.Close()
+		return resp.StatusCode
+	}
+	srv.SetFaults(openimds.Faults{DropShare: 1, On: "meta-data/iam"})
+	if a, b := status(impatient, "iam/info"), status(http.DefaultClient, "ami-id"); a != 0 || b != 200 {
+		t.Errorf("dropped: %d, not dropped: %d", a, b)
+	}
+	if said := failure(&recorder{}, srv.RequireNoV1); !strings.Contains(said, "GET /latest/meta-data/iam/info 0 v1 ") {
+		t.Errorf("the one that was dropped is not told of: %s", said)
+	}
+	srv.SetFaults(openimds.Faults{Status: 503, Count: 2})
+	if got := []int{status(http.DefaultClient, "ami-id"), status(http.DefaultClient, "mac"), status(http.DefaultClient, "mac")}; !slices.Equal(got, []int{503, 503, 200}) {
+		t.Errorf("with an end after 2: %v", got)
+	}
+	srv.SetFaults(openimds.Faults{Status: 503, Until: time.Now().Add(time.Millisecond)})
+	time.Sleep(2 * time.Millisecond)
+	if got := status(http.DefaultClient, "mac"); got != 200 {
+		t.Errorf("after their time: %d", got)
+	}
+}
+
 // A program that falls back to IMDSv1 is found out whatever the service does to it.
 func TestRequireNoV1UnderFaults(t *testing.T) {
 	t.Parallel()

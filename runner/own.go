@@ -67,7 +67,7 @@ func (r *Runner) launchOwn(ctx context.Context) (home, error) {
 	}
 	o.sources = credentials.NewSources(own.RoleCredentials, log)
 	o.guests = guestside.New(guestside.Config{
-		Store: o.store, Marker: rules, Credentials: o.sources, Signer: identity.NewLateSigner(log, own.identityKeys), Log: log,
+		Store: o.store, Marker: rules, Faults: rules, Credentials: o.sources, Signer: identity.NewLateSigner(log, own.identityKeys), Log: log,
 	})
 	o.running.Go(func() { o.guests.Run(served) })
 	if err = o.guests.Seat(served, o.name); err == nil {

@@ -202,6 +202,7 @@ func (s *Server) openGuests(ctx context.Context) error {
 		Presence:    s.presence,
 		Store:       s.store,
 		Marker:      s.service,
+		Faults:      s.service,
 		Credentials: s.sources,
 		Signer:      s.signer,
 		IMDS: imds.Config{

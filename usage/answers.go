@@ -51,8 +51,9 @@ type answers struct {
 	calls [outcomeCount][otherStatus + 1]atomic.Uint64
 	took  [len(durations) + 1]atomic.Uint64
 	time  atomic.Int64 // nanoseconds
-	// refused are the connections that were reset on purpose: no answers, but a number of the same kind.
-	refused atomic.Uint64
+	// refused are the connections that were reset on purpose, dropped those that were left without a word: no
+	// answers, but numbers of the same kind.
+	refused, dropped atomic.Uint64
 }
 
 // Answered counts an answer and the time from the complete request to the answer's bytes.
@@ -77,6 +78,13 @@ func (g *Tally) Refused() {
 	}
 }
 
+// Dropped counts a request whose connection was left without a word on purpose.
+func (g *Tally) Dropped() {
+	if g != nil {
+		g.answers.dropped.Add(1)
+	}
+}
+
 // addTo adds these to the sum of several.
 func (a *answers) addTo(sum *answers) {
 	for call := range a.calls {
@@ -91,6 +99,7 @@ func (a *answers) addTo(sum *answers) {
 	}
 	sum.time.Add(a.time.Load())
 	sum.refused.Add(a.refused.Load())
+	sum.dropped.Add(a.dropped.Load())
 }
 
 // of is how often a call was answered, whatever the status.

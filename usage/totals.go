@@ -11,9 +11,9 @@ type Totals struct {
 	Took     []DurationTotal
 	Answered uint64
 	Time     time.Duration
-	// TokensIssued, Throttled and Faulted are the answers to calls of these kinds, and Refused the
-	// connections that were reset on purpose.
-	TokensIssued, Throttled, Faulted, Refused uint64
+	// TokensIssued, Throttled and Faulted are the answers to calls of these kinds; Refused are the
+	// connections that were reset on purpose, and Dropped those that were left without a word.
+	TokensIssued, Throttled, Faulted, Refused, Dropped uint64
 	// FlushFailures are the flushes that failed.
 	FlushFailures int64
 
@@ -96,5 +96,5 @@ func (a *answers) total(t *Totals) {
 	t.Answered = n + a.took[len(durations)].Load()
 	t.Time = time.Duration(a.time.Load())
 	t.TokensIssued, t.Throttled, t.Faulted = a.of(TokenIssued), a.of(Throttled), a.of(Faulted)
-	t.Refused = a.refused.Load()
+	t.Refused, t.Dropped = a.refused.Load(), a.dropped.Load()
 }

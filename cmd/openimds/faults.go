@@ -12,11 +12,11 @@ import (
 
 // faultsFlags are the flags as they were given.
 type faultsFlags struct {
-	clear, expired          bool
-	on                      string
-	latency, jitter, absent time.Duration
-	status                  int
-	share, refuse           float64
+	clear, expired              bool
+	on                          string
+	latency, jitter, absent, to time.Duration
+	status, count               int
+	share, refuse, drop         float64
 }
 
 func newFaults() *cobra.Command {
@@ -24,17 +24,24 @@ func newFaults() *cobra.Command {
 	var flags faultsFlags
 	cmd := &cobra.Command{
 		Use:   "faults NAME",
-		Short: "Show or change what an instance's guest meets on purpose: latency, failures, refusals",
+		Short: "Show or change what an instance's guest meets on purpose: latency, failures, refusals, drops",
 		Long: `Show what an instance's guest meets on purpose, or change what a flag names, from the guest's next
 request on. What no flag names stays as it is; zero ends a fault, --clear all of them. They stay over
-restarts of the service and of the instance, until they are cleared or the instance is deleted.
+restarts of the service and of the instance, until they are cleared, end by --for or --count, or the
+instance is deleted.
 
   openimds faults demo --status 503 --share 0.25
   openimds faults demo --latency 200ms --jitter 50ms --on token
+  openimds faults demo --status 500 --on meta-data/iam --count 3
+  openimds faults demo --drop 1 --for 30s
   openimds faults demo --clear
 
 Which requests meet a share is no accident: the same row of requests after the same change meets the
-same. A refused connection is reset, since the kernel has accepted it by then.`,
+same. A refused connection is reset, since the kernel has accepted it by then. A dropped one hears nothing
+and stays open until the client gives up, as where packets are lost: AWS drops those above 1,024 a second.
+
+--on PATH is for all requests but PUT of that path and of what lies below it, under every version:
+meta-data/iam is meta-data/iam/ and meta-data/iam/info too.`,
 		Args: names(1, 1, "one name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			request, changes, err := flags.request(cmd, args[0])
@@ -56,11 +63,14 @@ same. A refused connection is reset, since the kernel has accepted it by then.`,
 	f.DurationVar(&flags.latency, "latency", 0, "how long answers are held back")
 	f.DurationVar(&flags.jitter, "jitter", 0, "how much the latency differs, either way")
 	f.IntVar(&flags.status, "status", 0, "what a share of the requests is answered with, 400 to 599")
-	f.Float64Var(&flags.share, "share", 1, "the share of requests that --status is for, 0 to 1")
+	f.Float64Var(&flags.share, "share", 1, "the share of requests that --latency and --status are for, whichever is given or on, 0 to 1")
 	f.Float64Var(&flags.refuse, "refuse", 0, "the `share` of requests whose connection is reset, 0 to 1")
-	f.StringVar(&flags.on, "on", "all", "the requests that all of these are for: token (PUT), data or all")
+	f.Float64Var(&flags.drop, "drop", 0, "the `share` of requests that never hear anything, 0 to 1")
+	f.StringVar(&flags.on, "on", "all", "the `requests` that all of these are for: token (PUT), data, all, or a path with what is below it")
 	f.BoolVar(&flags.expired, "expired-credentials", false, "show credentials whose time is over")
 	f.DurationVar(&flags.absent, "absent-for", 0, "how long every connection is reset after each start and reboot")
+	f.DurationVar(&flags.to, "for", 0, "how long until all faults end by themselves")
+	f.IntVar(&flags.count, "count", 0, "how many requests meet a latency, a status, a reset or a drop until all faults end by themselves")
 	f.BoolVar(&flags.clear, "clear", false, "end all faults, before others are set")
 	return cmd
 }
@@ -78,31 +88,36 @@ func (f *faultsFlags) request(cmd *cobra.Command, name string) (request wire.Upd
 		flag  string
 		value time.Duration
 		unit  time.Duration
+		most  time.Duration
 		to    **int
 	}{
-		{"latency", f.latency, time.Millisecond, &request.LatencyMillis},
-		{"jitter", f.jitter, time.Millisecond, &request.JitterMillis},
-		{"absent-for", f.absent, time.Second, &request.AbsentSeconds},
+		{"latency", f.latency, time.Millisecond, openimds.MaxLatency, &request.LatencyMillis},
+		{"jitter", f.jitter, time.Millisecond, openimds.MaxLatency, &request.JitterMillis},
+		{"absent-for", f.absent, time.Second, openimds.MaxAbsent, &request.AbsentSeconds},
+		{"for", f.to, time.Millisecond, openimds.MaxFaultsFor, &request.ForMillis},
 	} {
-		if given(d.flag) {
-			*d.to = new(int(d.value / d.unit))
-			if d.value%d.unit != 0 || d.value < 0 {
-				return request, true, usagef("--%s %v is not a number of whole times %v", d.flag, d.value, d.unit)
-			}
+		if !given(d.flag) {
+			continue
+		}
+		*d.to = new(int(d.value / d.unit))
+		switch {
+		case d.value%d.unit != 0 || d.value < 0:
+			return request, true, usagef("--%s %v is not a number of whole times %v", d.flag, d.value, d.unit)
+		case d.value/d.unit > math.MaxInt32: // a request cannot hold it; its reason is the same as the service's
+			return request, true, usagef("--%s %v is too long: the most is %v", d.flag, d.value, d.most)
 		}
 	}
-	// A request cannot hold what is far too long; its reason is the same.
-	if given("latency") && f.latency/time.Millisecond > math.MaxInt32 {
-		return request, true, usagef("--latency %v is too long: the most is %v", f.latency, openimds.MaxLatency)
-	}
-	if given("absent-for") && f.absent/time.Second > math.MaxInt32 {
-		return request, true, usagef("--absent-for %v is too long: the most is %v", f.absent, openimds.MaxAbsent)
+	if given("count") {
+		if f.count < 0 || f.count > openimds.MaxFaultCount {
+			return request, true, usagef("--count must be 1 to %d, or 0 for no end by number, not %d", openimds.MaxFaultCount, f.count)
+		}
+		request.Count = &f.count
 	}
 	for _, s := range []struct {
 		flag  string
 		value *float64
 		to    **float64
-	}{{"share", &f.share, &request.StatusShare}, {"refuse", &f.refuse, &request.RefuseShare}} {
+	}{{"share", &f.share, &request.Share}, {"refuse", &f.refuse, &request.RefuseShare}, {"drop", &f.drop, &request.DropShare}} {
 		if given(s.flag) {
 			*s.to = s.value
 			if !(*s.value >= 0 && *s.value <= 1) { // a NaN has no form in JSON

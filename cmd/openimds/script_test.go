@@ -38,6 +38,7 @@ const patience = 3 * time.Minute
 //	until PATTERN METHOD URL HEADER…  send it again until the answer matches; "no answer" is one too
 //	body VAR                 put the body of the last answer into a variable
 //	fails CODE ARG…          openimds ARG… ends with CODE and one line on standard error
+//	shows PATTERN ARG…       openimds ARG… prints that sooner or later
 //	mode BITS FILE           the file's permissions are those
 //	terminate                send SIGTERM to the program in the background; "terminate again" goes
 //	                         on until it has ended
@@ -81,6 +82,7 @@ func TestStories(t *testing.T) {
 			"until":        until,
 			"body":         body,
 			"fails":        fails,
+			"shows":        shows,
 			"mode":         mode,
 			"terminate":    terminate,
 			"hang":         hang,
@@ -217,6 +219,20 @@ func fails(ts *testscript.TestScript, neg bool, args []string) {
 	text := ts.ReadFile("stderr")
 	if !strings.HasPrefix(text, "openimds: ") || strings.Count(text, "\n") != 1 || !strings.HasSuffix(text, "\n") {
 		ts.Fatalf("a failure is one line on standard error, with the program's name")
+	}
+}
+
+func shows(ts *testscript.TestScript, neg bool, args []string) {
+	arguments(ts, neg, args, 2)
+	pattern, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		ts.Check(ts.Exec("openimds", args[1:]...))
+		if text := ts.ReadFile("stdout"); pattern.MatchString(text) {
+			return
+		} else if time.Now().After(deadline) {
+			ts.Fatalf("after %v it still prints\n%s", patience, text)
+		}
 	}
 }
 

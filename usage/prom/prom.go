@@ -54,7 +54,7 @@ var (
 	tokensDesc    = prometheus.NewDesc("openimds_imds_tokens_issued_total", "Session tokens given to guests.", nil, nil)
 	throttledDesc = prometheus.NewDesc("openimds_imds_throttled_total", "Requests of guests that were refused as too many.", nil, nil)
 	faultedDesc   = prometheus.NewDesc("openimds_imds_faulted_total",
-		"Requests of guests that failed on purpose, with a status or with their connection.", []string{"by"}, nil)
+		"Requests of guests that failed on purpose, by what they met: a status, the reset of their connection, or silence (drop).", []string{"by"}, nil)
 	faultsDesc = prometheus.NewDesc("openimds_imds_faults",
 		"Instances whose guests meet faults on purpose: 1 while that is so.", []string{"instance_id", "instance"}, nil)
 	noTokenDesc = prometheus.NewDesc("openimds_metadata_no_token_total",
@@ -119,6 +119,7 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 	send(throttledDesc, prometheus.CounterValue, float64(totals.Throttled))
 	send(faultedDesc, prometheus.CounterValue, float64(totals.Faulted), "status")
 	send(faultedDesc, prometheus.CounterValue, float64(totals.Refused), "connection")
+	send(faultedDesc, prometheus.CounterValue, float64(totals.Dropped), "drop")
 	send(instancesDesc, prometheus.GaugeValue, float64(totals.Running))
 	send(failuresDesc, prometheus.CounterValue, float64(totals.FlushFailures))
 	if c.gauges.Connections != nil {
