@@ -94,6 +94,8 @@ type Instance struct {
 	Events Events `json:"events,omitzero"`
 	// Faults are what the guest meets on purpose; nil: nothing.
 	Faults *Faults `json:"faults,omitempty"`
+	// Rehearsal is the latest rehearsal of required session tokens; nil: there was none.
+	Rehearsal *Rehearsal `json:"rehearsal,omitempty"`
 	// Overlay lies over the table of categories: a path below the version ("meta-data/ami-id",
 	// "user-data", "dynamic/x") mapped to its value, or to nil for "does not exist".
 	Overlay map[string]*string `json:"overlay,omitempty"`

@@ -21,6 +21,10 @@ const (
 	// acknowledge, mostly because the hop limit ended it on the way. Such a caller falls back to IMDSv1
 	// and looks as if it knew no better.
 	MetricTokenUndelivered = "MetadataTokenUndelivered"
+	// MetricWouldBeRefused counts requests that were served without a session token while a [Rehearsal] was
+	// under way: just those that requiring session tokens would refuse, what they ask for existing or not.
+	// Callers whom their token did not reach are among them as soon as they go on without one.
+	MetricWouldBeRefused = "MetadataWouldBeRefused"
 )
 
 // What callers are counted by besides the metrics, which have successes and what a missing token alone
@@ -36,7 +40,7 @@ const (
 
 // Metrics returns the names of all counted metrics.
 func Metrics() []string {
-	return []string{MetricNoToken, MetricNoTokenRejected, MetricTokenRequests, MetricWithToken, MetricTokenUndelivered}
+	return []string{MetricNoToken, MetricNoTokenRejected, MetricTokenRequests, MetricWithToken, MetricTokenUndelivered, MetricWouldBeRefused}
 }
 
 // MetricPeriod is the length of one sample of a metric. Samples are aligned to the Unix epoch.
@@ -159,6 +163,7 @@ func FindMetric(name string) (Metric, bool) {
 		{Name: MetricTokenRequests, Unit: "Count", Statistic: "Sum", Counted: true},
 		{Name: MetricWithToken, Unit: "Count", Statistic: "Sum", Counted: true},
 		{Name: MetricTokenUndelivered, Unit: "Count", Statistic: "Sum", Counted: true},
+		{Name: MetricWouldBeRefused, Unit: "Count", Statistic: "Sum", Counted: true},
 		{Name: "CPUUtilization", Unit: "Percent", Statistic: "Average", Alarms: true},
 		{Name: "NetworkIn", Unit: "Bytes", Statistic: "Sum", Alarms: true},
 		{Name: "NetworkOut", Unit: "Bytes", Statistic: "Sum", Alarms: true},

@@ -20,6 +20,7 @@ var everywhere = []string{
 var handled = map[string][]string{
 	"BindAttachments": {"NotFound/DoesNotExist"},  // a face that comes after its instance has gone
 	"DefaultKeyPair":  {"InvalidInput/NameTaken"}, // somebody else was faster
+	"EndRehearsals":   {"NotFound/DoesNotExist"},  // an instance that has gone
 	"EvaluateAlarms":  {"NotFound/DoesNotExist"},  // an alarm or instance that has gone
 	"FaultsMet":       {"NotFound/DoesNotExist"},  // an instance that has gone
 	"MarkApplied":     {"NotFound/DoesNotExist"},

@@ -41,6 +41,15 @@ var suffered = map[string][]string{
 	"CountedFrom":        {"control", "imds"},
 }
 
+// rehearsed says, for each part of a rehearsal, which packages carry it out.
+var rehearsed = map[string][]string{
+	"Mode":  {"imds"},
+	"Share": {"imds"},
+	"Since": {"imds"},
+	"Until": {"imds"},
+	"Ended": {"control", "."},
+}
+
 // shown says, for each field of an instance, which packages make use of it: what the guest reads in
 // metadata, what the operator reads in lightsail, what the rules turn on in control.
 var shown = map[string][]string{
@@ -87,6 +96,7 @@ var shown = map[string][]string{
 	"Role":               {"control", "metadata"},
 	"Events":             {"metadata"},
 	"Faults":             {"control", "imds", "api/lightsail"},
+	"Rehearsal":          {"control", "imds", "api/lightsail"},
 	"Overlay":            {"control", "metadata"},
 	"Recorded":           {"control", "imds", "api/lightsail"},
 	"Recording":          {"control", "metadata", "imds"},
@@ -107,6 +117,7 @@ func TestTripwire(t *testing.T) {
 	}{
 		{reflect.TypeFor[openimds.MetadataOptions](), enforced},
 		{reflect.TypeFor[openimds.Faults](), suffered},
+		{reflect.TypeFor[openimds.Rehearsal](), rehearsed},
 		{reflect.TypeFor[openimds.Instance](), shown},
 	} {
 		for field := range tt.of.Fields() {

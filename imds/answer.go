@@ -26,11 +26,12 @@ type state struct {
 	recorded    *metadata.Recorded
 	allowHosts  map[string]bool
 	usage       *usage.Tally
-	faults      *faults // nil: none
+	faults      *faults    // nil: none
+	rehearsal   *rehearsal // nil: none
 }
 
 // answer decides the answer to a request whose head could be read. It touches nothing but its
-// arguments: no clock, no socket, no disk.
+// arguments and the row of a rehearsal: no clock, no socket, no disk.
 func (s *state) answer(r *request, now time.Time, w *workspace) response {
 	path, authority, ok := splitTarget(r.target)
 	if status := s.refuseHost(r, authority); status != 0 {
@@ -165,6 +166,7 @@ func (s *state) get(r *request, raw []byte, now time.Time, w *workspace) respons
 		resp = response{status: 200, contentType: item.ContentType, modified: item.Modified, body: item.Body}
 	}
 	resp.ttl = left
+	resp.rehearsed = left == 0 && s.rehearsal != nil && s.rehearsal.underWay(now)
 	switch {
 	case left > 0 && found:
 		resp.call = usage.WithToken
@@ -191,10 +193,10 @@ func rejected(r *request) usage.Call {
 // optional.
 func (s *state) authorize(r *request, now time.Time, w *workspace) (left, status int) {
 	if !r.hasToken() {
-		if s.instance.Options.Tokens == openimds.TokensOptional {
-			return 0, 0
+		if s.instance.Options.Tokens != openimds.TokensOptional || s.rehearsal != nil && s.rehearsal.refuses(now) {
+			return 0, 401
 		}
-		return 0, 401
+		return 0, 0
 	}
 	if r.forwarded {
 		return 0, 403

@@ -15,6 +15,9 @@ func (g *Guest) count(st *state, resp *response, started time.Time, w *workspace
 		return // not even the clock is asked
 	}
 	st.usage.Count(resp.call, w.source.Addr(), w.path, w.request.userAgent, started)
+	if resp.rehearsed {
+		st.usage.WouldBeRefused(w.source.Addr(), w.path, w.request.userAgent, started)
+	}
 	st.usage.Answered(resp.call, resp.status, g.server.cfg.Now().Sub(started))
 }
 

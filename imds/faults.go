@@ -87,7 +87,7 @@ func (f *faults) next(r *request, now time.Time, w *workspace) (met fate, counte
 func (f *faults) draw(n uint64) (met fate, hit bool) {
 	// What excludes each other has different parts of the numbers from 0 to 1. The latency and the status have
 	// the same, as far as they go.
-	draw := float64(n*golden>>11) / (1 << 53)
+	draw := draw(n)
 	if draw < f.RefuseShare {
 		return fate{refused: true}, true
 	}

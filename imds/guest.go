@@ -67,22 +67,33 @@ func (g *Guest) Set(in *openimds.Instance) error {
 	if err != nil {
 		return err
 	}
+	if in.Rehearsal != nil {
+		if err := in.Rehearsal.Validate(); err != nil {
+			return err
+		}
+	}
 	var before *faults
+	var rehearsed *rehearsal
 	if was := g.state.Load(); was != nil {
-		before = was.faults
+		before, rehearsed = was.faults, was.rehearsal
 	}
 	met := newFaults(in.Faults, before, g.faultCountOf(in))
+	rehearses := newRehearsal(in.Rehearsal, rehearsed, g.server.cfg.Now())
+	counters := g.counters(in)
 	old := g.state.Swap(&state{
 		instance:    g.server.compactor.copy(in),
 		sealer:      sealer,
 		faults:      met,
+		rehearsal:   rehearses,
 		credentials: credentialsFor(met, g.server.cfg.Credentials),
 		signatures:  g.server.cfg.Signatures,
 		recorded:    metadata.NewRecorded(in),
 		allowHosts:  g.server.allowHosts,
-		usage:       g.counters(in),
+		usage:       counters,
 	})
+	counters.Rehearsing(in.Rehearsal) // who reads that it is under way finds it so
 	g.tellFaults(in, before, met)
+	g.tellRehearsal(in, rehearsed, rehearses)
 	// Connections opened by an earlier instance at this place must not read this one's data.
 	if old != nil && old.instance.ID != in.ID {
 		g.closeConns()

@@ -20,6 +20,8 @@ type response struct {
 	modified time.Time
 	body     []byte
 	call     usage.Call
+	// rehearsed: a rehearsal of required tokens found that they would have refused this.
+	rehearsed bool
 }
 
 const (

@@ -29,6 +29,8 @@ const (
 	// OperationOfPrefix leads the index of operations by resource: its keys go on with the
 	// resource's name, a slash and the operation's id.
 	OperationOfPrefix = "operation-of/"
+	// RehearsalPrefix leads the names of the instances with a rehearsal whose end is not written down.
+	RehearsalPrefix = "rehearsal/"
 )
 
 // Key is where the resource of that type and name has its record.
@@ -36,6 +38,9 @@ func Key(t openimds.ResourceType, name string) string { return Prefix(t) + name 
 
 // NameKey is where the resource of that name, of whatever type, holds it.
 func NameKey(name string) string { return NamePrefix + name }
+
+// RehearsalKey is where it is noted that the instance of that name has a rehearsal.
+func RehearsalKey(instance string) string { return RehearsalPrefix + instance }
 
 // Prefix leads the keys of all resources of that type.
 func Prefix(t openimds.ResourceType) string {

@@ -24,7 +24,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	besides, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	for _, run := range []func(context.Context){
-		s.guests.Run, s.useIdentityKeys, s.usage.Run, s.watchStore, s.pruneOperations,
+		s.guests.Run, s.useIdentityKeys, s.usage.Run, s.watchStore, s.pruneOperations, s.endRehearsals,
 	} {
 		running.Go(func() { run(besides) })
 	}

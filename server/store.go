@@ -20,6 +20,8 @@ const (
 	operationsAge   = 90 * 24 * time.Hour
 	operationsKept  = 50_000
 	operationsEvery = time.Hour
+	// rehearsalsEvery is how often the ends of rehearsals are written down.
+	rehearsalsEvery = 5 * time.Second
 )
 
 // openStore opens the data directory's store, with its records as this program lays them out.
@@ -60,6 +62,30 @@ func (s *Server) watchStore(ctx context.Context) {
 				s.log.Info("the store takes changes again")
 				refusing = false
 			}
+		}
+	}
+}
+
+// endRehearsals writes down again and again which rehearsals are over. No guest waits for it.
+func (s *Server) endRehearsals(ctx context.Context) {
+	tick := time.NewTicker(rehearsalsEvery)
+	defer tick.Stop()
+	for failing := false; ; {
+		if s.presence.Elected(ctx) != nil {
+			return
+		}
+		err := s.service.EndRehearsals(ctx)
+		if ctx.Err() != nil || errors.Is(err, store.ErrClosed) {
+			return
+		}
+		if err != nil && !failing {
+			s.log.Warn("the ends of rehearsals could not be written down; guests ended them in time; trying again", "error", err)
+		}
+		failing = err != nil
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
 		}
 	}
 }

@@ -57,23 +57,23 @@ func (c Call) outcome() Call {
 	return c
 }
 
-// What is counted, by its place among the counts of callers; records of callers have them in this order. The
-// first of them are the metrics, which samples have too.
+// What is counted, by its place among the counts of callers; records of callers have them in this order, so
+// that a new one is the last. Samples have the metrics among them.
 const (
 	noToken = iota
 	noTokenRejected
 	tokenRequests
 	withToken
 	tokenUndelivered
-	metricCount
-)
-
-const (
-	noTokenFailed = metricCount + iota
+	noTokenFailed
 	withTokenFailed
+	wouldBeRefused
 	countCount
 	uncounted = -1
 )
+
+// isMetric says whether samples have what is counted there.
+func isMetric(count int) bool { return count != noTokenFailed && count != withTokenFailed }
 
 var countNames = [countCount]string{
 	noToken:          openimds.MetricNoToken,
@@ -83,6 +83,7 @@ var countNames = [countCount]string{
 	tokenUndelivered: openimds.MetricTokenUndelivered,
 	noTokenFailed:    openimds.CountNoTokenFailed,
 	withTokenFailed:  openimds.CountWithTokenFailed,
+	wouldBeRefused:   openimds.MetricWouldBeRefused,
 }
 
 // counts are numbers of calls by what they count as.

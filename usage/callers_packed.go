@@ -3,6 +3,7 @@ package usage
 import (
 	"encoding/binary"
 	"errors"
+	"math/bits"
 	"net/netip"
 	"slices"
 	"time"
@@ -12,7 +13,8 @@ import (
 // is written once, times are distances from the latest, and an agent is just its bytes, however odd.
 //
 //	format, latest time, sources, agents, groups, then of each caller:
-//	source (0: the others), agent, group, which counts (and whether a token was lost), the counts,
+//	source (0: the others), agent, group, which counts (as of format 5 above the bit that says whether a token
+//	was lost; in earlier ones a byte, below that bit), the counts,
 //	time since it was last seen, time from first to last, the lost token;
 //	as of format 4: time since its last call without a token, plus 1, time from the first such call to
 //	that one (0 alone: no such call), the sample as of which its windows have all calls, the windows
@@ -20,10 +22,10 @@ import (
 // Lists are their length and their parts, each with its own length. So are windows. Times are in
 // milliseconds.
 
-// lostBit of a caller's counts says that a lost token follows. The counts have the bits below it.
+// lostBit says beside which counts a caller has that a lost token follows: as of format 5, and before.
 const (
-	lostBit = 1 << 7
-	_       = uint(lostBit - 1<<countCount) // does not compile if there are too many
+	lostBit       = 1
+	formerLostBit = 1 << 7
 )
 
 func packCallers(records []callerRecord) []byte {
@@ -62,18 +64,18 @@ func packCallers(records []callerRecord) []byte {
 }
 
 func (r callerRecord) pack(b []byte, latest int64) []byte {
-	mask := byte(0)
+	mask := uint64(0)
 	var counted []uint64
 	for m, name := range countNames {
 		if n := r.Counts[name]; n > 0 {
-			mask |= 1 << m
+			mask |= lostBit << (m + 1)
 			counted = append(counted, n)
 		}
 	}
 	if r.Lost != nil {
 		mask |= lostBit
 	}
-	b = append(b, mask)
+	b = binary.AppendUvarint(b, mask)
 	for _, n := range counted {
 		b = binary.AppendUvarint(b, n)
 	}
@@ -115,8 +117,11 @@ func millis(nanos int64) int64 { return max(nanos/int64(time.Millisecond), 0) }
 
 func nanos(millis int64) int64 { return millis * int64(time.Millisecond) }
 
-// packedFormat is the first format that is packed.
-const packedFormat = 3
+// packedFormat is the first format that is packed; formerFormat is the last with a byte of counts.
+const (
+	packedFormat = 3
+	formerFormat = 4
+)
 
 // unpackCallers reads what packCallers wrote, or did in an earlier format.
 func unpackCallers(packed []byte) ([]callerRecord, error) {
@@ -139,7 +144,7 @@ func unpackCallers(packed []byte) ([]callerRecord, error) {
 			}
 			r.Agent, r.Group = agents[agent], groups[group]
 		}
-		d.caller(&r, latest)
+		d.caller(&r, latest, packed[0])
 		if packed[0] == packedFormat {
 			r.carryOver()
 		} else {
@@ -153,10 +158,21 @@ func unpackCallers(packed []byte) ([]callerRecord, error) {
 	return records, nil
 }
 
-func (d *decoder) caller(r *callerRecord, latest int64) {
-	mask := d.byte()
+func (d *decoder) caller(r *callerRecord, latest int64, format byte) {
+	counted, lost := uint64(0), false
+	if format > formerFormat {
+		mask := d.uvarint()
+		counted, lost = mask>>1, mask&lostBit != 0
+	} else {
+		mask := d.byte()
+		counted, lost = uint64(mask&^formerLostBit), mask&formerLostBit != 0
+	}
+	if bits.Len64(counted) > countCount {
+		d.b, d.broken = nil, true
+		return
+	}
 	for m, name := range countNames {
-		if mask&(1<<m) == 0 {
+		if counted&(1<<m) == 0 {
 			continue
 		}
 		if r.Counts == nil {
@@ -166,7 +182,7 @@ func (d *decoder) caller(r *callerRecord, latest int64) {
 	}
 	last := latest - int64(d.uvarint())
 	r.First, r.Last = nanos(last-int64(d.uvarint())), nanos(last)
-	if mask&lostBit != 0 {
+	if lost {
 		r.Lost = &undelivered{At: nanos(latest - int64(d.uvarint())), HopLimit: int(d.uvarint()), Needed: int(d.uvarint())}
 	}
 }

@@ -29,9 +29,9 @@ func callersKeys(instanceID string) string { return callersPrefix + instanceID +
 // callerDays is how long callers are remembered that are not seen again.
 const callerDays = int64(openimds.CallersKept / (24 * time.Hour))
 
-// callersFormat leads a record of callers. The third did not tell when calls were without a token, nor
+// callersFormat leads a record of callers. The fourth had room for seven counts. The third did not tell when calls were without a token, nor
 // when calls were made at all; earlier ones were JSON, the first without undelivered tokens.
-const callersFormat = 4
+const callersFormat = 5
 
 // callersRecord is a record of an earlier format.
 type callersRecord struct {

@@ -20,11 +20,11 @@ const cacheLine = 64
 // sample takes the counts of one [openimds.MetricPeriod] that were not gathered yet.
 type sample struct {
 	number int64
-	counts [metricCount]atomic.Uint64
+	counts [countCount]atomic.Uint64
 	// sealed: another sample has taken this one's place. A writer that finds it sealed after its
 	// count came, perhaps, behind the last gathering, and so gathers itself: nothing is lost.
 	sealed atomic.Bool
-	_      [cacheLine - 8 - 8*metricCount - 4]byte
+	_      [2*cacheLine - 8 - 8*countCount - 4]byte
 }
 
 // Tally counts the requests of one instance. Methods of a nil guest do nothing.
@@ -40,10 +40,13 @@ type Tally struct {
 	mu      sync.Mutex
 	running bool
 	faulty  bool
-	marked  int64 // the latest sample that the history is known to have
-	callers callers
+	// rehearsal is the latest one of the instance; nil: none.
+	rehearsal *openimds.Rehearsal
+	marked    int64 // the latest sample that the history is known to have
+	callers   callers
 
-	undelivered atomic.Uint64 // tokens, since the start of the process
+	// Since the start of the process: tokens, and requests of rehearsals.
+	undelivered, wouldBeRefused atomic.Uint64
 
 	_       [cacheLine]byte
 	answers answers
@@ -100,7 +103,7 @@ func (g *Tally) Count(call Call, source netip.Addr, path, userAgent []byte, now 
 	if count == uncounted {
 		return
 	}
-	if count < metricCount { // a failure is no success, so no metric has it; its caller is still seen
+	if isMetric(count) { // a failure is no success, so no metric has it; its caller is still seen
 		g.add(count, now)
 	}
 	part := groupToken

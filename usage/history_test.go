@@ -365,7 +365,7 @@ func TestUnknownOutcomes(t *testing.T) {
 
 // A record that cannot be read is not overwritten, and hinders no other.
 func TestDamagedRecords(t *testing.T) {
-	for _, damaged := range []string{"", "\x01\xff", "\x01\x00\x00\x01\x01\x01\x01\x01", "\x00", "\x03", "\x01\xa0\x02\x01\x01\x01\x01\x01\x01"} {
+	for _, damaged := range []string{"", "\x01\xff", "\x01\x00\x00\x01\x01\x01\x01\x01", "\x00", "\x04", "\x01\xa0\x02\x01\x01\x01\x01\x01\x01"} {
 		c := newClock()
 		kept := mem.New()
 		key := "usage/300/2026-03-01/" + id + "/local"

@@ -1,6 +1,10 @@
 package usage
 
-import "time"
+import (
+	"time"
+
+	"github.com/openimds/openimds"
+)
 
 // Totals are what the guests of this process were answered since it started, those that are gone
 // included: none of the numbers ever falls.
@@ -41,8 +45,12 @@ type GuestTotals struct {
 	// NoToken requests succeeded without a token, NoTokenRejected ones were refused for the lack of one;
 	// Undelivered tokens were not acknowledged.
 	NoToken, NoTokenRejected, Undelivered uint64
+	// WouldBeRefused requests were served without a token during a rehearsal.
+	WouldBeRefused uint64
 	// Faulty guests meet faults on purpose now.
 	Faulty bool
+	// Rehearsing is the mode of the rehearsal that is under way; empty: none.
+	Rehearsing openimds.RehearsalMode
 }
 
 // Totals sums up what was answered.
@@ -50,19 +58,24 @@ func (r *Meter) Totals() Totals {
 	// Held to the end: a guest that departs is counted once, as itself or among the departed.
 	r.mu.RLock()
 	defer r.mu.RUnlock()
+	now := r.cfg.Now()
 	sum := &answers{}
 	r.departed.addTo(sum)
 	t := Totals{FlushFailures: r.failures}
 	for _, g := range r.guests {
 		g.answers.addTo(sum)
 		g.mu.Lock()
-		running, faulty := g.running, g.faulty && g.leaving == 0
+		running, faulty, rehearsing := g.running, g.faulty && g.leaving == 0, openimds.RehearsalMode("")
+		if g.running && g.leaving == 0 && g.rehearsal.UnderWay(now) {
+			rehearsing = g.rehearsal.Mode
+		}
 		g.mu.Unlock()
 		if running {
 			t.Running++
 		}
-		one := GuestTotals{ID: g.id, Name: g.name, NoToken: g.answers.of(NoToken), NoTokenRejected: g.answers.of(NoTokenRejected), Undelivered: g.undelivered.Load(), Faulty: faulty}
-		if one.NoToken > 0 || one.NoTokenRejected > 0 || one.Undelivered > 0 || one.Faulty {
+		one := GuestTotals{ID: g.id, Name: g.name, NoToken: g.answers.of(NoToken), NoTokenRejected: g.answers.of(NoTokenRejected), Undelivered: g.undelivered.Load(),
+			WouldBeRefused: g.wouldBeRefused.Load(), Faulty: faulty, Rehearsing: rehearsing}
+		if one.NoToken > 0 || one.NoTokenRejected > 0 || one.Undelivered > 0 || one.WouldBeRefused > 0 || one.Faulty || rehearsing != "" {
 			t.Guests = append(t.Guests, one)
 		}
 	}

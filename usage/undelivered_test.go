@@ -103,10 +103,10 @@ func TestFirstFormat(t *testing.T) {
 	}
 	lastYear := noon.AddDate(-1, 0, 0)
 	r := newRecorder(kept, c)
-	if got, want := sums(r, lastYear), []float64{6, 1, 5, 1, 0, 1, 2, 1, 1, 3, 1, 2, 0, 0, 0}; !reflect.DeepEqual(got, want) {
+	if got, want := sums(r, lastYear), []float64{6, 1, 5, 1, 0, 1, 2, 1, 1, 3, 1, 2, 0, 0, 0, 0, 0, 0}; !reflect.DeepEqual(got, want) {
 		t.Errorf("an hour of the last year: %v, want %v", got, want)
 	}
-	if got, want := sums(r, noon), []float64{1, 1, 1, 2, 2, 2, 3, 3, 3, 300, 300, 300, 0, 0, 0}; !reflect.DeepEqual(got, want) {
+	if got, want := sums(r, noon), []float64{1, 1, 1, 2, 2, 2, 3, 3, 3, 300, 300, 300, 0, 0, 0, 0, 0, 0}; !reflect.DeepEqual(got, want) {
 		t.Errorf("a sample of today: %v, want %v", got, want)
 	}
 	g := r.Guest(id, "web-1")
@@ -114,14 +114,14 @@ func TestFirstFormat(t *testing.T) {
 	g.Count(usage.TokenIssued, source, nil, agent, noon)
 	flush(t, r)
 	r = newRecorder(kept, c)
-	if got, want := sums(r, noon), []float64{1, 1, 1, 2, 2, 2, 4, 4, 4, 300, 300, 300, 1, 1, 1}; !reflect.DeepEqual(got, want) {
+	if got, want := sums(r, noon), []float64{1, 1, 1, 2, 2, 2, 4, 4, 4, 300, 300, 300, 1, 1, 1, 0, 0, 0}; !reflect.DeepEqual(got, want) {
 		t.Errorf("a sample that was gone on with: %v, want %v", got, want)
 	}
 	callers := callersOf(t, r, time.Time{})
 	if len(callers) != 1 || callers[0].Counts[openimds.MetricTokenRequests] != 4 || callers[0].Undelivered == nil {
 		t.Errorf("callers: %+v", callers)
 	}
-	for key, first := range map[string]string{samplesKey: "\x02", callersKey: "\x04"} {
+	for key, first := range map[string]string{samplesKey: "\x03", callersKey: "\x05"} {
 		if record, err := kept.Get(context.Background(), key); err != nil || !strings.HasPrefix(string(record.Value), first) {
 			t.Errorf("%s is %q, %v", key, record.Value, err)
 		}

@@ -135,13 +135,13 @@ func packWindows(windows []window) []byte {
 	end := int64(0)
 	for _, w := range windows {
 		b = binary.AppendUvarint(b, uint64(w.start-end)<<2|uint64(w.span))
-		mask := byte(0)
+		mask := uint64(0)
 		for i, n := range w.counts {
 			if n > 0 {
 				mask |= 1 << i
 			}
 		}
-		b = append(b, mask)
+		b = binary.AppendUvarint(b, mask)
 		for _, n := range w.counts {
 			if n > 0 {
 				b = binary.AppendUvarint(b, n)
@@ -159,8 +159,8 @@ func (d *decoder) windows() []window {
 	for len(d.b) > 0 && !d.broken {
 		head := d.uvarint()
 		w := window{start: end + int64(head>>2), span: uint8(head & 3)}
-		mask := d.byte()
-		if w.start < end || w.start > math.MaxInt64/2 || bits.Len8(mask) > countCount {
+		mask := d.uvarint()
+		if w.start < end || w.start > math.MaxInt64/2 || bits.Len64(mask) > countCount {
 			d.b, d.broken = nil, true
 			return nil
 		}

@@ -39,6 +39,8 @@ func everyOperation() []request {
 		request{"OpenIMDS_20261122.ReleasePlaces", `{"all":true}`},
 		request{"OpenIMDS_20261122.UpdateInstanceEvents", `{"instanceName":"demo","rebalance":{"noticeTime":1795478608}}`},
 		request{"OpenIMDS_20261122.UpdateInstanceFaults", `{"instanceName":"demo","latencyMillis":1,"statusShare":0.5,"status":503}`},
+		request{"OpenIMDS_20261122.StartRehearsal", `{"instanceName":"launched","mode":"brown-out","seconds":600,"share":0.5}`},
+		request{"OpenIMDS_20261122.StopRehearsal", `{"instanceName":"launched"}`},
 		request{"OpenIMDS_20261122.GetMetricData", `{"instanceName":"demo","metricName":"MetadataNoTokenRejected","period":300,` + aTime + `,"statistics":["Sum"]}`},
 		request{"OpenIMDS_20261122.GetMetadataCounts", `{}`},
 		request{"OpenIMDS_20261122.GetCallers", `{}`},

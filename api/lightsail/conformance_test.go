@@ -134,6 +134,7 @@ var (
 	ownMembers = map[string]string{
 		"StartInstance.attributeUpdates": "of aws-sdk-go-v2 1.70; refused",
 		"Instance.faults":                "while there are faults on purpose, they are shown wherever the instance is",
+		"Instance.rehearsal":             "while required tokens are rehearsed, it is shown wherever the instance is",
 	}
 	// ownWords are words of requests that the model does not have.
 	ownWords = map[string][]string{

@@ -17,7 +17,7 @@ func (a *protocol) instance(in *openimds.Instance) wire.Instance {
 		IsStaticIP: in.StaticIPName != "", IPv6Addresses: []string{}, IPAddressType: in.AddressType,
 		Hardware:   wire.Hardware{CPUCount: bundle.CPUs, Disks: []wire.Disk{}, RAMSizeInGB: awsjson.Double(bundle.RAM)},
 		Networking: wire.Networking{MonthlyTransfer: wire.MonthlyTransfer{GBPerMonthAllocated: bundle.TransferGB}, Ports: []wire.PortInfo{}},
-		State:      stateOf(in), Username: in.Username, SSHKeyName: in.KeyPairName, MetadataOptions: optionsOf(in), Faults: in.Faults,
+		State:      stateOf(in), Username: in.Username, SSHKeyName: in.KeyPairName, MetadataOptions: optionsOf(in), Faults: in.Faults, Rehearsal: a.rehearsal(in),
 	}
 	if public, ok := in.PublicIPv4(); ok {
 		shown.PublicIPAddress = public.String()

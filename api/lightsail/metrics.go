@@ -149,6 +149,9 @@ func (a *protocol) getCallers(ctx context.Context, in *wire.GetCallersRequest) (
 		if one.Faults != nil {
 			result.Faults = append(result.Faults, wire.InstanceFaults{InstanceName: one.Name, Faults: one.Faults})
 		}
+		if r := a.rehearsal(one); r != nil {
+			result.Rehearsals = append(result.Rehearsals, wire.InstanceRehearsal{InstanceName: one.Name, Rehearsal: r})
+		}
 		callers, err := a.service.CallersOf(ctx, one.Name, since)
 		var k wire.Known
 		if err == nil {

@@ -138,6 +138,8 @@ func openIMDSActions() []action {
 		act(wire.ModifyInstanceMetadataDefaults, (*protocol).modifyDefaults),
 		act(wire.ReleasePlaces, (*protocol).releasePlaces),
 		act(wire.SetInstance, (*protocol).setInstance),
+		act(wire.StartRehearsal, (*protocol).startRehearsal),
+		act(wire.StopRehearsal, (*protocol).stopRehearsal),
 		act(wire.UpdateInstanceEvents, (*protocol).updateInstanceEvents),
 		act(wire.UpdateInstanceFaults, (*protocol).updateInstanceFaults),
 	}

@@ -148,6 +148,11 @@ func (c *clientConfig) showCallers(ctx context.Context, out, errs io.Writer, api
 				return err
 			}
 		}
+		for _, r := range page.Rehearsals {
+			if err := say(errs, "openimds: %s rehearses required tokens: %s\n", r.InstanceName, r.Rehearsal); err != nil {
+				return err
+			}
+		}
 		known = append(known, page.Known...)
 		for _, caller := range page.Callers {
 			if !v1 || ofV1(caller, request.Since.OrZero()) {

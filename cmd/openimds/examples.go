@@ -18,6 +18,7 @@ var examples = map[string][]string{
 	"instance reboot":       {"openimds instance reboot web-1"},
 	"instance delete":       {"openimds instance delete web-1"},
 	"callers":               {"openimds callers --v1 --since 7d"},
+	"migrate":               {"openimds migrate rehearse web-1 --shadow"},
 	"keys":                  {"openimds keys list"},
 	"keys create":           {"openimds keys create reader --read-only"},
 	"keys list":             {"openimds keys list -o json"},

@@ -54,8 +54,9 @@ func hostileAPI(t *testing.T, refuses bool) string {
 	answer := map[string]any{
 		"instance": thing, "instances": []any{thing}, "operation": operation, "operations": []any{operation},
 		"attachments": []any{attachment, bridged}, "callers": []any{caller}, "nextPageToken": "",
-		"places": []any{map[string]any{"interface": hostile}, map[string]any{"networkNamespace": hostile}},
-		"faults": []any{map[string]any{"instanceName": hostile, "faults": map[string]any{"on": hostile, "status": 500, "statusShare": 1}}},
+		"places":     []any{map[string]any{"interface": hostile}, map[string]any{"networkNamespace": hostile}},
+		"rehearsals": []any{map[string]any{"instanceName": hostile, "rehearsal": map[string]any{"mode": hostile, "until": "2026-01-01T00:00:00Z"}}},
+		"faults":     []any{map[string]any{"instanceName": hostile, "faults": map[string]any{"on": hostile, "status": 500, "statusShare": 1}}},
 	}
 	status := http.StatusOK
 	if refuses {
@@ -153,6 +154,7 @@ func TestHostileTexts(t *testing.T) {
 		"keys create":           {{hostile, "--data-dir", data}, {"ok", "--data-dir", data}},
 		"keys list":             {{"--data-dir", data}},
 		"keys revoke":           {{hostile, "--data-dir", data}, {"ok", "--data-dir", data}},
+		"migrate rehearse":      {{hostile}, {hostile, "--shadow"}, {hostile, "--stop"}, {hostile, "--brown-out", "--yes"}, {"demo", "--provider", hostile}},
 		"options":               {{hostile}, {hostile, "--http-tokens", hostile}},
 		"record":                {{service}, {hostile}, {service, "-o", filepath.Join(bad, hostile)}},
 		"release":               {{}, {hostile}, {"--all", hostile}},

@@ -175,6 +175,7 @@ func newInstanceShow(c *clientConfig) *cobra.Command {
 				row("IPv6 addresses", dash(strings.Join(in.IPv6Addresses, " ")))
 				rowsOfOptions(in.MetadataOptions, row)
 				row("faults", in.Faults)
+				row("rehearsal", in.Rehearsal)
 			})
 		},
 	}

@@ -98,7 +98,7 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef("%w%s; see '%s --help'", err, didYouMeanFlag(cmd, err), cmd.CommandPath())
 	})
-	root.AddCommand(newServe(), newEnv(), newInstance(), newOptions(), newDefaults(), newCallers(), newKeys(), newIdentity(), newEvent(), newFaults(), newRecord(), newImport(), newCompact(), newAttach(), newDetach(), newRelease(), newRun())
+	root.AddCommand(newServe(), newEnv(), newInstance(), newOptions(), newDefaults(), newCallers(), newMigrate(), newKeys(), newIdentity(), newEvent(), newFaults(), newRecord(), newImport(), newCompact(), newAttach(), newDetach(), newRelease(), newRun())
 	addCompletion(root)
 	addExamples(root)
 	return root

@@ -72,10 +72,10 @@ func hours(cells []cell) []cell {
 }
 
 // cellsFormat leads an encoded record. A later format may mean more, so it is refused, never half-read.
-const cellsFormat = 2
+const cellsFormat = 3
 
 // formatMetrics is how many metrics a format has, the first of metricNames.
-var formatMetrics = [cellsFormat + 1]int{1: 4, 2: metricCount}
+var formatMetrics = [cellsFormat + 1]int{1: 4, 2: 5, 3: metricCount}
 
 // encodeCells writes cells as runs of equal neighbours, each with the distance from the run before:
 // an idle day of a running instance takes about ten bytes.

@@ -24,7 +24,7 @@ func floorTo(n, unit int64) int64 { return floorDiv(n, unit) * unit }
 
 // metricCount is how many metrics a record has; metricNames are they, in the order that records have them:
 // another order would be another format.
-const metricCount = 5
+const metricCount = 6
 
 var metricNames = [metricCount]string(openimds.Metrics())
 

@@ -63,6 +63,10 @@ var (
 		"Requests that were refused for the lack of a session token, of the instances that made any.", []string{"instance_id", "instance"}, nil)
 	undeliveredDesc = prometheus.NewDesc("openimds_metadata_token_undelivered_total",
 		"Session tokens whose answer the caller did not acknowledge, of the instances that have any.", []string{"instance_id", "instance"}, nil)
+	wouldBeRefusedDesc = prometheus.NewDesc("openimds_metadata_would_be_refused_total",
+		"Requests that were served without a session token during a rehearsal of required ones, of the instances that made any.", []string{"instance_id", "instance"}, nil)
+	rehearsalsDesc = prometheus.NewDesc("openimds_imds_rehearsals",
+		"Instances on which required session tokens are rehearsed, by mode (shadow, brown-out): 1 while that is so.", []string{"instance_id", "instance", "mode"}, nil)
 	instancesDesc = prometheus.NewDesc("openimds_imds_instances", "Instances that this process serves and that run.", nil, nil)
 	failuresDesc  = prometheus.NewDesc("openimds_usage_flush_failures_total",
 		"Attempts to store the counts that failed; the counts stay in memory for the next.", nil, nil)
@@ -84,7 +88,7 @@ var (
 func (c *collector) Describe(descs chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		requestsDesc, durationDesc, tokensDesc, throttledDesc, faultedDesc, faultsDesc, noTokenDesc, noTokenRejectedDesc, undeliveredDesc,
-		instancesDesc, failuresDesc,
+		wouldBeRefusedDesc, rehearsalsDesc, instancesDesc, failuresDesc,
 		connectionsDesc, credentialsDesc, attachmentsDesc, storeUpDesc, storeTakesDesc, contactDesc, revisionDesc,
 	} {
 		descs <- d
@@ -97,20 +101,7 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 		metrics <- prometheus.MustNewConstMetric(d, t, value, labels...)
 	}
 	totals := c.meter.Totals()
-	for _, g := range totals.Guests {
-		if g.Faulty {
-			send(faultsDesc, prometheus.GaugeValue, 1, g.ID, g.Name)
-		}
-		if g.NoToken > 0 {
-			send(noTokenDesc, prometheus.CounterValue, float64(g.NoToken), g.ID, g.Name)
-		}
-		if g.NoTokenRejected > 0 {
-			send(noTokenRejectedDesc, prometheus.CounterValue, float64(g.NoTokenRejected), g.ID, g.Name)
-		}
-		if g.Undelivered > 0 {
-			send(undeliveredDesc, prometheus.CounterValue, float64(g.Undelivered), g.ID, g.Name)
-		}
-	}
+	ofGuests(totals.Guests, send)
 	for _, a := range totals.Answers {
 		send(requestsDesc, prometheus.CounterValue, float64(a.Count), a.Version, a.Status)
 	}
@@ -150,6 +141,30 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 		contact, revision := c.gauges.Contact()
 		send(contactDesc, prometheus.GaugeValue, unixSeconds(contact))
 		send(revisionDesc, prometheus.GaugeValue, float64(revision))
+	}
+}
+
+// ofGuests sends what there is to be said of single instances.
+func ofGuests(guests []usage.GuestTotals, send func(d *prometheus.Desc, t prometheus.ValueType, value float64, labels ...string)) {
+	for _, g := range guests {
+		if g.Faulty {
+			send(faultsDesc, prometheus.GaugeValue, 1, g.ID, g.Name)
+		}
+		if g.NoToken > 0 {
+			send(noTokenDesc, prometheus.CounterValue, float64(g.NoToken), g.ID, g.Name)
+		}
+		if g.NoTokenRejected > 0 {
+			send(noTokenRejectedDesc, prometheus.CounterValue, float64(g.NoTokenRejected), g.ID, g.Name)
+		}
+		if g.Undelivered > 0 {
+			send(undeliveredDesc, prometheus.CounterValue, float64(g.Undelivered), g.ID, g.Name)
+		}
+		if g.WouldBeRefused > 0 {
+			send(wouldBeRefusedDesc, prometheus.CounterValue, float64(g.WouldBeRefused), g.ID, g.Name)
+		}
+		if g.Rehearsing != "" {
+			send(rehearsalsDesc, prometheus.GaugeValue, 1, g.ID, g.Name, string(g.Rehearsing))
+		}
 	}
 }
 

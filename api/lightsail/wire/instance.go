@@ -31,6 +31,9 @@ type Instance struct {
 	// Faults is not Lightsail's: it is there while the guest meets faults on purpose, so that nobody
 	// can overlook them.
 	Faults *openimds.Faults `json:"faults,omitempty"`
+	// Rehearsal is not Lightsail's either: it is there while required session tokens are tried out, which
+	// changes no option.
+	Rehearsal *openimds.Rehearsal `json:"rehearsal,omitempty"`
 }
 
 // Hardware is what an instance's bundle gives it.

@@ -113,8 +113,10 @@ type GetCallersResult struct {
 	Known []Known `json:"known"`
 	// Faults are those on purpose of the instances that were asked for: what their callers did may
 	// be due to them.
-	Faults        []InstanceFaults `json:"faults,omitempty"`
-	NextPageToken string           `json:"nextPageToken,omitempty"`
+	Faults []InstanceFaults `json:"faults,omitempty"`
+	// Rehearsals are those that are under way on them, for the same reason.
+	Rehearsals    []InstanceRehearsal `json:"rehearsals,omitempty"`
+	NextPageToken string              `json:"nextPageToken,omitempty"`
 }
 
 // MetadataCaller is who used an instance's metadata, as far as its requests tell.

@@ -1,0 +1,240 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/api/awsjson"
+	"github.com/openimds/openimds/api/lightsail/wire"
+	"github.com/openimds/openimds/client"
+	"github.com/spf13/cobra"
+)
+
+const rehearseHelp = `Try out required session tokens without requiring them, or show what came of it. The options of the
+instances stay what they are, and the rehearsal ends by itself: its end is a moment that is stored with the
+instance, so that no restart, lost connection or absent operator makes it longer.
+
+  --shadow     answers everybody, and counts who would be refused: each call without a token that required
+               tokens would refuse, among them those of callers whom their token did not reach
+  --brown-out  refuses such calls as required tokens would (401), all of them or the share that --share
+               says in percent, and counts the others
+
+Without either of them it shows the rehearsal of each instance and who would be refused:
+
+  REFUSED           calls that were refused for the lack of a token while it lasted
+  WOULD BE REFUSED  calls that were answered and would not be
+  BY HOP LIMIT      those of the two that callers made whom their token did not reach: they need a
+                    larger hop limit, not another version
+
+While it lasted is counted by whole periods of five minutes. Behind the table are those who made such calls.`
+
+// rehearseFlags are the flags as they were given.
+type rehearseFlags struct {
+	shadow, brownOut, stop, yes bool
+	lasts                       span
+	share                       float64
+	provider                    string
+}
+
+func newMigrateRehearse() *cobra.Command {
+	var c clientConfig
+	var flags rehearseFlags
+	cmd := &cobra.Command{
+		Use:   "rehearse NAME...",
+		Short: "Count or refuse for a while whoever required tokens would refuse",
+		Long:  rehearseHelp,
+		Example: `  openimds migrate rehearse web-1 web-2 --shadow --for 7d
+  openimds migrate rehearse web-1 --brown-out --for 10m --share 10 --yes
+  openimds migrate rehearse web-1
+  openimds migrate rehearse web-1 --stop`,
+		Args: names(1, 0, "at least one name"),
+		RunE: func(cmd *cobra.Command, args []string) error { return flags.run(cmd, &c, args) },
+	}
+	c.addFlags(cmd)
+	f := cmd.Flags()
+	f.BoolVar(&flags.shadow, "shadow", false, "answer everybody, and count who would be refused")
+	f.BoolVar(&flags.brownOut, "brown-out", false, "refuse calls without a token, as required tokens would")
+	f.BoolVar(&flags.stop, "stop", false, "end the rehearsal now")
+	f.Var(&flags.lasts, "for", "how long it lasts (10m, 7d; default: a shadow a week, a brown-out 10 minutes)")
+	f.Float64Var(&flags.share, "share", 100, "how many `percent` of the calls without a token a brown-out refuses")
+	f.BoolVar(&flags.yes, "yes", false, "begin a brown-out, which refuses calls")
+	f.StringVar(&flags.provider, "provider", "openimds", "whose instances they are; only openimds can rehearse")
+	return cmd
+}
+
+// check refuses flags that do not go together.
+func (r *rehearseFlags) check(cmd *cobra.Command) error {
+	given, chosen := cmd.Flags().Changed, 0
+	for _, on := range []bool{r.shadow, r.brownOut, r.stop} {
+		if on {
+			chosen++
+		}
+	}
+	switch {
+	case r.provider != "openimds":
+		return usagef("--provider %s cannot rehearse: AWS's service knows tokens optional and required, and nothing between; rehearse on an openimds host", r.provider)
+	case chosen > 1:
+		return usagef("give one of --shadow, --brown-out and --stop")
+	case given("share") && !r.brownOut:
+		return usagef("--share is of a --brown-out")
+	case given("for") && !r.shadow && !r.brownOut:
+		return usagef("--for is of a --shadow or a --brown-out")
+	case !(r.share > 0 && r.share <= 100):
+		return usagef("--share must be above 0 and at most 100 percent, not %v", r.share)
+	case given("for") && (r.lasts <= 0 || time.Duration(r.lasts)%time.Second != 0 || time.Duration(r.lasts)/time.Second > math.MaxInt32):
+		return usagef("--for %v is not a number of whole seconds, or of too many", time.Duration(r.lasts))
+	}
+	return nil
+}
+
+func (r *rehearseFlags) run(cmd *cobra.Command, c *clientConfig, args []string) error {
+	if err := r.check(cmd); err != nil {
+		return err
+	}
+	if isAmazon(endpointOf(c.endpoint)) {
+		return usagef("--endpoint %s cannot rehearse: AWS's service knows tokens optional and required, and nothing between; rehearse on an openimds host", endpointOf(c.endpoint))
+	}
+	switch {
+	case r.stop:
+		return changeEach(cmd, c, args, wire.StopRehearsal, named)
+	case !r.shadow && !r.brownOut:
+		return c.showRehearsals(cmd, args)
+	}
+	request := wire.StartRehearsalRequest{Mode: string(openimds.RehearseShadow)}
+	lasts := cmp.Or(time.Duration(r.lasts), 7*24*time.Hour)
+	if r.brownOut {
+		lasts = cmp.Or(time.Duration(r.lasts), 10*time.Minute)
+		request.Mode, request.Share = string(openimds.RehearseBrownOut), new(r.share/100)
+		if !r.yes {
+			return fmt.Errorf("nothing was changed: a brown-out of %.4g%% for %v would refuse calls of %s; give --yes to begin it", r.share, lasts, counted(len(args), "instance"))
+		}
+	}
+	request.Seconds = new(int(lasts / time.Second))
+	return changeEach(cmd, c, args, wire.StartRehearsal, func(name string) wire.StartRehearsalRequest {
+		request.InstanceName = name
+		return request
+	})
+}
+
+// rehearsed is what came of an instance's latest rehearsal.
+type rehearsed struct {
+	InstanceName string              `json:"instanceName"`
+	Rehearsal    *openimds.Rehearsal `json:"rehearsal"` // nil: there was none
+	UnderWay     bool                `json:"underWay"`
+	// Calls in the periods of the history that it lasted: refused, and those that would be.
+	Refused        int64 `json:"refused"`
+	WouldBeRefused int64 `json:"wouldBeRefused"`
+	// ByHopLimit are such calls, since it began, by callers whom their token did not reach.
+	ByHopLimit int64 `json:"byHopLimit"`
+	// Callers are those who made such calls since it began.
+	Callers []wire.MetadataCaller `json:"callers"`
+	hints   []string
+}
+
+func (c *clientConfig) showRehearsals(cmd *cobra.Command, args []string) error {
+	api, err := c.open(cmd.Context())
+	if err != nil {
+		return err
+	}
+	all := []rehearsed{}
+	for _, name := range args {
+		one, err := rehearsalOf(cmd.Context(), api, name)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		all = append(all, one)
+	}
+	out := cmd.OutOrStdout()
+	err = c.show(out, all, func(row func(...any)) {
+		row("INSTANCE", "REFUSED", "WOULD BE REFUSED", "BY HOP LIMIT", "CALLERS", "REHEARSAL")
+		for _, r := range all {
+			state := r.Rehearsal.String()
+			if r.Rehearsal != nil && !r.UnderWay {
+				state += ", over"
+			}
+			row(r.InstanceName, r.Refused, r.WouldBeRefused, r.ByHopLimit, len(r.Callers), state)
+		}
+	})
+	if err != nil || c.output == "json" {
+		return err
+	}
+	for _, r := range all {
+		for _, caller := range r.Callers {
+			if err := say(out, "%s, %s %s: %s to %s, the last at %s\n", r.InstanceName, caller.Source, dash(caller.UserAgent),
+				counted(int(rehearsedCalls(caller)), "call"), caller.PathGroup, whenever(caller.LastWithoutToken)); err != nil {
+				return err
+			}
+		}
+		for _, hint := range r.hints {
+			if err := say(out, "%s\n", hint); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// rehearsalOf reads what came of the rehearsal of one instance.
+func rehearsalOf(ctx context.Context, api *client.Client, name string) (rehearsed, error) {
+	r := rehearsed{InstanceName: name, Callers: []wire.MetadataCaller{}}
+	answer, err := client.Call(ctx, api, wire.DescribeInstance, wire.DescribeInstanceRequest{InstanceName: name})
+	if refused, ok := errors.AsType[*client.Error](err); ok && refused.Exception == "UnknownOperationException" {
+		return r, errors.New("this service cannot rehearse; openimds can")
+	}
+	if err != nil || answer.Instance.Rehearsal == nil {
+		return r, err
+	}
+	r.Rehearsal = answer.Instance.Rehearsal
+	r.UnderWay = r.Rehearsal.UnderWay(time.Now())
+	type who struct{ source, userAgent string }
+	lost := map[who]bool{}
+	for page, err := range client.Pages(ctx, api, wire.GetCallers, wire.GetCallersRequest{InstanceName: name, Since: awsjson.At(r.Rehearsal.Since.Truncate(time.Millisecond))}) {
+		if err != nil {
+			return r, err
+		}
+		for _, caller := range page.Callers {
+			if why := hint(caller, r.Rehearsal.Since); why != "" {
+				r.hints = append(r.hints, why)
+				lost[who{caller.Source, caller.UserAgent}] = true
+			}
+			if rehearsedCalls(caller) > 0 {
+				r.Callers = append(r.Callers, caller)
+			}
+		}
+	}
+	for _, caller := range r.Callers {
+		if lost[who{caller.Source, caller.UserAgent}] {
+			r.ByHopLimit += rehearsedCalls(caller)
+		}
+	}
+	return r, r.count(ctx, api)
+}
+
+// count reads how many calls there were.
+func (r *rehearsed) count(ctx context.Context, api *client.Client) error {
+	end := time.Now()
+	for _, ended := range []time.Time{r.Rehearsal.Until, r.Rehearsal.Ended} {
+		if !ended.IsZero() && ended.Before(end) {
+			end = ended
+		}
+	}
+	counts, err := client.Call(ctx, api, wire.GetMetadataCounts, wire.GetMetadataCountsRequest{
+		InstanceName: r.InstanceName, StartTime: awsjson.At(r.Rehearsal.Since.Truncate(time.Second)), EndTime: awsjson.At(end.Truncate(time.Second).Add(time.Second)),
+	})
+	if err != nil {
+		return err
+	}
+	for _, one := range counts.Counts {
+		r.Refused, r.WouldBeRefused = one.Counts[openimds.MetricNoTokenRejected], one.Counts[openimds.MetricWouldBeRefused]
+	}
+	return nil
+}
+
+func rehearsedCalls(c wire.MetadataCaller) int64 {
+	return c.Counts[openimds.MetricNoTokenRejected] + c.Counts[openimds.MetricWouldBeRefused]
+}
