@@ -62,7 +62,7 @@ func newMigrateRehearse() *cobra.Command {
 	f.BoolVar(&flags.stop, "stop", false, "end the rehearsal now")
 	f.Var(&flags.lasts, "for", "how long it lasts (10m, 7d; default: a shadow a week, a brown-out 10 minutes)")
 	f.Float64Var(&flags.share, "share", 100, "how many `percent` of the calls without a token a brown-out refuses")
-	f.BoolVar(&flags.yes, "yes", false, "begin a brown-out, which refuses calls")
+	f.BoolVar(&flags.yes, "yes", false, "begin a brown-out, which refuses calls, without being asked")
 	f.StringVar(&flags.provider, "provider", "openimds", "whose instances they are; only openimds can rehearse")
 	return cmd
 }
@@ -110,8 +110,14 @@ func (r *rehearseFlags) run(cmd *cobra.Command, c *clientConfig, args []string) 
 	if r.brownOut {
 		lasts = cmp.Or(time.Duration(r.lasts), 10*time.Minute)
 		request.Mode, request.Share = string(openimds.RehearseBrownOut), new(r.share/100)
+		what := fmt.Sprintf("a brown-out of %.4g%% for %v would refuse calls of %s", r.share, lasts, counted(len(args), "instance"))
+		if !r.yes && !canAsk(cmd.InOrStdin()) {
+			return fmt.Errorf("nothing was changed: %s; give --yes to begin it", what)
+		}
 		if !r.yes {
-			return fmt.Errorf("nothing was changed: a brown-out of %.4g%% for %v would refuse calls of %s; give --yes to begin it", r.share, lasts, counted(len(args), "instance"))
+			if err := askYes(cmd.InOrStdin(), cmd.ErrOrStderr(), "openimds: "+what+". Begin it?"); err != nil {
+				return err
+			}
 		}
 	}
 	request.Seconds = new(int(lasts / time.Second))
