@@ -20,6 +20,10 @@ const (
 	StateStopped      InstanceState = "stopped"
 )
 
+// Answers says whether there is a guest to be answered: one that is stopping may ask to its end, as the scripts do that
+// run at a shutdown.
+func (s InstanceState) Answers() bool { return s == StateRunning || s == StateStopping }
+
 // Instance is everything that is known of one virtual machine or container: what its guest may
 // read, and what governs how it may read it. A value that is served is never changed; a change
 // makes a new one.

@@ -37,8 +37,8 @@ type Operation struct {
 	Status          OperationStatus `json:"status"`
 	StatusChangedAt time.Time       `json:"statusChangedAt"`
 	ErrorDetails    string          `json:"errorDetails,omitempty"`
-	// Follows is the id of the operation whose change was still waiting to be applied when this one
-	// was added to it; what completes this one completes that one too.
+	// Follows is the id of the operation whose change was still waiting, to be applied or for the end of a
+	// transition, when this one was added to it; what completes this one completes that one too.
 	Follows string `json:"follows,omitempty"`
 }
 

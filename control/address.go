@@ -66,7 +66,7 @@ func setAddressType(in *openimds.Instance, t string, acceptBundle bool) error {
 	if t == openimds.AddressIPv6 {
 		nic.ClearIPv4()
 	} else if len(nic.PrivateIPv4) == 0 {
-		nic.GiveIPv4(in.Region, in.State == openimds.StateRunning)
+		nic.GiveIPv4(in.Region, in.State != openimds.StateStopped)
 	}
 	in.AddressType = t
 	return nil

@@ -12,7 +12,7 @@ import (
 	"github.com/openimds/openimds/store"
 )
 
-// maxLaunch is how many instances one call may create: each takes four changes of one commit, and etcd takes
+// maxLaunch is how many instances one call may create: each takes five changes of one commit, and etcd takes
 // 128 unless told otherwise.
 const maxLaunch = 20
 
@@ -33,7 +33,7 @@ type InstancesLaunch struct {
 }
 
 // CreateInstances creates all the instances or none, and returns one operation for each, in the
-// order of the names.
+// order of the names. They are pending for [Config.TransitionTime], while they answer nobody, and run then.
 //
 // Errors: InvalidInput/OutOfRange for no name or too many, InvalidInput/NameTaken; InvalidInput/UnknownValue for
 // the zone or the address type, InvalidInput/NotOffered for the blueprint or bundle, InvalidInput/WrongState where
@@ -67,8 +67,10 @@ func (s *Service) CreateInstances(ctx context.Context, l InstancesLaunch) ([]ope
 				PublicKeys: keys, KeyPairName: l.KeyPairName, AddressType: l.AddressType,
 				Options: l.Options.Or(defaults),
 			}, d.now)
+			if err := s.enter(ctx, d, in, openimds.StatePending, "CreateInstance"); err != nil {
+				return err
+			}
 			d.create(openimds.TypeInstance, name, in)
-			d.operation(instanceOperation("CreateInstance", in))
 		}
 		return nil
 	})
@@ -154,7 +156,7 @@ func checkUserData(data []byte) error {
 	return nil
 }
 
-// EnsureInstance returns the instance of that name, and creates it with the defaults if the store
+// EnsureInstance returns the instance of that name, and creates it with the defaults, running at once, if the store
 // holds no instance at all. In a store with others a missing name is an error: it is more likely
 // misspelt than meant to be made.
 //

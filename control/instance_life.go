@@ -8,68 +8,87 @@ import (
 	"github.com/openimds/openimds"
 )
 
-// StopInstance stops a running instance: its dynamic public IPv4 address is given up, and its
-// metadata endpoint answers nobody until it is started. A stopped instance stays as it is.
+// StopInstance stops a running instance: it is stopping for [Config.TransitionTime], while its guest may still ask,
+// and then stopped: its dynamic public IPv4 address is given up, and its metadata endpoint answers nobody until it is
+// started. One that is stopping or stopped stays as it is.
 //
-// Errors: NotFound/DoesNotExist; OperationFailure/WrongState unless it runs or is stopped.
-// Of more than 40 changes of options that wait, the earliest may have ended all the same.
+// Errors: NotFound/DoesNotExist; OperationFailure/WrongState for one that is pending.
+// Of more than 20 changes of options that wait, the earliest may have ended all the same.
 func (s *Service) StopInstance(ctx context.Context, name string) ([]openimds.Operation, error) {
-	return operationsOf(s.commit(ctx, "StopInstance", func(d *draft) error {
+	return s.stop(ctx, name, false)
+}
+
+// ForceStop is [Service.StopInstance] that waits for no guest: one that is stopping is stopped now.
+func (s *Service) ForceStop(ctx context.Context, name string) ([]openimds.Operation, error) {
+	return s.stop(ctx, name, true)
+}
+
+func (s *Service) stop(ctx context.Context, name string, force bool) ([]openimds.Operation, error) {
+	const what = "StopInstance"
+	return operationsOf(s.commit(ctx, what, func(d *draft) error {
 		in, was, err := s.instance(ctx, name)
 		if err != nil {
 			return err
 		}
 		switch in.State {
 		case openimds.StateStopped:
+			d.operation(instanceOperation(what, in))
+			return nil
 		case openimds.StateRunning:
-			in.State = openimds.StateStopped
-			if in.StaticIPName == "" {
-				setPublicIPv4(in, netip.Addr{})
+			err = s.enter(ctx, d, in, openimds.StateStopping, what)
+		case openimds.StateStopping:
+			if !force {
+				return s.join(ctx, d, in, what)
 			}
-			// Nothing serves a stopped instance, so nothing is left to be applied: its next start
-			// begins with these options.
-			if err := s.endOptions(ctx, d, in, openimds.OperationSucceeded, ""); err != nil {
+			if err := s.leaveTransition(ctx, d, in, openimds.OperationSucceeded, ""); err != nil {
 				return err
 			}
-			d.putInstance(was, in)
+			err = s.arrive(ctx, d, in)
+			d.operation(instanceOperation(what, in))
 		default:
 			return wrongState(in, "stopped", openimds.StateRunning)
 		}
-		d.operation(instanceOperation("StopInstance", in))
+		if err != nil {
+			return err
+		}
+		d.putInstance(was, in)
 		return nil
 	}))
 }
 
 // StartInstance starts a stopped instance on a new life: a new token key, so that no session token
 // of the former life is good any more, and a new public IPv4 address unless it has a static one. The
-// interruption that was announced to the former life is over.
-// A running instance stays as it is.
+// interruption that was announced to the former life is over. The instance is pending for [Config.TransitionTime],
+// while it answers nobody, and runs then. One that is pending or runs stays as it is.
 //
-// Errors: NotFound/DoesNotExist; OperationFailure/WrongState unless it is stopped or runs.
+// Errors: NotFound/DoesNotExist; OperationFailure/WrongState for one that is stopping.
 func (s *Service) StartInstance(ctx context.Context, name string) ([]openimds.Operation, error) {
-	return operationsOf(s.commit(ctx, "StartInstance", func(d *draft) error {
+	const what = "StartInstance"
+	return operationsOf(s.commit(ctx, what, func(d *draft) error {
 		in, was, err := s.instance(ctx, name)
 		if err != nil {
 			return err
 		}
 		switch in.State {
 		case openimds.StateRunning:
+			d.operation(instanceOperation(what, in))
+			return nil
+		case openimds.StatePending:
+			return s.join(ctx, d, in, what)
 		case openimds.StateStopped:
-			in.State = openimds.StateRunning
-			in.LaunchedAt = d.now.Truncate(time.Second)
-			in.TokenKey = openimds.NewTokenKey()
-			in.Events.Spot, in.Events.RebalanceAt = nil, time.Time{}
-			if in.Faults != nil {
-				faultsBegin(in.Faults, d.now)
-			}
-			if in.StaticIPName == "" && in.AddressType != openimds.AddressIPv6 {
-				setPublicIPv4(in, openimds.NewPublicIPv4())
-			}
-			d.putInstance(was, in)
 		default:
 			return wrongState(in, "started", openimds.StateStopped)
 		}
-		d.operation(instanceOperation("StartInstance", in))
+		in.LaunchedAt = d.now.Truncate(time.Second)
+		in.TokenKey = openimds.NewTokenKey()
+		in.Events.Spot, in.Events.RebalanceAt = nil, time.Time{}
+		if in.StaticIPName == "" && in.AddressType != openimds.AddressIPv6 {
+			setPublicIPv4(in, openimds.NewPublicIPv4())
+		}
+		if err := s.enter(ctx, d, in, openimds.StatePending, what); err != nil {
+			return err
+		}
+		d.putInstance(was, in)
 		return nil
 	}))
 }
@@ -112,10 +131,11 @@ func (s *Service) DeleteKnownHostKeys(ctx context.Context, name string) ([]openi
 }
 
 // DeleteInstance deletes an instance in any state, with its alarms and its attachment, and frees its static IP. The
-// key of its session tokens goes with it: a later instance of the same name has another one.
+// key of its session tokens goes with it: a later instance of the same name has another one. What it was in the middle
+// of has failed.
 //
 // Errors: NotFound/DoesNotExist.
-// Of more than 40 changes of options that wait, the earliest may have ended all the same.
+// Of more than 20 changes of options that wait, the earliest may have ended all the same.
 func (s *Service) DeleteInstance(ctx context.Context, name string) ([]openimds.Operation, error) {
 	return operationsOf(s.commit(ctx, "DeleteInstance", func(d *draft) error {
 		in, was, err := s.instance(ctx, name)
@@ -123,6 +143,9 @@ func (s *Service) DeleteInstance(ctx context.Context, name string) ([]openimds.O
 			return err
 		}
 		if err := s.endOptions(ctx, d, in, openimds.OperationFailed, "The instance was deleted before the change was applied"); err != nil {
+			return err
+		}
+		if err := s.leaveTransition(ctx, d, in, openimds.OperationFailed, "The instance was deleted while it was "+string(in.State)); err != nil {
 			return err
 		}
 		if in.StaticIPName != "" {

@@ -124,9 +124,9 @@ func (s *Service) endOptions(ctx context.Context, d *draft, in *openimds.Instanc
 	return nil
 }
 
-// maxEnded is how many operations one commit ends beside what else it changes: etcd takes 128 changes in one
-// unless told otherwise.
-const maxEnded = 40
+// maxEnded is how many operations of one row one commit ends beside what else it changes: etcd takes 128 changes in one
+// unless told otherwise, and a commit may end two rows.
+const maxEnded = 20
 
 // endWaiting ends the operation and those that it follows, if they still wait. Of a long row the
 // earlier part ends in commits of its own, the earliest first, so that a row that was interrupted is

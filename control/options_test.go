@@ -115,10 +115,16 @@ func TestOptionsByState(t *testing.T) {
 		f.overwrite(in)
 		_, err := f.UpdateOptions(t.Context(), "web", openimds.OptionsUpdate{HopLimit: new(3)})
 		refused(t, err, openimds.OperationFailure, openimds.WrongState, fmt.Sprintf("The metadata options of web cannot be changed: the instance is %s", state))
-		_, err = f.StopInstance(t.Context(), "web")
-		refused(t, err, openimds.OperationFailure, openimds.WrongState, fmt.Sprintf("The instance web cannot be stopped: it is %s, not running", state))
-		_, err = f.StartInstance(t.Context(), "web")
-		refused(t, err, openimds.OperationFailure, openimds.WrongState, fmt.Sprintf("The instance web cannot be started: it is %s, not stopped", state))
+		_, err = f.RebootInstance(t.Context(), "web")
+		refused(t, err, openimds.OperationFailure, openimds.WrongState, fmt.Sprintf("The instance web cannot be rebooted: it is %s, not running", state))
+		if state != openimds.StateStopping {
+			_, err = f.StopInstance(t.Context(), "web")
+			refused(t, err, openimds.OperationFailure, openimds.WrongState, fmt.Sprintf("The instance web cannot be stopped: it is %s, not running", state))
+		}
+		if state != openimds.StatePending {
+			_, err = f.StartInstance(t.Context(), "web")
+			refused(t, err, openimds.OperationFailure, openimds.WrongState, fmt.Sprintf("The instance web cannot be started: it is %s, not stopped", state))
+		}
 	}
 }
 

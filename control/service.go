@@ -27,6 +27,9 @@ type Config struct {
 	// AllowIMDSIPv6 says whether this installation serves fd00:ec2::254 at all; without it, nobody
 	// may enable it for an instance.
 	AllowIMDSIPv6 bool
+	// TransitionTime is how long an instance is pending or stopping, up to [MaxTransitionTime]; 0: no time. With one,
+	// somebody calls [Service.EndTransition] when it is over.
+	TransitionTime time.Duration
 	// History and Callers tell what the guest side counted; nil: nothing was.
 	History openimds.MetricHistory
 	Callers openimds.CallerList
@@ -78,6 +81,9 @@ func (c Config) Validate() error {
 	}
 	if !accountIDForm.MatchString(c.AccountID) {
 		return fmt.Errorf("account id %q is not 12 digits", c.AccountID)
+	}
+	if c.TransitionTime < 0 || c.TransitionTime > MaxTransitionTime {
+		return fmt.Errorf("a transition time of %s is not 0 to %s", c.TransitionTime, MaxTransitionTime)
 	}
 	return openimds.ValidateHost(c.Host)
 }

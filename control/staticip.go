@@ -127,7 +127,7 @@ func (s *Service) detach(ctx context.Context, d *draft, ip *openimds.StaticIP) e
 	}
 	ip.AttachedTo, in.StaticIPName = "", ""
 	dynamic := netip.Addr{}
-	if in.State == openimds.StateRunning {
+	if in.State != openimds.StateStopped {
 		dynamic = openimds.NewPublicIPv4()
 	}
 	setPublicIPv4(in, dynamic)

@@ -52,7 +52,7 @@ func (g *Guest) counters(in *openimds.Instance) *usage.Tally {
 	}
 	g.counted = in.ID
 	counters := meter.Guest(in.ID, in.Name)
-	counters.Running(in.State == openimds.StateRunning)
+	counters.Running(in.State.Answers())
 	counters.Faulty(in.Faults != nil)
 	return counters
 }

@@ -41,12 +41,12 @@ func (s *Server) NewGuest() *Guest {
 	return g
 }
 
-// Set makes the guest's next request see the instance, and only it. nil or an instance that does
-// not run: connections are closed without an answer, those that are open too.
+// Set makes the guest's next request see the instance, and only it. nil or an instance without a guest that could
+// ask ([openimds.InstanceState.Answers]): connections are closed without an answer, those that are open too.
 //
 // A failure leaves the guest as it was: it never becomes more permissive.
 func (g *Guest) Set(in *openimds.Instance) error {
-	if in == nil || in.State != openimds.StateRunning {
+	if in == nil || !in.State.Answers() {
 		g.state.Store(nil)
 		g.counters(in)
 		g.closeConns()

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/control"
@@ -68,6 +69,9 @@ type Config struct {
 
 	// Region and AccountID are those of this installation.
 	Region, AccountID string
+	// TransitionTime is how long an instance is pending before it runs, and stopping before it is stopped: 0, at
+	// once, to an hour. The default instance runs at once.
+	TransitionTime time.Duration
 	// AlarmWebhook is the URL that an alarm's change of state is posted to; empty: nowhere. It may hold a
 	// secret, so it shows in no log and no error.
 	AlarmWebhook string
@@ -100,6 +104,7 @@ func Defaults() Config {
 		APIConnections: 256,
 		Region:         "us-east-1",
 		AccountID:      "123456789012",
+		TransitionTime: 250 * time.Millisecond,
 	}
 }
 
@@ -136,6 +141,9 @@ func (c *Config) Validate() error {
 	}
 	if err := c.checkGuests(); err != nil {
 		return err
+	}
+	if c.TransitionTime < 0 || c.TransitionTime > control.MaxTransitionTime {
+		return invalid("%s %s is not from 0 to %s", c.named("TransitionTime"), c.TransitionTime, control.MaxTransitionTime)
 	}
 	if err := c.service().Validate(); err != nil {
 		return ConfigError{err}
@@ -242,5 +250,7 @@ func (c *Config) service() control.Config {
 		Region:        c.Region,
 		AccountID:     c.AccountID,
 		AllowIMDSIPv6: c.AllowIMDSIPv6,
+
+		TransitionTime: c.TransitionTime,
 	}
 }

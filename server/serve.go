@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/openimds/openimds/imds"
+	"github.com/openimds/openimds/lifecycle"
 )
 
 // Serve answers both sides until the context ends or one of them fails; it is called once. Then it ends what
@@ -29,6 +30,9 @@ func (s *Server) Serve(ctx context.Context) error {
 		running.Go(func() { run(besides) })
 	}
 	running.Go(func() { s.presence.Run(besides, s.tellAll, s.guests.Agent().Settle) })
+	running.Go(func() {
+		lifecycle.Run(besides, lifecycle.Config{Service: s.service, Store: s.store, Turn: s.presence.Elected, Log: s.log})
+	})
 	running.Go(func() { s.alarms.Run(ctx) }) // a webhook that hangs is not waited for
 	if s.certificates != nil {
 		running.Go(func() { s.certificates.Run(besides) })

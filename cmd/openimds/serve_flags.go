@@ -37,7 +37,7 @@ var flagOf = map[string]string{
 	"GuestConnections": "guest-connections", "AllowHosts": "allow-host", "AllowIMDSIPv6": "allow-imds-ipv6",
 	"RoleCredentials": "role-credentials", "Uplinks": "guard-all-but", "APIListen": "api-listen", "APICert": "api-cert",
 	"APIKey": "api-key", "APICA": "api-ca", "APIInsecure": "api-insecure", "APIConnections": "api-connections",
-	"AnonymousMetrics": "api-anonymous-metrics", "Region": "region", "AccountID": "account-id", "AlarmWebhook": "alarm-webhook",
+	"AnonymousMetrics": "api-anonymous-metrics", "Region": "region", "AccountID": "account-id", "TransitionTime": "transition-time", "AlarmWebhook": "alarm-webhook",
 	"AuditBestEffort": "audit-best-effort", "ReadyFile": "ready-file",
 }
 
@@ -71,6 +71,7 @@ func (c *serveConfig) addServerFlags(f *pflag.FlagSet) {
 	f.BoolVar(&c.AllowIMDSIPv6, "allow-imds-ipv6", c.AllowIMDSIPv6, "let instances enable the IPv6 address of the metadata service")
 	f.StringVar(&c.Region, "region", c.Region, "region of this installation")
 	f.StringVar(&c.AccountID, "account-id", c.AccountID, "account id of this installation")
+	f.DurationVar(&c.TransitionTime, "transition-time", c.TransitionTime, "how long an instance is pending before it runs, and stopping before it is stopped; 0: at once")
 	f.StringVar(&c.AlarmWebhook, "alarm-webhook", "", "`URL` to post an alarm's change of state to")
 	f.BoolVar(&c.AnonymousMetrics, "api-anonymous-metrics", false, "let /metrics be read without a signature")
 	f.BoolVar(&c.AuditBestEffort, "audit-best-effort", false, "make changes although the audit log cannot be written, and do not wait for it")
