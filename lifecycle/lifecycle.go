@@ -29,7 +29,9 @@ type Config struct {
 	// Turn waits until this process is the one of all that share the store that ends transitions; its error is the
 	// context's. Nil: it is.
 	Turn func(context.Context) error
-	Log  *slog.Logger
+	// Lasts is how long a transition lasts at most, whatever the process said that began it.
+	Lasts time.Duration
+	Log   *slog.Logger
 }
 
 // again is when a transition that could not be ended is tried again.
@@ -124,8 +126,9 @@ func (r *runner) see(e store.Record) {
 		}
 		r.forget(name)
 	}
-	// Of a clock that was set back meanwhile nobody waits longer than the whole time.
-	left := min(time.Until(t.Begun.Add(t.Lasts)), t.Lasts)
+	lasts := min(t.Lasts, r.cfg.Lasts)
+	// Where the clock was set back meanwhile, nobody waits longer than the whole time.
+	left := min(time.Until(t.Begun.Add(lasts)), lasts)
 	found := &transition{instance: name, begun: t.Begun, due: time.Now().Add(left)}
 	r.underWay[name] = found
 	heap.Push(&r.queue, found)

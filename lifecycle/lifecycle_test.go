@@ -2,6 +2,7 @@ package lifecycle_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -66,7 +67,7 @@ func (i *installation) service(lasts time.Duration) *control.Service {
 
 // run ends transitions until stop is called.
 func (i *installation) run(cfg lifecycle.Config) (stop func()) {
-	cfg.Store = i.store
+	cfg.Store, cfg.Lasts = i.store, cmp.Or(cfg.Lasts, control.MaxTransitionTime)
 	if cfg.Service == nil {
 		cfg.Service = i.ends
 	}
@@ -134,7 +135,8 @@ func TestTransitionsEndInTime(t *testing.T) {
 }
 
 // TestTransitionOutlivesItsProcess: what a process leaves under way, the next one ends when its time has come, or at
-// once if that was before; if the clock was set back meanwhile, after the whole time once more.
+// once if that was before; after less if it says so itself; if the clock was set back meanwhile, after the whole time
+// once more.
 func TestTransitionOutlivesItsProcess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i := newInstallation(t, 10*time.Second)
@@ -155,6 +157,12 @@ func TestTransitionOutlivesItsProcess(t *testing.T) {
 		i.want("late", openimds.StatePending)
 		stop = i.run(lifecycle.Config{})
 		i.want("late", openimds.StateRunning)
+		stop()
+
+		i.create("patient")
+		stop = i.run(lifecycle.Config{Lasts: 2 * time.Second})
+		time.Sleep(2*time.Second + time.Millisecond)
+		i.want("patient", openimds.StateRunning)
 		stop()
 
 		i.create("tomorrow")

@@ -12,7 +12,7 @@ const (
 	// StatusPrefix leads the keys of how far attachments are; they go on with the instance's name.
 	StatusPrefix = "attachment-status/"
 	// OfficeKey is held by the host that does what one of all has to do: it evaluates alarms, forgets old
-	// operations, and ends changes that nobody has to obey.
+	// operations, ends transitions, and ends changes that nobody has to obey.
 	OfficeKey = "office"
 )
 

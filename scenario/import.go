@@ -92,13 +92,17 @@ func (i Import) make(ctx context.Context, c *client.Client, name string) (done [
 		}
 	}()
 	if before == nil {
-		if err := create(ctx, c, name); err != nil {
+		creating, err := create(ctx, c, name)
+		if err != nil {
 			return nil, perhapsMade(err, name)
 		}
 		made = append(made, change{what: "the instance " + name + ", made for this, could not be deleted", undo: func(ctx context.Context) error {
 			_, err := client.Call(ctx, c, wire.DeleteInstance, wire.DeleteInstanceRequest{InstanceName: name})
 			return err
 		}})
+		if _, err := client.Wait(ctx, c, creating); err != nil { // its options can be changed when it runs
+			return nil, err
+		}
 	}
 	for _, next := range i.changes(c, name, before) {
 		operation, err := next.do(ctx)
@@ -143,9 +147,9 @@ func (i Import) before(ctx context.Context, c *client.Client, name string) (*wir
 }
 
 // create makes an instance to be changed.
-func create(ctx context.Context, c *client.Client, name string) error {
-	_, err := client.Call(ctx, c, wire.LaunchInstances, wire.LaunchInstancesRequest{InstanceNames: []string{name}})
-	return err
+func create(ctx context.Context, c *client.Client, name string) ([]wire.Operation, error) {
+	result, err := client.Call(ctx, c, wire.LaunchInstances, wire.LaunchInstancesRequest{InstanceNames: []string{name}})
+	return result.Operations, err
 }
 
 // changes are the parts, those that may be refused for what the file says first: what is announced cannot be

@@ -31,7 +31,9 @@ func (s *Server) Serve(ctx context.Context) error {
 	}
 	running.Go(func() { s.presence.Run(besides, s.tellAll, s.guests.Agent().Settle) })
 	running.Go(func() {
-		lifecycle.Run(besides, lifecycle.Config{Service: s.service, Store: s.store, Turn: s.presence.Elected, Log: s.log})
+		lifecycle.Run(besides, lifecycle.Config{
+			Service: s.service, Store: s.store, Turn: s.presence.Elected, Lasts: s.cfg.TransitionTime, Log: s.log,
+		})
 	})
 	running.Go(func() { s.alarms.Run(ctx) }) // a webhook that hangs is not waited for
 	if s.certificates != nil {

@@ -62,6 +62,9 @@ func (a *protocol) startInstance(ctx context.Context, in *wire.StartInstanceRequ
 }
 
 func (a *protocol) stopInstance(ctx context.Context, in *wire.StopInstanceRequest) (wire.OperationsResult, error) {
+	if in.Force {
+		return a.many(a.service.ForceStop(ctx, in.InstanceName))
+	}
 	return a.many(a.service.StopInstance(ctx, in.InstanceName))
 }
 

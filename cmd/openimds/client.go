@@ -248,7 +248,11 @@ func change[Q any, R wire.Changed](cmd *cobra.Command, c *clientConfig, api *cli
 	if err != nil {
 		return err
 	}
-	return c.showMade(cmd, answer.Made())
+	made, err := ended(cmd, api, answer.Made())
+	if shown := c.showMade(cmd, made); err == nil {
+		err = shown
+	}
+	return err
 }
 
 func (c *clientConfig) showMade(cmd *cobra.Command, made []wire.Operation) error {
@@ -293,6 +297,9 @@ func changeEach[Q any, R wire.Changed](cmd *cobra.Command, c *clientConfig, name
 		return err
 	}
 	tell, end := c.gather(cmd)
+	if cmd.Flags().Lookup(noWait) != nil {
+		tell, end = whenEnded(cmd, api, tell, end)
+	}
 	return end(forEach(cmd, names, func(name string) error {
 		answer, err := client.Call(cmd.Context(), api, target, of(name))
 		if err != nil {

@@ -22,13 +22,13 @@ func newInstance() *cobra.Command {
 	}
 	c.addFlags(cmd)
 	cmd.AddCommand(
-		newInstanceCreate(&c), newInstanceList(&c), newInstanceShow(&c), newInstanceSet(&c),
-		newInstanceAct(&c, "start", wire.StartInstance, func(name string) wire.StartInstanceRequest {
+		waits(newInstanceCreate(&c)), newInstanceList(&c), newInstanceShow(&c), newInstanceSet(&c),
+		waits(newInstanceAct(&c, "start", wire.StartInstance, func(name string) wire.StartInstanceRequest {
 			return wire.StartInstanceRequest{InstanceName: name}
-		}, "Start a stopped instance: new session keys, and a new public address unless it is static"),
-		newInstanceAct(&c, "stop", wire.StopInstance, func(name string) wire.StopInstanceRequest {
+		}, "Start a stopped instance: new session keys, and a new public address unless it is static")),
+		waits(newInstanceAct(&c, "stop", wire.StopInstance, func(name string) wire.StopInstanceRequest {
 			return wire.StopInstanceRequest{InstanceName: name}
-		}, "Stop an instance: its metadata address answers nobody"),
+		}, "Stop an instance: its metadata address answers nobody")),
 		newInstanceAct(&c, "reboot", wire.RebootInstance, named, "Reboot an instance: nothing that its guest sees changes"),
 		newInstanceAct(&c, "delete", wire.DeleteInstance, func(name string) wire.DeleteInstanceRequest {
 			return wire.DeleteInstanceRequest{InstanceName: name}

@@ -94,7 +94,7 @@ type StartInstanceRequest struct {
 	AttributeUpdates awsjson.Unbuilt `json:"attributeUpdates,omitzero"`
 }
 
-// StopInstanceRequest may ask for force, which changes nothing: no guest can delay a stop here.
+// StopInstanceRequest may ask for force: an instance that is stopping is stopped at once.
 type StopInstanceRequest struct {
 	InstanceName string `json:"instanceName" check:"required"`
 	Force        bool   `json:"force,omitzero"`
