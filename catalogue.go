@@ -131,6 +131,18 @@ func CounterpartBundle(region, id string) (Bundle, bool) {
 	return FindBundle(region, size+"_ipv6_"+generation)
 }
 
+// LatestBundle returns the bundle of the latest generation that has the size, the platform and the addresses of the
+// bundle of that id; false: there is none.
+func LatestBundle(region, id string) (Bundle, bool) {
+	of, ok := FindBundle(region, id)
+	if !ok {
+		return Bundle{}, false
+	}
+	return search(Bundles(region), func(b Bundle) bool {
+		return b.Active && b.Size == of.Size && b.Platform == of.Platform && b.IPv6Only == of.IPv6Only
+	})
+}
+
 // DefaultBlueprint is the id of what an instance is made from unless something else is asked for: one
 // whose instances take calls with and without a token, so that whatever reads metadata can be tried.
 const DefaultBlueprint = "ubuntu_24_04"

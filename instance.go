@@ -58,11 +58,13 @@ type Instance struct {
 	// the sake of leading zeros. On Lightsail it is an account of AWS's, not the customer's.
 	OwnerID string `json:"ownerId"`
 
-	BlueprintID  string `json:"blueprintId,omitempty"`
-	BundleID     string `json:"bundleId,omitempty"`
-	ImageID      string `json:"imageId"`
-	InstanceType string `json:"instanceType"`
-	Architecture string `json:"architecture"` // "x86_64" or "arm64"
+	BlueprintID string `json:"blueprintId,omitempty"`
+	BundleID    string `json:"bundleId,omitempty"`
+	// FormerBundleID is the generation of the bundle that the instance ran on before it was moved to this one.
+	FormerBundleID string `json:"formerBundleId,omitempty"`
+	ImageID        string `json:"imageId"`
+	InstanceType   string `json:"instanceType"`
+	Architecture   string `json:"architecture"` // "x86_64" or "arm64"
 	// System names the hypervisor family of the "system" category; "nitro" unless set otherwise.
 	System        string `json:"system"`
 	LifeCycle     string `json:"lifeCycle"` // "on-demand", "spot", "scheduled"

@@ -69,6 +69,7 @@ var shown = map[string][]string{
 	"ZoneID":             {"metadata"},
 	"OwnerID":            {"control", "metadata", "api/lightsail"},
 	"BlueprintID":        {"api/lightsail"},
+	"FormerBundleID":     {"control"},
 	"BundleID":           {"control", "api/lightsail"},
 	"ImageID":            {"metadata"},
 	"InstanceType":       {"control", "metadata"},

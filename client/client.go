@@ -2,8 +2,8 @@
 // the operations of package wire, but for those that Lightsail does not have.
 //
 //	c, err := client.New(client.Config{Region: "eu-west-1", Credentials: keys})
-//	answer, err := client.Call(ctx, c, wire.GetInstance, wire.InstanceRequest{InstanceName: "web"})
-//	for page, err := range client.Pages(ctx, c, wire.GetInstances, wire.PageRequest{}) { … }
+//	answer, err := client.Call(ctx, c, wire.GetInstance, wire.GetInstanceRequest{InstanceName: "web"})
+//	for page, err := range client.Pages(ctx, c, wire.GetInstances, wire.GetInstancesRequest{}) { … }
 //
 // What fails in a way that may pass is tried again, as long as nothing can happen twice by it. No error
 // repeats a request or a secret.

@@ -156,7 +156,7 @@ func TestCallerLeaves(t *testing.T) {
 
 func TestError(t *testing.T) {
 	f := &fake{answers: []any{refusal{400, `{"__type":"com.amazonaws.lightsail#NotFoundException","code":"DoesNotExist","message":"The Instance does not exist: web"}`}}}
-	_, err := client.Call(t.Context(), newClient(t, f), wire.GetInstance, wire.InstanceRequest{InstanceName: "web"})
+	_, err := client.Call(t.Context(), newClient(t, f), wire.GetInstance, wire.GetInstanceRequest{InstanceName: "web"})
 	got, ok := errors.AsType[*client.Error](err)
 	want := client.Error{Status: 400, Exception: "NotFoundException", Code: "DoesNotExist", Message: "The Instance does not exist: web", RequestID: "id-1"}
 	if !ok || *got != want || !got.NotFound() || got.Throttled() || got.Error() != "NotFoundException: The Instance does not exist: web" {
@@ -285,7 +285,7 @@ func TestPages(t *testing.T) {
 	} {
 		f := &fake{answers: c.answers}
 		var got []string
-		for page, err := range client.Pages(t.Context(), newClient(t, f), wire.GetInstances, wire.PageRequest{PageToken: "ignored"}) {
+		for page, err := range client.Pages(t.Context(), newClient(t, f), wire.GetInstances, wire.GetInstancesRequest{PageToken: "ignored"}) {
 			if err != nil {
 				got = append(got, err.Error())
 				continue
@@ -297,7 +297,7 @@ func TestPages(t *testing.T) {
 		}
 	}
 	f := &fake{answers: []any{page("a", "1"), page("b", "2")}}
-	for range client.Pages(t.Context(), newClient(t, f), wire.GetInstances, wire.PageRequest{}) {
+	for range client.Pages(t.Context(), newClient(t, f), wire.GetInstances, wire.GetInstancesRequest{}) {
 		break
 	}
 	if len(f.asked) != 1 {

@@ -83,7 +83,7 @@ func TestWholeLists(t *testing.T) {
 		}
 	}
 	callers, listed, names := 0, 0, 0
-	for page, err := range client.Pages(t.Context(), c, wire.GetInstances, wire.PageRequest{}) {
+	for page, err := range client.Pages(t.Context(), c, wire.GetInstances, wire.GetInstancesRequest{}) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -150,8 +150,8 @@ func TestShapes(t *testing.T) {
 	})
 	call(t, c, wire.PutInstancePublicPorts, wire.PutInstancePublicPortsRequest{InstanceName: name, PortInfos: []wire.PortRule{{FromPort: 443, ToPort: 443, Protocol: "tcp"}}})
 
-	same(t, c, wire.GetInstance, one)
-	same(t, c, wire.GetInstances, wire.PageRequest{})
+	same(t, c, wire.GetInstance, wire.GetInstanceRequest{InstanceName: one.InstanceName})
+	same(t, c, wire.GetInstances, wire.GetInstancesRequest{})
 	same(t, c, wire.GetInstanceState, one)
 	same(t, c, wire.DescribeInstance, wire.DescribeInstanceRequest{InstanceName: name, IncludeUserData: true})
 	same(t, c, wire.DescribeInstance, wire.DescribeInstanceRequest{InstanceName: name})
@@ -167,7 +167,7 @@ func TestShapes(t *testing.T) {
 	same(t, c, wire.GetRegions, wire.GetRegionsRequest{IncludeAvailabilityZones: true})
 	same(t, c, wire.GetCallers, wire.GetCallersRequest{Since: awsjson.At(time.Unix(1e9, 0))})
 
-	_, err := client.Call(t.Context(), c, wire.GetInstance, wire.InstanceRequest{InstanceName: "absent"})
+	_, err := client.Call(t.Context(), c, wire.GetInstance, wire.GetInstanceRequest{InstanceName: "absent"})
 	if failed, ok := errors.AsType[*client.Error](err); !ok || !failed.NotFound() || failed.Code != "DoesNotExist" || failed.RequestID == "" {
 		t.Errorf("%+v", err)
 	}

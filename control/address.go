@@ -55,7 +55,7 @@ func setAddressType(in *openimds.Instance, t string, acceptBundle bool) error {
 		if !acceptBundle {
 			return openimds.Errorf(openimds.InvalidInput, openimds.Incomplete, "The IP address type %s needs the bundle %s; set %s to change to it", t, bundle.ID, openimds.FieldAcceptBundle)
 		}
-		in.BundleID, in.InstanceType = bundle.ID, bundle.EC2Type
+		in.BundleID, in.FormerBundleID, in.InstanceType = bundle.ID, "", bundle.EC2Type
 	}
 	nic := &in.NICs[0]
 	if t == openimds.AddressIPv4 {

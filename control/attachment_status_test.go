@@ -253,8 +253,8 @@ func TestStatusOfOwn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if impaired, err := one.Impaired(t.Context(), in); err != nil || !impaired {
-		t.Errorf("an instance whose link is away is impaired: %v, %v", impaired, err)
+	if health, err := one.Health(t.Context(), in); err != nil || !health.Checked || !health.Impaired || !health.Since.IsZero() {
+		t.Errorf("an instance whose link is away: %+v, %v", health, err)
 	}
 	if s := h.status(first); s.State != "attached" {
 		t.Errorf("to another service it is %+v", s)

@@ -13,27 +13,66 @@ import (
 // HealthWindow is how long ago a status check may have been made to count as one of now.
 const HealthWindow = 5 * time.Minute
 
-// Impaired says whether a host fails to serve an instance where it is attached. One that is attached nowhere is
-// served by whatever listener is its own, and is not impaired.
+// Health is what the status checks of an instance say now.
+type Health struct {
+	// Checked says that they are made: only an instance that runs is checked.
+	Checked bool
+	// Impaired says that a host fails to serve the instance where it is attached. One that is attached nowhere is
+	// served by whatever listener is its own, and is not impaired.
+	Impaired bool
+	// Since is when that began; zero: it is not known.
+	Since time.Time
+}
+
+// Health tells what the status checks say of an instance.
 //
 // Errors: Unavailable/StoreAway.
-func (s *Service) Impaired(ctx context.Context, in *openimds.Instance) (bool, error) {
+func (s *Service) Health(ctx context.Context, in *openimds.Instance) (Health, error) {
+	if in.State != openimds.StateRunning {
+		return Health{}, nil
+	}
+	health := Health{Checked: true}
 	r, err := s.store.Get(ctx, records.AttachmentPrefix+in.Name)
 	if errors.Is(err, store.ErrNoRecord) {
-		return false, nil
+		return health, nil
 	}
 	if err != nil {
-		return false, storeFailed(err)
+		return Health{}, storeFailed(err)
 	}
 	a, err := records.DecodeAttachment(r)
 	if err != nil {
-		return true, nil // no host can carry out what cannot be read
+		health.Impaired = true // no host can carry out what cannot be read
+		return health, nil
 	}
 	status, err := s.attachmentStatus(ctx, a)
 	if err != nil {
-		return false, err
+		return Health{}, err
 	}
-	return status.State != "attached", nil
+	if status.State == "attached" {
+		return health, nil
+	}
+	health.Impaired = true
+	health.Since, err = s.statusSince(ctx, status)
+	if health.Since.Before(in.LaunchedAt) && !health.Since.IsZero() {
+		health.Since = in.LaunchedAt
+	}
+	return health, err
+}
+
+// statusSince is since when an attachment has the state that it has; zero where that was not told.
+func (s *Service) statusSince(ctx context.Context, status openimds.AttachmentStatus) (time.Time, error) {
+	r, err := s.store.Get(ctx, records.StatusKey(status.Instance))
+	if errors.Is(err, store.ErrNoRecord) {
+		return time.Time{}, nil
+	}
+	if err != nil {
+		return time.Time{}, storeFailed(err)
+	}
+	told, err := records.Decode[openimds.AttachmentStatus](r)
+	if err != nil || told.State != status.State || !told.CreatedAt.Equal(status.CreatedAt) {
+		return time.Time{}, nil
+	}
+	return told.At, nil
 }
 
 // checkPoint returns the one point that a metric of status checks has: of the latest minute that the time has.
@@ -50,15 +89,12 @@ func (s *Service) checkPoint(ctx context.Context, in *openimds.Instance, metric 
 	if at.Before(start) || now.Sub(at) > HealthWindow {
 		return nil, openimds.Errorf(openimds.OperationFailure, openimds.NotEnforced, "What %s was earlier is not kept: ask for a time that has the last %d minutes", metric, HealthWindow/time.Minute)
 	}
-	if in.State != openimds.StateRunning {
-		return nil, nil
-	}
-	impaired, err := s.Impaired(ctx, in)
-	if err != nil {
+	health, err := s.Health(ctx, in)
+	if err != nil || !health.Checked {
 		return nil, err
 	}
 	value := 0.0
-	if impaired && metric != openimds.MetricInstanceCheck { // of the guest itself nothing is known
+	if health.Impaired && metric != openimds.MetricInstanceCheck { // of the guest itself nothing is known
 		value = 1
 	}
 	return []openimds.MetricPoint{{Start: start.Add(at.Sub(start).Truncate(period)), Sum: value, Min: value, Max: value, Samples: 1}}, nil

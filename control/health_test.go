@@ -61,4 +61,23 @@ func TestStatusChecksOfAttached(t *testing.T) {
 	if sum("StatusCheckFailed") != 0 || sum("StatusCheckFailed_System") != 0 {
 		t.Error("something fails though the guest is heard")
 	}
+	in, err := h.api.Instance(t.Context(), "web-0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if health, err := h.api.Health(t.Context(), in); err != nil || health != (control.Health{Checked: true}) {
+		t.Errorf("one that is heard: %+v, %v", health, err)
+	}
+	lost := attached(a)
+	lost.State, lost.Reason = "gone", "its link is away"
+	h.report(h.one, lost)
+	before := time.Now()
+	health, err := h.api.Health(t.Context(), in)
+	if err != nil || !health.Impaired || health.Since.Before(in.LaunchedAt) || health.Since.After(before) {
+		t.Errorf("one whose link is away: %+v, %v", health, err)
+	}
+	in.State = openimds.StatePending
+	if health, err := h.api.Health(t.Context(), in); err != nil || health.Checked {
+		t.Errorf("one that is pending: %+v, %v", health, err)
+	}
 }

@@ -63,21 +63,41 @@ func (s *Service) stop(ctx context.Context, name string, force bool) ([]openimds
 //
 // Errors: NotFound/DoesNotExist; OperationFailure/WrongState for one that is stopping.
 func (s *Service) StartInstance(ctx context.Context, name string) ([]openimds.Operation, error) {
+	return s.start(ctx, name, "")
+}
+
+// StartInstanceOn is [Service.StartInstance] of a stopped instance on another generation of its bundle: the latest one,
+// for which "auto" stands too, or the one that it ran on before.
+//
+// Errors: also InvalidInput/NotOffered for a bundle that there is not, InvalidInput/Incompatible for one that is not
+// such a generation; OperationFailure/WrongState for an instance that is not stopped.
+func (s *Service) StartInstanceOn(ctx context.Context, name, bundle string) ([]openimds.Operation, error) {
+	return s.start(ctx, name, bundle)
+}
+
+func (s *Service) start(ctx context.Context, name, bundle string) ([]openimds.Operation, error) {
 	const what = "StartInstance"
 	return operationsOf(s.commit(ctx, what, func(d *draft) error {
 		in, was, err := s.instance(ctx, name)
 		if err != nil {
 			return err
 		}
-		switch in.State {
-		case openimds.StateRunning:
+		switch {
+		case in.State == openimds.StateStopped:
+		case bundle != "":
+			return wrongState(in, "moved to another bundle", openimds.StateStopped)
+		case in.State == openimds.StateRunning:
 			d.operation(instanceOperation(what, in))
 			return nil
-		case openimds.StatePending:
+		case in.State == openimds.StatePending:
 			return s.join(ctx, d, in, what)
-		case openimds.StateStopped:
 		default:
 			return wrongState(in, "started", openimds.StateStopped)
+		}
+		if bundle != "" {
+			if err := moveToBundle(in, bundle); err != nil {
+				return err
+			}
 		}
 		in.LaunchedAt = d.now.Truncate(time.Second)
 		in.TokenKey = openimds.NewTokenKey()
@@ -91,6 +111,28 @@ func (s *Service) StartInstance(ctx context.Context, name string) ([]openimds.Op
 		d.putInstance(was, in)
 		return nil
 	}))
+}
+
+// moveToBundle moves an instance to another generation of its bundle.
+func moveToBundle(in *openimds.Instance, id string) error {
+	latest, has := openimds.LatestBundle(in.Region, in.BundleID)
+	if id == "auto" {
+		if !has || latest.ID == in.BundleID {
+			return openimds.Errorf(openimds.InvalidInput, openimds.Incompatible, "The bundle %s has no later generation", in.BundleID)
+		}
+		id = latest.ID
+	}
+	bundle, offered := openimds.FindBundle(in.Region, id)
+	switch {
+	case !offered:
+		return openimds.Errorf(openimds.InvalidInput, openimds.NotOffered, "%s %.100s is not offered in this region", openimds.FieldBundle, id)
+	case id == in.BundleID:
+		return nil
+	case (!has || id != latest.ID) && id != in.FormerBundleID:
+		return openimds.Errorf(openimds.InvalidInput, openimds.Incompatible, "The bundle %s is neither a later generation of %s nor the one that the instance ran on before", id, in.BundleID)
+	}
+	in.FormerBundleID, in.BundleID, in.InstanceType = in.BundleID, bundle.ID, bundle.EC2Type
+	return nil
 }
 
 // RebootInstance reboots a running instance. Addresses, ids and session tokens stay what they are,

@@ -134,7 +134,7 @@ func (i Import) before(ctx context.Context, c *client.Client, name string) (*wir
 	var in wire.WholeInstance
 	var err error
 	if i.tokens == "" && i.events == nil {
-		_, err = client.Call(ctx, c, wire.GetInstance, wire.InstanceRequest{InstanceName: name})
+		_, err = client.Call(ctx, c, wire.GetInstance, wire.GetInstanceRequest{InstanceName: name})
 	} else {
 		var result wire.DescribeInstanceResult
 		result, err = client.Call(ctx, c, wire.DescribeInstance, wire.DescribeInstanceRequest{InstanceName: name, IncludeUserData: true})

@@ -88,7 +88,7 @@ func TestImportIsWholeOrNot(t *testing.T) {
 			if after := state(t, c, "web-1"); after != before {
 				t.Errorf("%s: the instance is\n%s, was\n%s", refused, after, before)
 			}
-			_, err = client.Call(t.Context(), c, wire.GetInstance, wire.InstanceRequest{InstanceName: "web-2"})
+			_, err = client.Call(t.Context(), c, wire.GetInstance, wire.GetInstanceRequest{InstanceName: "web-2"})
 			if gone, ok := err.(*client.Error); !ok || !gone.NotFound() {
 				t.Errorf("%s: an instance made for the import is left: %v", refused, err)
 			}

@@ -1,9 +1,12 @@
 package lightsail
 
 import (
+	"context"
+
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/api/awsjson"
 	"github.com/openimds/openimds/api/lightsail/wire"
+	"github.com/openimds/openimds/control"
 )
 
 // instance shows an instance. Its support code tells what the guest sees: the account and the id.
@@ -37,6 +40,36 @@ func (a *protocol) instance(in *openimds.Instance) wire.Instance {
 		shown.Networking.Ports = append(shown.Networking.Ports, showPort(p))
 	}
 	return shown
+}
+
+// instanceWith shows an instance, with what the status checks say if that is asked for.
+func (a *protocol) instanceWith(ctx context.Context, in *openimds.Instance, health bool) (wire.Instance, error) {
+	shown := a.instance(in)
+	if !health {
+		return shown, nil
+	}
+	found, err := a.service.Health(ctx, in)
+	if err != nil {
+		return wire.Instance{}, err
+	}
+	shown.SystemStatus = healthOf(found)
+	found.Impaired = false // of the guest itself nothing is known, as in StatusCheckFailed_Instance
+	shown.InstanceStatus = healthOf(found)
+	return shown, nil
+}
+
+func healthOf(h control.Health) *wire.HealthStatus {
+	switch {
+	case !h.Checked:
+		return &wire.HealthStatus{Status: "not-applicable", Details: []wire.HealthDetail{}}
+	case !h.Impaired:
+		return &wire.HealthStatus{Status: "ok", Details: []wire.HealthDetail{{Name: "reachability", Status: "passed"}}}
+	}
+	failed := wire.HealthDetail{Name: "reachability", Status: "failed"}
+	if !h.Since.IsZero() {
+		failed.ImpairedSince = awsjson.Epoch{Time: h.Since}
+	}
+	return &wire.HealthStatus{Status: "impaired", Details: []wire.HealthDetail{failed}}
 }
 
 func systemDisk(in *openimds.Instance, sizeGB int) wire.Disk {

@@ -27,26 +27,34 @@ func (a *protocol) launchInstances(ctx context.Context, in *wire.LaunchInstances
 	}))
 }
 
-func (a *protocol) getInstance(ctx context.Context, in *wire.InstanceRequest) (wire.GetInstanceResult, error) {
+func (a *protocol) getInstance(ctx context.Context, in *wire.GetInstanceRequest) (wire.GetInstanceResult, error) {
 	found, err := a.service.Instance(ctx, in.InstanceName)
 	if err != nil {
 		return wire.GetInstanceResult{}, err
 	}
-	return wire.GetInstanceResult{Instance: a.instance(found)}, nil
+	shown, err := a.instanceWith(ctx, found, in.IncludeHealthStatus)
+	return wire.GetInstanceResult{Instance: shown}, err
 }
 
-func (a *protocol) getInstances(ctx context.Context, in *wire.PageRequest) (wire.GetInstancesResult, error) {
+func (a *protocol) getInstances(ctx context.Context, in *wire.GetInstancesRequest) (wire.GetInstancesResult, error) {
 	const list = "GetInstances"
 	after, err := pagePlace(list, in.PageToken)
 	if err != nil {
 		return wire.GetInstancesResult{}, err
 	}
 	found, next, err := a.service.Instances(ctx, after, pageSize)
+	if err != nil {
+		return wire.GetInstancesResult{}, err
+	}
 	result := wire.GetInstancesResult{Instances: []wire.Instance{}, NextPageToken: pageToken(list, next)}
 	for _, one := range found {
-		result.Instances = append(result.Instances, a.instance(one))
+		shown, err := a.instanceWith(ctx, one, in.IncludeHealthStatus)
+		if err != nil {
+			return wire.GetInstancesResult{}, err
+		}
+		result.Instances = append(result.Instances, shown)
 	}
-	return result, err
+	return result, nil
 }
 
 func (a *protocol) getInstanceState(ctx context.Context, in *wire.InstanceRequest) (wire.GetInstanceStateResult, error) {
@@ -58,6 +66,9 @@ func (a *protocol) getInstanceState(ctx context.Context, in *wire.InstanceReques
 }
 
 func (a *protocol) startInstance(ctx context.Context, in *wire.StartInstanceRequest) (wire.OperationsResult, error) {
+	if bundle := string(in.AttributeUpdates.BundleID); bundle != "" {
+		return a.many(a.service.StartInstanceOn(ctx, in.InstanceName, bundle))
+	}
 	return a.many(a.service.StartInstance(ctx, in.InstanceName))
 }
 

@@ -87,7 +87,7 @@ func listed(refused []refusedCaller) string {
 // callersToRefuse are those of an instance whose tokens are optional still. What cannot be looked at is the change's
 // to refuse; what is not known is said.
 func callersToRefuse(ctx context.Context, unknown io.Writer, api *client.Client, name string) ([]refusedCaller, error) {
-	in, err := client.Call(ctx, api, wire.GetInstance, named(name))
+	in, err := client.Call(ctx, api, wire.GetInstance, wire.GetInstanceRequest{InstanceName: name})
 	if err != nil || in.Instance.MetadataOptions.HTTPTokens == openimds.TokensRequired {
 		return nil, nil
 	}

@@ -123,7 +123,7 @@ func newInstanceList(c *clientConfig) *cobra.Command {
 				return err
 			}
 			all := []wire.Instance{}
-			for page, err := range client.Pages(cmd.Context(), api, wire.GetInstances, wire.PageRequest{}) {
+			for page, err := range client.Pages(cmd.Context(), api, wire.GetInstances, wire.GetInstancesRequest{}) {
 				if err != nil {
 					return err
 				}
@@ -159,7 +159,7 @@ func newInstanceShow(c *clientConfig) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			answer, err := client.Call(cmd.Context(), api, wire.GetInstance, named(args[0]))
+			answer, err := client.Call(cmd.Context(), api, wire.GetInstance, wire.GetInstanceRequest{InstanceName: args[0]})
 			if err != nil {
 				return err
 			}

@@ -89,7 +89,7 @@ func instancesOf(cmd *cobra.Command) (names []string) {
 	if err != nil {
 		return nil
 	}
-	for page, err := range client.Pages(ctx, api, wire.GetInstances, wire.PageRequest{}) {
+	for page, err := range client.Pages(ctx, api, wire.GetInstances, wire.GetInstancesRequest{}) {
 		if err != nil {
 			return names
 		}

@@ -124,7 +124,7 @@ func (c *clientConfig) showOptions(ctx context.Context, cmd *cobra.Command, out 
 	}
 	all := []namedOptions{}
 	failed := forEach(cmd, names, func(name string) error {
-		answer, err := client.Call(ctx, api, wire.GetInstance, named(name))
+		answer, err := client.Call(ctx, api, wire.GetInstance, wire.GetInstanceRequest{InstanceName: name})
 		if err == nil {
 			all = append(all, namedOptions{name, answer.Instance.MetadataOptions})
 		}

@@ -58,7 +58,7 @@ func (s *selection) of(ctx context.Context, api *client.Client, args []string) (
 		return once, nil
 	}
 	found := []string{}
-	for page, err := range client.Pages(ctx, api, wire.GetInstances, wire.PageRequest{}) {
+	for page, err := range client.Pages(ctx, api, wire.GetInstances, wire.GetInstancesRequest{}) {
 		if err != nil {
 			return nil, err
 		}

@@ -28,12 +28,28 @@ type Instance struct {
 	Username         string          `json:"username,omitempty"`
 	SSHKeyName       string          `json:"sshKeyName,omitempty"`
 	MetadataOptions  MetadataOptions `json:"metadataOptions"`
+	// InstanceStatus and SystemStatus are there only where the request asks for them.
+	InstanceStatus *HealthStatus `json:"instanceStatus,omitempty"`
+	SystemStatus   *HealthStatus `json:"systemStatus,omitempty"`
 	// Faults is not Lightsail's: it is there while the guest meets faults on purpose, so that nobody
 	// can overlook them.
 	Faults *openimds.Faults `json:"faults,omitempty"`
 	// Rehearsal is not Lightsail's either: it is there while required session tokens are tried out, which
 	// changes no option.
 	Rehearsal *openimds.Rehearsal `json:"rehearsal,omitempty"`
+}
+
+// HealthStatus is what status checks found: "ok", "impaired" or, where none are made, "not-applicable".
+type HealthStatus struct {
+	Details []HealthDetail `json:"details"`
+	Status  string         `json:"status"`
+}
+
+// HealthDetail is one check: "passed" or "failed".
+type HealthDetail struct {
+	Name          string        `json:"name"`
+	Status        string        `json:"status"`
+	ImpairedSince awsjson.Epoch `json:"impairedSince,omitzero"`
 }
 
 // Hardware is what an instance's bundle gives it.

@@ -9,8 +9,8 @@ var (
 	CreateInstances     = changes[CreateInstancesRequest, OperationsResult](lightsail + "CreateInstances")
 	DeleteInstance      = changes[DeleteInstanceRequest, OperationsResult](lightsail + "DeleteInstance")
 	LaunchInstances     = changes[LaunchInstancesRequest, OperationsResult](openIMDS + "LaunchInstances")
-	GetInstance         = looks[InstanceRequest, GetInstanceResult](lightsail + "GetInstance")
-	GetInstances        = looks[PageRequest, GetInstancesResult](lightsail + "GetInstances")
+	GetInstance         = looks[GetInstanceRequest, GetInstanceResult](lightsail + "GetInstance")
+	GetInstances        = looks[GetInstancesRequest, GetInstancesResult](lightsail + "GetInstances")
 	GetInstanceState    = looks[InstanceRequest, GetInstanceStateResult](lightsail + "GetInstanceState")
 	RebootInstance      = changes[InstanceRequest, OperationsResult](lightsail + "RebootInstance")
 	SetIPAddressType    = changes[SetIPAddressTypeRequest, OperationsResult](lightsail + "SetIpAddressType")
@@ -71,6 +71,18 @@ type InstanceRequest struct {
 	InstanceName string `json:"instanceName" check:"required"`
 }
 
+// GetInstanceRequest asks for one instance.
+type GetInstanceRequest struct {
+	InstanceName        string `json:"instanceName" check:"required"`
+	IncludeHealthStatus bool   `json:"includeHealthStatus,omitzero"`
+}
+
+// GetInstancesRequest asks for all instances.
+type GetInstancesRequest struct {
+	PageToken           string `json:"pageToken,omitzero"`
+	IncludeHealthStatus bool   `json:"includeHealthStatus,omitzero"`
+}
+
 // GetInstanceResult has one instance.
 type GetInstanceResult struct {
 	Instance Instance `json:"instance"`
@@ -90,8 +102,14 @@ type GetInstanceStateResult struct {
 // StartInstanceRequest starts a stopped instance.
 type StartInstanceRequest struct {
 	InstanceName string `json:"instanceName" check:"required"`
-	// AttributeUpdates is of SDKs since late 2026: a start on another bundle.
-	AttributeUpdates awsjson.Unbuilt `json:"attributeUpdates,omitzero"`
+	// AttributeUpdates is what is changed before the start.
+	AttributeUpdates InstanceAttributeUpdates `json:"attributeUpdates,omitzero"`
+}
+
+// InstanceAttributeUpdates moves an instance to another generation of its bundle.
+type InstanceAttributeUpdates struct {
+	// BundleID is the bundle's id, or "auto" for the latest of the size that the instance has.
+	BundleID NonEmpty `json:"bundleId,omitzero"`
 }
 
 // StopInstanceRequest may ask for force: an instance that is stopping is stopped at once.

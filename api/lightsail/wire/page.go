@@ -27,6 +27,12 @@ func (q PageRequest) From(token string) PageRequest {
 }
 
 // From is [Paged].
+func (q GetInstancesRequest) From(token string) GetInstancesRequest {
+	q.PageToken = token
+	return q
+}
+
+// From is [Paged].
 func (q GetOperationsForResourceRequest) From(token string) GetOperationsForResourceRequest {
 	q.PageToken = token
 	return q
