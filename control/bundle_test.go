@@ -13,7 +13,7 @@ func TestStartOnAnotherBundle(t *testing.T) {
 	ctx := t.Context()
 	f.create("web")
 	_, err := f.StartInstanceOn(ctx, "web", "auto")
-	refused(t, err, openimds.OperationFailure, openimds.WrongState, "The instance web cannot be moved to another bundle: it is running, not stopped")
+	refused(t, err, openimds.OperationFailure, openimds.WrongState, "The instance web cannot be changed and started: it is running, not stopped")
 	if _, err := f.StopInstance(ctx, "web"); err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,8 @@ func (s *Service) StopInstance(ctx context.Context, name string) ([]openimds.Ope
 }
 
 // ForceStop is [Service.StopInstance] that waits for no guest: one that is stopping is stopped now.
+//
+// Errors: NotFound/DoesNotExist; OperationFailure/WrongState for one that is pending.
 func (s *Service) ForceStop(ctx context.Context, name string) ([]openimds.Operation, error) {
 	return s.stop(ctx, name, true)
 }
@@ -63,19 +65,20 @@ func (s *Service) stop(ctx context.Context, name string, force bool) ([]openimds
 //
 // Errors: NotFound/DoesNotExist; OperationFailure/WrongState for one that is stopping.
 func (s *Service) StartInstance(ctx context.Context, name string) ([]openimds.Operation, error) {
-	return s.start(ctx, name, "")
+	return s.start(ctx, name, nil)
 }
 
 // StartInstanceOn is [Service.StartInstance] of a stopped instance on another generation of its bundle: the latest one,
 // for which "auto" stands too, or the one that it ran on before.
 //
-// Errors: also InvalidInput/NotOffered for a bundle that there is not, InvalidInput/Incompatible for one that is not
-// such a generation; OperationFailure/WrongState for an instance that is not stopped.
+// Errors: InvalidInput/NotOffered for a bundle that there is not, InvalidInput/Incompatible for one that is not such a
+// generation; NotFound/DoesNotExist; OperationFailure/WrongState for an instance that is not stopped.
 func (s *Service) StartInstanceOn(ctx context.Context, name, bundle string) ([]openimds.Operation, error) {
-	return s.start(ctx, name, bundle)
+	return s.start(ctx, name, func(in *openimds.Instance) error { return moveToBundle(in, bundle) })
 }
 
-func (s *Service) start(ctx context.Context, name, bundle string) ([]openimds.Operation, error) {
+// start starts an instance. What is to be changed of it before, change changes; it must be stopped then.
+func (s *Service) start(ctx context.Context, name string, change func(*openimds.Instance) error) ([]openimds.Operation, error) {
 	const what = "StartInstance"
 	return operationsOf(s.commit(ctx, what, func(d *draft) error {
 		in, was, err := s.instance(ctx, name)
@@ -84,8 +87,8 @@ func (s *Service) start(ctx context.Context, name, bundle string) ([]openimds.Op
 		}
 		switch {
 		case in.State == openimds.StateStopped:
-		case bundle != "":
-			return wrongState(in, "moved to another bundle", openimds.StateStopped)
+		case change != nil:
+			return wrongState(in, "changed and started", openimds.StateStopped)
 		case in.State == openimds.StateRunning:
 			d.operation(instanceOperation(what, in))
 			return nil
@@ -94,8 +97,8 @@ func (s *Service) start(ctx context.Context, name, bundle string) ([]openimds.Op
 		default:
 			return wrongState(in, "started", openimds.StateStopped)
 		}
-		if bundle != "" {
-			if err := moveToBundle(in, bundle); err != nil {
+		if change != nil {
+			if err := change(in); err != nil {
 				return err
 			}
 		}

@@ -89,12 +89,25 @@ func TestIPv6Option(t *testing.T) {
 	}
 }
 
-// An instance that does not run has no metadata service: not one byte, neither for new connections
+// One that is stopping still has its metadata service, for what runs at a shutdown.
+func TestStoppingInstance(t *testing.T) {
+	w := withPatience(t, false, patience{head: time.Hour, write: time.Hour, linger: time.Hour}, nil)
+	stopping := fixedInstance()
+	stopping.State = openimds.StateStopping
+	if err := w.guest.Set(stopping); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.raw(t, get(amiPath)); got != text(amiID) {
+		t.Errorf("stopping: %q", got)
+	}
+}
+
+// An instance that is neither running nor stopping has no metadata service: not one byte, neither for new connections
 // nor for those that were open.
 func TestStoppedInstance(t *testing.T) {
 	for _, plain := range []bool{false, true} {
 		w := withPatience(t, plain, patience{head: time.Hour, write: time.Hour, linger: time.Hour}, nil)
-		states := []openimds.InstanceState{"", openimds.StatePending, openimds.StateStopping, openimds.StateStopped, openimds.StateShuttingDown, openimds.StateTerminated}
+		states := []openimds.InstanceState{"", openimds.StatePending, openimds.StateStopped, openimds.StateShuttingDown, openimds.StateTerminated}
 		for _, state := range states {
 			open := w.dial(t)
 			_, _ = io.WriteString(open, "GET / HTTP/1.1\r\n")
