@@ -28,12 +28,19 @@ type Attachment struct {
 	// PID is a process whose network namespace it is. It must have been running at CreatedAt: a
 	// later process of that number is another guest.
 	PID int `json:"pid,omitempty"`
-	// MAC and Alias, with Interface: only a link with this address, or with that of a hypervisor's tap
-	// for a guest that has it, and with this alias.
+	// MAC and Alias, with Interface: only a link with this address, with that of a hypervisor's tap for a guest that
+	// has it, or, when it is found first, of a pair whose other end has it; and with this alias. MAC is the guest's,
+	// and so it is told, unless it is that of the host's own end.
 	MAC   string `json:"mac,omitempty"`
 	Alias string `json:"ifAlias,omitempty"`
 	// ByName takes whatever has the name of the interface or namespace, whoever made it.
 	ByName bool `json:"byName,omitempty"`
+	// GuestMAC and PrivateIPs are what the guest is told of its primary interface, whatever its link shows: its MAC
+	// address and its own addresses, with the length of their subnet's prefix if that is known.
+	GuestMAC   string         `json:"guestMac,omitempty"`
+	PrivateIPs []netip.Prefix `json:"privateIps,omitempty"`
+	// Learned are the guest's interfaces as the host has found them, the primary one first; see [Attachment.Links].
+	Learned []GuestLink `json:"learned,omitempty"`
 	// Bound is what was found there first, which it is bound to. Nil: nothing yet, or it goes by name.
 	Bound     *Face     `json:"bound,omitempty"`
 	CreatedAt time.Time `json:"createdAt"`
@@ -63,16 +70,21 @@ func (a *Attachment) Validate() error {
 		return Errorf(InvalidInput, OutOfRange, "%d cannot be the id of a process", a.PID)
 	case len(a.Sources) > 0 && a.Interface == "":
 		return Errorf(InvalidInput, Conflicting, "Sources tell the callers of an interface apart; a namespace has one caller")
-	case (a.MAC != "" || a.Alias != "") && a.Interface == "":
-		return Errorf(InvalidInput, Conflicting, "%s and %s are marks of an interface; a namespace or process has none", FieldMAC, FieldAlias)
-	case a.ByName && (a.MAC != "" || a.Alias != "" || a.PID != 0):
+	case a.Alias != "" && a.Interface == "":
+		return Errorf(InvalidInput, Conflicting, "%s is a mark of an interface; a namespace or process has none", FieldAlias)
+	case a.ByName && (a.MAC != "" && a.Interface != "" || a.Alias != "" || a.PID != 0):
 		return Errorf(InvalidInput, Conflicting, "%s takes whatever has the name of an interface or namespace; leave out %s, %s and %s", FieldByName, FieldMAC, FieldAlias, FieldPID)
+	case a.MAC != "" && a.GuestMAC != "" && a.Interface == "":
+		return Errorf(InvalidInput, Conflicting, "%s of a namespace or process is that of its guest; give it once", FieldMAC)
 	case a.MAC != "" && !macForm(a.MAC):
 		return Errorf(InvalidInput, Malformed, "%.40q is not a MAC address of the form 52:54:00:12:34:56", a.MAC)
 	case len(a.Alias) > 255 || strings.ContainsFunc(a.Alias, unicode.IsControl): // linux/if.h: IFALIASZ
 		return Errorf(InvalidInput, Malformed, "%.80q cannot be the alias of an interface", a.Alias)
 	case len(a.Sources) > 64:
 		return Errorf(InvalidInput, TooMany, "An attachment has at most 64 sources")
+	}
+	if err := cmp.Or(validateGuestMAC(a.GuestMAC), validatePrivateIPs(a.PrivateIPs), ValidateGuestLinks(a.Learned)); err != nil {
+		return err
 	}
 	for i, p := range a.Sources {
 		if !p.IsValid() || p.Addr().Is4In6() || p != p.Masked() {
@@ -149,11 +161,14 @@ type AttachmentStatus struct {
 	At    time.Time `json:"at"`
 }
 
-// Binding says that an attachment, the one that was made at CreatedAt, is bound to a face.
+// Binding says that an attachment, the one that was made at CreatedAt, is bound to a face, and what its guest has.
 type Binding struct {
 	Instance  string
 	CreatedAt time.Time
-	Face      Face
+	// Face is zero where only Links are told.
+	Face Face
+	// Links are the interfaces of the guest, as [Attachment.Learned]; nil: nothing is known of them.
+	Links []GuestLink
 }
 
 // GuardedPlace is a place of a host where an instance was attached and none is now. From there nobody

@@ -84,7 +84,10 @@ type Instance struct {
 	Hibernation        bool `json:"hibernation,omitempty"` // hibernation/configured
 
 	// NICs are the network interfaces; the first is the primary one (device 0).
-	NICs         []NIC         `json:"nics"`
+	NICs []NIC `json:"nics"`
+	// Links are the interfaces that the guest really has, as its attachment says, the primary one first; empty:
+	// nothing is known of them. See [Instance.Told].
+	Links        []GuestLink   `json:"links,omitempty"`
 	BlockDevices []BlockDevice `json:"blockDevices"`
 	PublicKeys   []PublicKey   `json:"publicKeys,omitempty"`
 	// ManagedKeys are keys that somebody pushed for a moment: managed-ssh-keys/active-keys/USER.

@@ -125,9 +125,11 @@ func NewInstance(l Launch, now time.Time) *Instance {
 	return in
 }
 
+// madeUp is where private addresses are made up: Lightsail's private range.
+var madeUp = netip.MustParsePrefix("172.26.0.0/16")
+
 // newNIC makes the primary interface of an instance.
 func newNIC(in *Instance, addressType string) NIC {
-	vpc := netip.MustParsePrefix("172.26.0.0/16")
 	subnet := netip.MustParsePrefix("172.26.0.0/20")
 	nic := NIC{
 		ID:               NewID("eni-"),
@@ -135,7 +137,7 @@ func newNIC(in *Instance, addressType string) NIC {
 		SubnetID:         "subnet-" + stableID("subnet", in.Zone),
 		SubnetIPv4CIDR:   subnet,
 		VPCID:            "vpc-" + stableID("vpc", in.Region),
-		VPCIPv4CIDRs:     []netip.Prefix{vpc},
+		VPCIPv4CIDRs:     []netip.Prefix{madeUp},
 		SecurityGroups:   []string{"default"},
 		SecurityGroupIDs: []string{"sg-" + stableID("sg", in.Region)},
 	}

@@ -88,6 +88,7 @@ var shown = map[string][]string{
 	"DetailedMonitoring": {"metadata"},
 	"Hibernation":        {"metadata"},
 	"NICs":               {"control", "metadata", "api/lightsail"},
+	"Links":              {"control"},
 	"BlockDevices":       {"metadata"},
 	"PublicKeys":         {"metadata"},
 	"ManagedKeys":        {"metadata"},

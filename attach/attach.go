@@ -192,11 +192,15 @@ func (a *Attachments) see(e store.Record) {
 	}
 	delete(a.ended, name)
 	before := a.wanted[name]
-	a.wanted[name] = hostnet.Endpoint{
+	endpoint := hostnet.Endpoint{
 		ID: EndpointID(attachment), Interface: attachment.Interface, Netns: attachment.Netns, PID: attachment.PID, Sources: attachment.Sources,
-		MAC: attachment.MAC, Alias: attachment.Alias, ByName: attachment.ByName, Bound: (*hostnet.Face)(attachment.Bound),
+		Alias: attachment.Alias, ByName: attachment.ByName, Bound: (*hostnet.Face)(attachment.Bound),
 		IPv6: true, // whether fd00:ec2::254 answers is the instance's option, which its guest obeys
 	}
+	if attachment.Interface != "" { // of a namespace it is the guest's and marks nothing
+		endpoint.MAC = attachment.MAC
+	}
+	a.wanted[name] = endpoint
 	if attachment.Bound != nil || attachment.ByName {
 		delete(a.unbound, name)
 	}
@@ -280,46 +284,6 @@ func (a *Attachments) Changed(s hostnet.EndpointStatus) {
 	a.tell(name)
 	if s.Found != nil {
 		a.cfg.Log.Warn("something else is where an instance is attached; nobody is answered there", "instance", name, "reason", s.Reason)
-	}
-}
-
-// Bind is told by the host what it has found for an endpoint ([hostnet.Config]).
-func (a *Attachments) Bind(id string, face hostnet.Face) {
-	name, created := InstanceOf(id), createdAt(id)
-	if created.IsZero() {
-		return // the ID is not one of [EndpointID]
-	}
-	a.mu.Lock()
-	if wanted := a.wanted[name]; wanted.ID == id && wanted.Bound == nil {
-		a.unbound[name] = true
-	}
-	a.found[name] = openimds.Binding{Instance: name, CreatedAt: created, Face: openimds.Face(face)}
-	a.mu.Unlock()
-	select {
-	case a.anyFound <- struct{}{}:
-	default:
-	}
-}
-
-// bind has kept what was found, until the context ends. What cannot be kept now the host finds again.
-func (a *Attachments) bind(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-a.anyFound:
-		}
-		a.mu.Lock()
-		all := slices.Collect(maps.Values(a.found))
-		clear(a.found)
-		a.mu.Unlock()
-		if err := a.cfg.Binder.BindAttachments(ctx, all); err != nil && ctx.Err() == nil {
-			a.cfg.Log.Error("what attachments are bound to could not be kept; they are not answered yet", "error", err)
-			a.mu.Lock()
-			clear(a.unbound)
-			a.mu.Unlock()
-			a.tellSettled()
-		}
 	}
 }
 

@@ -70,8 +70,13 @@ func (s *Service) AttachInstance(ctx context.Context, a openimds.Attachment) (op
 		case !errors.Is(err, store.ErrNoRecord):
 			return storeFailed(err)
 		}
-		a.CreatedAt, a.Bound = d.now, nil
-		d.changes = append(d.changes, store.Change{Verb: store.Check, Key: instanceWas.Key, If: instanceWas.Revision})
+		a.CreatedAt, a.Bound, a.Learned = d.now, nil, nil
+		if links := a.Links(); !reflect.DeepEqual(links, in.Links) {
+			in.Links = links
+			d.noteInstance(instanceWas, in)
+		} else {
+			d.changes = append(d.changes, store.Change{Verb: store.Check, Key: instanceWas.Key, If: instanceWas.Revision})
+		}
 		if err := s.take(ctx, d, &a); err != nil {
 			return err
 		}
@@ -108,27 +113,35 @@ func (s *Service) attachAgain(ctx context.Context, d *draft, was store.Record, a
 	if err != nil || !samePlace(before, &a) {
 		return openimds.Errorf(openimds.InvalidInput, openimds.InUse, "The instance %s is attached already; detach it first", a.Instance)
 	}
-	a.CreatedAt, a.Bound = before.CreatedAt, before.Bound
+	a.CreatedAt, a.Bound, a.Learned = before.CreatedAt, before.Bound, before.Learned
 	status, err := s.attachmentStatus(ctx, before)
 	if err != nil {
 		return err
 	}
 	found := status.Found
+	met := false
 	switch {
 	case a.ByName:
 		a.Bound = nil
-	case found != nil && (a.MAC != "" || a.Alias != ""):
-		a.CreatedAt, a.Bound = d.now, nil // it takes the one with these marks
+	case found != nil && (a.Interface != "" && a.MAC != "" || a.Alias != ""):
+		a.CreatedAt, a.Bound, a.Learned = d.now, nil, nil // it takes the one with these marks
 	case found != nil:
-		if err := s.meet(ctx, d, a.Instance, *found); err != nil {
-			return err
-		}
-		a.CreatedAt, a.Bound = d.now, found
+		met = true
+		a.CreatedAt, a.Bound, a.Learned = d.now, found, nil
 	case a.PID != 0 && status.State != "attached":
-		a.CreatedAt = d.now // the process of that number now
+		a.CreatedAt, a.Learned = d.now, nil // the process of that number now
 	}
 	if reflect.DeepEqual(&a, before) {
 		return nil
+	}
+	err = s.changeGuest(ctx, d, a.Instance, func(in *openimds.Instance) {
+		if met {
+			meet(in, *found)
+		}
+		in.Links = a.Links()
+	})
+	if err != nil {
+		return err
 	}
 	if err := s.take(ctx, d, &a); err != nil {
 		return err
@@ -142,7 +155,7 @@ func (s *Service) attachAgain(ctx context.Context, d *draft, was store.Record, a
 // Errors: InvalidInput/WrongState where it is not attached; NotFound/DoesNotExist.
 func (s *Service) DetachInstance(ctx context.Context, name string) (openimds.Operation, error) {
 	d, err := s.commit(ctx, "DetachInstance", func(d *draft) error {
-		in, _, err := s.instance(ctx, name)
+		in, instanceWas, err := s.instance(ctx, name)
 		if err != nil {
 			return err
 		}
@@ -155,6 +168,10 @@ func (s *Service) DetachInstance(ctx context.Context, name string) (openimds.Ope
 		}
 		if err := s.leave(ctx, d, was); err != nil {
 			return err
+		}
+		if len(in.Links) > 0 { // it has the made-up ones again
+			in.Links = nil
+			d.noteInstance(instanceWas, in)
 		}
 		d.operation(instanceOperation("DetachInstance", in))
 		return nil

@@ -68,7 +68,8 @@ func (s *Service) report(ctx context.Context, d *draft, lease store.Lease, statu
 }
 
 // AttachmentStatuses says how far the hosts are with attachments, in their order: "attached", "waiting", "failed"
-// or "gone", and why if something is amiss; "unknown" where the host is not there.
+// or "gone", and why if something is amiss; "unknown" where the host is not there. It also says which of their guests
+// have the same address.
 func (s *Service) AttachmentStatuses(ctx context.Context, all []*openimds.Attachment) ([]openimds.AttachmentStatus, error) {
 	if len(all) == 0 {
 		return nil, nil
@@ -88,11 +89,16 @@ func (s *Service) AttachmentStatuses(ctx context.Context, all []*openimds.Attach
 	for _, r := range there.Records {
 		byKey[r.Key] = r
 	}
-	statuses := make([]openimds.AttachmentStatus, 0, len(all))
+	statuses, shared := make([]openimds.AttachmentStatus, 0, len(all)), sharedClaims(all)
 	for _, a := range all {
 		status, known := s.ownStatus(a)
 		if !known {
 			status = statusOf(a, byKey[records.HostKey(a.Host)], byKey[records.StatusKey(a.Instance)])
+		}
+		if also := shared[a.Instance]; also != "" && status.Reason != "" {
+			status.Reason += "; " + also
+		} else if also != "" {
+			status.Reason = also
 		}
 		statuses = append(statuses, status)
 	}

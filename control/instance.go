@@ -225,6 +225,12 @@ func (d *draft) putInstance(was store.Record, in *openimds.Instance) {
 	d.put(was, in)
 }
 
+// noteInstance is putInstance for what follows from another change.
+func (d *draft) noteInstance(was store.Record, in *openimds.Instance) {
+	in.ModifiedAt = d.now.Truncate(time.Second)
+	d.note(was, in)
+}
+
 func instanceOperation(what string, in *openimds.Instance) openimds.Operation {
 	return openimds.Operation{Type: what, Resource: in.Name, ResourceType: openimds.TypeInstance, Zone: in.Zone}
 }

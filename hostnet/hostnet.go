@@ -88,6 +88,11 @@ type Config struct {
 	// the Host has it.
 	Bind func(id string, found Face)
 
+	// Learn, when set, is told what interfaces the guest of an endpoint has, the primary one first: before Bind and
+	// before it is answered as far as that is known then, and again when it has become known, or another. It says
+	// nothing of who calls: much of it is in the guest's own hands. It must not wait, nor call the Host.
+	Learn func(id string, links []GuestLink)
+
 	// Uplinks, if any, are the interfaces by which the host reaches its own networks: by all others,
 	// attached or not, nobody reaches another metadata service through the host.
 	Uplinks []string
@@ -143,7 +148,8 @@ type Endpoint struct {
 	Sources []netip.Prefix
 
 	// MAC and Alias, with Interface: only a link with this address, or that of a hypervisor's tap for a
-	// guest with this address, and with this alias (ifalias). Every such link of that name is the same.
+	// guest with this address, and with this alias (ifalias). Every such link of that name is the same. A pair
+	// whose other end has the address fits too when it is found first; it is bound as if there were no address.
 	MAC, Alias string
 
 	// Netns is a network namespace: a name as of ip-netns(8), or a path. It need not exist yet. From

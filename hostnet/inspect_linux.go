@@ -62,6 +62,7 @@ func (h *Network) inspectNext(n int) {
 	type finding struct {
 		*seat
 		fault string
+		links []GuestLink // of its guest; nil: not known
 	}
 	found := make(chan finding, n)
 	looking := 0
@@ -73,11 +74,23 @@ func (h *Network) inspectNext(n int) {
 		}
 		h.recheck(s.at)
 		looking++
-		go func() { found <- finding{s, h.faultOf(s.at)} }()
+		learns := h.cfg.Learn != nil
+		if l := h.links.byIndex[s.at.where.ifindex]; learns && s.at.ns == nil && !l.leadsElsewhere() {
+			h.learned(s, h.heard(s, l, s.at.where.bridge))
+			learns = false
+		}
+		go func() {
+			f := finding{seat: s, fault: h.faultOf(s.at)}
+			if learns {
+				f.links = h.ask(s, s.at.where)
+			}
+			found <- f
+		}()
 	}
 	changed := false
 	for range looking {
 		f := <-found
+		h.learned(f.seat, f.links)
 		changed = h.found(f.seat, f.fault) || changed
 	}
 	if changed {

@@ -17,6 +17,7 @@ type link struct {
 	kind   string // "bridge", "veth", "tun", …
 	master int
 	parent int    // that it is made of, as one of a VLAN is; 0: none here
+	peer   int    // the other end of a pair, by its number in its namespace; 0: it is none
 	mac    string // six bytes
 	// netnsid is the host's number for the namespace that the other end is in; -1: the host's own.
 	netnsid int
@@ -43,11 +44,17 @@ func toLink(l netlink.Link) link {
 	out := link{index: a.Index, name: a.Name, kind: l.Type(), master: a.MasterIndex, mac: string(a.HardwareAddr), netnsid: a.NetNsID, alias: a.Alias,
 		up: a.RawFlags&unix.IFF_UP != 0, carrier: a.RawFlags&unix.IFF_LOWER_UP != 0}
 	pair := slices.Contains([]string{"veth", "netkit", "vxcan"}, out.kind) // whose parent is the other end
-	if a.NetNsID < 0 && !pair {
+	switch {
+	case pair:
+		out.peer = a.ParentIndex
+	case a.NetNsID < 0:
 		out.parent = a.ParentIndex
 	}
 	return out
 }
+
+// leadsElsewhere says whether a link is one of a pair whose other end is in another namespace.
+func (l link) leadsElsewhere() bool { return l.peer != 0 && l.netnsid >= 0 }
 
 func (ls *links) put(l link) {
 	if old, ok := ls.byIndex[l.index]; ok && old.mac == l.mac && old.kind == l.kind {

@@ -44,6 +44,7 @@ type Network struct {
 	backRules  map[uint32]bool   // of classes, that may be there
 	backSkips  bool              // so may those that lead past them
 	checkBack  bool              // what leads back may have been taken away
+	said       *hearsay          // by the host's tables, of guests; nil: nobody has asked
 	lostCalls  map[uint32]string // of attachments, by their marks: where their guests' calls are lost
 	dropAll    string            // why those of all are, as nftables was at dropsAt
 	dropsAt    uint32
@@ -72,6 +73,9 @@ type seat struct {
 	lost   bool        // its link has been missing
 	// problem is what could not be had of the attachment, or why there is none.
 	problem string
+	// learned is what its guest was found to have at learnedAt.
+	learned   []GuestLink
+	learnedAt place
 	// spot is where it belongs; attaching there failed, and is not to be tried before retry.
 	spot    place
 	failure error
@@ -171,6 +175,7 @@ func (h *Network) Set(endpoints []Endpoint) error {
 		s := &seat{Endpoint: e, fault: e.Validate(), bound: e.Bound}
 		if old := h.seats[e.ID]; old != nil && old.samePlace(e) {
 			s.status, s.was, s.lost = old.status, old.was, old.lost
+			s.learned, s.learnedAt = old.learned, old.learnedAt
 			s.at, s.ns, old.at, old.ns = old.at, old.ns, nil, nil
 			s.status.Endpoint = e
 			if s.bound == nil && h.cfg.Bind == nil {

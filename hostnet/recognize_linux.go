@@ -146,12 +146,26 @@ func (h *Network) isBound(s *seat, l link) bool {
 func (h *Network) marked(s *seat, l link) error {
 	mac, now := net.HardwareAddr(l.mac).String(), h.face(l.index)
 	switch {
-	case s.MAC != "" && mac != s.MAC && mac != ofDomain(s.MAC):
+	case s.MAC != "" && mac != s.MAC && mac != ofDomain(s.MAC) && !h.pairOf(s, l):
 		return &stranger{now, fmt.Sprintf("%s is not the one it is for: that has the MAC %s, this %s", s.place(), s.MAC, mac)}
 	case s.Alias != "" && l.alias != s.Alias:
 		return &stranger{now, fmt.Sprintf("%s is not the one it is for: that has the alias %q, this %q", s.place(), s.Alias, l.alias)}
 	}
 	return nil
+}
+
+// pairOf says whether a link is one of a pair whose other end has the address that was asked for, or had it when the
+// seat was bound to that link. A guest may give its end any address, so no other link of the name is known by it.
+func (h *Network) pairOf(s *seat, l link) bool {
+	if l.peer == 0 || s.at != nil && s.at.where.ifindex != l.index {
+		return false
+	}
+	if s.bound != nil {
+		byMark := s.bound.MAC == s.MAC || s.bound.MAC == ofDomain(s.MAC)
+		return !byMark && h.isBound(s, l)
+	}
+	other, err := otherEnd(l)
+	return err == nil && other.MAC == s.MAC
 }
 
 // bind binds a seat to what was found at its place, or has that kept first: then it has no place yet.

@@ -28,6 +28,9 @@ func (h *Network) resolve(orphans []*attachment) (map[*seat]place, []*attachment
 		s := h.seats[id]
 		s.problem, s.found = "", nil
 		where, err := h.locate(s)
+		if err != nil {
+			s.learnedAt = place{} // the next one there may be another guest's
+		}
 		home := place{ifindex: where.ifindex, ns: where.ns}
 		var other *stranger
 		switch {
@@ -55,6 +58,7 @@ func (h *Network) resolve(orphans []*attachment) (map[*seat]place, []*attachment
 		}
 	}
 	for s, where := range spots {
+		h.meets(s, where)
 		if !h.bind(s, where) {
 			leave(s, Waiting, s.place()+" was found; it is being bound to that")
 		}

@@ -63,6 +63,7 @@ func (g *Guest) Set(in *openimds.Instance) error {
 			return err
 		}
 	}
+	in = in.Told()
 	sealer, err := session.NewSealer(in.TokenKey, in.ID)
 	if err != nil {
 		return err

@@ -48,6 +48,7 @@ func (s *Server) openHost() error {
 		Changed: func(status hostnet.EndpointStatus) { s.attachments.Changed(status) }, // who is made before anything is attached
 		Uplinks: s.cfg.Uplinks,
 		Bind:    func(id string, found hostnet.Face) { s.attachments.Bind(id, found) },
+		Learn:   func(id string, links []hostnet.GuestLink) { s.attachments.Learn(id, links) },
 		Log:     s.log,
 	})
 	if err != nil && len(s.cfg.Uplinks) > 0 {

@@ -13,7 +13,14 @@ import (
 func (a *protocol) attachInstance(ctx context.Context, in *wire.AttachInstanceRequest) (wire.OperationResult, error) {
 	attachment := openimds.Attachment{
 		Instance: in.InstanceName, Host: in.Host, Interface: in.Interface, Netns: in.NetworkNamespace, PID: in.ProcessID,
-		MAC: strings.ToLower(in.MACAddress), Alias: in.IfAlias, ByName: in.ByName,
+		MAC: strings.ToLower(in.MACAddress), Alias: in.IfAlias, ByName: in.ByName, GuestMAC: strings.ToLower(in.GuestMACAddress),
+	}
+	for _, text := range in.PrivateIPAddresses {
+		private, err := parseSource(text)
+		if err != nil {
+			return wire.OperationResult{}, openimds.Errorf(openimds.InvalidInput, openimds.Malformed, "The private address %.60q is not an address of IPv4 or IPv6, with the length of its subnet's prefix or without", text)
+		}
+		attachment.PrivateIPs = append(attachment.PrivateIPs, private)
 	}
 	for _, text := range in.Sources {
 		prefix, err := parseSource(text)
@@ -51,8 +58,10 @@ func (a *protocol) getAttachments(ctx context.Context, _ *wire.Nothing) (wire.Ge
 			MACAddress: at.MAC, IfAlias: at.Alias, ByName: at.ByName, CreatedAt: awsjson.Epoch{Time: at.CreatedAt},
 			BoundTo: (*wire.Face)(at.Bound), Found: (*wire.Face)(status.Found), State: status.State, Reason: status.Reason,
 		}
-		for _, p := range at.Sources {
-			shown.Sources = append(shown.Sources, p.String())
+		shown.Sources = prefixes(at.Sources)
+		shown.GuestMACAddress, shown.PrivateIPAddresses = at.GuestMAC, prefixes(at.PrivateIPs)
+		for _, l := range at.Links() {
+			shown.GuestInterfaces = append(shown.GuestInterfaces, wire.GuestInterface{MACAddress: l.MAC, Addresses: prefixes(l.Addresses)})
 		}
 		if at.Host != openimds.LocalHost {
 			shown.Host = at.Host
@@ -60,6 +69,13 @@ func (a *protocol) getAttachments(ctx context.Context, _ *wire.Nothing) (wire.Ge
 		result.Attachments = append(result.Attachments, shown)
 	}
 	return result, err
+}
+
+func prefixes(all []netip.Prefix) (texts []string) {
+	for _, p := range all {
+		texts = append(texts, p.String())
+	}
+	return texts
 }
 
 func guardedPlaces(all []openimds.GuardedPlace) wire.GuardedPlacesResult {

@@ -121,7 +121,7 @@ func TestAttachments(t *testing.T) {
 		{target: attach, body: `{"instanceName":"web-3","interface":"tap9","macAddress":"52:54:00:00:00:01","byName":true}`, exception: invalid, message: "byName takes whatever has the name"},
 		{target: attach, body: `{"instanceName":"web-3","interface":"tap9","macAddress":"525400000001"}`, exception: invalid, message: `"525400000001" is not a MAC address`},
 		{target: attach, body: `{"instanceName":"web-3","interface":"tap9","ifAlias":"a\u001b"}`, exception: invalid, message: `"a\x1b" cannot be the alias`},
-		{target: attach, body: `{"instanceName":"web-3","networkNamespace":"web3","ifAlias":"a"}`, exception: invalid, message: "macAddress and ifAlias are marks of an interface"},
+		{target: attach, body: `{"instanceName":"web-3","networkNamespace":"web3","ifAlias":"a"}`, exception: invalid, message: "ifAlias is a mark of an interface"},
 		{target: attach, body: `{"instanceName":"web-3","processId":4711,"byName":true}`, exception: invalid, message: "byName takes whatever has the name"},
 		{target: attach, body: `{"instanceName":"web-3","host":"elsewhere","interface":"tap9"}`, exception: failure, message: "There is no host elsewhere that attaches instances"},
 		{target: attach, body: `{"instanceName":"web-3","host":"a/b","interface":"tap9"}`, exception: invalid, message: `"a/b" cannot be the name of a host`},

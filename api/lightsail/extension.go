@@ -27,7 +27,7 @@ func (a *protocol) describeInstance(ctx context.Context, in *wire.DescribeInstan
 		return wire.DescribeInstanceResult{}, err
 	}
 	whole := wire.WholeInstance{
-		Instance: found, ARN: a.service.ARN(openimds.TypeInstance, found.UUID),
+		Instance: found.Told(), ARN: a.service.ARN(openimds.TypeInstance, found.UUID),
 		UserData: found.UserData, UserDataSize: len(found.UserData), Overlay: found.Overlay, Hidden: []string{},
 	}
 	whole.Recording = summaryOf(found.Recorded)

@@ -11,6 +11,7 @@ import (
 
 // instance shows an instance. Its support code tells what the guest sees: the account and the id.
 func (a *protocol) instance(in *openimds.Instance) wire.Instance {
+	in = in.Told()
 	blueprint := a.blueprints[in.BlueprintID]
 	bundle, hasBundle := a.bundles[in.BundleID]
 	shown := wire.Instance{

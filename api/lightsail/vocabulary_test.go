@@ -90,7 +90,7 @@ func TestVocabulary(t *testing.T) {
 			"You have requested up to 2880 datapoints, which exceeds the limit of 1440. You may reduce the datapoints requested by increasing the period, or"},
 
 		{attach(openimds.Attachment{}), "", "An attachment names one of interface, networkNamespace and processId", "An attachment names one of the interface, the network namespace and the id of the process"},
-		{attach(openimds.Attachment{PID: 1, MAC: "x"}), "", "macAddress and ifAlias are marks of an interface; a namespace or process has none", "The MAC address and the alias are marks"},
+		{attach(openimds.Attachment{PID: 1, Alias: "x"}), "", "ifAlias is a mark of an interface; a namespace or process has none", "The alias is a mark"},
 		{attach(openimds.Attachment{PID: 1, ByName: true}), "", "byName takes whatever has the name of an interface or namespace; leave out macAddress, ifAlias and processId", "An attachment by name takes whatever"},
 
 		{(&openimds.Faults{On: "x"}).Validate(), "", `The requests that faults are for must be one of [all token data], not "x"`, "The requests that faults are for must be one of"},

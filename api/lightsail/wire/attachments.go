@@ -22,11 +22,16 @@ type AttachInstanceRequest struct {
 	Sources          []string `json:"sources,omitzero"`
 	NetworkNamespace string   `json:"networkNamespace,omitzero"`
 	ProcessID        int      `json:"processId,omitzero"`
-	// MACAddress and IfAlias are marks that the interface must have. ByName takes whatever has the name;
+	// MACAddress is the guest's, which it is told; of an interface it is a mark that this must have, as IfAlias. ByName takes whatever has the name;
 	// otherwise the attachment is bound to what is found there first.
 	MACAddress string `json:"macAddress,omitzero"`
 	IfAlias    string `json:"ifAlias,omitzero"`
 	ByName     bool   `json:"byName,omitzero"`
+	// GuestMACAddress and PrivateIPAddresses are what the guest is told of its primary interface, whatever the link
+	// shows: addresses of IPv4 and IPv6, with the length of their subnet's prefix ("10.9.1.2/24") or without. What is not
+	// given is learned, as far as the host can see it.
+	GuestMACAddress    string   `json:"guestMacAddress,omitzero"`
+	PrivateIPAddresses []string `json:"privateIpAddresses,omitzero"`
 }
 
 // GetAttachmentsResult has every attachment, by the instance's name.
@@ -46,6 +51,11 @@ type Attachment struct {
 	IfAlias          string        `json:"ifAlias,omitempty"`
 	ByName           bool          `json:"byName,omitempty"`
 	CreatedAt        awsjson.Epoch `json:"createdAt"`
+	// GuestMACAddress and PrivateIPAddresses are as they were given.
+	GuestMACAddress    string   `json:"guestMacAddress,omitempty"`
+	PrivateIPAddresses []string `json:"privateIpAddresses,omitempty"`
+	// GuestInterfaces are those that the guest is told of, the primary one first, as far as they are known.
+	GuestInterfaces []GuestInterface `json:"guestInterfaces,omitempty"`
 	// State is attached, waiting (for its interface or namespace), failed, gone, or unknown where the host is
 	// not there; Reason says what is amiss.
 	State  string `json:"state"`
@@ -53,6 +63,13 @@ type Attachment struct {
 	// BoundTo is what the attachment is bound to; Found is what is at its place now, if that is another.
 	BoundTo *Face `json:"boundTo,omitempty"`
 	Found   *Face `json:"found,omitempty"`
+}
+
+// GuestInterface is a network interface of a guest: its MAC address, empty where it is not known, and its own addresses
+// with the length of their subnet's prefix, or of a whole address where that is not known.
+type GuestInterface struct {
+	MACAddress string   `json:"macAddress,omitempty"`
+	Addresses  []string `json:"addresses,omitempty"`
 }
 
 // Face is the face that the store keeps; the numbers that exceed what JavaScript can tell apart are texts.
