@@ -108,6 +108,12 @@ type Caller struct {
 	FirstV1, LastV1 time.Time
 	// Undelivered is the latest answer with a token that did not arrive; nil: none.
 	Undelivered *UndeliveredToken
+	// Forwarded is the latest call with a token or for one that was refused because it came through a proxy
+	// (X-Forwarded-For); the zero time: none.
+	Forwarded time.Time
+	// Visits and Sittings are when it has come lately, as many of them as are kept: each call a second after the
+	// one before, and half an hour after.
+	Visits, Sittings []time.Time
 }
 
 // V1Calls is how many of a caller's counted calls were without a session token.

@@ -110,6 +110,9 @@ func notAllowed(allow string) response {
 func (s *state) putToken(r *request, path []byte, now time.Time, w *workspace) response {
 	resp := empty(0)
 	resp.call = usage.TokenRefused
+	if r.forwarded {
+		resp.call, w.path = usage.Forwarded, append(w.path[:0], tokenPath[1:]...)
+	}
 	if r.forwarded || r.origin || !isTokenPath(path) {
 		resp.status = 403
 		return resp
@@ -182,7 +185,10 @@ func (s *state) get(r *request, raw []byte, now time.Time, w *workspace) respons
 
 // rejected is what a GET was that did not get past its token, or past having none.
 func rejected(r *request) usage.Call {
-	if r.hasToken() {
+	switch {
+	case r.hasToken() && r.forwarded:
+		return usage.Forwarded
+	case r.hasToken():
 		return usage.WithTokenRejected
 	}
 	return usage.NoTokenRejected

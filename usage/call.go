@@ -18,6 +18,8 @@ const (
 	Other Call = iota
 	TokenIssued
 	TokenRefused
+	// Forwarded calls, with a token or for one, came through a proxy, which no token does.
+	Forwarded
 	WithToken
 	WithTokenRejected
 	WithTokenMissed
@@ -109,7 +111,7 @@ func (c Call) count() int {
 		return withToken
 	case NoTokenMissed, RefusedV1, ThrottledV1, FaultedV1:
 		return noTokenFailed
-	case TokenRefused, WithTokenRejected, WithTokenMissed:
+	case TokenRefused, Forwarded, WithTokenRejected, WithTokenMissed:
 		return withTokenFailed
 	}
 	return uncounted
@@ -123,7 +125,7 @@ func isV1(count int) bool {
 // Version is the protocol that a call speaks: "v1", "v2", or "none" of what tells nothing of it.
 func (c Call) Version() string {
 	switch c {
-	case TokenIssued, TokenRefused, WithToken, WithTokenRejected, WithTokenMissed, RefusedV2, ThrottledV2, FaultedV2:
+	case TokenIssued, TokenRefused, Forwarded, WithToken, WithTokenRejected, WithTokenMissed, RefusedV2, ThrottledV2, FaultedV2:
 		return "v2"
 	case NoToken, NoTokenRejected, NoTokenMissed, RefusedV1, ThrottledV1, FaultedV1:
 		return "v1"

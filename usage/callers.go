@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"time"
+
+	"github.com/openimds/openimds/periods"
 )
 
 // How many callers of an instance are told apart, and how large their record may become with what tells
@@ -36,17 +38,19 @@ type caller struct {
 	firstV1, lastV1 atomic.Int64 // 0: no call without a token
 	counts          [countCount]atomic.Uint64
 	lost            atomic.Pointer[undelivered] // the latest; nil: none
+	forwarded       atomic.Int64                // the latest call through a proxy, in Unix nanoseconds; 0: none
 	past            past                        // under the guest's mu
-	_               [4*cacheLine - 24 - 16 - 8 - 8 - 8 - 16 - 8*countCount - 8 - 8*countCount - 24 - 8]byte
+	times           periods.Record              // so is this
+	_               [8*cacheLine - 24 - 16 - 8 - 8 - 8 - 16 - 8*countCount - 8 - 8 - 8*countCount - 24 - 8 - 16*(1+periods.Max)]byte
 }
 
-// count notes a call. When it is the first of another sample, what came before it is put away.
+// count notes a call. When it is the first of another sample, what came before it is put away; when it begins
+// another visit, its time is noted.
 func (c *caller) count(g *Tally, count int, now time.Time) {
 	nanos := now.UnixNano()
-	if sampleOf(c.last.Load()) != sampleOf(nanos) {
+	if last := c.last.Load(); sampleOf(last) != sampleOf(nanos) || periods.Begins(last, nanos) {
 		g.mu.Lock()
-		c.putAway(maxWindowBytes / max(g.callers.count, 1))
-		c.last.Store(nanos) // whoever puts this call away as well has it in the new sample
+		c.turn(nanos, maxWindowBytes/max(g.callers.count, 1))
 		g.mu.Unlock()
 	}
 	c.counts[count].Add(1)
@@ -60,6 +64,16 @@ func (c *caller) count(g *Tally, count int, now time.Time) {
 		g.callers.news++
 		g.mu.Unlock()
 	}
+}
+
+// turn prepares for a call at a time that is far from the last one's. The guest's mu is held.
+func (c *caller) turn(nanos int64, room int) {
+	last := c.last.Load()
+	if sampleOf(last) != sampleOf(nanos) {
+		c.putAway(room)
+	}
+	c.times.Note(time.Unix(0, last), time.Unix(0, nanos))
+	c.last.Store(nanos) // whoever puts this call away as well has it in the new sample
 }
 
 // callers are the callers of one guest.
@@ -183,6 +197,7 @@ func (c *callers) add(hash uint64, source netip.Addr, part group, userAgent []by
 		if c.others.first == 0 {
 			c.others.first = now.UnixNano()
 			c.others.last.Store(now.UnixNano())
+			c.others.times.Note(time.Time{}, now)
 			c.others.past.from = sampleOf(now.UnixNano())
 		}
 		return &c.others
@@ -192,6 +207,7 @@ func (c *callers) add(hash uint64, source netip.Addr, part group, userAgent []by
 	}
 	added := &caller{source: source, group: part, userAgent: string(userAgent), first: now.UnixNano(), past: past{from: sampleOf(now.UnixNano())}}
 	added.last.Store(now.UnixNano())
+	added.times.Note(time.Time{}, now)
 	t.put(hash, added)
 	c.count++
 	c.bytes += cost
@@ -221,7 +237,8 @@ func (g *Tally) expire(since time.Time) {
 	c, before := &g.callers, g.callers.count
 	c.rebuild(len(*c.table.Load()), func(known *caller) bool { return known.last.Load() >= since.UnixNano() })
 	if c.others.last.Load() < since.UnixNano() {
-		c.others.first, c.others.past = 0, past{}
+		c.others.first, c.others.past, c.others.times = 0, past{}, periods.Record{}
+		c.others.forwarded.Store(0)
 		for m := range c.others.counts {
 			c.others.counts[m].Store(0)
 		}

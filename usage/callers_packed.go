@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/openimds/openimds/periods"
 )
 
 // A record of callers is as small as it can be, and a guest must not make it large: what callers share
@@ -17,7 +19,9 @@ import (
 //	was lost; in earlier ones a byte, below that bit), the counts,
 //	time since it was last seen, time from first to last, the lost token;
 //	as of format 4: time since its last call without a token, plus 1, time from the first such call to
-//	that one (0 alone: no such call), the sample as of which its windows have all calls, the windows
+//	that one (0 alone: no such call), the sample as of which its windows have all calls, the windows;
+//	as of format 6: time since its last call through a proxy, plus 1 (0: none), the beginnings of its visits and
+//	of its sittings: how many, then the tenths of seconds from the latest time back to the last, and so on
 //
 // Lists are their length and their parts, each with its own length. So are windows. Times are in
 // milliseconds.
@@ -32,7 +36,10 @@ func packCallers(records []callerRecord) []byte {
 	var latest int64
 	var sources, agents, groups words
 	for _, r := range records {
-		latest = max(latest, millis(r.Last), millis(r.LastV1))
+		latest = max(latest, millis(r.Last), millis(r.LastV1), millis(r.forwarded))
+		for _, beginnings := range [][]int64{r.times.Visits(), r.times.Sittings()} {
+			latest = max(latest, slices.Max(append(beginnings, 0))) // of a clock that was set back since
+		}
 		if r.Lost != nil {
 			latest = max(latest, millis(r.Lost.At))
 		}
@@ -59,6 +66,7 @@ func packCallers(records []callerRecord) []byte {
 			b = binary.AppendUvarint(b, uint64(slices.Index(groups, r.Group)))
 		}
 		b = r.pack(b, latest)
+		b = packTimes(b, r.times, latest, maxTimesBytes/len(records))
 	}
 	return b
 }
@@ -96,7 +104,48 @@ func (r callerRecord) pack(b []byte, latest int64) []byte {
 	b = binary.AppendUvarint(b, uint64(r.from))
 	packed := packWindows(r.windows)
 	b = binary.AppendUvarint(b, uint64(len(packed)))
-	return append(b, packed...)
+	b = append(b, packed...)
+	if r.forwarded == 0 {
+		b = append(b, 0)
+	} else {
+		b = binary.AppendUvarint(b, uint64(latest-millis(r.forwarded))+1)
+	}
+	return b
+}
+
+// maxTimesBytes bounds what the times take up that an instance's callers came at.
+const maxTimesBytes = 12 << 10
+
+// timesUnit is what times of visits are counted in, in milliseconds.
+const timesUnit = 100
+
+// packTimes writes the beginnings of visits and sittings, without the earliest if they need more room than there is.
+func packTimes(b []byte, times periods.Record, latest int64, room int) []byte {
+	visits, sittings := times.Visits(), times.Sittings()
+	slices.Sort(visits) // a clock may have been set back
+	slices.Sort(sittings)
+	for {
+		packed := packBeginnings(packBeginnings(nil, visits, latest), sittings, latest)
+		if len(packed) <= room || len(visits)+len(sittings) == 0 {
+			return append(b, packed...)
+		}
+		if len(visits) >= len(sittings) {
+			visits = visits[1:]
+		} else {
+			sittings = sittings[1:]
+		}
+	}
+}
+
+// packBeginnings writes how many there are, and each as the distance from the one after it.
+func packBeginnings(b []byte, beginnings []int64, latest int64) []byte {
+	latest /= timesUnit
+	b = binary.AppendUvarint(b, uint64(len(beginnings)))
+	for _, at := range slices.Backward(beginnings) {
+		b = binary.AppendUvarint(b, uint64(latest-at/timesUnit))
+		latest = at / timesUnit
+	}
+	return b
 }
 
 // words are texts, each once.
@@ -149,6 +198,9 @@ func unpackCallers(packed []byte) ([]callerRecord, error) {
 			r.carryOver()
 		} else {
 			d.v1(&r, latest)
+			if packed[0] > 5 {
+				d.rhythm(&r, latest)
+			}
 		}
 		records = append(records, r)
 	}
@@ -204,6 +256,29 @@ func (d *decoder) v1(r *callerRecord, latest int64) {
 	if r.windows = inner.windows(); inner.broken {
 		d.b, d.broken = nil, true
 	}
+}
+
+// rhythm takes what format 6 has more.
+func (d *decoder) rhythm(r *callerRecord, latest int64) {
+	if ago := d.uvarint(); ago > 0 {
+		r.forwarded = nanos(latest - int64(ago-1))
+	}
+	visits := d.beginnings(latest)
+	r.times = periods.Of(visits, d.beginnings(latest))
+}
+
+func (d *decoder) beginnings(latest int64) (all []int64) {
+	n := d.uvarint()
+	if n > periods.Max {
+		d.b, d.broken = nil, true
+		return nil
+	}
+	latest /= timesUnit
+	for range n {
+		latest -= int64(d.uvarint())
+		all = append(all, latest*timesUnit)
+	}
+	return all
 }
 
 var errDamaged = errors.New("it is damaged; delete it")

@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/periods"
 	"github.com/openimds/openimds/store"
 )
 
@@ -29,9 +30,10 @@ func callersKeys(instanceID string) string { return callersPrefix + instanceID +
 // callerDays is how long callers are remembered that are not seen again.
 const callerDays = int64(openimds.CallersKept / (24 * time.Hour))
 
-// callersFormat leads a record of callers. The fourth had room for seven counts. The third did not tell when calls were without a token, nor
+// callersFormat leads a record of callers. The fifth did not tell how often they came; the fourth had room for seven
+// counts; the third did not tell when calls were without a token, nor
 // when calls were made at all; earlier ones were JSON, the first without undelivered tokens.
-const callersFormat = 5
+const callersFormat = 6
 
 // callersRecord is a record of an earlier format.
 type callersRecord struct {
@@ -52,6 +54,9 @@ type callerRecord struct {
 	// windows have the calls as of the sample from.
 	windows []window
 	from    int64
+	// forwarded is the latest call through a proxy, in Unix nanoseconds; 0: none.
+	forwarded int64
+	times     periods.Record
 	// since is when the calls begin that Counts has, in Unix nanoseconds; 0: with the first.
 	since int64
 }
@@ -83,6 +88,7 @@ func (c *caller) record() callerRecord {
 	r.windows, r.from = c.windows(n), c.past.from
 	r.Counts = n.byName()
 	r.FirstV1, r.LastV1 = c.firstV1.Load(), c.lastV1.Load()
+	r.forwarded, r.times = c.forwarded.Load(), c.times
 	// After the counts: Undelivered stores it before it counts, so what is counted has one.
 	if n[tokenUndelivered] > 0 {
 		r.Lost = c.lost.Load()
@@ -201,6 +207,8 @@ func (c *callers) learn(s callerRecord) *caller {
 	d := decoder{b: known.past.packed}
 	known.past.packed = packWindows(joined(append(s.windows, d.windows()...)))
 	known.past.from = s.from // of this process, the windows have all
+	known.times = known.times.With(s.times)
+	known.forwarded.CompareAndSwap(0, s.forwarded) // else there was one just now
 	if s.LastV1 > 0 {
 		if first := known.firstV1.Load(); first == 0 || s.FirstV1 < first {
 			known.firstV1.Store(s.FirstV1)
@@ -311,7 +319,7 @@ func (c callerRecord) with(d callerRecord) callerRecord {
 	if c.FirstV1 == 0 || d.FirstV1 > 0 && d.FirstV1 < c.FirstV1 {
 		c.FirstV1 = d.FirstV1
 	}
-	c.LastV1 = max(c.LastV1, d.LastV1)
+	c.LastV1, c.forwarded, c.times = max(c.LastV1, d.LastV1), max(c.forwarded, d.forwarded), c.times.With(d.times)
 	counts := map[string]uint64{}
 	for _, name := range countNames {
 		counts[name] = c.Counts[name] + d.Counts[name]
@@ -331,6 +339,17 @@ func (c callerRecord) caller() openimds.Caller {
 	}
 	if c.LastV1 > 0 {
 		shown.FirstV1, shown.LastV1 = time.Unix(0, c.FirstV1).UTC(), time.Unix(0, c.LastV1).UTC()
+	}
+	if c.forwarded > 0 {
+		shown.Forwarded = time.Unix(0, c.forwarded).UTC()
+	}
+	for _, list := range []struct {
+		from []int64
+		to   *[]time.Time
+	}{{c.times.Visits(), &shown.Visits}, {c.times.Sittings(), &shown.Sittings}} {
+		for _, at := range list.from {
+			*list.to = append(*list.to, time.UnixMilli(at).UTC())
+		}
 	}
 	if c.Lost != nil {
 		shown.Undelivered = &openimds.UndeliveredToken{

@@ -110,7 +110,11 @@ func (g *Tally) Count(call Call, source netip.Addr, path, userAgent []byte, now 
 	if call != TokenIssued && call != TokenRefused {
 		part = groupOf(path)
 	}
-	g.caller(source, part, userAgent, now).count(g, count, now)
+	c := g.caller(source, part, userAgent, now)
+	if call == Forwarded { // before the count, which tells the next save that there is something new
+		c.forwarded.Store(now.UnixNano())
+	}
+	c.count(g, count, now)
 }
 
 // add counts in the sample of now.

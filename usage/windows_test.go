@@ -127,7 +127,7 @@ func TestWindowsAreBounded(t *testing.T) {
 		flush(t, r)
 		largest, _ := stored(t, kept, storedCallers)
 		t.Logf("%d callers take up %d bytes", callers, largest)
-		if largest > 8<<10+24<<10+1<<10 || callers == 1 && largest > 2<<10 {
+		if largest > 8<<10+24<<10+12<<10+1<<10 || callers == 1 && largest > 2<<10 {
 			t.Errorf("the record of %d callers has %d bytes", callers, largest)
 		}
 		for _, r := range []*usage.Meter{r, newRecorder(kept, c)} {
