@@ -39,6 +39,10 @@ func (a Agent) String() string {
 	return text
 }
 
+// Boots says whether it is software that comes when a machine boots and hardly else, so that the machine
+// has booted when it comes.
+func (a Agent) Boots() bool { return a.tool != nil && a.tool.boots }
+
 // maxAgent bounds what is looked at of a User-Agent: senders bound nothing.
 const maxAgent = 1024
 

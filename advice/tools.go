@@ -32,6 +32,7 @@ type tool struct {
 	programs []string
 	language string // that it is written for, where the User-Agent does not tell
 	kind     kind
+	boots    bool   // it comes when a machine boots, and hardly else
 	since    string // the first version that knows IMDSv2, of versioned ones
 	// otherNumbers: the versions in the User-Agent are not those of since.
 	otherNumbers bool
@@ -56,7 +57,7 @@ func agents() []tool {
 			since: "2.3.814.0", source: "https://github.com/aws/amazon-ssm-agent/issues/277"},
 		{name: "Datadog Agent", products: []string{"datadog agent", "datadog-agent"}, programs: []string{"datadog-agent"},
 			since: "7.64.0", also: " by default (before it, set ec2_prefer_imdsv2)", source: "https://github.com/DataDog/documentation/pull/27666"},
-		{name: "systemd-imdsd", products: []string{"systemd-imdsd"}, programs: []string{"systemd-imdsd"}, kind: always,
+		{name: "systemd-imdsd", products: []string{"systemd-imdsd"}, programs: []string{"systemd-imdsd"}, kind: always, boots: true,
 			source: "https://github.com/systemd/systemd/blob/main/NEWS"},
 	}
 }
@@ -91,9 +92,9 @@ func sdks() []tool {
 func programs() []tool {
 	return []tool{
 		{name: "boto 2", products: []string{"boto"}, language: "Python", kind: never, instead: "boto3", source: "https://github.com/boto/boto/issues/3917"},
-		{name: "cloud-init", products: []string{"cloud-init"}, programs: []string{"cloud-init"}, language: "Python",
+		{name: "cloud-init", products: []string{"cloud-init"}, programs: []string{"cloud-init"}, language: "Python", boots: true,
 			since: "19.4", source: "https://github.com/canonical/cloud-init/blob/main/ChangeLog"},
-		{name: "cloudbase-init", products: []string{"cloudbase-init"}, programs: []string{"cloudbase-init", "cloudbase-init.exe"}, language: "Python",
+		{name: "cloudbase-init", products: []string{"cloudbase-init"}, programs: []string{"cloudbase-init", "cloudbase-init.exe"}, language: "Python", boots: true,
 			kind: never, instead: "EC2Launch v2, or give it another metadata service (a ConfigDrive)", source: "https://github.com/cloudbase/cloudbase-init/issues/150"},
 		{name: "minio-go", products: []string{"minio-go"}, programs: []string{"minio", "mc"}, language: "Go", since: "7.0.11", source: "https://github.com/minio/minio-go/pull/1489"},
 		{name: "MinIO Java SDK", products: []string{"minio-java"}, language: "Java", kind: library, also: "; the SDK itself knows IMDSv2 in releases after June 2021", source: "https://github.com/minio/minio-java/pull/1192"},

@@ -159,3 +159,22 @@ func (s *Service) CallersOf(ctx context.Context, name string, since time.Time) (
 	}
 	return callers, nil
 }
+
+// bootsKnown is how many of an instance's latest operations are looked through for its boots.
+const bootsKnown = 50
+
+// BootsOf returns when an instance was started, as far as its operations are remembered: what its guest does by
+// itself is not known here.
+func (s *Service) BootsOf(ctx context.Context, in *openimds.Instance) ([]time.Time, error) {
+	ops, _, err := s.OperationsOf(ctx, in.Name, "", bootsKnown)
+	if err != nil {
+		return nil, err
+	}
+	boots := []time.Time{in.CreatedAt}
+	for _, op := range ops {
+		if (op.Type == "StartInstance" || op.Type == "RebootInstance") && op.CreatedAt.After(in.CreatedAt) {
+			boots = append(boots, op.CreatedAt)
+		}
+	}
+	return boots, nil
+}

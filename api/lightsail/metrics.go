@@ -130,56 +130,6 @@ func gone(asked string, err error) bool {
 	return asked == "" && openimds.KindOf(err) == openimds.NotFound
 }
 
-func (a *protocol) getCallers(ctx context.Context, in *wire.GetCallersRequest) (wire.GetCallersResult, error) {
-	result := wire.GetCallersResult{Callers: []wire.MetadataCaller{}, Known: []wire.Known{}}
-	since := time.Time{}
-	if in.Since != nil {
-		since = in.Since.Time
-	}
-	known := a.cfg.Now().Add(-openimds.CallersKept) // who came before may be forgotten
-	if since.After(known) {
-		known = since
-	}
-	instances, next, err := a.selected(ctx, "GetCallers", in.InstanceName, in.PageToken)
-	if err != nil {
-		return result, err
-	}
-	result.NextPageToken = next
-	for _, one := range instances {
-		if one.Faults != nil {
-			result.Faults = append(result.Faults, wire.InstanceFaults{InstanceName: one.Name, Faults: one.Faults})
-		}
-		if r := a.rehearsal(one); r != nil {
-			result.Rehearsals = append(result.Rehearsals, wire.InstanceRehearsal{InstanceName: one.Name, Rehearsal: r})
-		}
-		callers, err := a.service.CallersOf(ctx, one.Name, since)
-		var k wire.Known
-		if err == nil {
-			k, err = a.known(ctx, one.Name, known, time.Time{})
-		}
-		switch {
-		case gone(in.InstanceName, err):
-			continue
-		case err != nil:
-			return result, err
-		}
-		result.Known = append(result.Known, k)
-		for _, c := range callers {
-			shown := wire.MetadataCaller{
-				InstanceName: one.Name, Source: c.Source, UserAgent: c.UserAgent, PathGroup: c.PathGroup,
-				Counts: c.Counts, CountedSince: unlessZero(c.CountedSince),
-				FirstSeen: awsjson.Epoch{Time: c.FirstSeen}, LastSeen: awsjson.Epoch{Time: c.LastSeen},
-				FirstWithoutToken: unlessZero(c.FirstV1), LastWithoutToken: unlessZero(c.LastV1),
-			}
-			if u := c.Undelivered; u != nil {
-				shown.TokenUndelivered = &wire.UndeliveredToken{Time: awsjson.Epoch{Time: u.Time}, HopLimit: u.HopLimit, NeededHopLimit: u.NeededHopLimit, CurrentHopLimit: one.Options.HopLimit}
-			}
-			result.Callers = append(result.Callers, shown)
-		}
-	}
-	return result, nil
-}
-
 // unlessZero leaves out a time that there was not.
 func unlessZero(t time.Time) *awsjson.Epoch {
 	if t.IsZero() {
