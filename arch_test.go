@@ -129,7 +129,7 @@ var laws = map[string]law{
 		"./credentials", "./guestside", "./handover", "./hostnet", "./identity", "./imds", "./lifecycle", "./metadata", "./printable", "./records", "./safefile",
 		"./socketowner", "./store", "./store/bolt", "./usage", "./usage/history", "./usage/prom"},
 		"it wires all of a server, for programs and tests of others too: no flags, no terminal"},
-	command: {[]string{".", "./api/accesskeys", "./api/awsjson", "./api/lightsail/wire", "./client", "./control", "./credentials", "./identity",
+	command: {[]string{".", "./advice", "./api/accesskeys", "./api/awsjson", "./api/lightsail/wire", "./client", "./control", "./credentials", "./identity",
 		"./outlet", "./printable", "./recording", "./runner", "./safefile", "./sandbox", "./scenario", "./scenario/aemm", "./server",
 		"github.com/aws/aws-sdk-go-v2", "github.com/spf13/cobra", "github.com/spf13/pflag", "go.yaml.in/yaml"},
 		"a command is flags, one call and what is printed: what the call does can be had without a terminal, and is not here"},

@@ -165,6 +165,8 @@ const bootsKnown = 50
 
 // BootsOf returns when an instance was started, as far as its operations are remembered: what its guest does by
 // itself is not known here.
+//
+// Errors: NotFound/DoesNotExist.
 func (s *Service) BootsOf(ctx context.Context, in *openimds.Instance) ([]time.Time, error) {
 	ops, _, err := s.OperationsOf(ctx, in.Name, "", bootsKnown)
 	if err != nil {

@@ -10,32 +10,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/api/awsjson"
 	"github.com/openimds/openimds/api/lightsail/wire"
 	"github.com/openimds/openimds/client"
 	"github.com/spf13/cobra"
 )
-
-// hint says in a line that tokens did not reach a caller, who then looks like one of version 1 and is
-// none. It is empty if the last one was lost before since, or if the hop limit was raised far enough.
-func hint(c wire.MetadataCaller, since time.Time) string {
-	u := c.TokenUndelivered
-	if u == nil || u.Time.Before(since) {
-		return ""
-	}
-	what := fmt.Sprintf("token answer was not acknowledged, but hop limit %d is enough for this caller", u.HopLimit)
-	switch {
-	case u.NeededHopLimit == 0 && u.CurrentHopLimit > u.HopLimit, u.NeededHopLimit > u.HopLimit && u.CurrentHopLimit >= u.NeededHopLimit:
-		return ""
-	case u.NeededHopLimit == 0:
-		what = fmt.Sprintf("token answer did not arrive: hop limit %d may be too small for this caller", u.HopLimit)
-	case u.NeededHopLimit > u.HopLimit:
-		what = fmt.Sprintf("token answer did not arrive: hop limit %d is too small for this caller, which needs at least %d", u.HopLimit, u.NeededHopLimit)
-	}
-	who := strings.TrimSpace(c.Source + " " + c.UserAgent)
-	return fmt.Sprintf("%s, %s: %s (%d in all, the last at %s)", c.InstanceName, who, what, c.Counts[openimds.MetricTokenUndelivered], when(u.Time))
-}
 
 const callersHelp = `Show who calls the metadata service, and who of them still without a token.
 
@@ -51,6 +30,13 @@ counts have its calls in the time that --since says, or all that are remembered:
   V2 ANSWERED   with a token, and answered
   V2 FAILED     with a token or for one, and failed
   LAST SEEN     the last call of any kind
+  PERIOD        how often it came lately: boot, every so many seconds or minutes, hourly, daily, weekly, monthly,
+                constant (without a pause), once, or unknown until enough was seen
+
+Of a guest that is processes, containers or namespaces of this host, a row is of one program, with its user, its
+unit or container, its package and its command line without secrets; a process that had ended before it was
+looked for is not named. Of a virtual machine there is what the wire tells. Below the table stands what there is to
+do about callers of version 1.
 
 Times are UTC. What is summed up by the hour or day already is counted whole: the line below the table, and
 countedSince in JSON, tell the beginning.`
@@ -59,17 +45,22 @@ func newCallers() *cobra.Command {
 	var c clientConfig
 	var since span
 	var every, v1 bool
+	var by string
 	var selected selection
 	cmd := &cobra.Command{
 		Use:   "callers [NAME...]",
 		Short: "Show who calls the metadata service, and who of them still without a token",
 		Long:  callersHelp,
 		Example: `  openimds callers --v1 --since 7d
-  openimds callers web-1 --watch`,
+  openimds callers web-1 --watch
+  openimds callers --all --v1 --by agent`,
 		Args: func(cmd *cobra.Command, args []string) error { return selected.check(cmd, args, true) },
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if since < 0 {
 				return usagef("--since cannot be negative")
+			}
+			if by != "" && !slices.Contains(groupings(), by) {
+				return usagef("--by %q: give one of %s", by, strings.Join(groupings(), ", "))
 			}
 			api, err := c.open(cmd.Context())
 			if err != nil {
@@ -77,7 +68,7 @@ func newCallers() *cobra.Command {
 			}
 			return c.watch(cmd, every, func(ctx context.Context, out io.Writer) error {
 				callers := callersOf{cmd: cmd, selected: &selected, args: args}
-				if err := c.showCallers(ctx, out, cmd.ErrOrStderr(), api, &callers, time.Duration(since), v1); err != nil {
+				if err := c.showCallers(ctx, out, cmd.ErrOrStderr(), api, &callers, time.Duration(since), v1, by); err != nil {
 					return err
 				}
 				return callers.failed
@@ -88,6 +79,7 @@ func newCallers() *cobra.Command {
 	f := cmd.Flags()
 	f.Var(&since, "since", "only callers seen in the last `duration` (1h30m, 7d), and only what they called in it; 0: all that is remembered")
 	f.BoolVar(&v1, "v1", false, "only callers that came without a token in that time, or whom the token that they asked for did not reach")
+	f.StringVar(&by, "by", "", "sum up by `what` callers have in common: process, unit, container, agent or instance")
 	selected.add(f)
 	f.BoolVar(&every, "watch", false, "show again every 2 seconds, until Ctrl-C; with -o json, a line each time")
 	return cmd
@@ -124,20 +116,12 @@ func (s *span) Set(text string) error {
 	return nil
 }
 
-// ofV1 says whether a caller came without a token at or after a time, or a token did not reach it.
-func ofV1(c wire.MetadataCaller, since time.Time) bool {
-	if u := c.TokenUndelivered; u != nil && !u.Time.Before(since) {
-		return true
-	}
-	return openimds.V1Calls(c.Counts) > 0
-}
-
-func (c *clientConfig) showCallers(ctx context.Context, out, errs io.Writer, api *client.Client, callers *callersOf, since time.Duration, v1 bool) error {
+func (c *clientConfig) showCallers(ctx context.Context, out, errs io.Writer, api *client.Client, callers *callersOf, since time.Duration, v1 bool, by string) error {
 	request := wire.GetCallersRequest{}
 	if since > 0 {
 		request.Since = awsjson.At(time.Now().Add(-since).Truncate(time.Millisecond))
 	}
-	shown := []wire.MetadataCaller{}
+	shown := callersView{callers: []wire.MetadataCaller{}, by: by}
 	var known []wire.Known
 	for page, err := range callers.pages(ctx, api, request) {
 		if err != nil {
@@ -156,32 +140,16 @@ func (c *clientConfig) showCallers(ctx context.Context, out, errs io.Writer, api
 		known = append(known, page.Known...)
 		for _, caller := range page.Callers {
 			if !v1 || ofV1(caller, request.Since.OrZero()) {
-				shown = append(shown, caller)
+				shown.callers = append(shown.callers, caller)
 			}
 		}
 	}
-	err := c.show(out, shown, func(row func(...any)) {
-		row("INSTANCE", "SOURCE", "V1 ANSWERED", "V1 REFUSED", "V1 FAILED", "FIRST V1", "LAST V1", "TOKENS", "V2 ANSWERED", "V2 FAILED", "LAST SEEN", "PATHS", "USER AGENT")
-		for _, caller := range shown {
-			n := caller.Counts
-			row(caller.InstanceName, caller.Source, n[openimds.MetricNoToken], n[openimds.MetricNoTokenRejected], n[openimds.CountNoTokenFailed],
-				whenever(caller.FirstWithoutToken), whenever(caller.LastWithoutToken), n[openimds.MetricTokenRequests], n[openimds.MetricWithToken],
-				n[openimds.CountWithTokenFailed], when(caller.LastSeen), caller.PathGroup, dash(caller.UserAgent))
-		}
-	})
-	if err != nil {
+	shown.since = request.Since.OrZero()
+	if err := shown.show(c, out); err != nil {
 		return err
 	}
 	if c.output == "json" {
 		return sayKnown(errs, "openimds: ", slices.DeleteFunc(known, func(k wire.Known) bool { return k.Complete }))
-	}
-	for _, caller := range shown {
-		if hint := hint(caller, request.Since.OrZero()); hint != "" && err == nil {
-			err = say(out, "%s\n", hint)
-		}
-	}
-	if err != nil {
-		return err
 	}
 	return sayKnown(out, "", known)
 }

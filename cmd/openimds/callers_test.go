@@ -128,8 +128,8 @@ func TestCallersOfV1(t *testing.T) {
 	}
 	text := strings.Join(strings.FieldsFunc(out.String(), func(r rune) bool { return r == ' ' }), " ")
 	for _, want := range []string{
-		"INSTANCE SOURCE V1 ANSWERED V1 REFUSED V1 FAILED FIRST V1 LAST V1 TOKENS V2 ANSWERED V2 FAILED LAST SEEN PATHS USER AGENT\n",
-		"web-1 10.0.0.2 2 3 4 1970-01-01 00:16:40 1970-01-01 00:33:20 5 6 7 1970-01-01 00:50:00 user-data old\n",
+		"INSTANCE SOURCE V1 ANSWERED V1 REFUSED V1 FAILED FIRST V1 LAST V1 TOKENS V2 ANSWERED V2 FAILED LAST SEEN PERIOD PATHS USER AGENT\n",
+		"web-1 10.0.0.2 2 3 4 1970-01-01 00:16:40 1970-01-01 00:33:20 5 6 7 1970-01-01 00:50:00 - user-data old\n",
 		"under-a-fault\n", "far-away\n",
 	} {
 		if !strings.Contains(text, want) {
@@ -185,5 +185,71 @@ func TestCallersThatAreNotKnown(t *testing.T) {
 	want := strings.TrimSuffix("openimds: "+strings.ReplaceAll(unknown, "\n", "\nopenimds: "), "openimds: ")
 	if code := run(t.Context(), strings.Fields("callers -o json"), &out, &errs); code != exitDone || out.String() != "[]\n" || errs.String() != want {
 		t.Errorf("as JSON: code %d, %s%s", code, &out, &errs)
+	}
+}
+
+// ofThree are callers of two programs of a host, and of a virtual machine.
+const ofThree = `{"callers":[
+	{"instanceName":"web-1","source":"127.0.0.1","userAgent":"curl/8.5.0","pathGroup":"user-data","counts":{"MetadataNoToken":5},"firstSeen":1000,"lastSeen":3000,"lastWithoutToken":3000,"period":{"kind":"every","seconds":300,"text":"every 5 min"},
+	 "agent":{"tool":"curl","version":"8.5.0"},"process":{"executable":"/usr/bin/curl","arguments":["curl","-s","x"],"user":"root","unit":"cron.service","package":"curl 8.5.0"},
+	 "advice":[{"code":"Rewrite","text":"ask for a token first"}]},
+	{"instanceName":"web-1","source":"127.0.0.1","userAgent":"curl/8.5.0","pathGroup":"meta-data","counts":{"MetadataNoToken":2},"firstSeen":500,"lastSeen":2000,"lastWithoutToken":2000,"period":{"kind":"unknown","text":"unknown"},
+	 "agent":{"tool":"curl","version":"8.5.0"},"process":{"executable":"/usr/bin/curl","arguments":["curl","-s","x"],"user":"root","unit":"cron.service","package":"curl 8.5.0"},
+	 "advice":[{"code":"Rewrite","text":"ask for a token first"}]},
+	{"instanceName":"vm-1","source":"10.0.0.2","userAgent":"Boto3/1.34.0","pathGroup":"meta-data/iam","counts":{"MetadataWithToken":7},"firstSeen":1000,"lastSeen":4000,"period":{"kind":"daily","seconds":86400,"text":"daily"},
+	 "agent":{"tool":"AWS SDK for Python (Boto3)","version":"1.34.0"}}]}`
+
+func TestCallersOfAHost(t *testing.T) {
+	callersAPI(t, ofThree)
+	var out, errs bytes.Buffer
+	if code := run(t.Context(), []string{"callers"}, &out, &errs); code != exitDone {
+		t.Fatalf("code %d: %s", code, &errs)
+	}
+	text := strings.Join(strings.FieldsFunc(out.String(), func(r rune) bool { return r == ' ' }), " ")
+	for _, want := range []string{
+		" LAST SEEN PERIOD PATHS USER AGENT PROCESS USER UNIT OR CONTAINER PACKAGE COMMAND\n",
+		" 1970-01-01 00:50:00 every 5 min user-data curl/8.5.0 /usr/bin/curl root cron.service curl 8.5.0 curl -s x\n",
+		" daily meta-data/iam Boto3/1.34.0 unknown - - - -\n",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	if n := strings.Count(text, "web-1, curl -s x: ask for a token first\n"); n != 1 {
+		t.Errorf("said %d times what to do\n%s", n, text)
+	}
+}
+
+func TestCallersSummedUp(t *testing.T) {
+	for by, want := range map[string][]string{
+		"process":   {"PROCESS CALLERS INSTANCES", "/usr/bin/curl 2 1 7 0 0 1970-01-01 00:50:00 0 0 0 1970-01-01 00:50:00\n", "\n- 1 1 0 0 0 - 0 7 0 1970-01-01 01:06:40\n"},
+		"unit":      {"cron.service 2 1 7"},
+		"container": {"\n- 3 2 7 0 0"},
+		"agent":     {"\ncurl 8.5.0 2 1 7", "AWS SDK for Python (Boto3) 1.34.0 1 1 0"},
+		"instance":  {"\nweb-1 2 1 7", "\nvm-1 1 1 0"},
+	} {
+		callersAPI(t, ofThree)
+		var out, errs bytes.Buffer
+		if code := run(t.Context(), []string{"callers", "--by", by}, &out, &errs); code != exitDone {
+			t.Fatalf("code %d: %s", code, &errs)
+		}
+		text := strings.Join(strings.FieldsFunc(out.String(), func(r rune) bool { return r == ' ' }), " ")
+		for _, line := range want {
+			if !strings.Contains(text, line) {
+				t.Errorf("by %s: no %q in\n%s", by, line, text)
+			}
+		}
+	}
+	callersAPI(t, ofThree)
+	var out, errs bytes.Buffer
+	if code := run(t.Context(), strings.Fields("callers --by agent -o json"), &out, &errs); code != exitDone {
+		t.Fatalf("code %d: %s", code, &errs)
+	}
+	var groups []callerGroup
+	if err := json.Unmarshal(out.Bytes(), &groups); err != nil || len(groups) != 2 || groups[0].Name != "curl 8.5.0" || groups[0].Counts[openimds.MetricNoToken] != 7 || !groups[0].FirstSeen.Equal(time.Unix(500, 0)) {
+		t.Errorf("%+v, %v", groups, err)
+	}
+	if code := run(t.Context(), strings.Fields("callers --by colour"), &out, &errs); code != exitUsage || !strings.Contains(errs.String(), "process, unit, container, agent, instance") {
+		t.Errorf("code %d: %s", code, &errs)
 	}
 }

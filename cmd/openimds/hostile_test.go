@@ -50,6 +50,9 @@ func hostileAPI(t *testing.T, refuses bool) string {
 	caller := map[string]any{
 		"instanceName": hostile, "source": hostile, "userAgent": hostile, "pathGroup": hostile, "counts": map[string]int{hostile: 1},
 		"tokenUndelivered": map[string]any{"time": 1e9, "hopLimit": 1, "neededHopLimit": 2, "currentHopLimit": 1},
+		"agent":            map[string]any{"tool": hostile, "version": hostile}, "period": map[string]any{"kind": hostile, "text": hostile},
+		"process": map[string]any{"executable": hostile, "arguments": []string{hostile}, "user": hostile, "unit": hostile, "container": hostile, "package": hostile},
+		"advice":  []any{map[string]any{"code": hostile, "text": hostile}},
 	}
 	answer := map[string]any{
 		"instance": thing, "instances": []any{thing}, "operation": operation, "operations": []any{operation},
@@ -126,7 +129,7 @@ func TestHostileTexts(t *testing.T) {
 	service := hostileService(t)
 	rows := map[string][][]string{
 		"attach":                {{}, {hostile, "--interface", hostile}, {hostile, "--pid", hostile}},
-		"callers":               {{}, {hostile, "--v1"}},
+		"callers":               {{}, {hostile, "--v1"}, {"--by", "process"}, {"--by", "agent"}},
 		"compact":               {{"--data-dir", bad}, {"--data-dir", data}, {hostile}},
 		"defaults":              {{}, {"--http-tokens", hostile}},
 		"detach":                {{hostile}},

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/advice"
 	"github.com/openimds/openimds/api/awsjson"
 )
@@ -34,6 +35,8 @@ type MetadataCaller struct {
 	Source    string `json:"source"`
 	UserAgent string `json:"userAgent"`
 	PathGroup string `json:"pathGroup"`
+	// Process is the process of the host that it is; absent: it is none, as of a virtual machine, or was not seen in time.
+	Process *openimds.CallerProcess `json:"process,omitempty"`
 	// Agent is what UserAgent tells of the caller's software; absent: it is none that is known.
 	Agent *CallerAgent `json:"agent,omitempty"`
 	// Counts are of the calls from CountedSince on, by the names of the metrics and MetadataNoTokenFailed
