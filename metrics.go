@@ -142,6 +142,14 @@ type CallerList interface {
 	Callers(ctx context.Context, instanceID string, since time.Time) ([]Caller, error)
 }
 
+// RefusalCounter tells how many calls were refused for want of a session token.
+type RefusalCounter interface {
+	// Refused is how many of an instance's calls were, as [MetricNoTokenRejected] has it, since this process
+	// began to serve it: the number rises with the refusal itself and never falls. known is false for an
+	// instance that this process does not serve. It waits for nothing.
+	Refused(instanceID string) (n uint64, known bool)
+}
+
 // The status checks of Lightsail: of a host, of a guest, of either.
 const (
 	MetricSystemCheck   = "StatusCheckFailed_System"

@@ -33,6 +33,8 @@ type Config struct {
 	// History and Callers tell what the guest side counted; nil: nothing was.
 	History openimds.MetricHistory
 	Callers openimds.CallerList
+	// Refusals tells of refused calls as they happen; nil: nobody can.
+	Refusals openimds.RefusalCounter
 	// Attachments carries attachments out; nil: this server cannot.
 	Attachments Attachments
 	// Audit is told of every change before it is made, and of those that then failed; nil: nobody is.

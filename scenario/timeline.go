@@ -1,18 +1,16 @@
 package scenario
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
-	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/control"
+	"github.com/openimds/openimds/yamlfile"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -74,8 +72,8 @@ func (d *duration) UnmarshalYAML(node *yaml.Node) error {
 // UnmarshalYAML remembers the line of a step for later errors.
 func (m *step) UnmarshalYAML(node *yaml.Node) error {
 	type plain step
-	err := members(node, map[string]shape{
-		"at": aText, "instances": aList, "spot": aMapping, "rebalance": nothing, "maintenance": aMapping, "lifecycle": aText, "clear": aList,
+	err := yamlfile.Members(node, map[string]yamlfile.Shape{
+		"at": yamlfile.Text, "instances": yamlfile.Texts, "spot": yamlfile.Mapping, "rebalance": yamlfile.Nothing, "maintenance": yamlfile.Mapping, "lifecycle": yamlfile.Text, "clear": yamlfile.Texts,
 	})
 	if err != nil {
 		return err
@@ -97,7 +95,7 @@ func (m *step) UnmarshalYAML(node *yaml.Node) error {
 // UnmarshalYAML refuses what the type has no room for.
 func (s *spotStep) UnmarshalYAML(node *yaml.Node) error {
 	type plain spotStep
-	if err := members(node, map[string]shape{"action": aText, "in": aText}); err != nil {
+	if err := yamlfile.Members(node, map[string]yamlfile.Shape{"action": yamlfile.Text, "in": yamlfile.Text}); err != nil {
 		return err
 	}
 	return node.Decode((*plain)(s))
@@ -106,70 +104,18 @@ func (s *spotStep) UnmarshalYAML(node *yaml.Node) error {
 // UnmarshalYAML refuses what the type has no room for.
 func (m *maintenanceStep) UnmarshalYAML(node *yaml.Node) error {
 	type plain maintenanceStep
-	if err := members(node, map[string]shape{"code": aText, "description": aText, "in": aText, "duration": aText}); err != nil {
+	if err := yamlfile.Members(node, map[string]yamlfile.Shape{"code": yamlfile.Text, "description": yamlfile.Text, "in": yamlfile.Text, "duration": yamlfile.Text}); err != nil {
 		return err
 	}
 	return node.Decode((*plain)(m))
-}
-
-// shape is what may stand behind a key, in the words of an error.
-type shape string
-
-const (
-	aText    shape = "a text"
-	aList    shape = "a list of texts such as [a, b]"
-	aMapping shape = "a mapping such as {key: value}"
-	aSteps   shape = "a list of steps"
-	nothing  shape = "nothing"
-)
-
-// members refuses a mapping with keys that are not known, that occur twice, or with something behind
-// them that cannot be meant. YAML's own errors would name types of this program.
-func members(node *yaml.Node, keys map[string]shape) error {
-	if node.Kind != yaml.MappingNode {
-		return fmt.Errorf("line %d: expected lines of the form \"key: value\"", node.Line)
-	}
-	seen := map[string]bool{}
-	for i := 0; i+1 < len(node.Content); i += 2 {
-		key, value := node.Content[i], node.Content[i+1]
-		want, known := keys[key.Value]
-		switch {
-		case !known:
-			return fmt.Errorf("line %d: %q is not known here; the keys are %s", key.Line, key.Value, strings.Join(slices.Sorted(maps.Keys(keys)), ", "))
-		case seen[key.Value]:
-			return fmt.Errorf("line %d: %q occurs twice", key.Line, key.Value)
-		case !want.fits(value):
-			return fmt.Errorf("line %d: behind %q stands %s", key.Line, key.Value, want)
-		}
-		seen[key.Value] = true
-	}
-	return nil
-}
-
-func (s shape) fits(node *yaml.Node) bool {
-	if node.Kind == yaml.AliasNode {
-		node = node.Alias
-	}
-	switch s {
-	case aText:
-		return node.Kind == yaml.ScalarNode && node.Tag != "!!null"
-	case aList:
-		return node.Kind == yaml.SequenceNode && !slices.ContainsFunc(node.Content, func(n *yaml.Node) bool { return !aText.fits(n) })
-	case aSteps:
-		return node.Kind == yaml.SequenceNode
-	case aMapping:
-		return node.Kind == yaml.MappingNode
-	}
-	return node.Kind == yaml.ScalarNode && node.Tag == "!!null"
 }
 
 // ParseTimeline reads a timeline (YAML) and refuses one that could not be played to its end, in one line that
 // names the line of the file. Instances, if there are any, take the place of those at the top of the file.
 func ParseTimeline(text []byte, instances []string) (*Timeline, error) {
 	var f file
-	if err := f.decode(text); err != nil {
-		// The library's own errors have a heading and a line each.
-		return nil, errors.New(strings.TrimSpace(strings.TrimPrefix(strings.TrimPrefix(err.Error(), "yaml: "), "unmarshal errors:")))
+	if err := yamlfile.Document(text, "timeline", map[string]yamlfile.Shape{"instances": yamlfile.Texts, "timeline": yamlfile.Mappings}, &f); err != nil {
+		return nil, err
 	}
 	if len(instances) > 0 {
 		f.Instances = instances
@@ -184,28 +130,6 @@ func ParseTimeline(text []byte, instances []string) (*Timeline, error) {
 	}
 	slices.SortStableFunc(f.Timeline, func(a, b step) int { return cmp.Compare(a.At, b.At) })
 	return &Timeline{f.Timeline}, nil
-}
-
-func (f *file) decode(text []byte) error {
-	documents := yaml.NewDecoder(bytes.NewReader(text))
-	var doc, more yaml.Node
-	if err := documents.Decode(&doc); errors.Is(err, io.EOF) {
-		return nil
-	} else if err != nil {
-		return err
-	}
-	if err := documents.Decode(&more); err == nil {
-		return fmt.Errorf("line %d: there is a second document; a file has one timeline", more.Line)
-	} else if !errors.Is(err, io.EOF) {
-		return err
-	}
-	if len(doc.Content) == 0 || doc.Content[0].Tag == "!!null" {
-		return nil
-	}
-	if err := members(doc.Content[0], map[string]shape{"instances": aList, "timeline": aSteps}); err != nil {
-		return err
-	}
-	return doc.Decode(f)
 }
 
 // check refuses what the service would refuse when the step is due. Its errors name line and key.

@@ -52,7 +52,7 @@ timeline:
 		"\x00":                                  "control characters",
 		"- at: 1s":                              `line 1: expected lines of the form`,
 		"when: now":                             `line 1: "when" is not known here; the keys are instances, timeline`,
-		"timeline:\n  at: 1s":                   `line 1: behind "timeline" stands a list of steps`,
+		"timeline:\n  at: 1s":                   `line 1: behind "timeline" stands a list of mappings`,
 		"timeline:\n  - now":                    "line 2: expected lines of the form",
 		"instances: a\ntimeline: []":            `line 1: behind "instances" stands a list of texts`,
 		"instances: [[a]]\ntimeline: []":        `line 1: behind "instances" stands a list of texts`,

@@ -161,7 +161,7 @@ func (s *Server) openService(ctx context.Context) error {
 	}
 	s.usage = usage.NewMeter(usage.Config{Store: s.store, History: history.New(history.Config{Store: s.store}), Log: s.log})
 	cfg := s.cfg.service()
-	cfg.Audit, cfg.History, cfg.Callers = s.audit.Record, s.usage, s.usage
+	cfg.Audit, cfg.History, cfg.Callers, cfg.Refusals = s.audit.Record, s.usage, s.usage, s.usage
 	if err := s.openHost(); err != nil {
 		return err
 	}

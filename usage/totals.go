@@ -83,6 +83,15 @@ func (r *Meter) Totals() Totals {
 	return t
 }
 
+// Refused implements [openimds.RefusalCounter].
+func (r *Meter) Refused(instanceID string) (n uint64, known bool) {
+	g := r.guest(instanceID)
+	if g == nil {
+		return 0, false
+	}
+	return g.answers.of(NoTokenRejected), true
+}
+
 func (a *answers) total(t *Totals) {
 	versions := map[string]*[otherStatus + 1]uint64{}
 	for call := range outcomeCount {

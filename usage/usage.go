@@ -77,8 +77,9 @@ type Meter struct {
 }
 
 var (
-	_ openimds.MetricHistory = (*Meter)(nil)
-	_ openimds.CallerList    = (*Meter)(nil)
+	_ openimds.MetricHistory  = (*Meter)(nil)
+	_ openimds.CallerList     = (*Meter)(nil)
+	_ openimds.RefusalCounter = (*Meter)(nil)
 )
 
 // NewMeter makes a meter without guests. [Meter.Run] keeps it flushed.

@@ -44,6 +44,7 @@ func everyOperation() []request {
 		request{"OpenIMDS_20261122.GetMetricData", `{"instanceName":"demo","metricName":"MetadataNoTokenRejected","period":300,` + aTime + `,"statistics":["Sum"]}`},
 		request{"OpenIMDS_20261122.GetMetadataCounts", `{}`},
 		request{"OpenIMDS_20261122.GetCallers", `{}`},
+		request{"OpenIMDS_20261122.WaitForRefusals", `{"instances":[{"instanceName":"demo"}]}`},
 	)
 }
 

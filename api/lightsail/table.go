@@ -142,5 +142,6 @@ func openIMDSActions() []action {
 		act(wire.StopRehearsal, (*protocol).stopRehearsal),
 		act(wire.UpdateInstanceEvents, (*protocol).updateInstanceEvents),
 		act(wire.UpdateInstanceFaults, (*protocol).updateInstanceFaults),
+		act(wire.WaitForRefusals, (*protocol).waitForRefusals),
 	}
 }

@@ -10,6 +10,7 @@ var (
 	GetMetricData         = looks[GetMetricDataRequest, GetMetricDataResult](openIMDS + "GetMetricData")
 	GetMetadataCounts     = looks[GetMetadataCountsRequest, GetMetadataCountsResult](openIMDS + "GetMetadataCounts")
 	GetCallers            = looks[GetCallersRequest, GetCallersResult](openIMDS + "GetCallers")
+	WaitForRefusals       = looks[WaitForRefusalsRequest, WaitForRefusalsResult](openIMDS + "WaitForRefusals")
 )
 
 // GetInstanceMetricDataRequest asks for a metric's points, by periods.

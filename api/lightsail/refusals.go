@@ -1,0 +1,23 @@
+package lightsail
+
+import (
+	"context"
+	"time"
+
+	"github.com/openimds/openimds/api/awsjson"
+	"github.com/openimds/openimds/api/lightsail/wire"
+	"github.com/openimds/openimds/control"
+)
+
+func (a *protocol) waitForRefusals(ctx context.Context, in *wire.WaitForRefusalsRequest) (wire.WaitForRefusalsResult, error) {
+	of := make([]control.SeenRefusals, len(in.Instances))
+	for i, one := range in.Instances {
+		of[i] = control.SeenRefusals{Name: one.InstanceName, Seen: one.Seen}
+	}
+	refused, at, err := a.service.WaitForRefusals(ctx, of, time.Duration(in.WaitSeconds)*time.Second)
+	result := wire.WaitForRefusalsResult{Time: awsjson.Epoch{Time: at}, Instances: []wire.RefusedNumber{}}
+	for _, r := range refused {
+		result.Instances = append(result.Instances, wire.RefusedNumber{InstanceName: r.Name, InstanceID: r.ID, Refused: r.Refused})
+	}
+	return result, err
+}

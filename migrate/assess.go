@@ -1,0 +1,275 @@
+package migrate
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/openimds/openimds"
+)
+
+// Verdict says whether tokens may be required.
+type Verdict string
+
+// The verdicts. Whatever is not known for certain is Unknown.
+const (
+	// Done: tokens are required already.
+	Done Verdict = "done"
+	// Ready: nobody called without a token, in all of the time that the criteria ask for.
+	Ready Verdict = "ready"
+	// NotYet: somebody did, or was not watched for long enough.
+	NotYet Verdict = "not yet"
+	// Unknown: nobody can tell.
+	Unknown Verdict = "unknown"
+)
+
+// Criteria say what makes an instance ready.
+type Criteria struct {
+	// Window is how far back nobody may have called without a token.
+	Window time.Duration `json:"window"`
+	// Calls is how many calls without a token are put up with.
+	Calls int64 `json:"calls"`
+	// Gaps is how much of the window may be unknown, for instances that are stopped at night.
+	Gaps time.Duration `json:"gaps"`
+	// Reboots and MonthEnds are how many of these the window has to have.
+	Reboots   int `json:"reboots"`
+	MonthEnds int `json:"monthEnds"`
+}
+
+// DefaultWindow is two weeks, as long as Lightsail keeps metrics.
+const DefaultWindow = 14 * 24 * time.Hour
+
+// DefaultCriteria are those of a plan that says nothing else.
+func DefaultCriteria() Criteria { return Criteria{Window: DefaultWindow} }
+
+// lateness is how old the latest data may be: a sample of five minutes that is told five minutes late, twice.
+const lateness = 20 * time.Minute
+
+// Cycles are what a window has seen: a zero proves nothing of a job that had no occasion to run.
+type Cycles struct {
+	// Boots are -1 if they are not known. A reboot from inside the instance is not seen.
+	Boots     int `json:"boots"`
+	Days      int `json:"days"`
+	Weeks     int `json:"weeks"`
+	MonthEnds int `json:"monthEnds"`
+}
+
+// Assessment is what is known of an instance, and the verdict.
+type Assessment struct {
+	Instance
+	At       time.Time     `json:"at"`
+	Since    time.Time     `json:"since,omitzero"`
+	Until    time.Time     `json:"until,omitzero"`
+	Missing  time.Duration `json:"missing,omitempty"`
+	NoToken  *int64        `json:"noToken,omitempty"`  // nil: not known
+	Rejected *int64        `json:"rejected,omitempty"` // the same
+	Cycles   Cycles        `json:"cycles"`
+	// V1 are the callers without a token, and Victims those whom their tokens did not reach for the hop
+	// limit: they need another limit, not another version.
+	V1      []Caller `json:"v1,omitempty"`
+	Victims []Caller `json:"victims,omitempty"`
+	// CallersKnown says whether the provider names callers at all.
+	CallersKnown bool `json:"callersKnown"`
+	// BlueprintCallsV1 says that software of the blueprint is taken to call without a token.
+	BlueprintCallsV1 bool    `json:"blueprintCallsV1,omitempty"`
+	Verdict          Verdict `json:"verdict"`
+	// Reason says why, in one line.
+	Reason string `json:"reason"`
+}
+
+// Assess looks at one instance.
+func Assess(ctx context.Context, p Provider, in Instance, c Criteria, now time.Time) Assessment {
+	calls, err := p.Calls(ctx, in, now.Add(-c.Window))
+	return c.Judge(in, calls, err, now)
+}
+
+// Judge is the verdict on an instance of which that is known, or nothing but an error.
+func (c Criteria) Judge(in Instance, calls Calls, err error, now time.Time) Assessment {
+	blueprint, _ := openimds.FindBlueprint(in.Blueprint)
+	a := Assessment{
+		Instance: in, At: now, Since: calls.Since, Until: calls.Until, Missing: calls.Missing, Rejected: calls.Rejected,
+		CallersKnown: calls.Callers != nil, BlueprintCallsV1: blueprint.CallsV1,
+		Cycles: cyclesIn(calls), Verdict: Unknown,
+	}
+	a.V1, a.Victims = tellApart(calls.Callers, in.Options.HopLimit)
+	if err == nil && !calls.Since.IsZero() {
+		a.NoToken = &calls.NoToken
+	}
+	a.Verdict, a.Reason = c.verdict(&a, err)
+	return a
+}
+
+func (c Criteria) verdict(a *Assessment, err error) (Verdict, string) {
+	from := a.At.Add(-c.Window)
+	switch {
+	case a.Options.Tokens == required:
+		return Done, "tokens are required"
+	case err != nil:
+		return Unknown, "what it called cannot be found out: " + err.Error()
+	case a.NoToken == nil:
+		return Unknown, fmt.Sprintf("nothing was counted in the last %s", inDays(c.Window))
+	case a.unheard() > c.Calls: // more of them do no harm: whatever is missing, these are there
+		return NotYet, a.whoCalls()
+	case a.Since.After(from.Add(openimds.MetricPeriod)) && a.Since.After(a.CreatedAt.Add(openimds.MetricPeriod+c.Gaps)):
+		return Unknown, fmt.Sprintf("nothing was counted before %s", stamp(a.Since))
+	case a.Missing > c.Gaps:
+		return Unknown, fmt.Sprintf("nothing was counted for %s since %s", a.Missing, stamp(a.Since))
+	case a.Until.Before(a.At.Add(-lateness - c.Gaps)):
+		return Unknown, fmt.Sprintf("nothing was counted since %s", stamp(a.Until))
+	case a.Since.After(from.Add(openimds.MetricPeriod)):
+		return NotYet, fmt.Sprintf("it has been watched for %s of %s", inDays(a.At.Sub(a.Since)), inDays(c.Window))
+	case a.Cycles.Boots < 0 && c.Reboots > 0:
+		return Unknown, "its reboots are not known"
+	case a.Cycles.Boots < c.Reboots:
+		return NotYet, fmt.Sprintf("%d of %d reboots were seen", a.Cycles.Boots, c.Reboots)
+	case a.Cycles.MonthEnds < c.MonthEnds:
+		return NotYet, fmt.Sprintf("%d of %d month ends were seen", a.Cycles.MonthEnds, c.MonthEnds)
+	case a.unheard() > 0:
+		return Ready, a.whoCalls() + ", which the plan puts up with"
+	}
+	return Ready, fmt.Sprintf("no call without a token since %s", stamp(a.Since))
+}
+
+// unheard is how many calls without a token there were, by the metric or by the callers: the metric has no calls
+// that failed for another reason.
+func (a *Assessment) unheard() int64 {
+	of := int64(0)
+	for _, c := range append(slices.Clone(a.V1), a.Victims...) {
+		of += c.NoToken
+	}
+	return max(of, *a.NoToken)
+}
+
+// whoCalls says who keeps an instance from being ready.
+func (a *Assessment) whoCalls() string {
+	text := fmt.Sprintf("%d calls without a token since %s", a.unheard(), stamp(a.Since))
+	if a.unheard() == 1 {
+		text = "1 call without a token since " + stamp(a.Since)
+	}
+	switch {
+	case len(a.V1) > 0:
+		return fmt.Sprintf("%s, the last by %s", text, latest(a.V1))
+	case len(a.Victims) > 0:
+		c := latest(a.Victims)
+		return fmt.Sprintf("%s by %s, whom the token does not reach: %s", text, c, c.hopAdvice())
+	}
+	return text
+}
+
+func latest(callers []Caller) Caller {
+	return slices.MaxFunc(callers, func(a, b Caller) int { return a.LastNoToken.Compare(b.LastNoToken) })
+}
+
+// tellApart parts callers without a token from those whom their token does not reach. Such a caller asks for the
+// token in one part of the tree and then without it in others: all of that is one victim.
+func tellApart(callers []Caller, hopLimit int) (v1, victims []Caller) {
+	type who struct{ source, userAgent string }
+	lost := map[who]int{}
+	for _, c := range callers {
+		at, known := lost[who{c.Source, c.UserAgent}]
+		if !c.victim(hopLimit) || known && victims[at].NeededHopLimit >= c.NeededHopLimit {
+			continue
+		}
+		if !known {
+			lost[who{c.Source, c.UserAgent}] = len(victims)
+			victims = append(victims, c)
+			continue
+		}
+		victims[at] = c
+	}
+	for i := range victims {
+		victims[i].PathGroup, victims[i].NoToken, victims[i].Rejected = "", 0, 0
+	}
+	for _, c := range callers {
+		if at, victim := lost[who{c.Source, c.UserAgent}]; victim {
+			victims[at].NoToken += c.NoToken
+			victims[at].Rejected += c.Rejected
+			if c.LastNoToken.After(victims[at].LastNoToken) {
+				victims[at].LastNoToken = c.LastNoToken
+			}
+		} else if c.NoToken+c.Rejected > 0 {
+			v1 = append(v1, c)
+		}
+	}
+	return v1, victims
+}
+
+// victim says that the caller asked for tokens which the hop limit, still in force, kept from it.
+func (c Caller) victim(hopLimit int) bool {
+	switch {
+	case c.Lost == 0 && c.LostLast.IsZero():
+		return false
+	case c.NeededHopLimit > 0:
+		return c.NeededHopLimit > hopLimit
+	}
+	return c.LostAt >= hopLimit
+}
+
+func (c Caller) hopAdvice() string {
+	if c.NeededHopLimit == 0 {
+		return fmt.Sprintf("hop limit %d may be too small", c.LostAt)
+	}
+	return fmt.Sprintf("it needs hop limit %d", c.NeededHopLimit)
+}
+
+// cyclesIn are those that what is known has covered.
+func cyclesIn(calls Calls) Cycles {
+	c := Cycles{Boots: -1}
+	if calls.Since.IsZero() {
+		return c
+	}
+	if calls.Boots != nil {
+		c.Boots = 0
+		for _, at := range calls.Boots {
+			if at.After(calls.Since) {
+				c.Boots++
+			}
+		}
+	}
+	known := calls.Until.Sub(calls.Since)
+	c.Days, c.Weeks = int(known/(24*time.Hour)), int(known/(7*24*time.Hour))
+	since, until := calls.Since.UTC(), calls.Until.UTC()
+	// A month's end is seen if the day before and the day after it are.
+	for month := time.Date(since.Year(), since.Month()+1, 1, 0, 0, 0, 0, time.UTC); !month.AddDate(0, 0, 1).After(until); month = month.AddDate(0, 1, 0) {
+		if !month.AddDate(0, 0, -1).Before(since) {
+			c.MonthEnds++
+		}
+	}
+	return c
+}
+
+// atOnce is how many instances are looked at at the same time.
+const atOnce = 8
+
+// Status assesses the instances, in their order.
+func Status(ctx context.Context, p Provider, instances []Instance, c Criteria, now time.Time) []Assessment {
+	all := make([]Assessment, len(instances))
+	turns := make(chan struct{}, atOnce)
+	var working sync.WaitGroup
+	for i, in := range instances {
+		turns <- struct{}{}
+		working.Go(func() {
+			all[i] = Assess(ctx, p, in, c, now)
+			<-turns
+		})
+	}
+	working.Wait()
+	return all
+}
+
+// stamp is a time as people read it here.
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
+
+// inDays is a duration in the largest unit that tells enough of it.
+func inDays(d time.Duration) string {
+	const day = 24 * time.Hour
+	switch {
+	case d >= day && d%day < time.Hour:
+		return fmt.Sprintf("%dd", d/day)
+	case d >= day:
+		return fmt.Sprintf("%dd%dh", d/day, d%day/time.Hour)
+	}
+	return d.Round(time.Second).String()
+}

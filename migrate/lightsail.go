@@ -1,0 +1,242 @@
+package migrate
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/api/awsjson"
+	"github.com/openimds/openimds/api/lightsail/wire"
+	"github.com/openimds/openimds/client"
+)
+
+// Lightsail has the instances of one region of Amazon Lightsail. It is asked for nothing that Lightsail does
+// not have, so a server of openimds will do as well.
+//
+// Lightsail does not have MetadataNoTokenRejected (API reference, GetInstanceMetricData): unless it begins to,
+// nobody sees there whether calls are refused.
+type Lightsail struct {
+	api *client.Client
+	// every is how often metrics are looked at while refusals are waited for.
+	every time.Duration
+
+	mu       sync.Mutex
+	rejected *bool // whether the metric of refused calls is there; nil: nobody has asked
+}
+
+var _ Provider = (*Lightsail)(nil)
+
+// NewLightsail makes the provider of a client, which says for which region it signs.
+func NewLightsail(api *client.Client) *Lightsail { return &Lightsail{api: api, every: time.Minute} }
+
+// Name is [Provider].
+func (l *Lightsail) Name() string { return "lightsail" }
+
+// Regions is [Provider].
+func (l *Lightsail) Regions() []string { return []string{l.api.Region()} }
+
+// Instances is [Provider].
+func (l *Lightsail) Instances(ctx context.Context) ([]Instance, error) {
+	all := []Instance{}
+	for page, err := range client.Pages(ctx, l.api, wire.GetInstances, wire.PageRequest{}) {
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", l.api.Region(), err)
+		}
+		for _, in := range page.Instances {
+			all = append(all, l.instance(in))
+		}
+	}
+	slices.SortFunc(all, func(a, b Instance) int { return cmp.Compare(a.Name, b.Name) })
+	return all, nil
+}
+
+func (l *Lightsail) instance(in wire.Instance) Instance {
+	o := in.MetadataOptions
+	shown := Instance{
+		Ref: Ref{Region: l.api.Region(), Name: in.Name, ID: in.ARN}, State: in.State.Name, Blueprint: in.BlueprintID, CreatedAt: in.CreatedAt.Time,
+		Options: Options{Tokens: string(o.HTTPTokens), Endpoint: string(o.HTTPEndpoint), HopLimit: o.HTTPPutResponseHopLimit, IPv6: string(o.HTTPProtocolIPv6)},
+		Pending: o.State == openimds.OptionsPending,
+	}
+	for _, tag := range in.Tags {
+		if shown.Tags == nil {
+			shown.Tags = map[string]string{}
+		}
+		shown.Tags[tag.Key] = tag.Value
+	}
+	return shown
+}
+
+// Instance is [Provider].
+func (l *Lightsail) Instance(ctx context.Context, of Ref) (Instance, error) {
+	answer, err := client.Call(ctx, l.api, wire.GetInstance, wire.InstanceRequest{InstanceName: of.Name})
+	if err != nil {
+		return Instance{}, gone(err)
+	}
+	in := l.instance(answer.Instance)
+	if in.ID != of.ID {
+		return Instance{}, fmt.Errorf("%w: %s is another one since %s", ErrGone, of.Name, stamp(in.CreatedAt))
+	}
+	return in, nil
+}
+
+// gone is an error as [ErrGone] where it says that.
+func gone(err error) error {
+	if refused, ok := errors.AsType[*client.Error](err); ok && refused.NotFound() {
+		return ErrGone
+	}
+	return err
+}
+
+// metricPeriod is the length of the samples of Lightsail's metrics (API reference, GetInstanceMetricData: "available in
+// 5-minute (300 seconds) granularity"), and maxPoints how many points one answer has at most.
+const (
+	metricPeriod = openimds.MetricPeriod
+	maxPoints    = 1440
+)
+
+// Calls is [Provider]. Known are the samples that there are: a running instance has one of zero where nothing
+// was counted.
+func (l *Lightsail) Calls(ctx context.Context, of Instance, since time.Time) (Calls, error) {
+	now := time.Now()
+	if since.Before(of.CreatedAt) {
+		since = of.CreatedAt
+	}
+	since = since.Truncate(metricPeriod)
+	points, err := l.points(ctx, of.Name, openimds.MetricNoToken, since, now)
+	if err != nil {
+		return Calls{}, err
+	}
+	calls := Calls{}
+	for _, p := range points {
+		calls.NoToken += int64(p.sum)
+	}
+	calls.Since, calls.Until, calls.Missing = covered(points)
+	calls.Boots, err = l.boots(ctx, of, since)
+	if err != nil {
+		return Calls{}, err
+	}
+	switch rejected, known, err := l.rejections(ctx, of.Name, since, now); {
+	case err != nil:
+		return Calls{}, err
+	case known:
+		n := int64(0)
+		for _, p := range rejected {
+			n += int64(p.sum)
+		}
+		calls.Rejected = &n
+	}
+	return calls, nil
+}
+
+// point is one sample of a metric. A sample without a sum is none.
+type point struct {
+	start time.Time
+	sum   float64
+}
+
+// points reads the samples of a metric, in the order of time.
+func (l *Lightsail) points(ctx context.Context, name, metric string, from, to time.Time) ([]point, error) {
+	points := []point{}
+	for from.Before(to) {
+		until := from.Add(maxPoints * metricPeriod)
+		if until.After(to) {
+			until = to
+		}
+		answer, err := client.Call(ctx, l.api, wire.GetInstanceMetricData, wire.GetInstanceMetricDataRequest{
+			InstanceName: name, MetricName: wire.InstanceMetricName(metric), Unit: "Count", Statistics: []wire.MetricStatistic{"Sum"},
+			Period: new(wire.MetricPeriod(metricPeriod / time.Second)), StartTime: awsjson.At(from), EndTime: awsjson.At(until),
+		})
+		if err != nil {
+			return nil, gone(err)
+		}
+		for _, p := range answer.MetricData {
+			if p.Sum != nil {
+				points = append(points, point{p.Timestamp.Time, float64(*p.Sum)})
+			}
+		}
+		from = until
+	}
+	slices.SortFunc(points, func(a, b point) int { return a.start.Compare(b.start) })
+	return slices.CompactFunc(points, func(a, b point) bool { return a.start.Equal(b.start) }), nil
+}
+
+// covered is what samples tell of: from when until when, and how much of it has none.
+func covered(points []point) (since, until time.Time, missing time.Duration) {
+	if len(points) == 0 {
+		return
+	}
+	since, until = points[0].start, points[len(points)-1].start.Add(metricPeriod)
+	return since, until, max(until.Sub(since)-time.Duration(len(points))*metricPeriod, 0)
+}
+
+// rejections are the samples of refused calls, if there is such a metric.
+func (l *Lightsail) rejections(ctx context.Context, name string, from, to time.Time) (points []point, known bool, err error) {
+	l.mu.Lock()
+	asked := l.rejected
+	l.mu.Unlock()
+	if asked != nil && !*asked {
+		return nil, false, nil
+	}
+	points, err = l.points(ctx, name, openimds.MetricNoTokenRejected, from, to)
+	if refused, ok := errors.AsType[*client.Error](err); ok && refused.Exception == "InvalidInputException" {
+		err = nil
+	} else if err == nil {
+		known = true
+	}
+	if err == nil {
+		l.mu.Lock()
+		l.rejected = &known
+		l.mu.Unlock()
+	}
+	return points, known, err
+}
+
+// boots are the starts and reboots of an instance, by the operations on its name. An operation that was before
+// the instance was another one's.
+func (l *Lightsail) boots(ctx context.Context, of Instance, since time.Time) ([]time.Time, error) {
+	boots := []time.Time{}
+	request := wire.GetOperationsForResourceRequest{ResourceName: of.Name}
+	for page, err := range client.Pages(ctx, l.api, wire.GetOperationsForResource, request) {
+		if err != nil {
+			return nil, gone(err)
+		}
+		for _, op := range page.Operations {
+			if op.CreatedAt.Before(since) {
+				return boots, nil // the latest come first
+			}
+			if op.OperationType == "RebootInstance" || op.OperationType == "StartInstance" {
+				boots = append(boots, op.CreatedAt.Time)
+			}
+		}
+	}
+	return boots, nil
+}
+
+// SetOptions is [Provider].
+func (l *Lightsail) SetOptions(ctx context.Context, of Ref, to Options) error {
+	request := wire.UpdateInstanceMetadataOptionsRequest{
+		InstanceName: of.Name, HTTPTokens: new(wire.HTTPTokens(to.Tokens)), HTTPEndpoint: new(wire.HTTPEndpoint(to.Endpoint)),
+		HTTPPutResponseHopLimit: new(to.HopLimit),
+	}
+	// What the instance has already is left out: not every place takes every option.
+	in, err := l.Instance(ctx, of)
+	if err != nil {
+		return err
+	}
+	if to.Endpoint == in.Options.Endpoint {
+		request.HTTPEndpoint = nil
+	}
+	if to.HopLimit == in.Options.HopLimit {
+		request.HTTPPutResponseHopLimit = nil
+	}
+	if to.IPv6 != in.Options.IPv6 && to.IPv6 != "" {
+		request.HTTPProtocolIPv6 = new(wire.HTTPEndpoint(to.IPv6))
+	}
+	_, err = client.Call(ctx, l.api, wire.UpdateInstanceMetadataOptions, request)
+	return gone(err)
+}

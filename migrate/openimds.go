@@ -1,0 +1,106 @@
+package migrate
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/api/awsjson"
+	"github.com/openimds/openimds/api/lightsail/wire"
+	"github.com/openimds/openimds/client"
+)
+
+// OpenIMDS has the instances of an openimds server, which names callers and tells of refusals at once.
+type OpenIMDS struct{ *Lightsail }
+
+var _ Provider = OpenIMDS{}
+
+// NewOpenIMDS makes the provider of a client of an openimds server.
+func NewOpenIMDS(api *client.Client) OpenIMDS { return OpenIMDS{NewLightsail(api)} }
+
+// Name is [Provider].
+func (o OpenIMDS) Name() string { return "openimds" }
+
+// Calls is [Provider].
+func (o OpenIMDS) Calls(ctx context.Context, of Instance, since time.Time) (Calls, error) {
+	counts, err := client.Call(ctx, o.api, wire.GetMetadataCounts, wire.GetMetadataCountsRequest{InstanceName: of.Name, StartTime: awsjson.At(since.Truncate(time.Second))})
+	if err != nil {
+		return Calls{}, gone(err)
+	}
+	if len(counts.Counts) != 1 {
+		return Calls{}, fmt.Errorf("the service told of %d instances, not of one", len(counts.Counts))
+	}
+	counted := counts.Counts[0]
+	known := counted.Known
+	calls := Calls{
+		Since: known.Since.OrZero(), Until: known.Until.OrZero(), Missing: time.Duration(known.MissingSeconds) * time.Second,
+		NoToken: counted.Counts[openimds.MetricNoToken], Rejected: new(counted.Counts[openimds.MetricNoTokenRejected]),
+	}
+	if calls.Callers, err = o.callers(ctx, of.Name, since); err != nil {
+		return Calls{}, err
+	}
+	calls.Boots, err = o.boots(ctx, of, since)
+	return calls, err
+}
+
+// callers are those of an instance since a time, those among them that did anything without a token or lost one.
+func (o OpenIMDS) callers(ctx context.Context, name string, since time.Time) ([]Caller, error) {
+	callers := []Caller{}
+	request := wire.GetCallersRequest{InstanceName: name}
+	if !since.IsZero() {
+		request.Since = awsjson.At(since.Truncate(time.Millisecond))
+	}
+	for page, err := range client.Pages(ctx, o.api, wire.GetCallers, request) {
+		if err != nil {
+			return nil, gone(err)
+		}
+		for _, c := range page.Callers {
+			callers = append(callers, callerOf(c, since))
+		}
+	}
+	return callers, nil
+}
+
+func callerOf(c wire.MetadataCaller, since time.Time) Caller {
+	shown := Caller{
+		Source: c.Source, UserAgent: c.UserAgent, PathGroup: c.PathGroup,
+		NoToken:      c.Counts[openimds.MetricNoToken] + c.Counts[openimds.CountNoTokenFailed],
+		Rejected:     c.Counts[openimds.MetricNoTokenRejected],
+		FirstNoToken: c.FirstWithoutToken.OrZero(), LastNoToken: c.LastWithoutToken.OrZero(),
+		Lost: c.Counts[openimds.MetricTokenUndelivered],
+	}
+	if u := c.TokenUndelivered; u != nil && !u.Time.Before(since) {
+		shown.LostLast, shown.LostAt, shown.NeededHopLimit = u.Time.Time, u.HopLimit, u.NeededHopLimit
+	} else {
+		shown.Lost = 0
+	}
+	return shown
+}
+
+// Watch is [Provider].
+func (o OpenIMDS) Watch() Watch { return &countWatch{of: o, on: map[Ref]*countSeen{}} }
+
+// maxWaited is how many instances one request waits for.
+const maxWaited = 1000
+
+// wait asks for the numbers of refused calls of the instances.
+func (o OpenIMDS) wait(ctx context.Context, of []wire.SeenRefusals, seconds wire.RefusalsWait) (wire.WaitForRefusalsResult, error) {
+	return client.Call(ctx, o.api, wire.WaitForRefusals, wire.WaitForRefusalsRequest{Instances: of, WaitSeconds: seconds})
+}
+
+// refusedSince are the callers of an instance whose calls without a token came to nothing since then.
+func (o OpenIMDS) refusedSince(ctx context.Context, of Ref, since time.Time) ([]Refusal, error) {
+	callers, err := o.callers(ctx, of.Name, since)
+	if err != nil {
+		return nil, err
+	}
+	refused := []Refusal{}
+	for _, c := range callers {
+		if c.Rejected > 0 && !c.LastNoToken.Before(since) {
+			refused = append(refused, Refusal{Instance: of, Caller: &c, Time: c.LastNoToken, Count: c.Rejected})
+		}
+	}
+	return slices.Clip(refused), nil
+}
