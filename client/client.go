@@ -11,6 +11,7 @@ package client
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -43,6 +44,9 @@ type Config struct {
 	// Insecure lets the API be on another machine without TLS, where whoever is on the way reads user data
 	// and private keys, and can send a request once more.
 	Insecure bool
+	// Attempts is how often a request is sent at most where another attempt can help and nothing can happen
+	// twice; 0: 3 times.
+	Attempts int
 }
 
 // Client calls a control API. It is safe for use by many goroutines.
@@ -51,6 +55,7 @@ type Client struct {
 	region   string
 	http     *http.Client
 	keys     keys
+	attempts int
 }
 
 // answerTime is how long an answer is waited for, unless the caller brings a client of HTTP.
@@ -81,7 +86,7 @@ func New(cfg Config) (*Client, error) {
 	speaks.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &Client{
 		endpoint: strings.TrimSuffix(cfg.Endpoint, "/") + "/", region: cfg.Region, http: &speaks,
-		keys: keys{from: cfg.Credentials},
+		keys: keys{from: cfg.Credentials}, attempts: cmp.Or(cfg.Attempts, defaultAttempts),
 	}, nil
 }
 

@@ -9,13 +9,16 @@ import (
 )
 
 const (
-	// attempts is how often a request is sent at most, as by AWS's own tools.
-	attempts = 3
+	// defaultAttempts is how often a request is sent at most unless the configuration says otherwise, as by
+	// AWS's own tools.
+	defaultAttempts = 3
 	// The n-th pause is anything up to firstPause times 2^n, so that clients who failed together do not
 	// come back together.
 	firstPause = 100 * time.Millisecond
 	// throttledPause is firstPause where the service has asked for patience.
 	throttledPause = time.Second
+	// longestPause is the most that any of them may be.
+	longestPause = 20 * time.Second
 )
 
 // persist sends a request until there is an answer that another attempt cannot change for the better, or
@@ -24,13 +27,13 @@ func (c *Client) persist(ctx context.Context, target string, changes bool, body 
 	for n := 0; ; n++ {
 		answer, err := c.send(ctx, target, body)
 		pause, again := pauseAfter(err, changes)
-		if !again || n == attempts-1 {
+		if !again || n == c.attempts-1 {
 			return answer, err
 		}
 		select {
 		case <-ctx.Done():
 			return nil, err
-		case <-time.After(rand.N(pause << n)):
+		case <-time.After(rand.N(min(pause<<min(n, 10), longestPause))):
 		}
 	}
 }

@@ -30,7 +30,7 @@ type Refused struct {
 // WaitForRefusals returns the number of refused calls of each of the instances that exist, and when it was
 // read: as soon as one is another than was seen, at the latest after the wait.
 //
-// Errors: InvalidInput/TooMany for more than 1000 instances.
+// Errors: InvalidInput/TooMany for more than 1000 instances. An instance of which NotFound/DoesNotExist holds is left out.
 func (s *Service) WaitForRefusals(ctx context.Context, of []SeenRefusals, wait time.Duration) ([]Refused, time.Time, error) {
 	if len(of) > maxRefusals {
 		return nil, time.Time{}, openimds.Errorf(openimds.InvalidInput, openimds.TooMany, "At most %d instances can be waited for at once, not %d", maxRefusals, len(of))

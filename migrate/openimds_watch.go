@@ -112,7 +112,7 @@ func (w *countWatch) part(ctx context.Context, part []Ref, seconds wire.Refusals
 	for i, of := range part {
 		request[i].InstanceName = of.Name
 		if one := w.on[of]; one != nil {
-			request[i].Seen = new(one.seen)
+			request[i].Seen = new(int(one.seen))
 		}
 	}
 	w.mu.Unlock()

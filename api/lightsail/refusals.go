@@ -12,7 +12,10 @@ import (
 func (a *protocol) waitForRefusals(ctx context.Context, in *wire.WaitForRefusalsRequest) (wire.WaitForRefusalsResult, error) {
 	of := make([]control.SeenRefusals, len(in.Instances))
 	for i, one := range in.Instances {
-		of[i] = control.SeenRefusals{Name: one.InstanceName, Seen: one.Seen}
+		of[i] = control.SeenRefusals{Name: one.InstanceName}
+		if one.Seen != nil {
+			of[i].Seen = new(int64(*one.Seen))
+		}
 	}
 	refused, at, err := a.service.WaitForRefusals(ctx, of, time.Duration(in.WaitSeconds)*time.Second)
 	result := wire.WaitForRefusalsResult{Time: awsjson.Epoch{Time: at}, Instances: []wire.RefusedNumber{}}

@@ -57,10 +57,17 @@ func (c *clientConfig) checkOutput() error {
 
 // open finds endpoint, region and credentials.
 func (c *clientConfig) open(ctx context.Context) (*client.Client, error) {
+	return c.openTo(ctx, endpointOf(c.endpoint), 0)
+}
+
+// amazon stands for Amazon's endpoint in the region that is found.
+const amazon = "https://lightsail.amazonaws.com"
+
+// openTo is open for a given endpoint, whose requests are sent so often at most (0: as usual).
+func (c *clientConfig) openTo(ctx context.Context, endpoint string, attempts int) (*client.Client, error) {
 	if err := c.checkOutput(); err != nil {
 		return nil, err
 	}
-	endpoint := endpointOf(c.endpoint)
 	if !strings.HasPrefix(endpoint, "http://") && !strings.HasPrefix(endpoint, "https://") {
 		return nil, usagef("--endpoint %q is not a URL; write it as http://host:port", endpoint)
 	}
@@ -90,8 +97,11 @@ func (c *clientConfig) open(ctx context.Context) (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	if endpoint == amazon {
+		endpoint = ""
+	}
 	api, err := client.New(client.Config{
-		Endpoint: endpoint, Region: loaded.Region, Credentials: bySignals(loaded.Credentials), HTTP: speaks,
+		Endpoint: endpoint, Region: loaded.Region, Credentials: bySignals(loaded.Credentials), HTTP: speaks, Attempts: attempts,
 		Insecure: true, // a server that others reach in the clear was told by --api-insecure that the network is safe
 	})
 	if err != nil {

@@ -1,16 +1,168 @@
 package main
 
 import (
+	"cmp"
+	"context"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/openimds/openimds/api/lightsail/wire"
+	"github.com/openimds/openimds/client"
+	"github.com/openimds/openimds/migrate"
 	"github.com/spf13/cobra"
 )
 
+// migrateFlags say whose instances are migrated.
+type migrateFlags struct {
+	clientConfig
+	provider   string
+	allRegions bool
+}
+
 func newMigrate() *cobra.Command {
+	var m migrateFlags
 	cmd := &cobra.Command{
 		Use:   "migrate",
-		Short: "Take instances from IMDSv1 to IMDSv2: rehearse required tokens",
-		Args:  noSubcommand,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Short: "Take instances from IMDSv1 to IMDSv2, here or at Amazon Lightsail, and back",
+		Long: `Take instances from IMDSv1 to IMDSv2: see who is ready, write a plan, require tokens in waves, and have an
+instance brought back by itself when a caller is refused. Every step stands in a journal before it is done.
+
+  openimds migrate status
+  openimds migrate plan --canary web-1 > plan.yaml
+  openimds migrate apply plan.yaml
+  openimds migrate apply plan.yaml --yes
+  openimds migrate undo plan.yaml --yes
+
+With --provider lightsail the instances are Amazon Lightsail's, of the region of --region (several: a,b), of the
+profile, or of --all-regions. Nothing is changed without --yes or a yes at the terminal.`,
+		Args: noSubcommand,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newMigrateRehearse())
+	m.addFlags(cmd)
+	f := cmd.PersistentFlags()
+	f.StringVar(&m.provider, "provider", "openimds", "whose instances: openimds or lightsail")
+	f.BoolVar(&m.allRegions, "all-regions", false, "with --provider lightsail: all regions of Lightsail")
+	cmd.AddCommand(newMigrateStatus(&m), newMigratePlan(&m), newMigrateApply(&m), newMigrateResume(&m), newMigrateUndo(&m), newMigratePolicy(), newMigrateRehearse(&m))
 	return cmd
+}
+
+// awsAttempts is how often a request is sent to AWS at most: it throttles, and a migration has time.
+const awsAttempts = 10
+
+// open makes the provider of the flags.
+func (m *migrateFlags) openProvider(ctx context.Context) (migrate.Provider, error) {
+	var regions []string
+	if m.region != "" {
+		regions = strings.Split(m.region, ",")
+	}
+	return m.providerOf(ctx, m.provider, regions)
+}
+
+// providerOf makes a provider; without regions it has that of the flags and the configuration.
+func (m *migrateFlags) providerOf(ctx context.Context, name string, regions []string) (migrate.Provider, error) {
+	switch {
+	case name != "openimds" && name != "lightsail":
+		return nil, usagef("--provider must be openimds or lightsail, not %q", name)
+	case name == "openimds" && (m.allRegions || len(regions) > 1):
+		return nil, usagef("an openimds server has one region; --all-regions and several --region are for --provider lightsail")
+	case m.allRegions && len(regions) > 0 && m.region != "":
+		return nil, usagef("--all-regions and --region exclude each other")
+	}
+	if name == "openimds" {
+		api, err := m.openIn(ctx, endpointOf(m.endpoint), regions, 0)
+		if err != nil {
+			return nil, err
+		}
+		return migrate.NewOpenIMDS(api), nil
+	}
+	endpoint := cmp.Or(m.endpoint, os.Getenv("AWS_ENDPOINT_URL_LIGHTSAIL"), amazon)
+	first, err := m.openIn(ctx, endpoint, regions[:min(len(regions), 1)], awsAttempts)
+	if err != nil {
+		return nil, err
+	}
+	if m.allRegions {
+		if regions, err = lightsailRegions(ctx, first); err != nil {
+			return nil, err
+		}
+	}
+	if len(regions) == 0 {
+		return migrate.NewLightsail(first), nil
+	}
+	var providers []migrate.Provider
+	for _, region := range slices.Compact(slices.Sorted(slices.Values(regions))) {
+		api, err := m.openIn(ctx, endpoint, []string{region}, awsAttempts)
+		if err != nil {
+			return nil, err
+		}
+		providers = append(providers, migrate.NewLightsail(api))
+	}
+	return migrate.InRegions(providers...), nil
+}
+
+// openIn opens the control API of a region, if one is given.
+func (m *migrateFlags) openIn(ctx context.Context, endpoint string, regions []string, attempts int) (*client.Client, error) {
+	c := m.clientConfig
+	if len(regions) > 0 {
+		c.region = regions[0]
+	}
+	return c.openTo(ctx, endpoint, attempts)
+}
+
+// lightsailRegions are all that Lightsail has.
+func lightsailRegions(ctx context.Context, api *client.Client) ([]string, error) {
+	answer, err := client.Call(ctx, api, wire.GetRegions, wire.GetRegionsRequest{})
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, region := range answer.Regions {
+		names = append(names, region.Name)
+	}
+	return names, nil
+}
+
+func newMigratePolicy() *cobra.Command {
+	var changes bool
+	cmd := &cobra.Command{
+		Use:   "policy",
+		Short: "Print the IAM policy that migrating at AWS needs",
+		Long: `Print the least that an IAM policy has to allow at AWS: to look, which is enough for status, plan and
+every dry run, and with --require to require tokens and take that back.`,
+		Example: `  openimds migrate policy
+  openimds migrate policy --require > policy.json`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := cmd.OutOrStdout().Write([]byte(migrate.Policy(changes)))
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&changes, "require", false, "allow to require tokens too, and to take that back")
+	return cmd
+}
+
+// criteriaFlags say what makes an instance ready.
+type criteriaFlags struct {
+	window, gaps       span
+	calls              int64
+	reboots, monthEnds int
+}
+
+func (f *criteriaFlags) add(cmd *cobra.Command) {
+	f.window = span(migrate.DefaultWindow)
+	flags := cmd.Flags()
+	flags.Var(&f.window, "window", "how long nobody may have called without a token, as a `duration` (14d, 36h)")
+	flags.Int64Var(&f.calls, "calls", 0, "how many calls without a token are put up with")
+	flags.Var(&f.gaps, "gaps", "how much of the window may be unknown, as a `duration`: instances that are stopped at night")
+	flags.IntVar(&f.reboots, "reboots", 0, "how many reboots the window has to have")
+	flags.IntVar(&f.monthEnds, "month-ends", 0, "how many month ends the window has to have")
+}
+
+func (f *criteriaFlags) criteria() (migrate.Criteria, error) {
+	c := migrate.Criteria{Window: time.Duration(f.window), Calls: f.calls, Gaps: time.Duration(f.gaps), Reboots: f.reboots, MonthEnds: f.monthEnds}
+	if c.Window < 0 || c.Gaps < 0 || c.Calls < 0 || c.Reboots < 0 || c.MonthEnds < 0 {
+		return c, usagef("--window, --calls, --gaps, --reboots and --month-ends cannot be negative")
+	}
+	return c, nil
 }

@@ -41,8 +41,7 @@ type rehearseFlags struct {
 	provider                    string
 }
 
-func newMigrateRehearse() *cobra.Command {
-	var c clientConfig
+func newMigrateRehearse(m *migrateFlags) *cobra.Command {
 	var flags rehearseFlags
 	cmd := &cobra.Command{
 		Use:   "rehearse NAME...",
@@ -53,9 +52,11 @@ func newMigrateRehearse() *cobra.Command {
   openimds migrate rehearse web-1
   openimds migrate rehearse web-1 --stop`,
 		Args: names(1, 0, "at least one name"),
-		RunE: func(cmd *cobra.Command, args []string) error { return flags.run(cmd, &c, args) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			flags.provider = m.provider
+			return flags.run(cmd, &m.clientConfig, args)
+		},
 	}
-	c.addFlags(cmd)
 	f := cmd.Flags()
 	f.BoolVar(&flags.shadow, "shadow", false, "answer everybody, and count who would be refused")
 	f.BoolVar(&flags.brownOut, "brown-out", false, "refuse calls without a token, as required tokens would")
@@ -63,7 +64,6 @@ func newMigrateRehearse() *cobra.Command {
 	f.Var(&flags.lasts, "for", "how long it lasts (10m, 7d; default: a shadow a week, a brown-out 10 minutes)")
 	f.Float64Var(&flags.share, "share", 100, "how many `percent` of the calls without a token a brown-out refuses")
 	f.BoolVar(&flags.yes, "yes", false, "begin a brown-out, which refuses calls, without being asked")
-	f.StringVar(&flags.provider, "provider", "openimds", "whose instances they are; only openimds can rehearse")
 	return cmd
 }
 

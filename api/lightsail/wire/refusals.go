@@ -16,7 +16,7 @@ type WaitForRefusalsRequest struct {
 // comes at once.
 type SeenRefusals struct {
 	InstanceName string `json:"instanceName" check:"required"`
-	Seen         *int64 `json:"seen,omitzero"`
+	Seen         *int   `json:"seen,omitzero"`
 }
 
 // RefusalsWait is in seconds.
