@@ -43,7 +43,7 @@ func (l *Lightsail) Regions() []string { return []string{l.api.Region()} }
 // Instances is [Provider].
 func (l *Lightsail) Instances(ctx context.Context) ([]Instance, error) {
 	all := []Instance{}
-	for page, err := range client.Pages(ctx, l.api, wire.GetInstances, wire.PageRequest{}) {
+	for page, err := range client.Pages(ctx, l.api, wire.GetInstances, wire.GetInstancesRequest{}) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", l.api.Region(), err)
 		}
@@ -73,7 +73,7 @@ func (l *Lightsail) instance(in wire.Instance) Instance {
 
 // Instance is [Provider].
 func (l *Lightsail) Instance(ctx context.Context, of Ref) (Instance, error) {
-	answer, err := client.Call(ctx, l.api, wire.GetInstance, wire.InstanceRequest{InstanceName: of.Name})
+	answer, err := client.Call(ctx, l.api, wire.GetInstance, wire.GetInstanceRequest{InstanceName: of.Name})
 	if err != nil {
 		return Instance{}, gone(err)
 	}
