@@ -32,7 +32,7 @@ func TestCloudInitAtBoot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("unshare", "--mount", "--net", "sh", script, t.TempDir())
+	cmd := exec.Command("unshare", "--mount", "--net", "sh", script, t.TempDir(), filepath.Join(filepath.Dir(script), "net-utils.sh"), netUtilsLibrary())
 	cmd.Env = without(os.Environ(), "AWS_", "OPENIMDS_")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -43,19 +43,31 @@ func TestCloudInitAtBoot(t *testing.T) {
 		got["key"] == "" || got["key"] != served["served-key"] {
 		t.Errorf("it is not the instance that was served:\n%s", out)
 	}
+	// It knows its own interface by the MAC address, so it has a configuration for it, with the second address.
+	want := `{"ethernets": {"eth0": {"addresses": ["172.26.0.10/20"], "dhcp4": true, "dhcp6": false, "match": {"macaddress": "` +
+		got["link"] + `"}, "set-name": "eth0"}}, "version": 2}`
+	if got["network"] != want {
+		t.Errorf("the network configuration is %s, want %s", got["network"], want)
+	}
+	if asked := got["addresses"]; asked != "" && (asked != "172.26.0.9 172.26.0.9" || got["asked-mac"] != got["link"] ||
+		got["subnet-ipv4-cidr-block"] != "172.26.0.0/20" || got["ipv6s"] != "absent") {
+		t.Errorf("amazon-ec2-net-utils are told:\n%s", out)
+	}
 	if got["datasource"] != "aws" || got["hostname"] != "ip-172-26-0-9" || got["user"] != "data done" || got["without"] != "token 0" {
 		t.Errorf("%s", out)
 	}
+}
+
+// netUtilsLibrary is where amazon-ec2-net-utils is, if it is.
+func netUtilsLibrary() string {
+	return filepath.Join("/", os.Getenv("EC2_NET_UTILS"), "usr/share/amazon-ec2-net-utils/lib.sh")
 }
 
 // Debian's amazon-ec2-net-utils get an answer to all that they ask.
 func TestNetUtils(t *testing.T) {
 	need(t, "curl")
 	need(t, "bash")
-	library := "/usr/share/amazon-ec2-net-utils/lib.sh"
-	if unpacked := os.Getenv("EC2_NET_UTILS"); unpacked != "" {
-		library = filepath.Join(unpacked, library)
-	}
+	library := netUtilsLibrary()
 	if _, err := os.Stat(library); err != nil {
 		t.Skip("amazon-ec2-net-utils is not installed, nor unpacked at $EC2_NET_UTILS")
 	}

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Runs Debian's cloud-init as it runs at the boot of an EC2 instance, against the real address, and prints
 # what it made of it. The host and its guest are network namespaces; the guest's files are a copy of this
-# machine's that is thrown away. Its argument is a directory for it.
+# machine's that is thrown away. Its first argument is a directory for it; the others are the script that asks as
+# amazon-ec2-net-utils do, and their library, for the same guest if there is one.
 # Called in mount and network namespaces of its own.
 set -e
 work=$1
@@ -26,6 +27,7 @@ ip link set tap0 up
 inside() { nsenter --net=/proc/$guest/ns/net "$@"; }
 inside ip link set lo up
 inside ip addr add 172.26.0.9/20 dev eth0
+inside ip addr add 172.26.0.10/20 dev eth0 # a second one of its interface
 inside ip link set eth0 up
 inside ip route add default via 172.26.0.1
 
@@ -37,7 +39,7 @@ printf '#cloud-config\nwrite_files:\n- path: /root/made-by-user-data\n  content:
 {
 	openimds instance create web-1 --endpoint "$api"
 	openimds attach web-1 --interface tap0 --endpoint "$api"
-	openimds instance set web-1 --user-data "$work/user-data" --hostname ip-172-26-0-9.ec2.internal --endpoint "$api"
+	openimds instance set web-1 --user-data "$work/user-data" --endpoint "$api"
 	openimds options web-1 --yes --http-tokens required --hop-limit 1 --endpoint "$api"
 } >"$work/commands.log" 2>&1
 
@@ -72,10 +74,16 @@ inside unshare --uts chroot "$root" sh -c '
 	echo "hostname $(hostname)"
 	echo "user data $(cat /root/made-by-user-data)"
 	echo "key $(cut -d" " -f2 /root/.ssh/authorized_keys | tail -n 1)"
+	/usr/bin/python3 -c "
+import json
+from cloudinit.sources import pkl_load
+print(\"network\", json.dumps(pkl_load(\"/var/lib/cloud/instance/obj.pkl\").network_config, sort_keys=True))"
 '
 openimds callers web-1 --endpoint "$api" --v1 -o json >"$work/v1"
 echo "without token $(grep -c '"instanceName"' "$work/v1")"
 token=$(inside curl -sX PUT http://169.254.169.254/latest/api/token -H 'X-aws-ec2-metadata-token-ttl-seconds: 60')
 ask() { inside curl -sH "X-aws-ec2-metadata-token: $token" "http://169.254.169.254/latest/meta-data/$1"; }
+echo "link $(inside cat "$work/fs/sysfs/class/net/eth0/address")"
 echo "served instance $(ask instance-id)"
 echo "served key $(ask public-keys/0/openssh-key | cut -d" " -f2)"
+if [ -e "$3" ]; then inside bash "$2" "$3"; fi
