@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"reflect"
@@ -140,7 +141,7 @@ func statusOf(a *openimds.Attachment, host, told store.Record) openimds.Attachme
 		return status
 	}
 	if !h.Attaches {
-		status.State, status.Reason = "failed", "this server cannot attach instances"
+		status.State, status.Reason = "failed", cmp.Or(h.Why, "this server cannot attach instances")
 		return status
 	}
 	known, err := records.Decode[openimds.AttachmentStatus](told)

@@ -35,8 +35,9 @@ type Config struct {
 	Callers openimds.CallerList
 	// Refusals tells of refused calls as they happen; nil: nobody can.
 	Refusals openimds.RefusalCounter
-	// Attachments carries attachments out; nil: this server cannot.
-	Attachments Attachments
+	// Attachments carries attachments out; nil: this server cannot, and CannotAttach says why, for people.
+	Attachments  Attachments
+	CannotAttach string
 	// Audit is told of every change before it is made, and of those that then failed; nil: nobody is.
 	// When it returns an error, the change is not made.
 	Audit func(context.Context, ...openimds.AuditEntry) error

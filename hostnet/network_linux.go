@@ -262,8 +262,8 @@ func (h *Network) take() error {
 	}
 	was := h.busy
 	h.lock, h.busy = takeLock(h.cfg.Log)
-	if h.busy != nil && was == nil {
-		h.cfg.Log.Warn("no guest can be attached yet", "reason", h.busy)
+	if h.busy != nil && was == nil { // which is nothing to worry about while none is to be
+		h.cfg.Log.Info("no guest can be attached yet", "reason", h.busy)
 	}
 	return h.busy
 }

@@ -15,9 +15,11 @@ import (
 // that no seat has any more. It is called for every change, and when there was none.
 func (h *Network) reconcile(orphans []*attachment) error {
 	if err := h.take(); err != nil {
+		if len(h.seats) > 0 && h.blocked.Swap(&err) == nil {
+			h.cfg.Log.Warn("no guest is attached", "reason", err)
+		}
 		for _, s := range h.seats {
 			h.report(s, Failed, err.Error())
-			h.blocked.Store(&err)
 		}
 		return err
 	}

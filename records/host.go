@@ -20,6 +20,8 @@ const (
 type Host struct {
 	// Attaches says whether it carries attachments out.
 	Attaches bool `json:"attaches,omitempty"`
+	// Why it does not, for people.
+	Why string `json:"why,omitempty"`
 }
 
 // Seat is an instance's place on a host, from before the first answer to after the last.

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"path/filepath"
@@ -84,6 +85,10 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the audit log cannot be written", http.StatusServiceUnavailable)
 		return
 	}
+	if n, why := s.Unattached(r.Context()); n > 0 {
+		http.Error(w, printable.Line(fmt.Sprintf("the guests of %d attachments are not answered: %v", n, why)), http.StatusServiceUnavailable)
+		return
+	}
 	if s.host != nil {
 		if err := s.host.Blocked(); err != nil {
 			http.Error(w, "no instance is attached: "+err.Error(), http.StatusServiceUnavailable)
@@ -119,9 +124,7 @@ func (s *Server) metrics(verifier *sigv4.Verifier) http.Handler {
 			}
 		},
 	}
-	if s.host != nil {
-		gauges.Attachments = s.attachments.States
-	}
+	gauges.Attachments = s.attachmentStates
 	exported := prom.Handler(s.usage, gauges)
 	if s.cfg.AnonymousMetrics {
 		return exported

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,8 +34,39 @@ type HostNetwork struct {
 	// Refused says why no instance can be attached although this process has what it takes; nil: one can be,
 	// or nobody would expect it.
 	Refused error
+	// Unable says why this process attaches nothing, where nobody would expect it to, as on a laptop.
+	Unable error
 	// Missing are the capabilities without which something is not done.
 	Missing []string
+}
+
+// cannot says why no instance can be attached; nil: one can be.
+func (n HostNetwork) cannot() error { return cmp.Or(n.Refused, n.Unable) }
+
+// Unattached says how many instances are attached to this host though this process attaches none, and why: their
+// guests are not answered. Whoever asks waits for the store.
+func (s *Server) Unattached(ctx context.Context) (n int, why error) {
+	if why = s.hostNotes.cannot(); why == nil {
+		return 0, nil
+	}
+	all, err := s.service.Attachments(ctx)
+	if err != nil {
+		s.log.Debug("the attachments cannot be listed", "error", err)
+		return 0, nil // the store's trouble is told elsewhere
+	}
+	for _, a := range all {
+		if a.Host == openimds.LocalHost {
+			n++
+		}
+	}
+	return n, why
+}
+
+// warnUnattached tells the log of guests who are not answered since this process attaches nothing.
+func (s *Server) warnUnattached(ctx context.Context) {
+	if n, why := s.Unattached(ctx); n > 0 {
+		s.log.Warn("instances are attached to this host, and their guests are not answered", "attachments", n, "reason", why)
+	}
 }
 
 // HostNetwork says what this server can do to the host's network.
@@ -55,6 +87,7 @@ func (s *Server) openHost() error {
 		return fmt.Errorf("%s: %w", s.cfg.named("Uplinks"), err)
 	}
 	if errors.Is(err, hostnet.ErrUnable) { // as on a laptop, which wants none
+		s.hostNotes.Unable = err
 		s.log.Debug("no instance can be attached to this host", "reason", err)
 		return nil
 	}
@@ -139,6 +172,17 @@ func (s *Server) runHost(ctx, stopping context.Context, running *sync.WaitGroup)
 			s.sweepHost()
 		}
 	})
+}
+
+// attachmentStates counts the attachments of this host by state.
+func (s *Server) attachmentStates() map[string]int {
+	if s.host != nil {
+		return s.attachments.States()
+	}
+	if n, _ := s.Unattached(context.Background()); n > 0 {
+		return map[string]int{string(hostnet.Failed): n}
+	}
+	return nil
 }
 
 // Settled is closed once it is known what has become of the attachments; nil where none can be made.

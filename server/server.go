@@ -150,6 +150,7 @@ func (s *Server) open(ctx context.Context) error {
 	if err := s.openGuests(ctx); err != nil {
 		return err
 	}
+	s.warnUnattached(ctx)
 	return s.listen(ctx)
 }
 
@@ -167,6 +168,8 @@ func (s *Server) openService(ctx context.Context) error {
 	}
 	if s.host != nil {
 		cfg.Attachments = guarding{s}
+	} else {
+		cfg.CannotAttach = s.hostNotes.cannot().Error()
 	}
 	s.service = control.New(s.store, cfg)
 	if err := s.service.ConcludeAudit(ctx, latest); err != nil { // the guests do not wait for it

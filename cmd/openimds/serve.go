@@ -70,7 +70,7 @@ func runServe(cmd *cobra.Command, c serveConfig) error {
 		return err
 	}
 	defer s.Close()
-	if _, err := io.WriteString(out, welcome(s)); err != nil {
+	if _, err := io.WriteString(out, welcome(ctx, s)); err != nil {
 		return err
 	}
 	listing, enough := context.WithCancel(ctx)
@@ -90,7 +90,7 @@ func runServe(cmd *cobra.Command, c serveConfig) error {
 }
 
 // welcome is what a person reads after the start.
-func welcome(s *server.Server) string {
+func welcome(ctx context.Context, s *server.Server) string {
 	in := s.Instance()
 	var more strings.Builder
 	if r := in.Recorded; r != nil {
@@ -98,7 +98,9 @@ func welcome(s *server.Server) string {
 	}
 	_ = say(&more, "  stop         Ctrl-C\n")
 	host := s.HostNetwork()
-	if host.Refused != nil {
+	if unattached, why := s.Unattached(ctx); unattached > 0 {
+		_ = say(&more, "  attached     none of %d: %s\n               their guests are not answered; see 'openimds attach'\n", unattached, why)
+	} else if host.Refused != nil {
 		_ = say(&more, "  attached     none can be: %s\n", host.Refused)
 	}
 	for _, capability := range host.Missing {
