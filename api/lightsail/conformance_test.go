@@ -14,37 +14,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/api/awsjson"
 	"github.com/openimds/openimds/api/lightsail/wire"
 )
-
-// knownBotocore is the version that this package was written against. A later one may have
-// operations, members and words that it did not have; nothing else may differ.
-const knownBotocore = "1.43.11"
-
-// modelDate is when the newest model came out that this package was compared with by hand: that of
-// aws-sdk-go-v2/service/lightsail 1.71.1, which is ahead of botocore.
-const modelDate = "2026-11-10"
-
-// newOperations are of that model and not of botocore's.
-var newOperations = []string{"GetProfile"}
-
-// TestModelAge: an API that nobody has looked at for long has moved on. Whoever builds an old version says
-// so by OPENIMDS_TEST_OLD_MODEL.
-func TestModelAge(t *testing.T) {
-	date, err := time.Parse(time.DateOnly, modelDate)
-	if err != nil {
-		t.Fatal(err)
-	}
-	days := int(time.Since(date).Hours() / 24)
-	t.Logf("the model is of %s, %d days old", modelDate, days)
-	if days > 90 && os.Getenv("OPENIMDS_TEST_OLD_MODEL") == "" {
-		t.Errorf("compare with a newer model, and set knownBotocore, modelDate and newOperations; or set OPENIMDS_TEST_OLD_MODEL=1")
-	}
-}
 
 // botocoreModel is the part of a botocore service model that matters here.
 type botocoreModel struct {
@@ -187,9 +161,9 @@ func compareVersions(a, b string) int {
 
 func TestModel(t *testing.T) {
 	model := loadModel(t)
-	age := compareVersions(model.version, knownBotocore)
+	age := compareVersions(model.version, modelVersion)
 	if age < 0 {
-		t.Skipf("botocore %s is older than %s, which this package was written against", model.version, knownBotocore)
+		t.Skipf("botocore %s is older than %s, which this package was written against", model.version, modelVersion)
 	}
 	c := &conformance{t: t, model: model, newer: age > 0, excused: map[string]bool{}, seen: map[string]bool{}}
 	for name := range model.Operations {
@@ -198,8 +172,8 @@ func TestModel(t *testing.T) {
 		}
 	}
 	for _, name := range modelled() {
-		if _, ok := model.Operations[name]; !ok && !slices.Contains(newOperations, name) {
-			t.Errorf("the model has no operation %s", name)
+		if _, ok := model.Operations[name]; ok == slices.Contains(newOperations, name) {
+			t.Errorf("the model has the operation %s: %v", name, ok)
 		}
 	}
 	for _, act := range lightsailActions() {

@@ -93,7 +93,7 @@ func TestVocabulary(t *testing.T) {
 		{attach(openimds.Attachment{PID: 1, Alias: "x"}), "", "ifAlias is a mark of an interface; a namespace or process has none", "The alias is a mark"},
 		{attach(openimds.Attachment{PID: 1, ByName: true}), "", "byName takes whatever has the name of an interface or namespace; leave out macAddress, ifAlias and processId", "An attachment by name takes whatever"},
 
-		{(&openimds.Faults{On: "x"}).Validate(), "", `The requests that faults are for must be one of [all token data], not "x"`, "The requests that faults are for must be one of"},
+		{of(s.service.UpdateFaults(ctx, "demo", control.FaultsUpdate{On: new(openimds.FaultTarget("x"))})), "", `The requests that faults are for must be one of [all token data] or a path such as meta-data/iam, not "x"`, "The requests that faults are for must be one of"},
 		{of(s.service.UpdateEvents(ctx, "demo", control.EventsUpdate{LifecycleState: new("x")})), "", "The target lifecycle state must be one of [Detached", "The target lifecycle state must be one of"},
 		{set(update{Overlay: map[string]*string{"/x": nil}}), "", `The overlay cannot be used: overlay path "/x" begins with a slash`, "The overlay cannot be used: overlay path"},
 	} {
