@@ -35,6 +35,9 @@ type Config struct {
 	Callers openimds.CallerList
 	// Refusals tells of refused calls as they happen; nil: nobody can.
 	Refusals openimds.RefusalCounter
+	// Reports signs the reports of the installation, and Changes reads what Audit was told; nil: nobody does.
+	Reports openimds.ReportSigner
+	Changes openimds.ChangeLog
 	// Attachments carries attachments out; nil: this server cannot, and CannotAttach says why, for people.
 	Attachments  Attachments
 	CannotAttach string

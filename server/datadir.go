@@ -11,11 +11,12 @@ import (
 	"github.com/openimds/openimds/safefile"
 )
 
-// Files of the data directory that others know of: the store, the access keys of the control API, and the
-// keys that sign identity documents.
+// Files of the data directory that others know of: the store, the access keys of the control API, the key
+// that signs reports, and the keys that sign identity documents.
 const (
 	StoreFile       = "openimds.db"
 	CredentialsFile = "credentials"
+	ReportKeyFile   = "reports.pem"
 	IdentityDir     = "identity"
 )
 

@@ -35,6 +35,7 @@ import (
 	"github.com/openimds/openimds/api/accesskeys"
 	"github.com/openimds/openimds/api/front"
 	"github.com/openimds/openimds/attach"
+	"github.com/openimds/openimds/attest"
 	"github.com/openimds/openimds/audit"
 	"github.com/openimds/openimds/control"
 	"github.com/openimds/openimds/credentials"
@@ -162,7 +163,10 @@ func (s *Server) openService(ctx context.Context) error {
 	}
 	s.usage = usage.NewMeter(usage.Config{Store: s.store, History: history.New(history.Config{Store: s.store}), Log: s.log})
 	cfg := s.cfg.service()
-	cfg.Audit, cfg.History, cfg.Callers, cfg.Refusals = s.audit.Record, s.usage, s.usage, s.usage
+	cfg.Audit, cfg.Changes, cfg.History, cfg.Callers, cfg.Refusals = s.audit.Record, s.audit, s.usage, s.usage, s.usage
+	if cfg.Reports, err = attest.Ensure(filepath.Join(s.cfg.DataDir, ReportKeyFile)); err != nil {
+		return err
+	}
 	if err := s.openHost(); err != nil {
 		return err
 	}

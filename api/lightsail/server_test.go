@@ -25,6 +25,7 @@ import (
 	"github.com/openimds/openimds/api/accesskeys"
 	"github.com/openimds/openimds/api/lightsail"
 	"github.com/openimds/openimds/api/sigv4"
+	"github.com/openimds/openimds/attest"
 	"github.com/openimds/openimds/audit"
 	"github.com/openimds/openimds/control"
 	"github.com/openimds/openimds/store"
@@ -81,7 +82,11 @@ func newServerOn(t testing.TB, store store.Store, adapt ...func(*control.Config)
 		}
 		return nil
 	}
-	cfg := control.Config{Region: "us-east-1", AccountID: "123456789012", AllowIMDSIPv6: true, Audit: record}
+	signs, err := attest.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := control.Config{Region: "us-east-1", AccountID: "123456789012", AllowIMDSIPv6: true, Audit: record, Reports: signs, Changes: s}
 	for _, f := range adapt {
 		f(&cfg)
 	}
@@ -111,6 +116,19 @@ func newServerOn(t testing.TB, store store.Store, adapt ...func(*control.Config)
 	t.Cleanup(http.Close)
 	s.url = http.URL
 	return s
+}
+
+// Changes implements [openimds.ChangeLog].
+func (s *server) Changes(resource string) (found []openimds.AuditEntry, since time.Time, err error) {
+	for i, e := range s.entries() {
+		if i == 0 {
+			since = e.When
+		}
+		if e.Resource == resource && e.Change != "" {
+			found = append(found, e)
+		}
+	}
+	return found, since, nil
 }
 
 // answer is what came back.
