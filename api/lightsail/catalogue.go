@@ -60,27 +60,26 @@ func cut[T any](list string, in *wire.CatalogueRequest, all []T, id func(T) stri
 	return all[:pageSize], pageToken(list, id(all[pageSize-1])), nil
 }
 
-// getRegions shows Lightsail's regions, and this installation's own if it is none of them.
+// getRegions shows the region of this installation alone: what is signed for another one is refused, so that tools
+// which go through all regions find each that they are shown.
 func (a *protocol) getRegions(_ context.Context, in *wire.GetRegionsRequest) (wire.GetRegionsResult, error) {
-	regions := openimds.Regions()
-	own := a.service.Region()
-	if !slices.ContainsFunc(regions, func(r openimds.Region) bool { return r.Name == own }) {
-		regions = append(regions, openimds.Region{Name: own, DisplayName: own, Continent: strings.ToUpper(own[:2]), Users: "this installation"})
-	}
-	result := wire.GetRegionsResult{Regions: []wire.Region{}}
-	for _, r := range regions {
-		shown := wire.Region{
-			ContinentCode: r.Continent, Description: "This region is recommended to serve users in " + r.Users, DisplayName: r.DisplayName, Name: r.Name,
-			AvailabilityZones: []wire.AvailabilityZone{}, RelationalDatabaseAvailabilityZones: []wire.AvailabilityZone{},
+	name := a.service.Region()
+	own := openimds.Region{Name: name, DisplayName: name, Continent: strings.ToUpper(name[:2]), Users: "this installation"}
+	for _, r := range openimds.Regions() {
+		if r.Name == name {
+			own = r
 		}
-		if in.IncludeAvailabilityZones {
-			for _, zone := range openimds.Zones(r.Name) {
-				shown.AvailabilityZones = append(shown.AvailabilityZones, wire.AvailabilityZone{ZoneName: zone, State: "available"})
-			}
-		}
-		result.Regions = append(result.Regions, shown)
 	}
-	return result, nil
+	shown := wire.Region{
+		ContinentCode: own.Continent, Description: "This region is recommended to serve users in " + own.Users, DisplayName: own.DisplayName, Name: name,
+		AvailabilityZones: []wire.AvailabilityZone{}, RelationalDatabaseAvailabilityZones: []wire.AvailabilityZone{},
+	}
+	if in.IncludeAvailabilityZones {
+		for _, zone := range openimds.Zones(name) {
+			shown.AvailabilityZones = append(shown.AvailabilityZones, wire.AvailabilityZone{ZoneName: zone, State: "available"})
+		}
+	}
+	return wire.GetRegionsResult{Regions: []wire.Region{shown}}, nil
 }
 
 func (a *protocol) isVPCPeered(context.Context, *wire.Nothing) (wire.IsVPCPeeredResult, error) {

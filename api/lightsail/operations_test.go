@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+
+	"github.com/openimds/openimds/control"
 )
 
 // step is a request and what it is answered with: the JSON of an answer, or an exception with the
@@ -303,7 +305,7 @@ func TestAddressTypes(t *testing.T) {
 
 func TestCatalogue(t *testing.T) {
 	newServer(t).steps([]step{
-		{target: "GetRegions", body: `{"includeAvailabilityZones":false}`, want: `{"regions":` + strings.Replace(repeat(`{"availabilityZones":[],"relationalDatabaseAvailabilityZones":[],"continentCode":"*","displayName":"*","description":"*","name":"*"}`, 20), `"name":"*"`, `"name":"us-east-1"`, 1) + `}`},
+		{target: "GetRegions", body: `{"includeAvailabilityZones":false}`, want: `{"regions":[{"availabilityZones":[],"relationalDatabaseAvailabilityZones":[],"continentCode":"NA","displayName":"Virginia","description":"*","name":"us-east-1"}]}`},
 		{target: "GetProfile", body: `{}`, want: `{"profileType":"Lightsailor","partner":"!"}`},
 		{target: "GetBlueprints", body: `{"appCategory":"LfR"}`, want: `{"blueprints":[]}`},
 		{target: "GetBundles", body: `{"appCategory":"LfR"}`, want: `{"bundles":[]}`},
@@ -365,8 +367,17 @@ func TestAccessDetails(t *testing.T) {
 	s.steps([]step{without})
 }
 
-func repeat(item string, n int) string {
-	return "[" + strings.TrimSuffix(strings.Repeat(item+",", n), ",") + "]"
+// TestOwnRegion: the region of the installation is the only one, whether Lightsail has it or not.
+func TestOwnRegion(t *testing.T) {
+	for region, want := range map[string]string{
+		"ap-southeast-5": `{"name":"ap-southeast-5","displayName":"Malaysia","continentCode":"AP","description":"*","relationalDatabaseAvailabilityZones":[],
+			"availabilityZones":[{"zoneName":"ap-southeast-5a","state":"available"},{"zoneName":"ap-southeast-5b"},{"zoneName":"ap-southeast-5c"}]}`,
+		"eu-home-1": `{"name":"eu-home-1","displayName":"eu-home-1","continentCode":"EU","description":"This region is recommended to serve users in this installation",
+			"availabilityZones":[{"zoneName":"eu-home-1a"},{},{}]}`,
+	} {
+		s := newServer(t, func(c *control.Config) { c.Region = region })
+		s.steps([]step{{target: "GetRegions", body: `{"includeAvailabilityZones":true}`, want: `{"regions":[` + want + `]}`}})
+	}
 }
 
 // TestCatalogueItems looks at what the steps above are too long for.

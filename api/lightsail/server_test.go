@@ -153,7 +153,7 @@ func (s *server) request(key accesskeys.Key, target, body string) *http.Request 
 	if key.ID != "" {
 		sum := sha256.Sum256([]byte(body))
 		keys := aws.Credentials{AccessKeyID: key.ID, SecretAccessKey: key.Secret}
-		if err := v4.NewSigner().SignHTTP(r.Context(), keys, r, hex.EncodeToString(sum[:]), "lightsail", "us-east-1", time.Now()); err != nil {
+		if err := v4.NewSigner().SignHTTP(r.Context(), keys, r, hex.EncodeToString(sum[:]), "lightsail", s.service.Region(), time.Now()); err != nil {
 			s.t.Fatal(err)
 		}
 	}
