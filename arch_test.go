@@ -79,7 +79,7 @@ var laws = map[string]law{
 		"the rules of alarms are Service's; who has them evaluated, and tells of it, only calls them"},
 	"./advice": {nil,
 		"what software needs to know IMDSv2 does not depend on who has seen it call"},
-	"./imds": {[]string{".", "./metadata", "./session", "./usage", "golang.org/x/sys", "golang.org/x/time"},
+	"./imds": {[]string{".", "./metadata", "./printable", "./session", "./usage", "golang.org/x/sys", "golang.org/x/time"},
 		"the guest side never waits for a store and knows nothing of the operator's side"},
 	"./api/accesskeys": {[]string{"./safefile", "github.com/rogpeppe/go-internal"},
 		"the operator's keys are a file that AWS's tools read; instances have no part in it"},

@@ -131,6 +131,22 @@ type UndeliveredToken struct {
 	NeededHopLimit int
 }
 
+// Refusal is how often an instance's guest was refused for one reason.
+type Refusal struct {
+	// Reason is one of a few words, such as "host" or "rate".
+	Reason string
+	// Status is what the guest was answered with; 0: its connections were closed without an answer.
+	Status int
+	Count  int64
+}
+
+// RefusalList reads what was refused.
+type RefusalList interface {
+	// Refusals returns what was refused to an instance's guest since this process serves it, without zeros. It
+	// answers at once, from memory.
+	Refusals(instanceID string) []Refusal
+}
+
 // CallersKept is how long callers are remembered that are not seen again, as long as CloudWatch keeps samples.
 const CallersKept = 63 * 24 * time.Hour
 

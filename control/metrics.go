@@ -180,3 +180,11 @@ func (s *Service) BootsOf(ctx context.Context, in *openimds.Instance) ([]time.Ti
 	}
 	return boots, nil
 }
+
+// RefusalsOf returns what was refused to an instance's guest since this process serves it.
+func (s *Service) RefusalsOf(in *openimds.Instance) []openimds.Refusal {
+	if s.cfg.Refused == nil {
+		return nil
+	}
+	return s.cfg.Refused.Refusals(in.ID)
+}

@@ -35,6 +35,8 @@ type Config struct {
 	Callers openimds.CallerList
 	// Refusals tells of refused calls as they happen; nil: nobody can.
 	Refusals openimds.RefusalCounter
+	// Refused tells what this process's guest side refused, and why; nil: it has none.
+	Refused openimds.RefusalList
 	// Reports signs the reports of the installation, and Changes reads what Audit was told; nil: nobody does.
 	Reports openimds.ReportSigner
 	Changes openimds.ChangeLog

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"net"
 	"time"
+
+	"github.com/openimds/openimds/usage"
 )
 
 // acceptWaiting accepts connections one by one, each with a goroutine of its own. It serves where
@@ -19,13 +21,9 @@ func (s *Server) acceptWaiting(l net.Listener, g *Guest, with around) error {
 			continue
 		}
 		pause = 0
-		if with.turnsAway(c) || !g.enter() {
+		if why := s.keepsOut(c, g, with); why != usage.NotRefused {
 			_ = c.Close()
-			continue
-		}
-		if !s.wait(g) {
-			g.leave()
-			_ = c.Close()
+			g.closed(why, sourceOf(c))
 			continue
 		}
 		s.serving.Add(1)
@@ -33,6 +31,21 @@ func (s *Server) acceptWaiting(l net.Listener, g *Guest, with around) error {
 		w.listener = with.listener
 		go s.converse(c, g, 0, w)
 	}
+}
+
+// keepsOut says why a connection is closed before anything of it is read. Unless it is, it has its place among the
+// guest's, and among those that wait.
+func (s *Server) keepsOut(c net.Conn, g *Guest, with around) usage.Refusal {
+	switch {
+	case with.turnsAway(c):
+		return usage.ClosedCaller
+	case !g.enter():
+		return usage.ClosedConnections
+	case !s.wait(g):
+		g.leave()
+		return usage.ClosedWaiting
+	}
+	return usage.NotRefused
 }
 
 // passing says whether an accept error can end by itself: the process or the system is out of

@@ -9,6 +9,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/openimds/openimds/usage"
 	"golang.org/x/sys/unix"
 )
 
@@ -37,8 +38,18 @@ func (s *Server) accept(l net.Listener, g *Guest, with around) error {
 		}
 		pause = 0
 		w.source, w.listener = from.source(), with.listener
-		if deferred.there != nil && !deferred.there() || with.admit != nil && !with.admit(w.source, localOf(fd)) || !g.enter() {
+		why := usage.NotRefused
+		switch {
+		case deferred.there != nil && !deferred.there():
+			why = usage.ClosedLink
+		case with.admit != nil && !with.admit(w.source, localOf(fd)):
+			why = usage.ClosedCaller
+		case !g.enter():
+			why = usage.ClosedConnections
+		}
+		if why != usage.NotRefused {
 			_ = unix.Close(fd)
+			g.closed(why, w.source)
 			continue
 		}
 		w = s.serveNow(fd, g, overIPv6, w)
@@ -137,27 +148,33 @@ func (s *Server) serveNow(fd int, g *Guest, overIPv6 bool, w *workspace) *worksp
 	}
 	x, complete := g.respond(w.in[:n], overIPv6, w)
 	if !complete {
-		s.hand(fd, g, func(c net.Conn) { s.converse(c, g, n, w) })
+		s.hand(fd, g, w.source, func(c net.Conn) { s.converse(c, g, n, w) })
 		return newWorkspace()
 	}
 	if x.silent {
-		s.hand(fd, g, func(c net.Conn) { s.keep(c, g, w) })
+		s.hand(fd, g, w.source, func(c net.Conn) { s.keep(c, g, w) })
 		return newWorkspace()
 	}
 	if x.reset {
 		_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 	}
 	if x.delay > 0 {
-		s.hand(fd, g, func(c net.Conn) { s.finish(c, g, x, w) })
+		s.hand(fd, g, w.source, func(c net.Conn) { s.finish(c, g, x, w) })
 		return newWorkspace()
 	}
 	sent := 0
-	if len(x.out) > 0 && (x.hopLimit == 0 || setHopLimitFD(fd, overIPv6, x.hopLimit) == nil) {
+	limited := true
+	if x.hopLimit > 0 {
+		if limited = setHopLimitFD(fd, overIPv6, x.hopLimit) == nil; !limited {
+			g.closed(usage.ClosedHopLimit, w.source)
+		}
+	}
+	if len(x.out) > 0 && limited {
 		sent, err = unix.Write(fd, x.out)
 		if sent < len(x.out) && (err == nil || errors.Is(err, unix.EAGAIN)) || x.linger {
 			rest := x
 			rest.out = x.out[max(sent, 0):]
-			s.hand(fd, g, func(c net.Conn) { s.finish(c, g, rest, w) })
+			s.hand(fd, g, w.source, func(c net.Conn) { s.finish(c, g, rest, w) })
 			return newWorkspace()
 		}
 	}
@@ -169,10 +186,11 @@ func (s *Server) serveNow(fd int, g *Guest, overIPv6 bool, w *workspace) *worksp
 }
 
 // hand passes a descriptor on to a goroutine that may wait on it.
-func (s *Server) hand(fd int, g *Guest, serve func(net.Conn)) {
+func (s *Server) hand(fd int, g *Guest, from netip.AddrPort, serve func(net.Conn)) {
 	if !s.wait(g) {
 		g.leave()
 		_ = unix.Close(fd)
+		g.closed(usage.ClosedWaiting, from)
 		return
 	}
 	c, err := connOf(fd)
@@ -197,7 +215,7 @@ func (s *Server) finish(c net.Conn, g *Guest, x exchange, w *workspace) {
 	defer workspaces.Put(w)
 	if len(x.out) == 0 {
 		s.linger(c)
-	} else if !s.send(c, x) {
+	} else if !s.send(c, g, x) {
 		return
 	}
 	g.awaitConn(c, x, w)

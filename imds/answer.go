@@ -34,45 +34,58 @@ type state struct {
 // arguments and the row of a rehearsal: no clock, no socket, no disk.
 func (s *state) answer(r *request, now time.Time, w *workspace) response {
 	path, authority, ok := splitTarget(r.target)
-	if status := s.refuseHost(r, authority); status != 0 {
-		return refusal(empty(status), r, w)
+	if status := s.refuseHost(r, authority); status == 403 {
+		return refusal(empty(status), usage.RefusedHost, r, w)
+	} else if status != 0 {
+		return refusal(empty(status), usage.RefusedMalformed, r, w)
 	}
 	if s.instance.Options.Endpoint != openimds.EndpointEnabled {
-		resp := empty(403)
-		if r.method == methodGet || r.method == methodHead {
-			w.path, _ = cleanPath(w.path[:0], path)
-			resp.call = rejected(r)
-		}
-		return resp
+		return s.disabled(r, path, w)
 	}
 	if r.expect {
-		return refusal(page(417), r, w)
+		return refusal(page(417), usage.RefusedExpect, r, w)
 	}
 	switch r.method {
 	case methodPut:
 		return s.putToken(r, path, now, w)
 	case methodGet, methodHead:
 		if !ok {
-			return page(404)
+			return refusal(page(404), usage.NotRefused, r, w)
 		}
 		return s.get(r, path, now, w)
 	case methodOptions:
 		if !ok {
-			return notAllowed(allowData)
+			return notAllowed(allowData, r, w)
 		}
 		if _, ok := cleanPath(w.path[:0], path); !ok {
-			return empty(400)
+			return refusal(empty(400), usage.RefusedPath, r, w)
 		}
 		resp := empty(200)
 		resp.allow = allowOf(path)
+		if r.tokenCount > 0 {
+			resp.call = usage.OtherV2
+		}
 		return resp
 	}
-	return notAllowed(allowOf(path))
+	return notAllowed(allowOf(path), r, w)
 }
 
 // refusal is an answer to a request that is not looked at any further.
-func refusal(resp response, r *request, w *workspace) response {
+func refusal(resp response, why usage.Refusal, r *request, w *workspace) response {
+	resp.refusal = why
 	resp.call = cameToNothing(r, w, usage.Other, usage.RefusedV1, usage.RefusedV2)
+	return resp
+}
+
+// disabled is the answer where the endpoint is disabled.
+func (s *state) disabled(r *request, path []byte, w *workspace) response {
+	resp := refusal(empty(403), usage.RefusedEndpoint, r, w)
+	switch r.method {
+	case methodGet, methodHead:
+		resp.call = rejected(r)
+	case methodPut:
+		resp.call = usage.TokenRefused
+	}
 	return resp
 }
 
@@ -98,9 +111,12 @@ func isTokenPath(path []byte) bool {
 	return len(path) > 0 && path[0] == '/' && string(bytes.TrimLeft(path, "/")) == tokenPath[1:]
 }
 
-func notAllowed(allow string) response {
-	resp := empty(405)
-	resp.allow = allow
+// notAllowed refuses a method. A GET of the token's path is none of IMDSv1: whoever sends it wants a token.
+func notAllowed(allow string, r *request, w *workspace) response {
+	resp := refusal(empty(405), usage.RefusedMethod, r, w)
+	if resp.allow = allow; resp.call == usage.RefusedV1 {
+		resp.call = usage.Other
+	}
 	return resp
 }
 
@@ -110,16 +126,21 @@ func notAllowed(allow string) response {
 func (s *state) putToken(r *request, path []byte, now time.Time, w *workspace) response {
 	resp := empty(0)
 	resp.call = usage.TokenRefused
-	if r.forwarded {
+	switch {
+	case r.forwarded:
 		resp.call, w.path = usage.Forwarded, append(w.path[:0], tokenPath[1:]...)
-	}
-	if r.forwarded || r.origin || !isTokenPath(path) {
-		resp.status = 403
+		resp.status, resp.refusal = 403, usage.RefusedForwarded
+		return resp
+	case r.origin:
+		resp.status, resp.refusal = 403, usage.RefusedOrigin
+		return resp
+	case !isTokenPath(path):
+		resp.status, resp.refusal = 403, usage.RefusedPut
 		return resp
 	}
 	ttl := parseTTL(r)
 	if ttl == 0 {
-		resp.status = 400
+		resp.status, resp.refusal = 400, usage.RefusedTTL
 		return resp
 	}
 	resp.status, resp.ttl, resp.call = 200, ttl, usage.TokenIssued
@@ -151,15 +172,18 @@ func (s *state) get(r *request, raw []byte, now time.Time, w *workspace) respons
 	path, ok := cleanPath(w.path[:0], raw)
 	w.path = path
 	if !ok {
-		return refusal(empty(400), r, w)
+		return refusal(empty(400), usage.RefusedPath, r, w)
 	}
 	if string(path) == tokenPath[1:] {
-		return notAllowed(allowToken)
+		return notAllowed(allowToken, r, w)
 	}
-	left, status := s.authorize(r, now, w)
-	if status != 0 {
-		resp := empty(status)
-		resp.call = rejected(r)
+	left, why := s.authorize(r, now, w)
+	if why != usage.NotRefused {
+		resp := empty(401)
+		if why == usage.RefusedForwarded {
+			resp = empty(403)
+		}
+		resp.call, resp.refusal = rejected(r), why
 		return resp
 	}
 	view := metadata.View{Instance: s.instance, Now: now, V2: left > 0, Credentials: s.credentials, Identity: s.signatures, Recorded: s.recorded}
@@ -194,25 +218,24 @@ func rejected(r *request) usage.Call {
 	return usage.NoTokenRejected
 }
 
-// authorize returns what is left of the session in seconds, 0 for a request of version 1, or the
-// status of a refusal. A token makes a request one of version 2: it must open, also where tokens are
-// optional.
-func (s *state) authorize(r *request, now time.Time, w *workspace) (left, status int) {
+// authorize returns what is left of the session in seconds, 0 for a request of version 1, or why it is
+// refused. A token makes a request one of version 2: it must open, also where tokens are optional.
+func (s *state) authorize(r *request, now time.Time, w *workspace) (left int, why usage.Refusal) {
 	if !r.hasToken() {
 		if s.instance.Options.Tokens != openimds.TokensOptional || s.rehearsal != nil && s.rehearsal.refuses(now) {
-			return 0, 401
+			return 0, usage.RefusedNoToken
 		}
-		return 0, 0
+		return 0, usage.NotRefused
 	}
 	if r.forwarded {
-		return 0, 403
+		return 0, usage.RefusedForwarded
 	}
 	if r.tokenCount > 1 {
-		return 0, 401
+		return 0, usage.RefusedBadToken
 	}
 	left, err := s.sealer.Open(r.token, now, &w.scratch)
 	if err != nil {
-		return 0, 401
+		return 0, usage.RefusedBadToken
 	}
-	return left, 0
+	return left, usage.NotRefused
 }

@@ -24,15 +24,19 @@ func (g *Guest) count(st *state, resp *response, started time.Time, w *workspace
 // cameToNothing tells, of what a request can be that got no further than its head, which one it is: with
 // nothing to do with tokens, of IMDSv1 or of IMDSv2. It notes what was asked for.
 func cameToNothing(r *request, w *workspace, neither, v1, v2 usage.Call) usage.Call {
-	if r.method != methodGet && r.method != methodHead && r.method != methodPut {
-		return neither
+	w.path = w.path[:0]
+	if len(r.target) > 0 {
+		path, _, _ := splitTarget(r.target)
+		w.path, _ = cleanPath(w.path, path)
 	}
-	path, _, _ := splitTarget(r.target)
-	w.path, _ = cleanPath(w.path[:0], path)
-	if r.method == methodPut || r.hasToken() {
+	reads := r.method == methodGet || r.method == methodHead
+	switch {
+	case r.method == methodPut, r.hasToken(), !reads && r.tokenCount > 0:
 		return v2
+	case reads && !r.partial: // else a token might have come in the rest
+		return v1
 	}
-	return v1
+	return neither
 }
 
 // counters returns the counters of the instance that is at this place from now on; nil is none.

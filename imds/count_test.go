@@ -85,11 +85,20 @@ func TestCalls(t *testing.T) {
 		{"PUT without TTL", required, put(tokenPath), "", "api/token"},
 		{"PUT with a slash in front", required, put("//latest/api/token", ttlIs+"60"), tokens, "api/token"},
 		{"PUT off the token's path", required, put("/latest/api/token/", ttlIs+"60"), "", "api/token"},
-		{"PUT where the endpoint is disabled", disabled, put(tokenPath, ttlIs+"60"), "", ""},
+		{"PUT where the endpoint is disabled", disabled, put(tokenPath, ttlIs+"60"), "", "api/token"},
 		{"OPTIONS", options{}, "OPTIONS" + get(amiPath)[3:], "", ""},
+		{"OPTIONS with a token", options{}, "OPTIONS" + get(amiPath, tokenIs+"{TOKEN}")[3:], "", ""},
+		{"POST", options{}, "POST" + get(amiPath)[3:], "", ""},
+		{"POST with a token", options{}, "POST" + get(amiPath, tokenIs+"{TOKEN}")[3:], "", "meta-data"},
+		{"GET of a token", options{}, get(tokenPath), "", ""},
+		{"GET of a token, with one", options{}, get(tokenPath, tokenIs+"{TOKEN}"), "", "api/token"},
+		{"v1 with two names", options{}, get(amiPath, "Host: b"), "", "meta-data"},
+		{"v1 with a bad header", options{}, get(amiPath, "no header"), "", "meta-data"},
+		{"v2 with a bad header", options{}, get(amiPath, "no header", tokenIs+"{TOKEN}"), "", "meta-data"},
 		{"no HTTP", options{}, "GET /\r\n\r\n", "", ""},
 		{"a foreign Host", options{}, strings.Replace(get(amiPath), "Host: ", "Host: x.", 1), "", "meta-data"},
-		{"a foreign Host with a token", options{}, strings.Replace(get(amiPath, tokenIs+"{TOKEN}"), "Host: ", "Host: x.", 1), "", ""},
+		{"a foreign Host with a token", options{}, strings.Replace(get(amiPath, tokenIs+"{TOKEN}"), "Host: ", "Host: x.", 1), "", "meta-data"},
+		{"PUT with a foreign Host", options{}, strings.Replace(put(tokenPath, ttlIs+"60"), "Host: ", "Host: x.", 1), "", "api/token"},
 		{"Expect", options{}, get("/latest/user-data", "Expect: 100-continue"), "", "user-data"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -155,7 +164,7 @@ func TestThrottledCallsAreExported(t *testing.T) {
 	for _, line := range []string{
 		"openimds_imds_throttled_total 3\n",
 		`openimds_imds_requests_total{status="200",version="v1"} 2` + "\n",
-		`openimds_imds_requests_total{status="503",version="none"} 3` + "\n",
+		`openimds_imds_requests_total{status="503",version="v1"} 3` + "\n",
 		fmt.Sprintf("openimds_metadata_no_token_total{instance=%q,instance_id=%q} 2\n", w.in.Name, w.in.ID),
 	} {
 		if !strings.Contains(answer.Body.String(), line) {
@@ -177,6 +186,9 @@ func TestCallsThatComeToNothing(t *testing.T) {
 		"an absent endpoint": func(_ *Config, in *openimds.Instance) {
 			in.Faults = &openimds.Faults{On: openimds.FaultsOnAll, AbsentSeconds: 60, AbsentUntil: noon.Add(time.Minute)}
 		},
+		"silence on purpose": func(_ *Config, in *openimds.Instance) {
+			in.Faults = &openimds.Faults{On: openimds.FaultsOnAll, DropShare: 1}
+		},
 		"too many": func(c *Config, _ *openimds.Instance) { c.Rate, c.Burst = 1e-9, 1 },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -186,19 +198,34 @@ func TestCallsThatComeToNothing(t *testing.T) {
 			}
 			seen := w.guest.Observe(nil, 100)
 			defer seen.Close()
-			for _, send := range []string{get(amiPath), get(amiPath, tokenIs), get("/latest/user-data", tokenIs+"any"), put(tokenPath, ttlIs+"60"), "OPTIONS" + get(amiPath)[3:], "no HTTP\r\n\r\n"} {
+			var versions []string
+			for _, send := range []string{get(amiPath), get(amiPath, tokenIs), get("/latest/user-data", tokenIs+"any"), put(tokenPath, ttlIs+"60"), "OPTIONS" + get(amiPath)[3:], "no HTTP\r\n\r\n", "POST" + get(amiPath, tokenIs+"any")[3:]} {
+				if name == "silence on purpose" {
+					_, _ = w.dial(t).Write([]byte(send))
+					<-seen.More()
+					versions = append(versions, seen.Take()[0].Call.Version())
+					continue
+				}
 				w.fateOf(t, send)
 			}
-			var versions []string
 			for _, one := range seen.Take() {
 				versions = append(versions, one.Call.Version())
 			}
-			if got := strings.Join(versions, " "); got != "v1 v1 v2 v2 none none" {
+			if got := strings.Join(versions, " "); got != "v1 v1 v2 v2 none none v2" {
 				t.Errorf("seen: %s", got)
 			}
 			callers, err := recorder.Callers(t.Context(), w.in.ID, noon)
-			if err != nil || len(callers) != 1 || callers[0].PathGroup != "meta-data" || !callers[0].LastV1.Equal(noon) ||
-				!reflect.DeepEqual(callers[0].Counts, map[string]int64{openimds.CountNoTokenFailed: 2}) {
+			got := map[string]map[string]int64{}
+			for _, c := range callers {
+				got[c.PathGroup] = c.Counts
+				if v1 := c.Counts[openimds.CountNoTokenFailed] > 0; v1 != c.LastV1.Equal(noon) {
+					t.Errorf("the last call without a token of %+v", c)
+				}
+			}
+			want := map[string]map[string]int64{
+				"meta-data": {openimds.CountNoTokenFailed: 2, openimds.CountWithTokenFailed: 1}, "user-data": {openimds.CountWithTokenFailed: 1}, "api/token": {openimds.CountWithTokenFailed: 1},
+			}
+			if err != nil || !reflect.DeepEqual(got, want) {
 				t.Errorf("callers: %+v, %v", callers, err)
 			}
 			if got := counted(t, recorder, w.in); len(got) != 0 {

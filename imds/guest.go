@@ -29,6 +29,9 @@ type Guest struct {
 	// faultCount is that of the latest faults that were counted; nil: none were.
 	faultCount *faultCount
 
+	seated   atomic.Pointer[seated] // nil: nobody
+	refusals refusalLog
+
 	arrivals arrivals
 }
 
@@ -47,8 +50,8 @@ func (s *Server) NewGuest() *Guest {
 // A failure leaves the guest as it was: it never becomes more permissive.
 func (g *Guest) Set(in *openimds.Instance) error {
 	if in == nil || !in.State.Answers() {
+		g.seat(in, g.counters(in))
 		g.state.Store(nil)
-		g.counters(in)
 		g.closeConns()
 		return nil
 	}
@@ -81,6 +84,7 @@ func (g *Guest) Set(in *openimds.Instance) error {
 	met := newFaults(in.Faults, before, g.faultCountOf(in))
 	rehearses := newRehearsal(in.Rehearsal, rehearsed, g.server.cfg.Now())
 	counters := g.counters(in)
+	g.seat(in, counters)
 	old := g.state.Swap(&state{
 		instance:    g.server.compactor.copy(in),
 		sealer:      sealer,

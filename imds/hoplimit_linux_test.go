@@ -192,7 +192,7 @@ func TestNoAnswerWithoutHopLimit(t *testing.T) {
 	sent := make(chan struct{})
 	go func() {
 		defer close(sent)
-		w.server.send(near, exchange{out: []byte("a token"), hopLimit: 1})
+		w.server.send(near, w.guest, exchange{out: []byte("a token"), hopLimit: 1})
 		_ = near.Close()
 	}()
 	if got := readAll(t, far); got != "" {

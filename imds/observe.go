@@ -20,7 +20,7 @@ type Observation struct {
 	Instance string
 	// Source is the caller's end of the connection; the zero value if that is no matter of IP.
 	Source netip.AddrPort
-	// Method is GET, HEAD, PUT or OPTIONS; empty: another, or none that could be read.
+	// Method is as sent, cut to a bound; empty: none that could be read.
 	Method string
 	// Target is the path with the query, as sent.
 	Target    string
@@ -167,6 +167,17 @@ func addrPortOf(a net.Addr) netip.AddrPort {
 	return netip.AddrPort{}
 }
 
+// methodName is how a request's method is called.
+func (r *request) methodName() string {
+	if r.method == methodOther {
+		return string(r.other[:min(len(r.other), maxMethodName)])
+	}
+	return methodNames[r.method]
+}
+
+// maxMethodName is enough for all methods that are registered.
+const maxMethodName = 32
+
 // tell tells the observers of the request in the workspace. Without any it costs a look at a nil pointer.
 func (g *Guest) tell(instance string, resp *response, w *workspace) {
 	observers := g.observers.Load()
@@ -175,7 +186,7 @@ func (g *Guest) tell(instance string, resp *response, w *workspace) {
 	}
 	r := &w.request
 	one := Observation{
-		Time: g.server.cfg.Now(), Instance: instance, Source: w.source, Method: methodNames[r.method], Target: string(r.target),
+		Time: g.server.cfg.Now(), Instance: instance, Source: w.source, Method: r.methodName(), Target: string(r.target),
 		UserAgent: string(r.userAgent), Call: resp.call, Status: resp.status,
 	}
 	for _, o := range *observers {

@@ -27,7 +27,7 @@ func TestObserve(t *testing.T) {
 			get(amiPath+"?a=b", "User-Agent: me/1"):      {Method: "GET", Target: amiPath + "?a=b", UserAgent: "me/1", Status: 200},
 			put(tokenPath, ttlIs+"60"):                   {Method: "PUT", Target: tokenPath, Status: 200},
 			get(amiPath, "X-aws-ec2-metadata-token: no"): {Method: "GET", Target: amiPath, Status: 401},
-			lines("BREW /pot HTTP/1.1"):                  {Target: "/pot", Status: 405},
+			lines("BREW /pot HTTP/1.1"):                  {Method: "BREW", Target: "/pot", Status: 405},
 		} {
 			c := w.dial(t)
 			if _, err := c.Write([]byte(send)); err != nil {

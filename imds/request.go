@@ -29,7 +29,11 @@ const (
 // request ends can make it run a second one.
 type request struct {
 	method method
+	// other is a method's name that is none of those.
+	other  []byte
 	target []byte
+	// partial says that not all of the head was there when it was refused.
+	partial bool
 	// minor is the minor HTTP version, 0 or 1: the answer repeats it.
 	minor int
 
@@ -178,8 +182,31 @@ func (r *request) parseLine(line []byte) error {
 		r.method = methodPut
 	case "OPTIONS":
 		r.method = methodOptions
+	default:
+		r.other = name
 	}
 	return nil
+}
+
+// salvage reads of a head that is refused what tells who asks for what, by which protocol. It takes line feeds for
+// the ends of lines, and passes over what it cannot read; end is where the head ends, 0 if that is not known.
+func (r *request) salvage(buf []byte, end int) {
+	*r = request{minor: 1, partial: end == 0}
+	if end > 0 {
+		buf = buf[:end]
+	}
+	line, rest, _ := bytes.Cut(afterEmptyLine(buf), []byte("\n"))
+	if r.parseLine(bytes.TrimSuffix(line, []byte("\r"))) != nil {
+		r.method, r.other, r.target = methodOther, nil, nil
+	}
+	for len(rest) > 0 {
+		line, rest, _ = bytes.Cut(rest, []byte("\n"))
+		if line = bytes.TrimSuffix(line, []byte("\r")); len(line) == 0 {
+			r.partial = false
+			return
+		}
+		_ = r.parseHeader(line)
+	}
 }
 
 // parseHeader reads one NAME ":" OWS VALUE OWS and notes it if an answer depends on it.

@@ -61,15 +61,20 @@ func (g *Guest) respond(buf []byte, overIPv6 bool, w *workspace) (x exchange, co
 	s := g.server
 	st := g.state.Load()
 	if st == nil || overIPv6 && st.instance.Options.IPv6 != openimds.EndpointEnabled {
-		return exchange{}, true // nobody is at home at this address
+		g.notAtHome(st, w)
+		return exchange{}, true
 	}
 	started := s.cfg.Now()
 	r := &w.request
 	w.path = w.path[:0]
+	minor := 1 // of what cannot be told
 	if err == nil {
 		err = r.parse(buf[:end])
-	} else {
-		*r = request{minor: 1}
+		minor = r.minor
+	}
+	if err != nil {
+		r.salvage(buf, end)
+		r.minor = minor
 	}
 	var met fate
 	if st.faults != nil {
@@ -78,7 +83,7 @@ func (g *Guest) respond(buf []byte, overIPv6 bool, w *workspace) (x exchange, co
 			s.cfg.FaultMet(st.instance.Name)
 		}
 		if met.refused || met.dropped {
-			g.unanswered(st, met, err, started, w)
+			g.unanswered(st, met, started, w)
 			return exchange{reset: met.refused, silent: met.dropped}, true
 		}
 		x.delay = met.delay
@@ -94,16 +99,16 @@ func (g *Guest) respond(buf []byte, overIPv6 bool, w *workspace) (x exchange, co
 		x.counters = st.usage
 	}
 	g.count(st, &resp, started, w)
+	if resp.refusal != usage.NotRefused {
+		g.refused(st, resp.refusal, w)
+	}
 	g.tell(st.instance.Name, &resp, w)
 	return x, true
 }
 
 // unanswered counts and tells of a request that gets no answer on purpose.
-func (g *Guest) unanswered(st *state, met fate, broken error, started time.Time, w *workspace) {
-	resp := response{call: usage.Faulted}
-	if broken == nil {
-		resp.call = cameToNothing(&w.request, w, usage.Faulted, usage.FaultedV1, usage.FaultedV2)
-	}
+func (g *Guest) unanswered(st *state, met fate, started time.Time, w *workspace) {
+	resp := response{call: cameToNothing(&w.request, w, usage.Faulted, usage.FaultedV1, usage.FaultedV2)}
 	if met.dropped {
 		st.usage.Dropped()
 	} else {
@@ -120,18 +125,17 @@ func (g *Guest) decide(st *state, r *request, broken error, fails int, now time.
 		if fault := recover(); fault != nil {
 			g.server.cfg.Log.Error("a metadata request failed", "instance", st.instance.Name, "fault", faultText(fault), "stack", string(debug.Stack()))
 			resp = empty(500)
+			resp.refusal = usage.RefusedInternal
 		}
 	}()
 	if !g.admit(now) {
 		resp = empty(503)
-		resp.call = usage.Throttled
-		if broken == nil {
-			resp.call = cameToNothing(r, w, usage.Throttled, usage.ThrottledV1, usage.ThrottledV2)
-		}
+		resp.refusal = usage.RefusedRate
+		resp.call = cameToNothing(r, w, usage.Throttled, usage.ThrottledV1, usage.ThrottledV2)
 		return resp
 	}
 	if status, ok := errors.AsType[statusError](broken); ok {
-		return empty(int(status))
+		return refusal(empty(int(status)), refusalOf(status), r, w)
 	}
 	if fails != 0 {
 		resp = failed(fails)

@@ -22,6 +22,8 @@ type response struct {
 	call     usage.Call
 	// rehearsed: a rehearsal of required tokens found that they would have refused this.
 	rehearsed bool
+	// refusal is why this is not what was asked for.
+	refusal usage.Refusal
 }
 
 const (

@@ -82,7 +82,7 @@ func powerShell(name, agent string, request func(line, header, length string) st
 		// The guide's lines in a shell where the first one failed: $token is empty.
 		{name + " with an empty token", "", agent, []turn{{request("GET "+amiPath, "X-aws-ec2-metadata-token: \r\n", ""), text(amiID)}},
 			map[string]string{"meta-data": v1Calls(1)}},
-		{name + " where the endpoint is off", "disabled", agent, []turn{{token, forbidden}}, nil},
+		{name + " where the endpoint is off", "disabled", agent, []turn{{token, forbidden}}, map[string]string{"api/token": ""}},
 	}
 }
 
@@ -184,8 +184,8 @@ func systemdIMDSD() []sequence {
 			{token, issued(900)},
 			{of(meta + "hostname"), left(900, text("ip-172-26-3-4.ec2.internal"))},
 		}, map[string]string{"api/token": tokenCalls(1), "meta-data": v2Calls(1)}},
-		{"systemd-imdsd where the endpoint is off", "disabled", agent, []turn{{token, forbidden}}, nil},
-		{"systemd-imdsd above the rate", "throttled", agent, []turn{{token, refused("503 Service Unavailable")}}, nil},
+		{"systemd-imdsd where the endpoint is off", "disabled", agent, []turn{{token, forbidden}}, map[string]string{"api/token": ""}},
+		{"systemd-imdsd above the rate", "throttled", agent, []turn{{token, refused("503 Service Unavailable")}}, map[string]string{"api/token": ""}},
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,6 +22,7 @@ import (
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/metadata"
 	"github.com/openimds/openimds/usage"
+	"golang.org/x/time/rate"
 )
 
 // patience is how long a guest may take. A client of this service needs microseconds.
@@ -69,6 +71,7 @@ type Server struct {
 	date       atomic.Pointer[dateText]
 	closing    atomic.Bool
 	waiting    atomic.Int64  // connections that wait
+	refusals   *rate.Limiter // of the log's lines
 	stopping   chan struct{} // closed when closing is set
 
 	mu        sync.Mutex
@@ -88,6 +91,7 @@ func NewServer(cfg Config) *Server {
 		cfg:        cfg,
 		listeners:  map[net.Listener]*Guest{},
 		compactor:  newCompactor(),
+		refusals:   rate.NewLimiter(refusalsRate, refusalsAtOnce),
 		stopping:   make(chan struct{}),
 		patience:   patience{head: 5 * time.Second, write: 5 * time.Second, linger: time.Second, arrival: 2 * time.Second},
 		allowHosts: map[string]bool{"instance-data.ec2.internal": true},
@@ -176,7 +180,7 @@ func (s *Server) converse(c net.Conn, g *Guest, read int, w *workspace) {
 		if complete {
 			if x.silent {
 				s.silence(c)
-			} else if s.send(c, x) {
+			} else if s.send(c, g, x) {
 				g.awaitConn(c, x, w)
 			}
 			return
@@ -185,8 +189,11 @@ func (s *Server) converse(c net.Conn, g *Guest, read int, w *workspace) {
 			w.in = append(w.in, make([]byte, len(w.in))...)
 		}
 		n, err := c.Read(w.in[read:])
-		if err != nil {
-			return // gone, or too slow: AWS's answer to that is not on record, so none
+		if err != nil { // gone, or too slow: AWS's answer to that is not on record, so none
+			if errors.Is(err, os.ErrDeadlineExceeded) && !s.closing.Load() {
+				g.closed(usage.ClosedSlow, w.source)
+			}
+			return
 		}
 		read += n
 	}
@@ -194,7 +201,7 @@ func (s *Server) converse(c net.Conn, g *Guest, read int, w *workspace) {
 
 // send sends an answer over a connection that may block, and ends the connection so that the peer
 // can read all of it. It says whether the answer is under way.
-func (s *Server) send(c net.Conn, x exchange) bool {
+func (s *Server) send(c net.Conn, g *Guest, x exchange) bool {
 	if x.reset {
 		reset(c)
 	}
@@ -202,6 +209,7 @@ func (s *Server) send(c net.Conn, x exchange) bool {
 		return false
 	}
 	if x.hopLimit > 0 && setHopLimit(c, x.hopLimit) != nil {
+		g.closed(usage.ClosedHopLimit, sourceOf(c))
 		return false // the limit is a promise: no answer rather than one that travels too far
 	}
 	_ = c.SetWriteDeadline(time.Now().Add(s.patience.write))

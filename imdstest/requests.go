@@ -17,7 +17,7 @@ const (
 // Request is one that was answered, or whose connection was reset on purpose.
 type Request struct {
 	Time   time.Time // of the answer
-	Method string    // GET, HEAD, PUT or OPTIONS; empty: another
+	Method string    // as sent; empty: none that could be read
 	Path   string    // with the query, as it was sent
 	// Version is [V2] of requests with a session token or for one, [V1] of those that would need one
 	// and had none, and "none" of all others, whatever became of them.

@@ -56,7 +56,7 @@ func TestRequests(t *testing.T) {
 		`PUT /latest/api/token 200 v2 "probe/1"`,
 		`GET /latest/meta-data/ 401 v2 "probe/1"`,
 		`OPTIONS /latest/ 200 none "probe/1"`,
-		` /latest/ 405 none "probe/1"`,
+		`POST /latest/ 405 none "probe/1"`,
 		`GET /latest/user-data 401 v1 "probe/1"`,
 	}
 	if !slices.Equal(got, want) {

@@ -49,11 +49,14 @@ var durations = [...]time.Duration{
 // answers counts what was answered, since the start of the process.
 type answers struct {
 	calls [outcomeCount][otherStatus + 1]atomic.Uint64
-	took  [len(durations) + 1]atomic.Uint64
-	time  atomic.Int64 // nanoseconds
+	// versions are, of the calls whose outcome does not tell their protocol, those that had one: IMDSv1, IMDSv2.
+	versions [2][otherStatus + 1]atomic.Uint64
+	took     [len(durations) + 1]atomic.Uint64
+	time     atomic.Int64 // nanoseconds
 	// refused are the connections that were reset on purpose, dropped those that were left without a word: no
 	// answers, but numbers of the same kind.
 	refused, dropped atomic.Uint64
+	refusals         [refusalCount]atomic.Uint64
 }
 
 // Answered counts an answer and the time from the complete request to the answer's bytes.
@@ -62,13 +65,24 @@ func (g *Tally) Answered(call Call, status int, took time.Duration) {
 		return
 	}
 	a := &g.answers
-	a.calls[call.outcome()][statusPlace(status)].Add(1)
+	outcome, place := call.outcome(), statusPlace(status)
+	a.calls[outcome][place].Add(1)
+	if outcome != call { // after the call: whoever reads them in turn finds no fewer calls than versions
+		a.versions[versionPlace(call)][place].Add(1)
+	}
 	bucket := 0
 	for bucket < len(durations) && took > durations[bucket] {
 		bucket++
 	}
 	a.took[bucket].Add(1)
 	a.time.Add(int64(took))
+}
+
+func versionPlace(call Call) int {
+	if call.Version() == "v1" {
+		return 0
+	}
+	return 1
 }
 
 // Refused counts a request whose connection was reset on purpose.
@@ -87,6 +101,13 @@ func (g *Tally) Dropped() {
 
 // addTo adds these to the sum of several.
 func (a *answers) addTo(sum *answers) {
+	for version := range a.versions {
+		for status := range a.versions[version] {
+			if n := a.versions[version][status].Load(); n > 0 {
+				sum.versions[version][status].Add(n)
+			}
+		}
+	}
 	for call := range a.calls {
 		for status := range a.calls[call] {
 			if n := a.calls[call][status].Load(); n > 0 {
@@ -100,6 +121,9 @@ func (a *answers) addTo(sum *answers) {
 	sum.time.Add(a.time.Load())
 	sum.refused.Add(a.refused.Load())
 	sum.dropped.Add(a.dropped.Load())
+	for why := range a.refusals {
+		sum.refusals[why].Add(a.refusals[why].Load())
+	}
 }
 
 // of is how often a call was answered, whatever the status.

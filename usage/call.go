@@ -36,7 +36,7 @@ const (
 // Calls that came to nothing before their token, or their having none, decided anything: what they are is told
 // by their method and headers alone. V1 calls would have needed a token and had none.
 const (
-	// RefusedV1 and RefusedV2 calls were refused for what has nothing to do with tokens: their Host, Expect.
+	// RefusedV1 and RefusedV2 calls were refused for what has nothing to do with tokens: their Host, their form.
 	RefusedV1 = outcomeCount + iota
 	RefusedV2
 	ThrottledV1
@@ -44,6 +44,8 @@ const (
 	// FaultedV1 and FaultedV2 calls met a status or the end of their connection on purpose.
 	FaultedV1
 	FaultedV2
+	// OtherV2 calls have a token that nothing depends on.
+	OtherV2
 )
 
 // outcome is the call without its protocol where that decided nothing about its answer.
@@ -53,7 +55,7 @@ func (c Call) outcome() Call {
 		return Throttled
 	case FaultedV1, FaultedV2:
 		return Faulted
-	case RefusedV1, RefusedV2:
+	case RefusedV1, RefusedV2, OtherV2:
 		return Other
 	}
 	return c
@@ -97,8 +99,8 @@ func (c *counts) add(d counts) {
 	}
 }
 
-// count is what a call counts as with its caller; [uncounted] calls leave no trace there. A call with a token
-// that came to nothing is one of them: whoever makes it is no trouble to an operator who gives up IMDSv1.
+// count is what a call counts as with its caller; [uncounted] calls, which tell of no protocol or of nothing that
+// failed, leave no trace there.
 func (c Call) count() int {
 	switch c {
 	case NoToken:
@@ -111,7 +113,7 @@ func (c Call) count() int {
 		return withToken
 	case NoTokenMissed, RefusedV1, ThrottledV1, FaultedV1:
 		return noTokenFailed
-	case TokenRefused, Forwarded, WithTokenRejected, WithTokenMissed:
+	case TokenRefused, Forwarded, WithTokenRejected, WithTokenMissed, RefusedV2, ThrottledV2, FaultedV2:
 		return withTokenFailed
 	}
 	return uncounted
@@ -125,7 +127,7 @@ func isV1(count int) bool {
 // Version is the protocol that a call speaks: "v1", "v2", or "none" of what tells nothing of it.
 func (c Call) Version() string {
 	switch c {
-	case TokenIssued, TokenRefused, Forwarded, WithToken, WithTokenRejected, WithTokenMissed, RefusedV2, ThrottledV2, FaultedV2:
+	case TokenIssued, TokenRefused, Forwarded, WithToken, WithTokenRejected, WithTokenMissed, RefusedV2, ThrottledV2, FaultedV2, OtherV2:
 		return "v2"
 	case NoToken, NoTokenRejected, NoTokenMissed, RefusedV1, ThrottledV1, FaultedV1:
 		return "v1"

@@ -18,6 +18,8 @@ type Totals struct {
 	// TokensIssued, Throttled and Faulted are the answers to calls of these kinds; Refused are the
 	// connections that were reset on purpose, and Dropped those that were left without a word.
 	TokensIssued, Throttled, Faulted, Refused, Dropped uint64
+	// Refusals are all that there are, be it never.
+	Refusals []RefusalTotal
 	// FlushFailures are the flushes that failed.
 	FlushFailures int64
 
@@ -93,12 +95,13 @@ func (r *Meter) Refused(instanceID string) (n uint64, known bool) {
 }
 
 func (a *answers) total(t *Totals) {
-	versions := map[string]*[otherStatus + 1]uint64{}
+	versions := map[string]*[otherStatus + 1]uint64{"v1": {}, "v2": {}, "none": {}}
+	for place := range otherStatus + 1 {
+		v1, v2 := a.versions[0][place].Load(), a.versions[1][place].Load()
+		versions["v1"][place], versions["v2"][place], versions["none"][place] = v1, v2, -(v1 + v2) // the calls make up for it
+	}
 	for call := range outcomeCount {
 		version := call.Version()
-		if versions[version] == nil {
-			versions[version] = &[otherStatus + 1]uint64{}
-		}
 		for place := range versions[version] {
 			versions[version][place] += a.calls[call][place].Load()
 		}
@@ -118,5 +121,6 @@ func (a *answers) total(t *Totals) {
 	t.Answered = n + a.took[len(durations)].Load()
 	t.Time = time.Duration(a.time.Load())
 	t.TokensIssued, t.Throttled, t.Faulted = a.of(TokenIssued), a.of(Throttled), a.of(Faulted)
+	t.Refusals = a.refusalTotals()
 	t.Refused, t.Dropped = a.refused.Load(), a.dropped.Load()
 }

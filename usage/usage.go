@@ -80,6 +80,7 @@ var (
 	_ openimds.MetricHistory  = (*Meter)(nil)
 	_ openimds.CallerList     = (*Meter)(nil)
 	_ openimds.RefusalCounter = (*Meter)(nil)
+	_ openimds.RefusalList    = (*Meter)(nil)
 )
 
 // NewMeter makes a meter without guests. [Meter.Run] keeps it flushed.

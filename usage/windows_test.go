@@ -182,7 +182,9 @@ func TestFailedCallsHaveCallers(t *testing.T) {
 		usage.NoTokenMissed: openimds.CountNoTokenFailed, usage.RefusedV1: openimds.CountNoTokenFailed,
 		usage.ThrottledV1: openimds.CountNoTokenFailed, usage.FaultedV1: openimds.CountNoTokenFailed,
 		usage.WithTokenMissed: openimds.CountWithTokenFailed, usage.WithTokenRejected: openimds.CountWithTokenFailed,
-		usage.TokenRefused: openimds.CountWithTokenFailed, usage.RefusedV2: "", usage.ThrottledV2: "", usage.FaultedV2: "",
+		usage.TokenRefused: openimds.CountWithTokenFailed, usage.RefusedV2: openimds.CountWithTokenFailed,
+		usage.ThrottledV2: openimds.CountWithTokenFailed, usage.FaultedV2: openimds.CountWithTokenFailed,
+		usage.Other: "", usage.OtherV2: "", usage.Throttled: "", usage.Faulted: "",
 	} {
 		c := newClock()
 		r := newRecorder(mem.New(), c)

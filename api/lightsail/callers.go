@@ -36,6 +36,9 @@ func (a *protocol) getCallers(ctx context.Context, in *wire.GetCallersRequest) (
 		if r := a.rehearsal(one); r != nil {
 			result.Rehearsals = append(result.Rehearsals, wire.InstanceRehearsal{InstanceName: one.Name, Rehearsal: r})
 		}
+		for _, r := range a.service.RefusalsOf(one) {
+			result.Refusals = append(result.Refusals, wire.InstanceRefusal{InstanceName: one.Name, Reason: r.Reason, Status: r.Status, Count: r.Count})
+		}
 		callers, err := a.service.CallersOf(ctx, one.Name, since)
 		var k wire.Known
 		if err == nil {

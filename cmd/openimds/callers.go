@@ -123,6 +123,7 @@ func (c *clientConfig) showCallers(ctx context.Context, out, errs io.Writer, api
 	}
 	shown := callersView{callers: []wire.MetadataCaller{}, by: by}
 	var known []wire.Known
+	var refused []wire.InstanceRefusal
 	for page, err := range callers.pages(ctx, api, request) {
 		if err != nil {
 			return err
@@ -137,7 +138,7 @@ func (c *clientConfig) showCallers(ctx context.Context, out, errs io.Writer, api
 				return err
 			}
 		}
-		known = append(known, page.Known...)
+		known, refused = append(known, page.Known...), append(refused, page.Refusals...)
 		for _, caller := range page.Callers {
 			if !v1 || ofV1(caller, request.Since.OrZero()) {
 				shown.callers = append(shown.callers, caller)
@@ -150,6 +151,9 @@ func (c *clientConfig) showCallers(ctx context.Context, out, errs io.Writer, api
 	}
 	if c.output == "json" {
 		return sayKnown(errs, "openimds: ", slices.DeleteFunc(known, func(k wire.Known) bool { return k.Complete }))
+	}
+	if err := sayRefusals(out, refused); err != nil {
+		return err
 	}
 	return sayKnown(out, "", known)
 }

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -127,7 +128,11 @@ func waitReady(ts *testscript.TestScript, neg bool, args []string) {
 func send(args []string) (answer []byte, err error) {
 	addr, path, _ := strings.Cut(args[1], "/")
 	var request bytes.Buffer
-	fmt.Fprintf(&request, "%s /%s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n", args[0], path, addr)
+	fmt.Fprintf(&request, "%s /%s HTTP/1.1\r\n", args[0], path)
+	if !slices.ContainsFunc(args[2:], func(header string) bool { return strings.HasPrefix(header, "Host: ") }) {
+		fmt.Fprintf(&request, "Host: %s\r\n", addr)
+	}
+	request.WriteString("Connection: close\r\n")
 	for _, header := range args[2:] {
 		fmt.Fprintf(&request, "%s\r\n", header)
 	}

@@ -53,7 +53,9 @@ var (
 		"Time from a guest's complete request to the bytes of its answer.", nil, nil)
 	tokensDesc    = prometheus.NewDesc("openimds_imds_tokens_issued_total", "Session tokens given to guests.", nil, nil)
 	throttledDesc = prometheus.NewDesc("openimds_imds_throttled_total", "Requests of guests that were refused as too many.", nil, nil)
-	faultedDesc   = prometheus.NewDesc("openimds_imds_faulted_total",
+	refusalsDesc  = prometheus.NewDesc("openimds_imds_refusals_total",
+		"Requests and connections of guests that were refused, by why; OPERATIONS.md has the reasons.", []string{"reason"}, nil)
+	faultedDesc = prometheus.NewDesc("openimds_imds_faulted_total",
 		"Requests of guests that failed on purpose, by what they met: a status, the reset of their connection, or silence (drop).", []string{"by"}, nil)
 	faultsDesc = prometheus.NewDesc("openimds_imds_faults",
 		"Instances whose guests meet faults on purpose: 1 while that is so.", []string{"instance_id", "instance"}, nil)
@@ -87,7 +89,7 @@ var (
 // Describe implements [prometheus.Collector].
 func (c *collector) Describe(descs chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		requestsDesc, durationDesc, tokensDesc, throttledDesc, faultedDesc, faultsDesc, noTokenDesc, noTokenRejectedDesc, undeliveredDesc,
+		requestsDesc, durationDesc, tokensDesc, throttledDesc, refusalsDesc, faultedDesc, faultsDesc, noTokenDesc, noTokenRejectedDesc, undeliveredDesc,
 		wouldBeRefusedDesc, rehearsalsDesc, instancesDesc, failuresDesc,
 		connectionsDesc, credentialsDesc, attachmentsDesc, storeUpDesc, storeTakesDesc, contactDesc, revisionDesc,
 	} {
@@ -108,6 +110,9 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 	metrics <- histogram(totals)
 	send(tokensDesc, prometheus.CounterValue, float64(totals.TokensIssued))
 	send(throttledDesc, prometheus.CounterValue, float64(totals.Throttled))
+	for _, r := range totals.Refusals {
+		send(refusalsDesc, prometheus.CounterValue, float64(r.Count), r.Refusal.String())
+	}
 	send(faultedDesc, prometheus.CounterValue, float64(totals.Faulted), "status")
 	send(faultedDesc, prometheus.CounterValue, float64(totals.Refused), "connection")
 	send(faultedDesc, prometheus.CounterValue, float64(totals.Dropped), "drop")

@@ -46,6 +46,11 @@ func TestMetrics(t *testing.T) {
 	quiet.Answered(usage.Faulted, 500, 0)
 	quiet.Refused()
 	quiet.Refused()
+	quiet.Dropped()
+	quiet.Answered(usage.RefusedV1, 403, 0)
+	quiet.Answered(usage.ThrottledV2, 503, 0)
+	quiet.Refuse(usage.RefusedHost)
+	r.Refuse(usage.ClosedNotRunning)
 	recovered, gone := r.Guest("i-recovered", "web-3"), r.Guest("i-gone", "web-4")
 	recovered.Faulty(true)
 	recovered.Faulty(false)
@@ -65,9 +70,10 @@ openimds_attachments{state="replaced"} 1
 # HELP openimds_imds_connections Open connections of guests.
 # TYPE openimds_imds_connections gauge
 openimds_imds_connections 3
-# HELP openimds_imds_faulted_total Requests of guests that failed on purpose, with a status or with their connection.
+# HELP openimds_imds_faulted_total Requests of guests that failed on purpose, by what they met: a status, the reset of their connection, or silence (drop).
 # TYPE openimds_imds_faulted_total counter
 openimds_imds_faulted_total{by="connection"} 2
+openimds_imds_faulted_total{by="drop"} 1
 openimds_imds_faulted_total{by="status"} 1
 # HELP openimds_imds_faults Instances whose guests meet faults on purpose: 1 while that is so.
 # TYPE openimds_imds_faults gauge
@@ -75,33 +81,62 @@ openimds_imds_faults{instance="web-2",instance_id="i-quiet"} 1
 # HELP openimds_imds_instances Instances that this process serves and that run.
 # TYPE openimds_imds_instances gauge
 openimds_imds_instances 1
+# HELP openimds_imds_refusals_total Requests and connections of guests that were refused, by why; OPERATIONS.md has the reasons.
+# TYPE openimds_imds_refusals_total counter
+openimds_imds_refusals_total{reason="bad-token"} 0
+openimds_imds_refusals_total{reason="caller"} 0
+openimds_imds_refusals_total{reason="connections"} 0
+openimds_imds_refusals_total{reason="encoding"} 0
+openimds_imds_refusals_total{reason="endpoint-disabled"} 0
+openimds_imds_refusals_total{reason="expect"} 0
+openimds_imds_refusals_total{reason="forwarded"} 0
+openimds_imds_refusals_total{reason="hop-limit"} 0
+openimds_imds_refusals_total{reason="host"} 1
+openimds_imds_refusals_total{reason="http-version"} 0
+openimds_imds_refusals_total{reason="internal"} 0
+openimds_imds_refusals_total{reason="ipv6-disabled"} 0
+openimds_imds_refusals_total{reason="link"} 0
+openimds_imds_refusals_total{reason="malformed"} 0
+openimds_imds_refusals_total{reason="method"} 0
+openimds_imds_refusals_total{reason="no-token"} 0
+openimds_imds_refusals_total{reason="not-running"} 1
+openimds_imds_refusals_total{reason="origin"} 0
+openimds_imds_refusals_total{reason="path"} 0
+openimds_imds_refusals_total{reason="put-path"} 0
+openimds_imds_refusals_total{reason="rate"} 0
+openimds_imds_refusals_total{reason="slow"} 0
+openimds_imds_refusals_total{reason="too-large"} 0
+openimds_imds_refusals_total{reason="ttl"} 0
+openimds_imds_refusals_total{reason="waiting"} 0
 # HELP openimds_imds_request_duration_seconds Time from a guest's complete request to the bytes of its answer.
 # TYPE openimds_imds_request_duration_seconds histogram
-openimds_imds_request_duration_seconds_bucket{le="2.5e-06"} 7
-openimds_imds_request_duration_seconds_bucket{le="5e-06"} 7
-openimds_imds_request_duration_seconds_bucket{le="1e-05"} 8
-openimds_imds_request_duration_seconds_bucket{le="2.5e-05"} 9
-openimds_imds_request_duration_seconds_bucket{le="5e-05"} 9
-openimds_imds_request_duration_seconds_bucket{le="0.0001"} 9
-openimds_imds_request_duration_seconds_bucket{le="0.00025"} 9
-openimds_imds_request_duration_seconds_bucket{le="0.001"} 9
-openimds_imds_request_duration_seconds_bucket{le="0.01"} 9
-openimds_imds_request_duration_seconds_bucket{le="0.1"} 9
-openimds_imds_request_duration_seconds_bucket{le="1"} 9
-openimds_imds_request_duration_seconds_bucket{le="+Inf"} 10
+openimds_imds_request_duration_seconds_bucket{le="2.5e-06"} 9
+openimds_imds_request_duration_seconds_bucket{le="5e-06"} 9
+openimds_imds_request_duration_seconds_bucket{le="1e-05"} 10
+openimds_imds_request_duration_seconds_bucket{le="2.5e-05"} 11
+openimds_imds_request_duration_seconds_bucket{le="5e-05"} 11
+openimds_imds_request_duration_seconds_bucket{le="0.0001"} 11
+openimds_imds_request_duration_seconds_bucket{le="0.00025"} 11
+openimds_imds_request_duration_seconds_bucket{le="0.001"} 11
+openimds_imds_request_duration_seconds_bucket{le="0.01"} 11
+openimds_imds_request_duration_seconds_bucket{le="0.1"} 11
+openimds_imds_request_duration_seconds_bucket{le="1"} 11
+openimds_imds_request_duration_seconds_bucket{le="+Inf"} 12
 openimds_imds_request_duration_seconds_sum 60.000022
-openimds_imds_request_duration_seconds_count 10
+openimds_imds_request_duration_seconds_count 12
 # HELP openimds_imds_requests_total Requests of guests that were answered, by protocol (none: neither tells) and status.
 # TYPE openimds_imds_requests_total counter
 openimds_imds_requests_total{status="200",version="v1"} 4
 openimds_imds_requests_total{status="200",version="v2"} 2
 openimds_imds_requests_total{status="401",version="v1"} 1
+openimds_imds_requests_total{status="403",version="v1"} 1
 openimds_imds_requests_total{status="500",version="none"} 1
 openimds_imds_requests_total{status="503",version="none"} 1
+openimds_imds_requests_total{status="503",version="v2"} 1
 openimds_imds_requests_total{status="other",version="none"} 1
 # HELP openimds_imds_throttled_total Requests of guests that were refused as too many.
 # TYPE openimds_imds_throttled_total counter
-openimds_imds_throttled_total 1
+openimds_imds_throttled_total 2
 # HELP openimds_imds_tokens_issued_total Session tokens given to guests.
 # TYPE openimds_imds_tokens_issued_total counter
 openimds_imds_tokens_issued_total 1

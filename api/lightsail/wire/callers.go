@@ -23,8 +23,20 @@ type GetCallersResult struct {
 	// be due to them.
 	Faults []InstanceFaults `json:"faults,omitempty"`
 	// Rehearsals are those that are under way on them, for the same reason.
-	Rehearsals    []InstanceRehearsal `json:"rehearsals,omitempty"`
-	NextPageToken string              `json:"nextPageToken,omitempty"`
+	Rehearsals []InstanceRehearsal `json:"rehearsals,omitempty"`
+	// Refusals are, of the instances that were asked for, what this process has refused to their guests since it
+	// serves them.
+	Refusals      []InstanceRefusal `json:"refusals,omitempty"`
+	NextPageToken string            `json:"nextPageToken,omitempty"`
+}
+
+// InstanceRefusal is how often an instance's guest was refused for one reason.
+type InstanceRefusal struct {
+	InstanceName string `json:"instanceName"`
+	Reason       string `json:"reason"`
+	// Status is absent where connections were closed without an answer.
+	Status int   `json:"status,omitempty"`
+	Count  int64 `json:"count"`
 }
 
 // MetadataCaller is who used an instance's metadata, as far as its requests tell.
