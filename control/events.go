@@ -67,7 +67,8 @@ func MaintenanceStates() []string { return slices.Clone(maintenanceStates) }
 // LifecycleStates lists the target states of an Auto Scaling group.
 func LifecycleStates() []string { return slices.Clone(lifecycleStates) }
 
-// UpdateEvents changes what is announced to an instance's guest, whose next request sees it.
+// UpdateEvents changes what is announced to an instance's guest, whose next request sees it. The details of the
+// operation are the id of the scheduled event that was made or changed.
 //
 // Errors: InvalidInput/UnknownValue, InvalidInput/OutOfRange, InvalidInput/Incomplete, InvalidInput/Conflicting,
 // InvalidInput/TooLarge and InvalidInput/TooMany for what is announced; NotFound/DoesNotExist.
@@ -81,7 +82,13 @@ func (s *Service) UpdateEvents(ctx context.Context, name string, u EventsUpdate)
 			return err
 		}
 		d.putInstance(was, in)
-		d.operation(instanceOperation("UpdateInstanceEvents", in))
+		op := instanceOperation("UpdateInstanceEvents", in)
+		if m := u.Maintenance; m != nil {
+			if op.Details = m.ID; m.ID == "" {
+				op.Details = in.Events.Maintenance[len(in.Events.Maintenance)-1].ID
+			}
+		}
+		d.operation(op)
 		return nil
 	})
 	if err != nil {

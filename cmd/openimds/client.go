@@ -268,14 +268,19 @@ func change[Q any, R wire.Changed](cmd *cobra.Command, c *clientConfig, api *cli
 func (c *clientConfig) showMade(cmd *cobra.Command, made []wire.Operation) error {
 	return c.show(cmd.OutOrStdout(), made, func(row func(...any)) {
 		for _, op := range made {
-			row(op.ResourceName, op.OperationType, op.Status)
+			row(op.ResourceName, op.OperationType, op.Status, op.OperationDetails)
 		}
 	})
 }
 
-// tell shows what changes make, one by one, as they are made.
+// tell shows what changes make, one by one, as they are made; as JSON a line each time, as of what is watched.
 func (c *clientConfig) tell(cmd *cobra.Command) func(wire.Operation) error {
-	return func(op wire.Operation) error { return c.showMade(cmd, []wire.Operation{op}) }
+	return func(op wire.Operation) error {
+		if c.output == "json" {
+			return showLine(cmd.OutOrStdout(), op)
+		}
+		return c.showMade(cmd, []wire.Operation{op})
+	}
 }
 
 // gather is [clientConfig.tell] for a command that ends with its changes: as JSON they are one text, however

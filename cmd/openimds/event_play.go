@@ -13,7 +13,8 @@ func newEventPlay(c *clientConfig) *cobra.Command {
 		Use:   "play FILE [NAME...]",
 		Short: "Play a timeline of events from a YAML file",
 		Long: `Play a timeline of events from a YAML file, on the instances that it names or that the command
-line names in their place. Times count from the start of the command.
+line names in their place. Times count from the start of the command. With -o json, each change is a
+line as it is made.
 
   instances: [demo]
   timeline:

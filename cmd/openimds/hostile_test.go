@@ -12,6 +12,7 @@ import (
 	"testing"
 	"unicode"
 
+	"github.com/openimds/openimds/api/lightsail/wire"
 	"github.com/spf13/cobra"
 )
 
@@ -61,12 +62,22 @@ func hostileAPI(t *testing.T, refuses bool) string {
 		"rehearsals": []any{map[string]any{"instanceName": hostile, "rehearsal": map[string]any{"mode": hostile, "until": "2026-01-01T00:00:00Z"}}},
 		"faults":     []any{map[string]any{"instanceName": hostile, "faults": map[string]any{"on": hostile, "status": 500, "statusShare": 1}}},
 	}
+	record := map[string]any{
+		"name": hostile, "state": hostile, "id": hostile, "imageId": hostile, "zone": hostile, "instanceType": hostile, "role": map[string]string{"name": hostile},
+		"placementGroup": hostile, "ancestorAmiIds": []string{hostile}, "overlay": map[string]any{hostile: hostile, "b" + hostile: nil},
+		"nics": []any{map[string]string{"localHostname": hostile, "mac": hostile}}, "hidden": []string{hostile}, "recording": map[string]string{"source": hostile, "recordedAt": hostile},
+		"events": map[string]any{"lifecycleState": hostile, "spot": map[string]string{"action": hostile}, "maintenance": []any{map[string]string{"id": hostile, "code": hostile, "description": hostile}}},
+	}
 	status := http.StatusOK
 	if refuses {
 		status, answer = http.StatusBadRequest, map[string]any{"__type": hostile, "message": hostile}
 	}
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(status)
+		if r.Header.Get("X-Amz-Target") == wire.DescribeInstance.Name && !refuses {
+			_ = json.NewEncoder(w).Encode(map[string]any{"instance": record})
+			return
+		}
 		_ = json.NewEncoder(w).Encode(answer)
 	}))
 	t.Cleanup(api.Close)

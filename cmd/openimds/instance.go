@@ -149,48 +149,8 @@ func dash[T ~string](s T) string {
 	return string(s)
 }
 
-func newInstanceShow(c *clientConfig) *cobra.Command {
-	return &cobra.Command{
-		Use:   "show NAME",
-		Short: "Show one instance",
-		Args:  names(1, 1, "one name"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			api, err := c.open(cmd.Context())
-			if err != nil {
-				return err
-			}
-			answer, err := client.Call(cmd.Context(), api, wire.GetInstance, wire.GetInstanceRequest{InstanceName: args[0]})
-			if err != nil {
-				return err
-			}
-			in := answer.Instance
-			return c.show(cmd.OutOrStdout(), in, func(row func(...any)) {
-				row("name", in.Name)
-				row("state", in.State.Name)
-				row("created", when(in.CreatedAt))
-				row("blueprint", in.BlueprintID)
-				row("bundle", in.BundleID)
-				row("private address", dash(in.PrivateIPAddress))
-				row("public address", dash(in.PublicIPAddress))
-				row("IPv6 addresses", dash(strings.Join(in.IPv6Addresses, " ")))
-				rowsOfOptions(in.MetadataOptions, row)
-				row("faults", in.Faults)
-				row("rehearsal", in.Rehearsal)
-			})
-		},
-	}
-}
-
 // named is the request of the many operations that take one instance's name.
 func named(name string) wire.InstanceRequest { return wire.InstanceRequest{InstanceName: name} }
-
-func rowsOfOptions(o wire.MetadataOptions, row func(...any)) {
-	row("tokens", dash(o.HTTPTokens))
-	row("endpoint", dash(o.HTTPEndpoint))
-	row("hop limit", o.HTTPPutResponseHopLimit)
-	row("IPv6 endpoint", dash(o.HTTPProtocolIPv6))
-	row("options", dash(o.State))
-}
 
 // newInstanceAct makes the commands that do one thing to each of the instances named.
 func newInstanceAct[Q any, R wire.Changed](c *clientConfig, verb string, target wire.Target[Q, R], of func(name string) Q, short string) *cobra.Command {

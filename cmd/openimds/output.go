@@ -43,6 +43,16 @@ func (c *clientConfig) show(w io.Writer, answer any, table func(row func(cells .
 	return printTable(w, table)
 }
 
+// showLine prints an answer as JSON on one line.
+func showLine(w io.Writer, answer any) error {
+	text, err := json.Marshal(answer)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(append(text, '\n'))
+	return err
+}
+
 // printTable prints a table whose rows the function makes.
 func printTable(w io.Writer, table func(row func(cells ...any))) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
