@@ -4,6 +4,7 @@
 package safefile
 
 import (
+	"cmp"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -191,6 +192,26 @@ func Open(path string, flag int, mode fs.FileMode) (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+// MoveNew gives a file or directory another name on the same file system, durably, which nothing may have.
+func MoveNew(from, to string) error {
+	if _, err := os.Lstat(to); !errors.Is(err, fs.ErrNotExist) {
+		return told("write", to, cmp.Or(err, fs.ErrExist))
+	}
+	if err := os.Rename(from, to); err != nil {
+		return told("write", to, err)
+	}
+	return told("write", to, syncDir(filepath.Dir(to)))
+}
+
+// Give gives a file or directory that this user has made the owner of another.
+func Give(path string, like fs.FileInfo) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(giveTo(f, like), f.Close())
 }
 
 // SyncDirectory makes the names in a directory durable, where the system needs to be told.

@@ -62,6 +62,9 @@ func (c *Config) openDataDir() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("the data directory %s is not safe: %w; or %s", c.DataDir, err, other)
 	}
+	if err := refuseRestoring(real); err != nil {
+		return "", err
+	}
 	// Find out now whether it can be written: later, the first lost write would be the report.
 	probe, err := safefile.Create(filepath.Join(real, "probe"), 0o600)
 	if err != nil {

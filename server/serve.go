@@ -41,6 +41,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	}
 	s.runHost(besides, ctx, &running)
 	s.runHandover(besides, &running)
+	s.runBackups(besides, &running)
 	if err := s.writeReadyFile(); err != nil {
 		cancel(err)
 	}

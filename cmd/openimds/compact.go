@@ -17,19 +17,17 @@ The new file is written beside the old one, so that there must be room for it, a
 it is whole and on disk. If that fails the old one stays as it is.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if dataDir == "" {
-				var err error
-				if dataDir, err = defaultDataDir(); err != nil {
-					return err
-				}
+			dir, err := dataDirOr(dataDir)
+			if err != nil {
+				return err
 			}
-			c, err := server.Compact(dataDir)
+			c, err := server.Compact(dir)
 			if err != nil {
 				return err
 			}
 			return say(cmd.OutOrStdout(), "%s: %d KB before, %d KB now\n", c.Path, c.Before>>10, c.After>>10)
 		},
 	}
-	cmd.Flags().StringVar(&dataDir, "data-dir", "", "where the server keeps its data (default: $XDG_STATE_HOME/openimds, else ~/.local/state/openimds)")
+	cmd.Flags().StringVar(&dataDir, "data-dir", "", dataDirUsage)
 	return cmd
 }

@@ -30,3 +30,11 @@ func defaultDataDir() (string, error) {
 	}
 	return filepath.Join(home, ".local", "state", "openimds"), nil
 }
+
+// dataDirOr is the directory that a flag names, else the default one.
+func dataDirOr(flag string) (string, error) {
+	if flag != "" {
+		return flag, nil
+	}
+	return defaultDataDir()
+}

@@ -140,6 +140,7 @@ func TestHostileTexts(t *testing.T) {
 	service := hostileService(t)
 	rows := map[string][][]string{
 		"attach":                {{}, {hostile, "--interface", hostile}, {hostile, "--pid", hostile}},
+		"backup":                {{hostile, "--data-dir", data}, {filepath.Join(dir, "b"), "--data-dir", bad}},
 		"callers":               {{}, {hostile, "--v1"}, {"--by", "process"}, {"--by", "agent"}},
 		"compact":               {{"--data-dir", bad}, {"--data-dir", data}, {hostile}},
 		"defaults":              {{}, {"--http-tokens", hostile}},
@@ -178,6 +179,7 @@ func TestHostileTexts(t *testing.T) {
 		"options":               {{hostile}, {hostile, "--http-tokens", hostile}},
 		"record":                {{service}, {hostile}, {service, "-o", filepath.Join(bad, hostile)}},
 		"release":               {{}, {hostile}, {"--all", hostile}},
+		"restore":               {{bad, "--data-dir", data}, {bad + "x"}, {good, "--data-dir", bad}},
 		"run":                   {{hostile}, {"--report-file", bad + "/x", "true"}, {"--profile", hostile, "--network", hostile, "true"}},
 		"serve":                 {{hostile}, {"--config", bad}, {"--replay", bad}, {"--data-dir", bad}, {"--log-level", hostile}, {"--api-listen", hostile}},
 	}

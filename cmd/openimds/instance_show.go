@@ -57,7 +57,7 @@ func newInstanceShow(c *clientConfig) *cobra.Command {
 
 // readInstance reads what there is to show.
 func readInstance(ctx context.Context, api *client.Client, name string, userData bool) (in shownInstance, err error) {
-	answer, err := client.Call(ctx, api, wire.GetInstance, named(name))
+	answer, err := client.Call(ctx, api, wire.GetInstance, wire.GetInstanceRequest{InstanceName: name, IncludeHealthStatus: true})
 	if err != nil {
 		return in, err
 	}
@@ -103,6 +103,14 @@ func (s shownInstance) rows(row func(...any)) {
 	in := s.Instance
 	row("name", in.Name)
 	row("state", in.State.Name)
+	for _, checked := range []struct {
+		what  string
+		found *wire.HealthStatus
+	}{{"instance check", in.InstanceStatus}, {"system check", in.SystemStatus}} {
+		if checked.found != nil {
+			row(checked.what, checked.found.Status)
+		}
+	}
 	row("created", when(in.CreatedAt))
 	row("blueprint", in.BlueprintID)
 	row("bundle", in.BundleID)

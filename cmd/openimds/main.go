@@ -98,7 +98,13 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef("%w%s; see '%s --help'", err, didYouMeanFlag(cmd, err), cmd.CommandPath())
 	})
-	root.AddCommand(newServe(), newEnv(), newInstance(), newOptions(), newDefaults(), newCallers(), newMigrate(), newKeys(), newIdentity(), newEvent(), newFaults(), newRecord(), newImport(), newCompact(), newAttach(), newDetach(), newRelease(), newRun())
+	root.AddCommand(
+		newServe(), newRun(), newEnv(),
+		newInstance(), newOptions(), newDefaults(), newCallers(), newMigrate(), newEvent(), newFaults(),
+		newRecord(), newImport(),
+		newAttach(), newDetach(), newRelease(),
+		newKeys(), newIdentity(), newBackup(), newRestore(), newCompact(),
+	)
 	addCompletion(root)
 	addExamples(root)
 	return root

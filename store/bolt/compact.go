@@ -18,20 +18,14 @@ const compactBatch = 4 << 20
 // its size in bytes before and after. Nobody may have it open. The new file takes the old one's place,
 // with its mode and owner, once it is whole, on disk and read back; until then the old one is untouched.
 func Compact(path string) (before, after int64, err error) {
-	info, err := examine(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, 0, fmt.Errorf("there is no store %s", path)
-	}
-	if err != nil {
-		return 0, 0, err
-	}
-	src, err := openFile(path)
+	src, err := openToRead(path)
 	if err != nil {
 		return 0, 0, err
 	}
 	defer func() { err = errors.Join(err, src.Close()) }() // it holds the lock until the new file has the name
-	if _, err := inspect(src); err != nil {
-		return 0, 0, fmt.Errorf("the store %s %w", path, err)
+	info, err := os.Lstat(path)
+	if err != nil {
+		return 0, 0, err
 	}
 	safefile.Sweep(path) // of a compaction that was killed
 	f, err := safefile.Create(path, 0o600)
@@ -84,23 +78,29 @@ func copyStore(path string, src *bbolt.DB) (err error) {
 	return err
 }
 
-// count is what two copies of a store have in common.
-type count struct {
+// whole is what two copies of a store have in common.
+type whole struct {
 	records  int
 	revision int64
 }
 
 // tally reads every record, each with its checksum.
-func tally(db *bbolt.DB) (c count, err error) {
+func tally(db *bbolt.DB) (w whole, err error) {
 	err = db.View(func(tx *bbolt.Tx) error {
-		c.revision = revisionOf(tx)
-		return tx.Bucket(recordsBucket).ForEach(func(key, sealed []byte) error {
-			c.records++
-			_, err := open(tx, key, sealed)
-			return err
-		})
+		w, err = count(tx)
+		return err
 	})
-	return c, err
+	return w, err
+}
+
+func count(tx *bbolt.Tx) (w whole, err error) {
+	w.revision = revisionOf(tx)
+	err = tx.Bucket(recordsBucket).ForEach(func(key, sealed []byte) error {
+		w.records++
+		_, err := open(tx, key, sealed)
+		return err
+	})
+	return w, err
 }
 
 // openedFile remembers the file that bbolt opens, and has it make none: it would be an empty store.

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"syscall"
+
+	"github.com/openimds/openimds/server"
+	"github.com/spf13/cobra"
+)
+
+const dataDirUsage = "where the server keeps its data (default: $XDG_STATE_HOME/openimds, else ~/.local/state/openimds)"
+
+func newBackup() *cobra.Command {
+	var dataDir string
+	cmd := &cobra.Command{
+		Use:   "backup FILE",
+		Short: "Write all of a data directory that there is to keep into a new file",
+		Long: `Write all of a data directory that there is to keep into a new file (mode 0600; one that is there is not
+overwritten). A server that runs on it goes on meanwhile, and gives the state of one moment; one that does not run is
+not needed. It takes this machine's user of the server, or root.
+
+The backup has the store, the access keys of the control API, the keys that sign identity documents, the keys of all
+instances' session tokens, and the audit log as far as it was not rotated: keep it as secret as the directory itself.
+
+  openimds backup openimds-backup.tar
+  openimds backup /mnt/backup/openimds.tar --data-dir /var/lib/openimds`,
+		Args: names(1, 1, "one file"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			dir, err := dataDirOr(dataDir)
+			if err != nil {
+				return err
+			}
+			ctx, stop := untilSignal(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			running, err := server.Backup(ctx, dir, args[0])
+			if ctx.Err() != nil {
+				return fmt.Errorf("no backup was made: %w", context.Cause(ctx))
+			}
+			if err != nil {
+				return err
+			}
+			of := "which no server has open"
+			if running {
+				of = "whose server goes on"
+			}
+			return say(cmd.OutOrStdout(), "%s: all of %s, %s; it holds keys, keep it secret\n", args[0], dir, of)
+		},
+	}
+	cmd.Flags().StringVar(&dataDir, "data-dir", "", dataDirUsage)
+	return cmd
+}
+
+func newRestore() *cobra.Command {
+	var dataDir string
+	cmd := &cobra.Command{
+		Use:   "restore FILE",
+		Short: "Make a data directory of a backup",
+		Long: `Make a data directory of a backup that 'openimds backup' wrote. The directory must be empty, or not there: no server
+runs on it then, and nothing is overwritten. All is checked before anything is in its place. The files are the owner's
+of the directory.
+
+  openimds restore openimds-backup.tar --data-dir ./data`,
+		Args: names(1, 1, "one file"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			dir, err := dataDirOr(dataDir)
+			if err != nil {
+				return err
+			}
+			if err := server.Restore(args[0], dir); err != nil {
+				return err
+			}
+			return say(cmd.OutOrStdout(), "%s: as in %s\n", dir, args[0])
+		},
+	}
+	cmd.Flags().StringVar(&dataDir, "data-dir", "", dataDirUsage)
+	return cmd
+}

@@ -1,0 +1,168 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/control"
+	"github.com/openimds/openimds/store"
+	"github.com/openimds/openimds/store/bolt"
+)
+
+// TestBackupUnderWrites takes backups while eight writers change what there is: each is whole and opens.
+func TestBackupUnderWrites(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), strings.Repeat("a-long-name-", 12), "data") // too long for a socket's path
+	i := openInstallation(t, forTest(dir))
+	i.gives(t)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var running sync.WaitGroup
+	started := make(chan struct{}, 64)
+	for w := range 8 {
+		name := "writer-" + string(rune('a'+w))
+		if _, err := i.server.service.CreateInstances(ctx, control.InstancesLaunch{Names: []string{name}}); err != nil {
+			t.Fatal(err)
+		}
+		running.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				hops := 1 + n%64
+				if _, err := i.server.service.UpdateOptions(ctx, name, openimds.OptionsUpdate{HopLimit: &hops}); err != nil && ctx.Err() == nil {
+					t.Error(err)
+					return
+				}
+				select {
+				case started <- struct{}{}:
+				default:
+				}
+			}
+		})
+	}
+	for range 64 {
+		<-started // they are at it
+	}
+	for n := range 3 {
+		file := filepath.Join(t.TempDir(), "backup")
+		before := i.revision(t)
+		if ran, err := Backup(t.Context(), dir, file); err != nil || !ran {
+			t.Fatalf("backup %d of a running server (%v): %v", n, ran, err)
+		}
+		restored := filepath.Join(t.TempDir(), "restored")
+		if err := Restore(file, restored); err != nil {
+			t.Fatal(err)
+		}
+		s, err := bolt.Open(filepath.Join(restored, StoreFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, _, err := control.New(s, i.server.cfg.service()).Instances(t.Context(), "", 100)
+		if err != nil || len(all) != 9 {
+			t.Errorf("%d instances, %v", len(all), err)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		if after := i.revision(t); after <= before {
+			t.Errorf("nothing was changed while the backup was made: revision %d, then %d", before, after)
+		}
+	}
+	stop()
+	running.Wait()
+	i.stop()
+}
+
+func (i *installation) revision(t *testing.T) int64 {
+	t.Helper()
+	page, err := i.server.store.List(t.Context(), store.Range{Limit: 1})
+	must(t, err)
+	return page.Revision
+}
+
+// gives waits until the server gives backups.
+func (i *installation) gives(t *testing.T) {
+	t.Helper()
+	must(t, eventually(func() bool {
+		_, err := os.Stat(filepath.Join(i.server.DataDir(), backupSocket))
+		return err == nil
+	}))
+}
+
+// TestBackupIsNotHeldUp: who takes a backup and does not read it costs the server nothing, at its end neither.
+func TestBackupIsNotHeldUp(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	i := openInstallation(t, forTest(dir))
+	i.gives(t)
+	stalled, err := dialBackup(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stalled.Close()
+	if _, err := io.ReadFull(stalled, make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	hops := 2
+	if _, err := i.server.service.UpdateOptions(t.Context(), "demo", openimds.OptionsUpdate{HopLimit: &hops}); err != nil {
+		t.Error(err)
+	}
+	i.stop()
+}
+
+// TestDamagedStoreIsNoBackup: what would not open is not kept in a good one's place, and the reason is told.
+func TestDamagedStoreIsNoBackup(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	i := openInstallation(t, forTest(dir))
+	i.stop()
+	path := filepath.Join(dir, StoreFile)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = bytes.ReplaceAll(text, []byte(`"name":"demo"`), []byte(`"name":"dexo"`))
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "backup")
+	if _, err := Backup(t.Context(), dir, file); err == nil || !strings.Contains(err.Error(), "damaged") {
+		t.Errorf("a damaged store: %v", err)
+	}
+	if _, err := os.Stat(file); err == nil {
+		t.Error("a backup was left")
+	}
+}
+
+// TestBackupBreaksOff: a server that ends in the middle leaves no file.
+func TestBackupBreaksOff(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	openInstallation(t, forTest(dir)).stop()
+	l, err := listenBackup(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			_, _ = conn.Write(make([]byte, 100))
+			_ = conn.Close()
+		}
+	}()
+	file := filepath.Join(t.TempDir(), "backup")
+	if _, err := Backup(t.Context(), dir, file); err == nil || !strings.Contains(err.Error(), "no backup was made") {
+		t.Errorf("a backup that broke off: %v", err)
+	}
+	left, err := os.ReadDir(filepath.Dir(file))
+	if err != nil || len(left) != 0 {
+		t.Errorf("%v is left, %v", left, err)
+	}
+}
