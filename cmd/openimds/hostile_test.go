@@ -45,7 +45,7 @@ func hostileAPI(t *testing.T, refuses bool) string {
 		"metadataOptions": map[string]any{"state": hostile, "httpTokens": hostile, "httpEndpoint": hostile, "httpProtocolIpv6": hostile},
 		"tags":            []map[string]string{{"key": hostile, "value": hostile}}, hostile: hostile,
 	}
-	operation := map[string]string{"operationType": hostile, "resourceName": hostile, "status": hostile}
+	operation := map[string]any{"operationType": hostile, "resourceName": hostile, "status": hostile, "operationDetails": hostile, "isTerminal": true}
 	attachment := map[string]any{"instanceName": hostile, "interface": hostile, "sources": []string{hostile}, "networkNamespace": hostile, "state": hostile, "reason": hostile}
 	bridged := map[string]any{"instanceName": hostile, "interface": hostile, "sources": []string{hostile}, "state": hostile, "reason": hostile}
 	caller := map[string]any{
