@@ -240,7 +240,7 @@ func (a *Attachments) settle(ctx context.Context) error {
 		delete(a.fresh, name)
 	}
 	a.awaitFresh(ctx)
-	if err := a.cfg.Host.Set(slices.Collect(maps.Values(wanted))); err != nil && ctx.Err() == nil {
+	if err := a.cfg.Host.Set(slices.Collect(maps.Values(wanted))); err != nil && ctx.Err() == nil && len(wanted) > 0 { // where nothing is wanted, nothing is amiss
 		a.cfg.Log.Error("the host's network is not all as it should be", "error", err)
 	}
 	for name := range a.seated {

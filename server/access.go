@@ -15,8 +15,10 @@ import (
 type Access struct {
 	// IMDS and API are URLs: of the guest side, with a slash at its end, and of the control API, without.
 	IMDS, API string
-	// Credentials is the AWS shared-credentials file with a key for the API.
+	// Credentials is the AWS shared-credentials file with a key for the API, of the profile that is the default.
 	Credentials string
+	// Profiles is one without a default profile, so that AWS's clients look on and find the role of the instance.
+	Profiles string
 	// CA is the file (PEM) by which clients know the API's certificate; empty: they know it anyway.
 	CA string
 }
@@ -35,6 +37,7 @@ func (c *Config) Access() (Access, error) {
 	if a.Credentials, err = filepath.Abs(filepath.Join(c.DataDir, CredentialsFile)); err != nil {
 		return Access{}, err
 	}
+	a.Profiles = filepath.Join(filepath.Dir(a.Credentials), ProfilesFile)
 	a.CA, err = c.caFile(leaf)
 	return a, err
 }

@@ -11,11 +11,12 @@ import (
 	"github.com/openimds/openimds/safefile"
 )
 
-// Files of the data directory that others know of: the store, the access keys of the control API, the key
-// that signs reports, and the keys that sign identity documents.
+// Files of the data directory that others know of: the store, the access keys of the control API, what leads AWS's
+// clients to them by a profile's name, the key that signs reports, and the keys that sign identity documents.
 const (
 	StoreFile       = "openimds.db"
 	CredentialsFile = "credentials"
+	ProfilesFile    = "profiles"
 	ReportKeyFile   = "reports.pem"
 	IdentityDir     = "identity"
 )
@@ -31,10 +32,10 @@ func (c *Config) writeRegion() error {
 	return nil
 }
 
-// RegionBeside is the region of the server that has this credentials file, as it was at its last start; empty:
-// the file is of no server.
+// RegionBeside is the region of the server that has this credentials file, or file of profiles, as it was at its last
+// start; empty: the file is of no server.
 func RegionBeside(credentials string) string {
-	if filepath.Base(credentials) != CredentialsFile {
+	if base := filepath.Base(credentials); base != CredentialsFile && base != ProfilesFile {
 		return ""
 	}
 	text, err := os.ReadFile(filepath.Join(filepath.Dir(credentials), regionFile))

@@ -128,7 +128,7 @@ func (c *clientConfig) ownKeys(endpoint string) (string, error) {
 	case evaluated && isAmazon(endpoint):
 		return "", fmt.Errorf("no credentials for %s: AWS_SHARED_CREDENTIALS_FILE has the key of an openimds server; evaluate 'openimds env --unset' first", endpoint)
 	case evaluated:
-		return file, nil
+		return filepath.Join(filepath.Dir(file), credentialsFile), nil
 	case elsewhere && (named || isAmazon(endpoint)):
 		return "", nil
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -15,7 +16,7 @@ import (
 // What "openimds env" sets, and what it takes away since it would lead AWS's clients elsewhere.
 var (
 	setByEnv = []string{
-		"AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_ENDPOINT_URL_LIGHTSAIL", "AWS_SHARED_CREDENTIALS_FILE",
+		"AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_ENDPOINT_URL_LIGHTSAIL", "AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE",
 		"AWS_DEFAULT_REGION", "AWS_REGION", "AWS_CA_BUNDLE",
 	}
 	unsetByEnv = []string{
@@ -39,6 +40,13 @@ const keepCA = `if [ -n "${OPENIMDS_BEFORE_AWS_CA_BUNDLE+x}" ]; then export AWS_
 
 // bringBack undoes it all, in a shell in which it was done.
 const bringBack = `if [ -n "${OPENIMDS_IN_ENV-}" ]; then for openimds_name in %s; do unset "$openimds_name"; eval "if [ -n \"\${OPENIMDS_BEFORE_$openimds_name+x}\" ]; then export $openimds_name=\"\$OPENIMDS_BEFORE_$openimds_name\"; fi"; unset "OPENIMDS_BEFORE_$openimds_name"; done; unset openimds_name OPENIMDS_IN_ENV; fi
+if [ -n "${OPENIMDS_BIN-}" ]; then case "$PATH" in "$OPENIMDS_BIN:"*) PATH="${PATH#"$OPENIMDS_BIN:"}" ;; *":$OPENIMDS_BIN:"*) PATH="${PATH%%%%":$OPENIMDS_BIN:"*}:${PATH#*":$OPENIMDS_BIN:"}" ;; esac; unset OPENIMDS_BIN; hash -r; fi
+`
+
+// pathOfEnv puts the program's own "aws" before the real one, if there is a real one. What it found on the path stays
+// there, so that what the user adds meanwhile is not lost when it is taken away again.
+const pathOfEnv = `OPENIMDS_BIN=%s
+case ":$PATH:" in *":$OPENIMDS_BIN:"*) ;; *) if command -v aws >/dev/null 2>&1; then PATH="$OPENIMDS_BIN:$PATH"; fi ;; esac
 `
 
 // settingsOfEnv are the flags of "openimds serve" that say how it is reached. The others are taken as well, so
@@ -56,6 +64,9 @@ func newEnv() *cobra.Command {
 
   eval "$(openimds env)"
   eval "$(openimds env --unset)"    as it was before
+
+In that shell SDKs have the role of the instance, by the metadata service, and no other credentials. The control API
+is reached by a profile: 'aws lightsail …' has it by itself, other clients with AWS_PROFILE=openimds.
 
 The settings are those of "openimds serve", from the same flags, environment variables and file.`,
 		Args: noArgs,
@@ -89,7 +100,7 @@ func (c *serveConfig) printEnv(out io.Writer, access server.Access) error {
 	if err := say(out, keepBefore, strings.Join(slices.Concat(setByEnv, unsetByEnv), " ")); err != nil {
 		return err
 	}
-	values := []string{access.IMDS, access.API, access.Credentials, c.Region, c.Region, access.CA}
+	values := []string{access.IMDS, access.API, access.Profiles, access.Profiles, c.Region, c.Region, access.CA}
 	for i, name := range setByEnv {
 		if values[i] == "" { // only the CA may be
 			if err := say(out, keepCA); err != nil {
@@ -106,7 +117,7 @@ func (c *serveConfig) printEnv(out io.Writer, access server.Access) error {
 			return err
 		}
 	}
-	return nil
+	return say(out, pathOfEnv, quote(filepath.Join(filepath.Dir(access.Profiles), binDir)))
 }
 
 // quote makes a word that a shell reads as it is.

@@ -45,7 +45,7 @@ data directory. A running server obeys the change with its next request.`,
 		}
 		return accesskeys.Open(path), path, nil
 	}
-	cmd.AddCommand(newKeysCreate(&c, open), newKeysList(&c, open), newKeysRevoke(&c, open))
+	cmd.AddCommand(newKeysCreate(&c, open), newKeysList(&c, open), newKeysRevoke(&c, open), newKeysProcess(open))
 	return cmd
 }
 

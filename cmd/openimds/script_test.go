@@ -72,6 +72,10 @@ func TestStories(t *testing.T) {
 			switch cond {
 			case "root":
 				return os.Geteuid() == 0, nil
+			case "boto3":
+				cmd := exec.Command("python3", "-c", "import boto3")
+				cmd.Dir = t.TempDir() // else a file here could pass for the module
+				return cmd.Run() == nil, nil
 			case "namespaces":
 				return exec.Command("unshare", "-Urn", "true").Run() == nil, nil
 			}

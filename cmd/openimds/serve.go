@@ -70,6 +70,9 @@ func runServe(cmd *cobra.Command, c serveConfig) error {
 		return err
 	}
 	defer s.Close()
+	if err := writeProfiles(s.DataDir()); err != nil {
+		return err
+	}
 	if _, err := io.WriteString(out, welcome(ctx, s)); err != nil {
 		return err
 	}
