@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -217,25 +219,51 @@ func (l *Lightsail) boots(ctx context.Context, of Instance, since time.Time) ([]
 	return boots, nil
 }
 
+// setAttempts is how often a change of options is asked for that has no answer, or one that may pass: it cannot
+// happen twice, for it says what the options are to be.
+const setAttempts = 8
+
 // SetOptions is [Provider].
 func (l *Lightsail) SetOptions(ctx context.Context, of Ref, to Options) error {
-	request := wire.UpdateInstanceMetadataOptionsRequest{
-		InstanceName: of.Name, HTTPTokens: new(wire.HTTPTokens(to.Tokens)), HTTPEndpoint: new(wire.HTTPEndpoint(to.Endpoint)),
-		HTTPPutResponseHopLimit: new(to.HopLimit),
+	for n := 0; ; n++ {
+		err := l.setOptions(ctx, of, to)
+		if n == setAttempts-1 || !mayPass(err) {
+			return err
+		}
+		if err := pause(ctx, rand.N(min(200*time.Millisecond<<n, 20*time.Second))); err != nil {
+			return err
+		}
 	}
+}
+
+// mayPass says whether another attempt may have another end.
+func mayPass(err error) bool {
+	refused, answered := errors.AsType[*client.Error](err)
+	_, lost := errors.AsType[*client.Unreachable](err)
+	return lost || answered && (refused.Throttled() || refused.Status >= http.StatusInternalServerError)
+}
+
+func (l *Lightsail) setOptions(ctx context.Context, of Ref, to Options) error {
 	// What the instance has already is left out: not every place takes every option.
 	in, err := l.Instance(ctx, of)
 	if err != nil {
 		return err
 	}
-	if to.Endpoint == in.Options.Endpoint {
-		request.HTTPEndpoint = nil
+	request := wire.UpdateInstanceMetadataOptionsRequest{InstanceName: of.Name}
+	if to.Tokens != in.Options.Tokens {
+		request.HTTPTokens = new(wire.HTTPTokens(to.Tokens))
 	}
-	if to.HopLimit == in.Options.HopLimit {
-		request.HTTPPutResponseHopLimit = nil
+	if to.Endpoint != in.Options.Endpoint {
+		request.HTTPEndpoint = new(wire.HTTPEndpoint(to.Endpoint))
+	}
+	if to.HopLimit != in.Options.HopLimit {
+		request.HTTPPutResponseHopLimit = new(to.HopLimit)
 	}
 	if to.IPv6 != in.Options.IPv6 && to.IPv6 != "" {
 		request.HTTPProtocolIPv6 = new(wire.HTTPEndpoint(to.IPv6))
+	}
+	if request == (wire.UpdateInstanceMetadataOptionsRequest{InstanceName: of.Name}) {
+		return nil
 	}
 	_, err = client.Call(ctx, l.api, wire.UpdateInstanceMetadataOptions, request)
 	return gone(err)

@@ -211,7 +211,7 @@ const awsPlan = "plan: 1\nprovider: lightsail\nhold: 30m\nwaves: [{name: rest, r
 // who is refused is brought back as soon as the metric tells.
 func TestAgainstAWS(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStandIn(0.3, true)
+		s := newStandIn(0.4, true)
 		awsFleet(s)
 		s.add("monthly").calls = atTimes(time.Now().Add(25*time.Minute), 10*time.Minute)
 		p := NewLightsail(newClient(t, s))

@@ -184,25 +184,11 @@ const overdue = 30 * time.Minute
 // holdWave watches until all refusals of the plan's time are known. Each time that a process goes on, the time
 // begins anew. A wave of which nobody was required needs none.
 func (r *Run) holdWave(ctx context.Context, wave Wave) error {
-	members, watched := 0, 0
-	for _, p := range r.all() {
-		p.mu.Lock()
-		if p.InForce {
-			watched++
-			if p.Wave == wave.Name {
-				members++
-			}
-		}
-		p.mu.Unlock()
-	}
 	hold := r.state.Plan.hold(wave)
-	if members == 0 && r.ended() == nil || watched == 0 || hold == 0 {
-		return nil
-	}
 	end := time.Now().Add(hold)
 	for {
 		until, next, err := r.seen.look()
-		if err == nil && !until.Before(end) {
+		if err == nil && !until.Before(end) || !r.toWatch(wave) || hold == 0 {
 			return nil
 		}
 		if time.Since(end) > overdue {
@@ -216,6 +202,20 @@ func (r *Run) holdWave(ctx context.Context, wave Wave) error {
 		case <-time.After(time.Minute):
 		}
 	}
+}
+
+// toWatch says whether an instance of a wave is in force or, once nothing more is required, any instance.
+func (r *Run) toWatch(wave Wave) bool {
+	any := r.ended() != nil
+	for _, p := range r.all() {
+		p.mu.Lock()
+		is := p.InForce && (any || p.Wave == wave.Name)
+		p.mu.Unlock()
+		if is {
+			return true
+		}
+	}
+	return false
 }
 
 func (r *Run) all() []*Progress {

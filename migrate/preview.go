@@ -63,17 +63,18 @@ func WritePlan(d Draft, found []Assessment) (string, error) {
 	write("plan: 1")
 	write("provider: %s", d.Provider)
 	write("regions: [%s]", strings.Join(d.Regions, ", "))
+	beside := func(setting string, value any, why string) { write("%-21s # %s", fmt.Sprintf("%s: %v", setting, value), why) }
 	write("criteria:             # what makes an instance ready")
-	write("  window: %s         # nobody has called without a token for as long as this", spell(d.Criteria.Window))
-	write("  calls: %d            # but for so many calls", d.Criteria.Calls)
-	write("  gaps: %s            # and but for so much of the window of which nothing is known", spell(d.Criteria.Gaps))
-	write("  reboots: %d          # in that time it was rebooted so often", d.Criteria.Reboots)
-	write("  month-ends: %d       # and saw so many month ends", d.Criteria.MonthEnds)
-	write("hold: %s             # how long a wave is watched before the next one", spell(d.Hold))
+	beside("  window", spell(d.Criteria.Window), "nobody has called without a token for as long as this")
+	beside("  calls", d.Criteria.Calls, "but for so many calls")
+	beside("  gaps", spell(d.Criteria.Gaps), "and but for so much of the window of which nothing is known")
+	beside("  reboots", d.Criteria.Reboots, "in that time it was rebooted so often")
+	beside("  month-ends", d.Criteria.MonthEnds, "and saw so many month ends")
+	beside("hold", spell(d.Hold), "how long a wave is watched before the next one")
 	if d.Unseen {
-		write("refusals: unseen      # nobody sees there who is refused, so nobody is brought back by itself")
+		beside("refusals", "unseen", "nobody sees there who is refused, so nobody is brought back by itself")
 	} else {
-		write("refusals: return      # an instance on which a caller is refused gets its options back, and the plan stops")
+		beside("refusals", "return", "an instance on which a caller is refused gets its options back, and the plan stops")
 	}
 	write("waves:")
 	if len(d.Canary) > 0 {
