@@ -18,7 +18,7 @@ amazon-ec2-metadata-mock says; - is standard input. The instance is made if ther
 
 Values of the file are laid over the paths that the mock answers them at, user data and role become the
 instance's, "imdsv2" its option, "spot" and "events" are announced. What the file leaves out stays as the
-instance has it. A line on standard error says what is not carried over, and why.
+instance has it. For each key that is not carried over, a line on standard error says so, and why.
 
   openimds import aemm aemm-config.json`,
 		Args: names(1, 2, "a file, and at most one name"),

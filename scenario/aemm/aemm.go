@@ -3,6 +3,7 @@
 package aemm
 
 import (
+	"cmp"
 	"encoding/base64"
 	"maps"
 	"slices"
@@ -47,6 +48,8 @@ type reader struct {
 	values map[string]*jsonfile.Value // by section and key: "metadata.mac"
 	paths  map[string]*jsonfile.Value
 	from   map[string]*jsonfile.Value // by path of the overlay: where it was read
+	// userDataIsOld says that the user data stand where earlier versions of the mock had them, as a text.
+	userDataIsOld bool
 	// later says that the mock announces nothing yet, and why; nil: it does.
 	later *jsonfile.Value
 }
@@ -84,13 +87,13 @@ func Decode(text []byte, now time.Time) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	keys, err := top.Known(slices.Sorted(maps.Keys(settings))...)
-	if err != nil {
-		return nil, err
-	}
 	r := &reader{
 		now: now, values: map[string]*jsonfile.Value{}, paths: map[string]*jsonfile.Value{}, from: map[string]*jsonfile.Value{},
 		Plan: Plan{Overlay: map[string]*string{}},
+	}
+	keys, err := r.known(top, slices.Sorted(maps.Keys(settings))...)
+	if err != nil {
+		return nil, err
 	}
 	for _, section := range []string{"metadata", "dynamic", "userdata"} {
 		if err := r.section(section, keys[section]); err != nil {
@@ -116,6 +119,24 @@ func Decode(text []byte, now time.Time) (*Plan, error) {
 	return &r.Plan, nil
 }
 
+// known are the members of an object that have these names. The others, of a later version of the mock or
+// misspelt, are noted: the mock passes over them, too.
+func (r *reader) known(v *jsonfile.Value, names ...string) (map[string]*jsonfile.Value, error) {
+	members, err := v.Members()
+	if err != nil {
+		return nil, err
+	}
+	known := make(map[string]*jsonfile.Value, len(members))
+	for _, m := range members {
+		if !slices.Contains(names, m.Name) {
+			r.note(m, "not carried over: this key is not known here; the keys are %s", strings.Join(names, ", "))
+			continue
+		}
+		known[m.Name] = m
+	}
+	return known, nil
+}
+
 func (r *reader) note(v *jsonfile.Value, format string, args ...any) {
 	r.Notes = append(r.Notes, v.Errorf(format, args...).Error())
 }
@@ -125,7 +146,7 @@ func (r *reader) section(name string, v *jsonfile.Value) error {
 	if v == nil || v.IsNull() {
 		return nil
 	}
-	parts, err := v.Known("paths", "values")
+	parts, err := r.known(v, "paths", "values")
 	if err != nil {
 		return err
 	}
@@ -139,8 +160,8 @@ func (r *reader) section(name string, v *jsonfile.Value) error {
 		}
 		for _, m := range members {
 			key := name + "." + m.Name
-			if key == "metadata.userdata" { // where the mock saves it
-				key = "userdata.userdata"
+			if key == "metadata.userdata" { // where the mock saves it, and earlier ones had it
+				key, r.userDataIsOld = "userdata.userdata", true
 			}
 			to[key] = m
 		}
@@ -168,10 +189,16 @@ func (r *reader) lay() error {
 			return err
 		}
 	}
-	for _, key := range slices.SortedFunc(maps.Keys(r.values), func(a, b string) int { return r.values[a].Line() - r.values[b].Line() }) {
+	for _, key := range slices.SortedFunc(maps.Keys(r.values), func(a, b string) int {
+		return cmp.Or(cmp.Compare(r.values[a].Line(), r.values[b].Line()), cmp.Compare(a, b))
+	}) {
 		v := r.values[key]
 		if key == "metadata.event-id" {
 			continue // a part of what is announced
+		}
+		if _, known := r.standardPath(key); !known && r.paths[key] == nil {
+			r.note(v, "not carried over: this key is not known, and no path of that name is given")
+			continue
 		}
 		path, err := r.pathOf(key, v)
 		if err != nil {
@@ -272,6 +299,10 @@ func (r *reader) userData(v *jsonfile.Value, path string) error {
 		return err
 	}
 	data, err := base64.StdEncoding.DecodeString(text)
+	if err != nil && r.userDataIsOld {
+		r.note(v, "it is no base64, and is taken as it stands")
+		data, err = []byte(text), nil
+	}
 	switch {
 	case err != nil:
 		return v.Errorf("this is not base64: %w", err)

@@ -132,6 +132,14 @@ func TestParts(t *testing.T) {
 		{`{"events": {}, "mock-trigger-time": "2027-01-01T00:00:00Z"}`, "", []string{"no maintenance is announced"}, func(p *aemm.Plan) bool { return p.Maintenance == nil }},
 		{`{"events": {"not-before": "2021-05-10T16:22:30-05:00"}}`, "meta-data/events/maintenance/scheduled", []string{"the time is over"}, nil},
 		{`{"events": {"state": "completed", "not-before": "2021-05-10T16:22:30-05:00"}}`, "", []string{"stands in the history"}, func(p *aemm.Plan) bool { return p.Maintenance.State == "completed" }},
+		{"{\n\n\"metdata\": {}, \"metadata\": {\"values\": {\"ami-id\": \"x\"}}}", "meta-data/ami-id", []string{"line 3: metdata: not carried over: this key is not known here; the keys are "}, nil},
+		{"{\"metadata\":\n{\"x\":1}}", "", []string{"line 2: metadata.x: not carried over: this key is not known here; the keys are paths, values"}, nil},
+		{`{"metadata": {"values": {"ami-di": "x", "ami-id": "y", "tags-instance": {"Name": "z"}}}}`, "meta-data/ami-id", []string{
+			"line 1: metadata.values.ami-di: not carried over: this key is not known, and no path of that name is given", "tags-instance: not carried over"}, nil},
+		{`{"spot": {"when": "soon", "action": "stop"}}`, "", []string{"spot.when: not carried over: this key is not known here", "2m0s from now"}, func(p *aemm.Plan) bool { return p.Spot.Action == "stop" }},
+		{`{"events": {"when": "soon", "not-before": "2027-01-01T00:00:00Z"}}`, "", []string{"events.when: not carried over"}, func(p *aemm.Plan) bool { return p.Maintenance != nil }},
+		{`{"dynamic": {"values": {"new-one": 1}, "paths": {"new-one": "/latest/dynamic/new-one"}}}`, "dynamic/new-one", nil, nil},
+		{`{"metadata": {"values": {"userdata": "1234,john"}}}`, "", []string{"taken as it stands"}, func(p *aemm.Plan) bool { return string(*p.UserData) == "1234,john" }},
 		{`{"rebalance-delay-sec": 5, "asg-termination-delay-sec": 0, "asg-termination-trigger-time": ""}`, "", []string{"rebalance-delay-sec: not carried"}, nil},
 	} {
 		p, err := aemm.Decode([]byte(tt.file), now)
@@ -161,10 +169,7 @@ func TestErrors(t *testing.T) {
 		"":                             "not JSON",
 		"{\n\"metadata\": {,}}":        "line 2: not JSON: ",
 		"[]":                           "line 1: expected an object, not a list",
-		"{\n\n\"metdata\": {}}":        "line 3: metdata: this key is not known here; the keys are ",
-		"{\"metadata\":\n{\"x\":1}}":   "line 2: metadata.x: this key is not known here; the keys are paths, values",
 		`{"metadata": {"values": []}}`: "line 1: metadata.values: expected an object, not a list",
-		`{"metadata": {"values": {"ami-di": "x"}}}`:                                                           "line 1: metadata.values.ami-di: this key is not known, and no path of that name is given",
 		`{"metadata": {"values": {"ami-id": "x"}, "paths": {"ami-id": "/x"}}}`:                                `metadata.paths.ami-id: the path "/x" does not begin with /latest/`,
 		`{"metadata": {"values": {"ami-id": "x"}, "paths": {"ami-id": "/latest/../x"}}}`:                      `metadata.paths.ami-id: overlay path "../x" has a segment`,
 		`{"metadata": {"values": {"ami-id": "x"}, "paths": {"ami-id": 1}}}`:                                   "metadata.paths.ami-id: expected a text, not a number",
@@ -174,7 +179,6 @@ func TestErrors(t *testing.T) {
 		`{"imdsv2": "maybe"}`:             "imdsv2: expected true or false",
 		`{"spot": {"action": "explode"}}`: `spot.action: "explode" is not one of hibernate, stop, terminate`,
 		`{"spot": {"time": "soon"}}`:      `spot.time: "soon" is not a time`,
-		`{"spot": {"when": "soon"}}`:      "spot.when: this key is not known here",
 		`{"events": {"code": "reboot"}}`:  `events.code: "reboot" is not one of`,
 		`{"events": {"not-before": "2027-01-02T00:00:00Z", "not-after": "2027-01-01T00:00:00Z"}}`: "events.not-after: the event would end before it begins",
 		`{"events": {}, "metadata": {"values": {"event-id": "x"}}}`:                               "metadata.values.event-id: the id of an event is",

@@ -72,7 +72,7 @@ func (r *reader) spot(v *jsonfile.Value) error {
 	if v == nil || v.IsNull() {
 		return nil
 	}
-	keys, err := v.Known("action", "time", "rebalance-rec-time")
+	keys, err := r.known(v, "action", "time", "rebalance-rec-time")
 	if err != nil {
 		return err
 	}
@@ -114,7 +114,7 @@ func (r *reader) events(v *jsonfile.Value) error {
 	if v == nil || v.IsNull() {
 		return nil
 	}
-	keys, err := v.Known("code", "state", "not-before", "not-after", "not-before-deadline")
+	keys, err := r.known(v, "code", "state", "not-before", "not-after", "not-before-deadline")
 	if err != nil {
 		return err
 	}
