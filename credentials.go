@@ -35,8 +35,10 @@ const (
 type RoleCredentials struct {
 	Code string `json:"code"`
 	// Message says to the guest's operator what failed; empty on success.
-	Message         string `json:"message,omitempty"`
-	Type            string `json:"type,omitempty"` // "AWS-HMAC"
+	Message string `json:"message,omitempty"`
+	Type    string `json:"type,omitempty"` // "AWS-HMAC"
+	// AccountID is the account that the keys are of; empty: not known.
+	AccountID       string `json:"accountId,omitempty"`
 	AccessKeyID     string `json:"accessKeyId,omitempty"`
 	SecretAccessKey Secret `json:"-"`
 	Token           Secret `json:"-"`

@@ -99,7 +99,11 @@ type Instance struct {
 	// unless set through the openimds operations.
 	TagsInMetadata bool `json:"tagsInMetadata,omitempty"`
 	// Role is the instance profile; nil: iam/ does not exist.
-	Role   *Role  `json:"role,omitempty"`
+	Role *Role `json:"role,omitempty"`
+	// ExtendedCredentials shows the role's credentials with their account, too, below
+	// iam/security-credentials-extended, which current SDKs ask for first. Where it is off, that is absent, as at AWS.
+	ExtendedCredentials bool `json:"extendedCredentials,omitempty"`
+
 	Events Events `json:"events,omitzero"`
 	// Faults are what the guest meets on purpose; nil: nothing.
 	Faults *Faults `json:"faults,omitempty"`

@@ -17,6 +17,8 @@ type InstanceUpdate struct {
 	TagsInMetadata *bool
 	// RoleName gives the instance a role with an instance profile of the same name; empty takes it.
 	RoleName *string
+	// ExtendedCredentials shows the role's credentials with their account, too.
+	ExtendedCredentials *bool
 
 	OwnerID        *string
 	ImageID        *string
@@ -170,6 +172,7 @@ func (u *InstanceUpdate) check() error {
 func (u *InstanceUpdate) apply(in *openimds.Instance) error {
 	set(&in.UserData, u.UserData)
 	set(&in.TagsInMetadata, u.TagsInMetadata)
+	set(&in.ExtendedCredentials, u.ExtendedCredentials)
 	set(&in.OwnerID, u.OwnerID)
 	set(&in.ImageID, u.ImageID)
 	set(&in.InstanceType, u.InstanceType)

@@ -98,6 +98,7 @@ func (h *held) fetch(ctx context.Context, in *openimds.Instance) (next time.Dura
 	c := &openimds.RoleCredentials{
 		Code:            openimds.CredentialsSuccess,
 		Type:            "AWS-HMAC",
+		AccountID:       fetched.AccountID,
 		AccessKeyID:     fetched.AccessKeyID,
 		SecretAccessKey: openimds.Secret(fetched.SecretAccessKey),
 		Token:           openimds.Secret(fetched.SessionToken),

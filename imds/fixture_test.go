@@ -37,6 +37,7 @@ func (fixedCredentials) Credentials(_ *openimds.Instance, set openimds.Credentia
 	return openimds.RoleCredentials{
 		Code:            openimds.CredentialsSuccess,
 		Type:            "AWS-HMAC",
+		AccountID:       "000029643808",
 		AccessKeyID:     "ASIA" + name,
 		SecretAccessKey: openimds.Secret("secret/" + name),
 		Token:           openimds.Secret("token+" + name + "=="),

@@ -54,10 +54,12 @@ func guests() map[string]func(*Config) *openimds.Instance {
 			cfg.Credentials = nil
 			return bareInstance()
 		},
-		"plain tags":   with(func(in *openimds.Instance) { in.TagsInMetadata = false }),
-		"no role":      with(func(in *openimds.Instance) { in.Role = nil }),
-		"unauthorized": failing(openimds.CredentialsUnauthorized, "EC2 cannot assume the role X.  Please see documentation at <url>."),
-		"no profile":   failing(openimds.CredentialsNoProfile, "Instance Profile with Id AIPA cannot be found.  Please see <url>."),
+		"extended":                with(func(in *openimds.Instance) { in.ExtendedCredentials = true }),
+		"extended without a role": with(func(in *openimds.Instance) { in.ExtendedCredentials, in.Role = true, nil }),
+		"plain tags":              with(func(in *openimds.Instance) { in.TagsInMetadata = false }),
+		"no role":                 with(func(in *openimds.Instance) { in.Role = nil }),
+		"unauthorized":            failing(openimds.CredentialsUnauthorized, "EC2 cannot assume the role X.  Please see documentation at <url>."),
+		"no profile":              failing(openimds.CredentialsNoProfile, "Instance Profile with Id AIPA cannot be found.  Please see <url>."),
 		"throttled": func(cfg *Config) *openimds.Instance {
 			cfg.Rate, cfg.Burst = 0.001, 0
 			return fixedInstance()

@@ -61,7 +61,7 @@ func (r *roleCredentials) set(c Credentials, in *openimds.Instance) error {
 		Code: cmp.Or(c.Code, openimds.CredentialsSuccess), Message: c.Message, LastUpdated: now,
 	}
 	if role.Code == openimds.CredentialsSuccess {
-		role.Type = "AWS-HMAC"
+		role.Type, role.AccountID = "AWS-HMAC", in.OwnerID
 		role.AccessKeyID = c.AccessKeyID
 		role.SecretAccessKey, role.Token = openimds.Secret(c.SecretAccessKey), openimds.Secret(c.SessionToken)
 		role.Expiration = now.Add(6 * time.Hour)

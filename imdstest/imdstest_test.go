@@ -24,7 +24,7 @@ func whole() imdstest.Instance {
 		Region: "eu-central-1", Zone: "eu-central-1b", AccountID: "111122223333", MAC: "06:aa:bb:cc:dd:ee",
 		PrivateIP: "10.1.2.3", Hostname: "db.internal", PublicIP: "203.0.113.9", KeyName: "ops",
 		PublicKey: "ssh-ed25519 AAAA someone@example.com", UserData: "#!/bin/sh\n\x00\xff", Tags: map[string]string{"Name": "db", "env": "prod"},
-		RoleName: "reader", Values: map[string]string{"meta-data/x/y": "z"}, Absent: []string{"meta-data/ami-launch-index"},
+		RoleName: "reader", ExtendedCredentials: true, Values: map[string]string{"meta-data/x/y": "z"}, Absent: []string{"meta-data/ami-launch-index"},
 		Options: imdstest.Options{Tokens: "optional", Endpoint: "enabled", HopLimit: 2},
 	}
 }
@@ -55,12 +55,16 @@ func TestWholeInstance(t *testing.T) {
 		"meta-data/tags/instance/":              "Name\nenv",
 		"meta-data/tags/instance/Name":          "db",
 		"meta-data/iam/security-credentials/":   "reader",
+		"meta-data/iam/":                        "info\nsecurity-credentials/\nsecurity-credentials-extended/",
 		"meta-data/x/y":                         "z",
 		"meta-data/ami-launch-index":            "[404]",
 	})
 	if _, document := get(t, srv, "dynamic/instance-identity/document"); !strings.Contains(document, `"accountId" : "111122223333"`) ||
 		!strings.Contains(document, `"privateIp" : "10.1.2.3"`) || !strings.Contains(document, `"instanceId" : "i-0123456789abcdef0"`) {
 		t.Errorf("the identity document is of another instance: %s", document)
+	}
+	if _, document := get(t, srv, "meta-data/iam/security-credentials-extended/reader"); !strings.Contains(document, `"AccountId" : "111122223333"`) {
+		t.Errorf("the credentials are of another account: %s", document)
 	}
 	if got, want := srv.Instance(), whole(); !reflect.DeepEqual(got, want) {
 		t.Errorf("Instance is\n%+v, not\n%+v", got, want)

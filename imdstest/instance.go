@@ -38,6 +38,8 @@ type Instance struct {
 	// real and open nothing.
 	RoleName    string
 	Credentials Credentials
+	// ExtendedCredentials shows the role's credentials with the account, too, where current SDKs ask for them first.
+	ExtendedCredentials bool
 
 	// Values and Absent lie over all of that: paths below the version, like "meta-data/ami-launch-index".
 	Values map[string]string
@@ -95,6 +97,7 @@ func (in *Instance) record(now time.Time) (*openimds.Instance, error) {
 	record.ID = cmp.Or(in.ID, record.ID)
 	record.LifeCycle = cmp.Or(in.LifeCycle, record.LifeCycle)
 	record.TagsInMetadata = len(in.Tags) > 0
+	record.ExtendedCredentials = in.ExtendedCredentials
 	record.Options = in.Options.update().Apply(record.Options)
 	if err := in.connect(&record.NICs[0], region); err != nil {
 		return nil, err
@@ -163,8 +166,8 @@ func instanceOf(record *openimds.Instance) Instance {
 	in := Instance{
 		ID: record.ID, ImageID: record.ImageID, InstanceType: record.InstanceType, LifeCycle: record.LifeCycle,
 		Region: record.Region, Zone: record.Zone, AccountID: record.OwnerID, MAC: nic.MAC, Hostname: nic.LocalHostname,
-		UserData: string(record.UserData),
-		Options:  Options{Tokens: record.Options.Tokens, Endpoint: record.Options.Endpoint, HopLimit: record.Options.HopLimit},
+		UserData: string(record.UserData), ExtendedCredentials: record.ExtendedCredentials,
+		Options: Options{Tokens: record.Options.Tokens, Endpoint: record.Options.Endpoint, HopLimit: record.Options.HopLimit},
 	}
 	if len(nic.PrivateIPv4) > 0 {
 		in.PrivateIP = nic.PrivateIPv4[0].String()

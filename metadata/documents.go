@@ -24,8 +24,9 @@ func roleSet(v *View) openimds.CredentialSet {
 	return openimds.RoleForV1
 }
 
-// credentials is the document of one set: the keys, or the reason why there are none.
-func credentials(set func(v *View) openimds.CredentialSet) value {
+// credentials is the document of one set: the keys, with the account that they are of if that is wanted and known, or
+// the reason why there are none.
+func credentials(set func(v *View) openimds.CredentialSet, account bool) value {
 	return func(it Item, v *View, _ args) Item {
 		c := v.Credentials.Credentials(v.Instance, set(v), v.Now)
 		// Recordings show a set reaching the host two seconds before the time written in it.
@@ -42,6 +43,9 @@ func credentials(set func(v *View) openimds.CredentialSet) value {
 		b = appendJSON(member(b, indent, "SecretAccessKey"), c.SecretAccessKey)
 		b = appendJSON(member(b, indent, "Token"), c.Token)
 		b = timeMember(b, indent, "Expiration", c.Expiration)
+		if account && c.AccountID != "" {
+			b = textMember(b, indent, "AccountId", c.AccountID)
+		}
 		it.Body = append(b, "\n}"...)
 		return it
 	}

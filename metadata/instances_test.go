@@ -30,6 +30,7 @@ func (s source) Credentials(_ *openimds.Instance, set openimds.CredentialSet, _ 
 	return openimds.RoleCredentials{
 		Code:            "Success",
 		Type:            "AWS-HMAC",
+		AccountID:       "000029643808",
 		AccessKeyID:     "ASIA" + name,
 		SecretAccessKey: openimds.Secret("secret/" + name),
 		Token:           openimds.Secret("token+" + name + "=="),
@@ -85,7 +86,7 @@ func fullInstance() *openimds.Instance {
 	in.KernelID, in.RamdiskID = "aki-1", "ari-1"
 	in.ProductCodes = []string{"code1", "code2"}
 	in.PlacementGroup, in.PartitionNumber, in.HostID = "group", 3, "h-1"
-	in.DetailedMonitoring, in.Hibernation = true, true
+	in.DetailedMonitoring, in.Hibernation, in.ExtendedCredentials = true, true, true
 	in.LifeCycle, in.LaunchIndex = "spot", 2
 	in.UserData = []byte("#!/bin/sh\n\x00\xff\n")
 	in.BlockDevices = append(in.BlockDevices,

@@ -143,9 +143,9 @@ func NewRecorded(in *openimds.Instance) *Recorded {
 
 // credentialRow is the row of the table that has the credentials at the path; nil: none has.
 func credentialRow(at string) *row {
-	const roles = "meta-data/iam/security-credentials"
-	if parentOf(at) == roles {
-		at = roles + "/{role}"
+	const roles, extended = "meta-data/iam/security-credentials", "meta-data/iam/security-credentials-extended"
+	if parent := parentOf(at); parent == roles || parent == extended {
+		at = parent + "/{role}"
 	}
 	for i := range credentialRows {
 		if credentialRows[i].Path == at {

@@ -309,8 +309,17 @@ var credentialRows = []row{
 	{
 		Path: "meta-data/iam/security-credentials/{role}", Since: "2012-01-12",
 		Doc: "Temporary credentials of the role, as JSON. Requests with and without a session token get different ones.", When: "the instance has a role",
-		Value: credentials(roleSet),
+		Value: credentials(roleSet, false),
 		If:    hasRole,
+	},
+	{
+		// AWS documents it nowhere; its SDKs of 2025 and later ask for it first, and go on with the row above after a 404.
+		Path: "meta-data/iam/security-credentials-extended/{role}", Since: "2024-04-11", Undated: true,
+		Doc: "Temporary credentials of the role with their `AccountId`, as JSON.", When: "the instance has a role and shows extended credentials",
+		Value: credentials(roleSet, true),
+		If: func(v *View, a args) bool {
+			return hasRole(v, a) && (v.Instance.ExtendedCredentials || v.Recorded != nil)
+		},
 	},
 	{
 		Path: "meta-data/identity-credentials/ec2/info", Since: "2018-05-23",
@@ -321,7 +330,7 @@ var credentialRows = []row{
 	{
 		Path: "meta-data/identity-credentials/ec2/security-credentials/ec2-instance", Since: "2018-05-23",
 		Doc: "Temporary credentials of the instance itself, as JSON, for AWS's own features.", When: "the service has credentials to give",
-		Value: credentials(func(*View) openimds.CredentialSet { return openimds.InstanceIdentity }),
+		Value: credentials(func(*View) openimds.CredentialSet { return openimds.InstanceIdentity }, false),
 		If:    hasCredentials,
 	},
 }

@@ -11,12 +11,15 @@ import (
 // keptKeys are the members of a document with credentials that are no secret.
 var keptKeys = []string{"Code", "Message", "LastUpdated", "Type", "Expiration", "AccountId"}
 
+// secretPlace is where credentials lie.
+var secretPlace = regexp.MustCompile(`/security-credentials(-extended)?/`)
+
 var textMember = regexp.MustCompile(`"([^"]*)"(\s*:\s*)"([^"]*)"`)
 
 // holdsSecrets says whether what a path answers must not be kept as it is: credentials by their place,
 // or anything that has a secret key in it.
 func holdsSecrets(path string, body []byte, listing bool) bool {
-	return !listing && strings.Contains(path, "/security-credentials/") || bytes.Contains(bytes.ToLower(body), []byte("secretaccesskey"))
+	return !listing && secretPlace.MatchString(path) || bytes.Contains(bytes.ToLower(body), []byte("secretaccesskey"))
 }
 
 // blank puts worthless values of the same length in the place of all texts of a document that are not

@@ -53,7 +53,7 @@ func hideUserData(w *wire.WholeInstance) {
 
 func (a *protocol) setInstance(ctx context.Context, in *wire.SetInstanceRequest) (wire.OperationResult, error) {
 	return a.one(a.service.SetInstance(ctx, in.InstanceName, control.InstanceUpdate{
-		UserData: (*[]byte)(in.UserData), TagsInMetadata: in.TagsInMetadata, RoleName: in.RoleName,
+		UserData: (*[]byte)(in.UserData), TagsInMetadata: in.TagsInMetadata, RoleName: in.RoleName, ExtendedCredentials: in.ExtendedCredentials,
 		OwnerID: in.OwnerID, ImageID: in.ImageID, InstanceType: in.InstanceType, Architecture: in.Architecture,
 		System: in.System, LifeCycle: in.LifeCycle, ReservationID: in.ReservationID, LaunchIndex: in.LaunchIndex,
 		KernelID: in.KernelID, RamdiskID: in.RamdiskID, AncestorAMIIDs: in.AncestorAMIIDs, ProductCodes: in.ProductCodes,

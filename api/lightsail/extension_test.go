@@ -16,12 +16,12 @@ func TestSetInstance(t *testing.T) {
 	s := newServer(t)
 	const set, describe = "OpenIMDS_20261122.SetInstance", "OpenIMDS_20261122.DescribeInstance"
 	s.steps([]step{
-		{target: set, body: `{"instanceName":"demo","userData":"AP8=","tagsInMetadata":true,"roleName":"app","ownerId":"000029643808","imageId":"ami-0123456789abcdef0",
+		{target: set, body: `{"instanceName":"demo","userData":"AP8=","tagsInMetadata":true,"roleName":"app","extendedCredentials":true,"ownerId":"000029643808","imageId":"ami-0123456789abcdef0",
 			"instanceType":"m5.large","architecture":"arm64","system":"xen","lifeCycle":"spot","reservationId":"r-1","launchIndex":3,"kernelId":"aki-1","ramdiskId":"ari-1",
 			"ancestorAmiIds":["ami-1"],"productCodes":["abc"],"placementGroup":"pg","partitionNumber":2,"hostId":"h-1","detailedMonitoring":true,"hibernation":true,
 			"availabilityZone":"us-east-1b","hostname":"a.example","publicHostname":"b.example","overlay":{"meta-data/ami-id":"x","meta-data/mac":null}}`,
 			want: `{"operation":{"operationType":"SetInstance","resourceName":"demo","status":"Succeeded"}}`},
-		{target: describe, body: `{"instanceName":"demo","includeUserData":true}`, want: `{"instance":{"name":"demo","arn":"*","userData":"AP8=","userDataSize":2,"tagsInMetadata":true,
+		{target: describe, body: `{"instanceName":"demo","includeUserData":true}`, want: `{"instance":{"name":"demo","arn":"*","userData":"AP8=","userDataSize":2,"tagsInMetadata":true,"extendedCredentials":true,
 			"role":{"name":"app","profileArn":"arn:aws:iam::000029643808:instance-profile/app","profileId":"*"},"ownerId":"000029643808","imageId":"ami-0123456789abcdef0",
 			"instanceType":"m5.large","architecture":"arm64","system":"xen","lifeCycle":"spot","reservationId":"r-1","launchIndex":3,"kernelId":"aki-1","ramdiskId":"ari-1",
 			"ancestorAmiIds":["ami-1"],"productCodes":["abc"],"placementGroup":"pg","partitionNumber":2,"hostId":"h-1","detailedMonitoring":true,"hibernation":true,
@@ -56,7 +56,7 @@ func TestSetInstanceReachesEverything(t *testing.T) {
 	}
 	// One value for each member of the update; a new member has to be added to the operation.
 	values := map[string]string{
-		"UserData": `"userData":"eA=="`, "TagsInMetadata": `"tagsInMetadata":true`, "RoleName": `"roleName":"other"`, "OwnerID": `"ownerId":"000000000001"`,
+		"UserData": `"userData":"eA=="`, "TagsInMetadata": `"tagsInMetadata":true`, "ExtendedCredentials": `"extendedCredentials":true`, "RoleName": `"roleName":"other"`, "OwnerID": `"ownerId":"000000000001"`,
 		"ImageID": `"imageId":"ami-00000001"`, "InstanceType": `"instanceType":"a1.metal"`, "Architecture": `"architecture":"arm64"`, "System": `"system":"xen"`,
 		"LifeCycle": `"lifeCycle":"spot"`, "ReservationID": `"reservationId":"r-2"`, "LaunchIndex": `"launchIndex":9`, "KernelID": `"kernelId":"k"`, "RamdiskID": `"ramdiskId":"r"`,
 		"AncestorAMIIDs": `"ancestorAmiIds":["a"]`, "ProductCodes": `"productCodes":["p"]`, "PlacementGroup": `"placementGroup":"g"`, "PartitionNumber": `"partitionNumber":1`,

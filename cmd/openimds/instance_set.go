@@ -51,6 +51,7 @@ else keeps its value, and the guest's next request sees it.
 type setFlags struct {
 	userDataFile         string
 	tagsInMetadata       bool
+	extended             bool
 	role, image, kind    string
 	owner, zone          string
 	hostname, publicName string
@@ -65,6 +66,7 @@ func (s *setFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&s.userDataFile, "user-data", "", "`file` with the user data")
 	f.BoolVar(&s.tagsInMetadata, "tags-in-metadata", false, "whether the guest sees the instance's tags")
 	f.StringVar(&s.role, "role", "", "`name` of the role whose credentials the guest gets; empty: none")
+	f.BoolVar(&s.extended, "extended-credentials", false, "whether the guest finds the role's credentials with their AccountId, too, in iam/security-credentials-extended")
 	f.StringVar(&s.image, "image-id", "", "ami-id")
 	f.StringVar(&s.kind, "instance-type", "", "instance-type, as EC2 names them")
 	f.StringVar(&s.owner, "owner-id", "", "`account` that the identity document names")
@@ -87,6 +89,9 @@ func (s *setFlags) request(f *pflag.FlagSet, name string) (*wire.SetInstanceRequ
 			value := f.Lookup(flag).Value.String()
 			*to = &value
 		}
+	}
+	if f.Changed("extended-credentials") {
+		r.ExtendedCredentials = &s.extended
 	}
 	if f.Changed("tags-in-metadata") {
 		r.TagsInMetadata = &s.tagsInMetadata

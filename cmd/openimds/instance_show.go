@@ -169,6 +169,9 @@ func rowsOfRecord(w *wire.WholeInstance, row func(...any)) {
 			row(name, value)
 		}
 	}
+	if w.ExtendedCredentials {
+		row("extended credentials", "yes")
+	}
 	rare("kernel", w.KernelID)
 	rare("RAM disk", w.RamdiskID)
 	rare("ancestor images", strings.Join(w.AncestorAMIIDs, " "))

@@ -228,7 +228,7 @@ func (c *runConfig) own(flags *pflag.FlagSet) (runner.Own, error) {
 		return own, err
 	}
 	own.Instance = control.InstanceUpdate{
-		UserData: (*[]byte)(request.UserData), TagsInMetadata: request.TagsInMetadata, RoleName: request.RoleName,
+		UserData: (*[]byte)(request.UserData), TagsInMetadata: request.TagsInMetadata, RoleName: request.RoleName, ExtendedCredentials: request.ExtendedCredentials,
 		OwnerID: request.OwnerID, ImageID: request.ImageID, InstanceType: request.InstanceType, Zone: request.AvailabilityZone,
 		Hostname: request.Hostname, PublicHostname: request.PublicHostname, Overlay: request.Overlay,
 	}

@@ -75,6 +75,7 @@ func (Source) Credentials(in *openimds.Instance, set openimds.CredentialSet, now
 	return openimds.RoleCredentials{
 		Code:            openimds.CredentialsSuccess,
 		Type:            "AWS-HMAC",
+		AccountID:       in.OwnerID,
 		AccessKeyID:     accessKeyID(in.OwnerID, keyID),
 		SecretAccessKey: base64.StdEncoding.AppendEncode(nil, secret),
 		Token:           sessionToken(in.Region, token),

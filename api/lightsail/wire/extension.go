@@ -63,29 +63,31 @@ type WholeInstance struct {
 type SetInstanceRequest struct {
 	InstanceName string `json:"instanceName" check:"required"`
 	// UserData is in base64; the empty text takes it away.
-	UserData           *awsjson.Blob `json:"userData,omitzero"`
-	TagsInMetadata     *bool         `json:"tagsInMetadata,omitzero"`
-	RoleName           *string       `json:"roleName,omitzero"`
-	OwnerID            *string       `json:"ownerId,omitzero"`
-	ImageID            *string       `json:"imageId,omitzero"`
-	InstanceType       *string       `json:"instanceType,omitzero"`
-	Architecture       *string       `json:"architecture,omitzero"`
-	System             *string       `json:"system,omitzero"`
-	LifeCycle          *string       `json:"lifeCycle,omitzero"`
-	ReservationID      *string       `json:"reservationId,omitzero"`
-	LaunchIndex        *int          `json:"launchIndex,omitzero"`
-	KernelID           *string       `json:"kernelId,omitzero"`
-	RamdiskID          *string       `json:"ramdiskId,omitzero"`
-	AncestorAMIIDs     *[]string     `json:"ancestorAmiIds,omitzero"`
-	ProductCodes       *[]string     `json:"productCodes,omitzero"`
-	PlacementGroup     *string       `json:"placementGroup,omitzero"`
-	PartitionNumber    *int          `json:"partitionNumber,omitzero"` // 0: absent
-	HostID             *string       `json:"hostId,omitzero"`
-	DetailedMonitoring *bool         `json:"detailedMonitoring,omitzero"`
-	Hibernation        *bool         `json:"hibernation,omitzero"`
-	AvailabilityZone   *string       `json:"availabilityZone,omitzero"`
-	Hostname           *string       `json:"hostname,omitzero"`
-	PublicHostname     *string       `json:"publicHostname,omitzero"`
+	UserData       *awsjson.Blob `json:"userData,omitzero"`
+	TagsInMetadata *bool         `json:"tagsInMetadata,omitzero"`
+	RoleName       *string       `json:"roleName,omitzero"`
+	// ExtendedCredentials shows the role's credentials with their account, below iam/security-credentials-extended.
+	ExtendedCredentials *bool     `json:"extendedCredentials,omitzero"`
+	OwnerID             *string   `json:"ownerId,omitzero"`
+	ImageID             *string   `json:"imageId,omitzero"`
+	InstanceType        *string   `json:"instanceType,omitzero"`
+	Architecture        *string   `json:"architecture,omitzero"`
+	System              *string   `json:"system,omitzero"`
+	LifeCycle           *string   `json:"lifeCycle,omitzero"`
+	ReservationID       *string   `json:"reservationId,omitzero"`
+	LaunchIndex         *int      `json:"launchIndex,omitzero"`
+	KernelID            *string   `json:"kernelId,omitzero"`
+	RamdiskID           *string   `json:"ramdiskId,omitzero"`
+	AncestorAMIIDs      *[]string `json:"ancestorAmiIds,omitzero"`
+	ProductCodes        *[]string `json:"productCodes,omitzero"`
+	PlacementGroup      *string   `json:"placementGroup,omitzero"`
+	PartitionNumber     *int      `json:"partitionNumber,omitzero"` // 0: absent
+	HostID              *string   `json:"hostId,omitzero"`
+	DetailedMonitoring  *bool     `json:"detailedMonitoring,omitzero"`
+	Hibernation         *bool     `json:"hibernation,omitzero"`
+	AvailabilityZone    *string   `json:"availabilityZone,omitzero"`
+	Hostname            *string   `json:"hostname,omitzero"`
+	PublicHostname      *string   `json:"publicHostname,omitzero"`
 	// Overlay lays values over the table of categories by path ("meta-data/ami-id"), null for "does
 	// not exist"; OverlayRemove uncovers paths again.
 	Overlay       map[string]*string `json:"overlay,omitzero"`
