@@ -39,6 +39,8 @@ var laws = map[string]law{
 		"it reads a file; who carries it out is a client like others"},
 	"./scenario": {[]string{".", "./api/awsjson", "./api/lightsail/wire", "./client", "./control", "./scenario/aemm", "./yamlfile", "go.yaml.in/yaml"},
 		"a file changes instances as an operator does, here or elsewhere: it has no door of its own"},
+	"./migrate/report": {[]string{".", "./advice", "./api/awsjson", "./api/lightsail/wire", "./attest", "./client", "./migrate", "./printable"},
+		"it writes down what others found, and has it signed"},
 	"./migrate": {[]string{".", "./api/awsjson", "./api/lightsail/wire", "./client", "./safefile", "./yamlfile", "go.yaml.in/yaml", "golang.org/x/sys"},
 		"what is taken to version 2 is so through an API that others have too: it knows neither a store nor a guest"},
 	"./yamlfile": {[]string{"go.yaml.in/yaml"},
@@ -138,7 +140,7 @@ var laws = map[string]law{
 		"./socketowner", "./store", "./store/bolt", "./usage", "./usage/history", "./usage/prom"},
 		"it wires all of a server, for programs and tests of others too: no flags, no terminal"},
 	command: {[]string{".", "./advice", "./api/accesskeys", "./api/awsjson", "./api/lightsail/wire", "./client", "./control", "./credentials", "./identity",
-		"./migrate", "./outlet", "./printable", "./recording", "./runner", "./safefile", "./sandbox", "./scenario", "./scenario/aemm", "./server",
+		"./attest", "./migrate", "./migrate/report", "./outlet", "./printable", "./recording", "./runner", "./safefile", "./sandbox", "./scenario", "./scenario/aemm", "./server",
 		"github.com/aws/aws-sdk-go-v2", "github.com/spf13/cobra", "github.com/spf13/pflag", "go.yaml.in/yaml"},
 		"a command is flags, one call and what is printed: what the call does can be had without a terminal, and is not here"},
 }

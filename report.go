@@ -18,7 +18,7 @@ type ReportStatement struct {
 	Digest string
 	// Installation is its region and account, By who asked for the signature.
 	Installation, By string
-	At           time.Time
+	At               time.Time
 }
 
 // ReportSigner signs the reports of an installation, and nothing else, with a key made for that.

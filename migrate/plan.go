@@ -73,8 +73,8 @@ func (e Exception) String() string {
 	return fmt.Sprintf("exception of %s until %s", e.Owner, e.Until.UTC().Format(time.DateOnly))
 }
 
-// has says whether the selector has an instance.
-func (s Selector) has(in Instance) bool {
+// Has says whether the selector has an instance.
+func (s Selector) Has(in Instance) bool {
 	named := len(s.Names) == 0 || slices.ContainsFunc(s.Names, func(name string) bool { return matches(name, in.Ref) })
 	return named && (len(s.Tags) == 0 || slices.ContainsFunc(s.Tags, in.tagged))
 }
@@ -101,7 +101,7 @@ func like(pattern, text string) bool {
 // excepted is the exception that leaves an instance out; nil: none does now.
 func (p *Plan) excepted(in Instance, now time.Time) *Exception {
 	for i, e := range p.Exceptions {
-		if !e.ofCallers() && e.has(in) && e.holds(now) {
+		if !e.ofCallers() && e.Has(in) && e.holds(now) {
 			return &p.Exceptions[i]
 		}
 	}
@@ -114,7 +114,7 @@ func (p *Plan) puts(in Instance, r Refusal, now time.Time) *Exception {
 		return nil
 	}
 	for i, e := range p.Exceptions {
-		if e.ofCallers() && e.has(in) && e.holds(now) && like(e.UserAgent, r.Caller.UserAgent) && like(e.Source, r.Caller.Source) {
+		if e.ofCallers() && e.Has(in) && e.holds(now) && like(e.UserAgent, r.Caller.UserAgent) && like(e.Source, r.Caller.Source) {
 			return &p.Exceptions[i]
 		}
 	}
@@ -158,7 +158,7 @@ func (p *Plan) Crews(all []Instance) ([]Crew, error) {
 	for _, w := range p.Waves {
 		crew := Crew{Wave: w}
 		for _, in := range all {
-			if !taken[in.Ref] && (w.Rest || w.has(in)) {
+			if !taken[in.Ref] && (w.Rest || w.Has(in)) {
 				crew.Members = append(crew.Members, in)
 			}
 		}

@@ -44,7 +44,7 @@ profile, or of --all-regions. Nothing is changed without --yes or a yes at the t
 	f := cmd.PersistentFlags()
 	f.StringVar(&m.provider, "provider", "openimds", "whose instances: openimds or lightsail")
 	f.BoolVar(&m.allRegions, "all-regions", false, "with --provider lightsail: all regions of Lightsail")
-	cmd.AddCommand(newMigrateStatus(&m), newMigratePlan(&m), newMigrateApply(&m), newMigrateResume(&m), newMigrateUndo(&m), newMigratePolicy(), newMigrateRehearse(&m))
+	cmd.AddCommand(newMigrateStatus(&m), newMigratePlan(&m), newMigrateApply(&m), newMigrateResume(&m), newMigrateUndo(&m), newMigratePolicy(), newMigrateRehearse(&m), newMigrateReport(&m), newMigrateVerify(), newMigrateKey(&m))
 	return cmd
 }
 

@@ -55,6 +55,15 @@ func newMigrateStatus(m *migrateFlags) *cobra.Command {
 
 // assessed are the instances of these names, or all.
 func assessed(ctx context.Context, p migrate.Provider, names []string, c migrate.Criteria) ([]migrate.Assessment, error) {
+	all, err := namedInstances(ctx, p, names)
+	if err != nil {
+		return nil, err
+	}
+	return migrate.Status(ctx, p, all, c, time.Now()), ctx.Err()
+}
+
+// namedInstances are those of these names, or all.
+func namedInstances(ctx context.Context, p migrate.Provider, names []string) ([]migrate.Instance, error) {
 	all, err := p.Instances(ctx)
 	if err != nil {
 		return nil, err
@@ -67,7 +76,7 @@ func assessed(ctx context.Context, p migrate.Provider, names []string, c migrate
 	if len(names) > 0 {
 		all = slices.DeleteFunc(all, func(in migrate.Instance) bool { return !slices.Contains(names, in.Name) })
 	}
-	return migrate.Status(ctx, p, all, c, time.Now()), ctx.Err()
+	return all, nil
 }
 
 func (m *migrateFlags) showStatus(out io.Writer, found []migrate.Assessment) error {
