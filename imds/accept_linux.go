@@ -197,6 +197,7 @@ func (s *Server) hand(fd int, g *Guest, from netip.AddrPort, serve func(net.Conn
 	if err != nil { // it takes a second descriptor for a moment
 		s.waited()
 		g.leave()
+		g.closed(usage.ClosedWaiting, from)
 		s.pauseAccepting(50*time.Millisecond, err)
 		return
 	}

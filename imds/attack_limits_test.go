@@ -240,6 +240,11 @@ func TestNothingIsLogged(t *testing.T) {
 	if strings.Contains(served, hex.EncodeToString(w.in.TokenKey)) || strings.Contains(served, base64.StdEncoding.EncodeToString(w.in.TokenKey)) {
 		t.Error("the guest got the key")
 	}
+	w.waitFor(t, "the log has all lines", func() bool {
+		w.server.refusals.mu.Lock()
+		defer w.server.refusals.mu.Unlock()
+		return !w.server.refusals.telling
+	})
 	said := log.String()
 	kinds := map[string]bool{}
 	for line := range strings.Lines(said) {

@@ -8,14 +8,15 @@ import (
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/printable"
 	"github.com/openimds/openimds/usage"
+	"golang.org/x/time/rate"
 )
 
 // Of refusals that an operator may not want, the log is told: of each kind once a minute for an instance, and
 // not more than these of all instances together.
 const (
 	refusalsEvery  = time.Minute
-	refusalsRate   = 1 // lines a second
-	refusalsAtOnce = 20
+	refusalsRate   = 1  // lines a second
+	refusalsAtOnce = 20 // also how many wait for a log that is stuck
 
 	maxHostTold = 255 // bytes: what a name of DNS can have
 )
@@ -117,9 +118,53 @@ func (g *Guest) tellRefused(why usage.Refusal, instance string, source netip.Add
 	}
 	s := g.server
 	now := s.cfg.Now()
-	others, due := g.refusals.due(why, now, func() bool { return s.refusals.AllowN(now, 1) })
+	others, due := g.refusals.due(why, now, func() bool { return s.refusals.allows(now) })
 	if due {
-		s.cfg.Log.Warn(what, append([]any{"instance", instance, "caller", source, "others", others}, more...)...)
+		s.refusals.tell(func() {
+			s.cfg.Log.Warn(what, append([]any{"instance", instance, "caller", source, "others", others}, more...)...)
+		})
+	}
+}
+
+// refusalTeller writes the lines, one after the other: no guest waits for the log.
+type refusalTeller struct {
+	limit *rate.Limiter
+
+	mu      sync.Mutex
+	lines   []func()
+	telling bool
+}
+
+// allows says whether there may be another line now.
+func (t *refusalTeller) allows(now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.lines) < refusalsAtOnce && t.limit.AllowN(now, 1)
+}
+
+func (t *refusalTeller) tell(line func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.lines = append(t.lines, line)
+	if !t.telling {
+		t.telling = true
+		go t.run()
+	}
+}
+
+// run writes what there is to write.
+func (t *refusalTeller) run() {
+	for {
+		t.mu.Lock()
+		if len(t.lines) == 0 {
+			t.lines, t.telling = nil, false
+			t.mu.Unlock()
+			return
+		}
+		line := t.lines[0]
+		t.lines = t.lines[1:]
+		t.mu.Unlock()
+		line()
 	}
 }
 

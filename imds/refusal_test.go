@@ -187,7 +187,19 @@ func (l *syncLog) Write(p []byte) (int, error) {
 	return l.b.Write(p)
 }
 
-func (l *syncLog) take() []string {
+// take returns the lines so far, of which there are at least so many sooner or later.
+func (l *syncLog) take(t *testing.T, atLeast int) []string {
+	t.Helper()
+	for deadline := time.Now().Add(patienceOfTests); ; time.Sleep(time.Millisecond) {
+		l.mu.Lock()
+		n := bytes.Count(l.b.Bytes(), []byte("\n"))
+		l.mu.Unlock()
+		if n >= atLeast {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatalf("the log has %d lines, want %d", n, atLeast)
+		}
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	text := strings.TrimSpace(l.b.String())
@@ -211,13 +223,13 @@ func TestRefusedHostIsTold(t *testing.T) {
 		w.raw(t, lines("GET " + amiPath + " HTTP/1.1")[:len("GET "+amiPath+" HTTP/1.1\r\n")]+"Host: "+host+"\r\n\r\n")
 	}
 	w.raw(t, get(amiPath))
-	if said := log.take(); said != nil {
+	if said := log.take(t, 0); said != nil {
 		t.Errorf("of a good request it says %q", said)
 	}
 	for range 5 {
 		send("metadata.corp.example:80")
 	}
-	said := log.take()
+	said := log.take(t, 1)
 	if len(said) != 1 {
 		t.Fatalf("it says %q", said)
 	}
@@ -228,18 +240,18 @@ func TestRefusedHostIsTold(t *testing.T) {
 	}
 	now.Add(int64(time.Minute))
 	send(strings.Repeat("a.", 4000) + "b")
-	said = log.take()
+	said = log.take(t, 1)
 	if len(said) != 1 || !strings.Contains(said[0], "others=4") || len(said[0]) > 1000 {
 		t.Errorf("a minute later it says %q", said)
 	}
 	now.Add(int64(time.Minute))
 	w.raw(t, get("http://absolute.example.org"+amiPath))
-	if said = log.take(); len(said) != 1 || !strings.Contains(said[0], "host=absolute.example.org") {
+	if said = log.take(t, 1); len(said) != 1 || !strings.Contains(said[0], "host=absolute.example.org") {
 		t.Errorf("of a target with a name it says %q", said)
 	}
 	// Another kind is told of at once.
 	w.raw(t, put(tokenPath, "Origin: http://evil.example.org"))
-	if said = log.take(); len(said) != 1 || !strings.Contains(said[0], "Origin") {
+	if said = log.take(t, 1); len(said) != 1 || !strings.Contains(said[0], "Origin") {
 		t.Errorf("of another kind it says %q", said)
 	}
 }
@@ -259,10 +271,49 @@ func TestRefusalsDoNotFloodTheLog(t *testing.T) {
 			g.respond([]byte(lines("GET / HTTP/1.1")[:len("GET / HTTP/1.1\r\n")]+"Host: a.example.org\r\n\r\n"), false, newWorkspace())
 		}
 	}
-	if said := log.take(); len(said) != refusalsAtOnce {
+	if said := log.take(t, refusalsAtOnce); len(said) != refusalsAtOnce {
 		t.Errorf("it says %d lines", len(said))
 	}
 	if got := refusals(recorder); got["host"] != 10_000 {
 		t.Errorf("counted: %v", got)
+	}
+}
+
+// stuckLog is one that nobody reads.
+type stuckLog struct {
+	lines   atomic.Int64
+	release chan struct{}
+}
+
+func (l *stuckLog) Write(p []byte) (int, error) {
+	l.lines.Add(1)
+	<-l.release
+	return len(p), nil
+}
+
+// A log that is stuck holds no guest up, and takes no more memory than a few lines.
+func TestStuckLogHoldsNobodyUp(t *testing.T) {
+	log := &stuckLog{release: make(chan struct{})}
+	var now atomic.Int64
+	now.Store(noon.UnixNano())
+	w := newWire(t, func(c *Config, _ *openimds.Instance) {
+		c.Now = func() time.Time { return time.Unix(0, now.Load()) }
+		c.Log = slog.New(slog.NewTextHandler(log, nil))
+	})
+	for range 200 {
+		now.Add(int64(time.Minute))
+		if got := w.fateOf(t, put(tokenPath, "Origin: http://evil.example.org")); got != "403" {
+			t.Fatalf("with a log that is stuck: %s", got)
+		}
+	}
+	w.waitFor(t, "the first line", func() bool { return log.lines.Load() == 1 })
+	close(log.release)
+	w.waitFor(t, "the lines that waited", func() bool {
+		w.server.refusals.mu.Lock()
+		defer w.server.refusals.mu.Unlock()
+		return !w.server.refusals.telling
+	})
+	if n := log.lines.Load(); n < 2 || n > refusalsAtOnce+1 {
+		t.Errorf("%d lines waited", n)
 	}
 }

@@ -70,8 +70,8 @@ type Server struct {
 	patience   patience
 	date       atomic.Pointer[dateText]
 	closing    atomic.Bool
-	waiting    atomic.Int64  // connections that wait
-	refusals   *rate.Limiter // of the log's lines
+	waiting    atomic.Int64 // connections that wait
+	refusals   refusalTeller
 	stopping   chan struct{} // closed when closing is set
 
 	mu        sync.Mutex
@@ -91,7 +91,7 @@ func NewServer(cfg Config) *Server {
 		cfg:        cfg,
 		listeners:  map[net.Listener]*Guest{},
 		compactor:  newCompactor(),
-		refusals:   rate.NewLimiter(refusalsRate, refusalsAtOnce),
+		refusals:   refusalTeller{limit: rate.NewLimiter(refusalsRate, refusalsAtOnce)},
 		stopping:   make(chan struct{}),
 		patience:   patience{head: 5 * time.Second, write: 5 * time.Second, linger: time.Second, arrival: 2 * time.Second},
 		allowHosts: map[string]bool{"instance-data.ec2.internal": true},
@@ -214,6 +214,9 @@ func (s *Server) send(c net.Conn, g *Guest, x exchange) bool {
 	}
 	_ = c.SetWriteDeadline(time.Now().Add(s.patience.write))
 	if _, err := c.Write(x.out); err != nil {
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			g.closed(usage.ClosedSlow, sourceOf(c))
+		}
 		return false
 	}
 	if x.linger {
