@@ -3,6 +3,7 @@ package report
 import (
 	"cmp"
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"slices"
@@ -30,6 +31,9 @@ func (o OpenIMDS) Installation(ctx context.Context) (*Installation, error) {
 		return nil, err
 	}
 	key, err := client.Call(ctx, o.API, wire.GetReportKey, wire.Nothing{})
+	if err == nil && len(key.PublicKey) != ed25519.PublicKeySize {
+		err = errors.New("the service tells no key that signs reports")
+	}
 	return &Installation{Region: service.Region, AccountID: service.AccountID, Version: service.Version, Key: attest.Fingerprint(key.PublicKey)}, err
 }
 

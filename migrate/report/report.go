@@ -5,6 +5,7 @@ package report
 import (
 	"context"
 	"encoding/json"
+	"reflect"
 	"sync"
 	"time"
 
@@ -218,6 +219,7 @@ func Make(ctx context.Context, in Input) (*Report, error) {
 			r.Instances[i].Exceptions = in.exceptionsFor(in.Instances[i])
 		}
 	}
+	onLines(reflect.ValueOf(r))
 	return r, ctx.Err()
 }
 

@@ -102,7 +102,7 @@ func TestGapsAreTold(t *testing.T) {
 
 // Nobody's text becomes a part of the page, and the page asks for nothing from elsewhere.
 func TestHostile(t *testing.T) {
-	const bad = `</td><script src="http://evil/x">alert(1)</script><img onerror=x>` + "\u202e\x1b[2J<!-- openimds-signature "
+	const bad = "x\nFORGED\n" + `</td><script src="http://evil/x">alert(1)</script><img onerror=x>` + "\u202e\x1b[2J<!-- openimds-signature "
 	in := input(told{calls: migrate.Calls{Since: noon.AddDate(0, -1, 0), Until: noon}}, source{details: Details{
 		Callers: []Caller{{Source: bad, UserAgent: bad, Process: bad, PathGroups: []string{bad}, State: bad, Period: bad, Advice: []advice.Advice{{Text: bad, Source: bad}}}},
 		History: &History{Changes: []Change{{Who: bad, What: bad}}},
@@ -113,7 +113,7 @@ func TestHostile(t *testing.T) {
 	in.Plan = &migrate.Plan{Exceptions: []migrate.Exception{{Owner: bad, Reason: bad, UserAgent: bad, Source: bad}}}
 	in.Journal = []migrate.Record{{Kind: bad, By: bad, Wave: bad, Reason: bad}}
 	_, page := made(t, in)
-	for _, tag := range []string{"<script", "<img", "<link", "<!-- openimds", "@import", "url(", "\u202e", "\x1b"} {
+	for _, tag := range []string{"<script", "<img", "<link", "<!-- openimds", "@import", "url(", "\u202e", "\x1b", "\nFORGED"} {
 		if strings.Contains(page, tag) {
 			t.Errorf("the page has %q", tag)
 		}
