@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -39,24 +41,35 @@ func archive(w io.Writer, dataDir string, copyStore copier) error {
 	return errors.Join(err, out.Close(err))
 }
 
-// addFiles adds the files beside the store, as far as they are there.
+// addFiles adds all files beside the store, but for those that belong to a running process.
 func addFiles(out *backup.Writer, dataDir string) error {
-	names := []string{CredentialsFile, regionFile}
-	keys, err := os.ReadDir(filepath.Join(dataDir, IdentityDir))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	for _, key := range keys {
-		if filepath.Ext(key.Name()) == ".pem" {
-			names = append(names, IdentityDir+"/"+key.Name())
+	return filepath.WalkDir(dataDir, func(path string, e fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // it was replaced meanwhile
 		}
-	}
-	for _, name := range append(names, auditFile) {
-		if err := addFile(out, dataDir, name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		name, rerr := filepath.Rel(dataDir, path)
+		if err = errors.Join(err, rerr); err != nil || name == "." {
 			return err
 		}
-	}
-	return nil
+		name = filepath.ToSlash(name)
+		switch {
+		case !kept(name) && e.IsDir():
+			return filepath.SkipDir
+		case !kept(name) || !e.Type().IsRegular() || name == StoreFile:
+			return nil
+		}
+		if err := addFile(out, dataDir, name); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	})
+}
+
+// kept says whether a file of the data directory is one to keep, by its name: not a reserve, a lock, a socket, or one in
+// the making.
+func kept(name string) bool {
+	return filepath.IsLocal(name) && !strings.HasPrefix(name, ".") && !strings.Contains(name, "/.") && !strings.Contains(name, "\\") &&
+		!slices.Contains([]string{".reserve", ".lock", ".sock"}, filepath.Ext(name))
 }
 
 // addFile adds one as it is now: files are replaced whole, and the log only grows.
@@ -176,8 +189,7 @@ func socketPath(dataDir string) (path string, done func(), err error) {
 }
 
 // Backup writes all of a data directory that there is to keep into a new file, mode 0600: the store, and with it
-// every instance's key; the access keys of the control API; the keys that sign identity documents; the audit log as
-// far as it was not rotated. A server that runs on the directory gives a copy of one moment, and goes on meanwhile;
+// every instance's key; the access keys of the control API; the keys that sign; the audit log. A server that runs on the directory gives a copy of one moment, and goes on meanwhile;
 // running says that one did. What is written is read back against its sums before it gets its name.
 func Backup(ctx context.Context, dataDir, file string) (running bool, err error) {
 	if _, err := os.Lstat(filepath.Join(dataDir, StoreFile)); errors.Is(err, fs.ErrNotExist) {

@@ -5,12 +5,16 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/control"
@@ -32,6 +36,10 @@ func TestBackupUnderWrites(t *testing.T) {
 		if _, err := i.server.service.CreateInstances(ctx, control.InstancesLaunch{Names: []string{name}}); err != nil {
 			t.Fatal(err)
 		}
+		must(t, eventually(func() bool {
+			in, err := i.server.service.Instance(ctx, name)
+			return err == nil && in.State == openimds.StateRunning
+		}))
 		running.Go(func() {
 			for n := 0; ctx.Err() == nil; n++ {
 				hops := 1 + n%64
@@ -46,8 +54,12 @@ func TestBackupUnderWrites(t *testing.T) {
 			}
 		})
 	}
-	for range 64 {
-		<-started // they are at it
+	for range 64 { // they are at it
+		select {
+		case <-started:
+		case <-time.After(patience):
+			t.Fatal("nothing is changed")
+		}
 	}
 	for n := range 3 {
 		file := filepath.Join(t.TempDir(), "backup")
@@ -93,6 +105,44 @@ func (i *installation) gives(t *testing.T) {
 		_, err := os.Stat(filepath.Join(i.server.DataDir(), backupSocket))
 		return err == nil
 	}))
+}
+
+// TestBackupHasAllFiles: what a server has left when it ended is there again, byte for byte, but for what belongs to a
+// process. A new file of the data directory cannot be forgotten.
+func TestBackupHasAllFiles(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	openInstallation(t, forTest(dir)).stop()
+	must(t, os.WriteFile(filepath.Join(dir, "audit.log.1"), []byte("rotated"), 0o600))
+	file, restored := filepath.Join(t.TempDir(), "backup"), filepath.Join(t.TempDir(), "restored")
+	if _, err := Backup(t.Context(), dir, file); err != nil {
+		t.Fatal(err)
+	}
+	must(t, Restore(file, restored))
+	of := func(dir string) map[string]string {
+		files := map[string]string{}
+		must(t, filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+			if err != nil || !e.Type().IsRegular() {
+				return err
+			}
+			info, err := e.Info()
+			must(t, err)
+			text, err := os.ReadFile(path)
+			name, _ := filepath.Rel(dir, path)
+			if name == StoreFile {
+				text = nil // its two pages of meta data may differ
+			}
+			files[name] = info.Mode().String() + string(text)
+			return err
+		}))
+		return files
+	}
+	want, got := of(dir), of(restored)
+	for _, ofProcess := range []string{StoreFile + ".reserve", auditFile + ".reserve", CredentialsFile + ".lock"} {
+		delete(want, ofProcess)
+	}
+	if len(want) < 6 || !maps.Equal(want, got) {
+		t.Errorf("restored are %q, of %q", slices.Sorted(maps.Keys(got)), slices.Sorted(maps.Keys(want)))
+	}
 }
 
 // TestBackupIsNotHeldUp: who takes a backup and does not read it costs the server nothing, at its end neither.

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/openimds/openimds/backup"
@@ -105,23 +106,20 @@ func emptyDir(dataDir string) (string, error) {
 func unpackBackup(in io.Reader, work string, like fs.FileInfo) (names []string, err error) {
 	store := false
 	err = backup.Read(in, func(name string, content io.Reader) error {
-		top, below, nested := strings.Cut(name, "/")
+		if !kept(name) {
+			return fmt.Errorf("it has %q, which no backup has", name)
+		}
+		top, _, below := strings.Cut(name, "/")
 		switch {
 		case name == StoreFile:
 			store = true
-		case nested && top == IdentityDir && filepath.IsLocal(below) && filepath.Base(below) == below && filepath.Ext(below) == ".pem":
-			if err := os.Mkdir(filepath.Join(work, IdentityDir), 0o700); err == nil {
-				names = append(names, IdentityDir)
-				if err := safefile.Give(filepath.Join(work, IdentityDir), like); err != nil {
-					return err
-				}
-			} else if !errors.Is(err, fs.ErrExist) {
+		case !slices.Contains(names, top):
+			names = append(names, top)
+		}
+		if below {
+			if err := makeFolders(work, filepath.Dir(filepath.FromSlash(name)), like); err != nil {
 				return err
 			}
-		case name == CredentialsFile, name == regionFile, name == auditFile:
-			names = append(names, name)
-		default:
-			return fmt.Errorf("it has %q, which no data directory has: it is of a later openimds, or none of its backups", name)
 		}
 		return unpackFile(filepath.Join(work, filepath.FromSlash(name)), content, like)
 	})
@@ -129,6 +127,23 @@ func unpackBackup(in io.Reader, work string, like fs.FileInfo) (names []string, 
 		err = errors.New("it has no store")
 	}
 	return append(names, StoreFile), err
+}
+
+// makeFolders makes a folder below work, and those above it.
+func makeFolders(work, folder string, like fs.FileInfo) error {
+	if folder == "." {
+		return nil
+	}
+	if err := makeFolders(work, filepath.Dir(folder), like); err != nil {
+		return err
+	}
+	path := filepath.Join(work, folder)
+	if err := os.Mkdir(path, 0o700); errors.Is(err, fs.ErrExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	return safefile.Give(path, like)
 }
 
 func unpackFile(path string, content io.Reader, like fs.FileInfo) error {

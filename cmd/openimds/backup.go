@@ -21,8 +21,8 @@ func newBackup() *cobra.Command {
 overwritten). A server that runs on it goes on meanwhile, and gives the state of one moment; one that does not run is
 not needed. It takes this machine's user of the server, or root.
 
-The backup has the store, the access keys of the control API, the keys that sign identity documents, the keys of all
-instances' session tokens, and the audit log as far as it was not rotated: keep it as secret as the directory itself.
+The backup has all files of the directory: the store with the keys of all instances' session tokens, the access keys of
+the control API, the keys that sign identity documents, and the audit log. Keep it as secret as the directory itself.
 
   openimds backup openimds-backup.tar
   openimds backup /mnt/backup/openimds.tar --data-dir /var/lib/openimds`,
