@@ -93,6 +93,9 @@ type Caller struct {
 	Source string
 	// UserAgent is what the requests called themselves; cut to a bound, never trusted.
 	UserAgent string
+	// Process is the process of this host that it is; nil: it is none, or the calls are those whose processes were not
+	// seen in time.
+	Process *CallerProcess
 	// PathGroup is the part of the table of categories that was asked for ("meta-data/iam", "user-data").
 	PathGroup string
 	// Counts of the calls from CountedSince on, by name ([Metrics], [CountNoTokenFailed],

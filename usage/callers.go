@@ -1,6 +1,7 @@
 package usage
 
 import (
+	"encoding/binary"
 	"hash/maphash"
 	"net/netip"
 	"sync/atomic"
@@ -28,8 +29,10 @@ const MaxUserAgent = 128
 
 const cutMark = "…"
 
-// caller is who used a guest, told apart by three things. It is found without a lock.
+// caller is who used a guest, told apart by three things. It is found without a lock. What it counts, the callers with
+// a process count as well, as far as their processes were seen: they are parts of the one without.
 type caller struct {
+	process         *process // nil: all of them
 	source          netip.Addr
 	userAgent       string // as sent
 	group           group
@@ -41,7 +44,7 @@ type caller struct {
 	forwarded       atomic.Int64                // the latest call through a proxy, in Unix nanoseconds; 0: none
 	past            past                        // under the guest's mu
 	times           periods.Record              // so is this
-	_               [8*cacheLine - 24 - 16 - 8 - 8 - 8 - 16 - 8*countCount - 8 - 8 - 8*countCount - 24 - 8 - 16*(1+periods.Max)]byte
+	_               [8*cacheLine - 8 - 24 - 16 - 8 - 8 - 8 - 16 - 8*countCount - 8 - 8 - 8*countCount - 24 - 8 - 16*(1+periods.Max)]byte
 }
 
 // count notes a call. When it is the first of another sample, what came before it is put away; when it begins
@@ -88,6 +91,7 @@ type callers struct {
 	// The rest is under the guest's mu.
 	count int
 	bytes int // of the record, about
+	named named
 	news  int // how often somebody was added or forgotten, or came without a token in another sample
 	// What the store has. read: its callers were added to these; known: revision is its record's;
 	// saved: the traces that it holds.
@@ -107,22 +111,25 @@ func (c *callers) init(key string, seed maphash.Seed) {
 }
 
 // hash is keyed, so that nobody can choose User-Agents that collide.
-func (c *callers) hash(source netip.Addr, part group, userAgent []byte) uint64 {
-	var b [16 + 1 + MaxUserAgent]byte
+func (c *callers) hash(source netip.Addr, part group, userAgent []byte, by *process) uint64 {
+	var b [16 + 1 + 4 + MaxUserAgent]byte
 	address := source.As16()
 	n := copy(b[:], address[:])
 	b[n] = byte(part)
 	n++
+	if by != nil {
+		n += binary.PutUvarint(b[n:], uint64(by.number))
+	}
 	n += copy(b[n:], userAgent)
 	return maphash.Bytes(c.seed, b[:n])
 }
 
 // find returns the caller, or nil.
-func (t callerTable) find(hash uint64, source netip.Addr, part group, userAgent []byte) *caller {
+func (t callerTable) find(hash uint64, source netip.Addr, part group, userAgent []byte, by *process) *caller {
 	mask := uint64(len(t) - 1)
 	for i := hash; ; i++ { // the table is never full, so this ends
 		c := t[i&mask].Load()
-		if c == nil || c.source == source && c.group == part && c.userAgent == string(userAgent) {
+		if c == nil || c.source == source && c.group == part && c.userAgent == string(userAgent) && c.process == by {
 			return c
 		}
 	}
@@ -149,9 +156,9 @@ func (t callerTable) all(yield func(*caller) bool) {
 func (g *Tally) caller(source netip.Addr, part group, userAgent []byte, now time.Time) *caller {
 	var room [MaxUserAgent]byte
 	userAgent = shorten(userAgent, &room)
-	hash := g.callers.hash(source, part, userAgent)
+	hash := g.callers.hash(source, part, userAgent, nil)
 	full := g.callers.full.Load() // before the table: see there
-	if c := g.callers.table.Load().find(hash, source, part, userAgent); c != nil {
+	if c := g.callers.table.Load().find(hash, source, part, userAgent, nil); c != nil {
 		return c
 	}
 	if full {
@@ -159,7 +166,7 @@ func (g *Tally) caller(source netip.Addr, part group, userAgent []byte, now time
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.callers.add(hash, source, part, userAgent, now)
+	return g.callers.add(hash, source, part, userAgent, nil, now)
 }
 
 // shorten is the User-Agent as callers have it, in room if it is cut.
@@ -185,13 +192,16 @@ func (t callerTable) cost(source netip.Addr, userAgent string) int {
 	return callerBytes + newSource + newAgent
 }
 
-// add remembers a caller. The guest's mu is held.
-func (c *callers) add(hash uint64, source netip.Addr, part group, userAgent []byte, now time.Time) *caller {
+// add remembers a caller; nil: there is no room for one with a process. The guest's mu is held.
+func (c *callers) add(hash uint64, source netip.Addr, part group, userAgent []byte, by *process, now time.Time) *caller {
 	t := *c.table.Load()
-	if known := t.find(hash, source, part, userAgent); known != nil {
+	if known := t.find(hash, source, part, userAgent, by); known != nil {
 		return known
 	}
 	cost := t.cost(source, string(userAgent))
+	if by != nil && (c.named.callers == maxNamed || c.count == maxCallers || c.bytes+cost > maxCallersBytes) {
+		return nil
+	}
 	if c.count == maxCallers || c.bytes+cost > maxCallersBytes {
 		c.full.Store(true)
 		if c.others.first == 0 {
@@ -205,11 +215,14 @@ func (c *callers) add(hash uint64, source netip.Addr, part group, userAgent []by
 	if 2*(c.count+1) > len(t) {
 		t = c.rebuild(2*len(t), func(*caller) bool { return true })
 	}
-	added := &caller{source: source, group: part, userAgent: string(userAgent), first: now.UnixNano(), past: past{from: sampleOf(now.UnixNano())}}
+	added := &caller{process: by, source: source, group: part, userAgent: string(userAgent), first: now.UnixNano(), past: past{from: sampleOf(now.UnixNano())}}
 	added.last.Store(now.UnixNano())
 	added.times.Note(time.Time{}, now)
 	t.put(hash, added)
 	c.count++
+	if by != nil {
+		c.named.callers++
+	}
 	c.bytes += cost
 	c.news++
 	return added
@@ -222,7 +235,7 @@ func (c *callers) rebuild(size int, keep func(*caller) bool) callerTable {
 	for known := range c.table.Load().all {
 		if keep(known) {
 			c.bytes += t.cost(known.source, known.userAgent)
-			t.put(c.hash(known.source, known.group, []byte(known.userAgent)), known)
+			t.put(c.hash(known.source, known.group, []byte(known.userAgent), known.process), known)
 			c.count++
 		}
 	}
@@ -246,6 +259,7 @@ func (g *Tally) expire(since time.Time) {
 		c.others.lastV1.Store(0)
 		c.others.lost.Store(nil)
 	}
+	c.forgetProcesses()
 	c.full.Store(false) // until the next one finds it so
 	if c.count != before {
 		c.news++

@@ -14,8 +14,8 @@ import (
 // A record of callers is as small as it can be, and a guest must not make it large: what callers share
 // is written once, times are distances from the latest, and an agent is just its bytes, however odd.
 //
-//	format, latest time, sources, agents, groups, then of each caller:
-//	source (0: the others), agent, group, which counts (as of format 5 above the bit that says whether a token
+//	format, latest time, sources, agents, groups and, as of format 6, processes, then of each caller:
+//	source (0: the others), agent, group and, as of format 6, process (0: of all), which counts (as of format 5 above the bit that says whether a token
 //	was lost; in earlier ones a byte, below that bit), the counts,
 //	time since it was last seen, time from first to last, the lost token;
 //	as of format 4: time since its last call without a token, plus 1, time from the first such call to
@@ -34,7 +34,7 @@ const (
 
 func packCallers(records []callerRecord) []byte {
 	var latest int64
-	var sources, agents, groups words
+	var sources, agents, groups, processes words
 	for _, r := range records {
 		latest = max(latest, millis(r.Last), millis(r.LastV1), millis(r.forwarded))
 		for _, beginnings := range [][]int64{r.times.Visits(), r.times.Sittings()} {
@@ -47,10 +47,13 @@ func packCallers(records []callerRecord) []byte {
 			sources.add(sourceText(r.Source))
 			agents.add(r.Agent)
 			groups.add(r.Group)
+			if r.Process != "" {
+				processes.add(r.Process)
+			}
 		}
 	}
 	b := binary.AppendUvarint([]byte{callersFormat}, uint64(latest))
-	for _, list := range []words{sources, agents, groups} {
+	for _, list := range []words{sources, agents, groups, processes} {
 		b = binary.AppendUvarint(b, uint64(len(list)))
 		for _, word := range list {
 			b = binary.AppendUvarint(b, uint64(len(word)))
@@ -59,11 +62,12 @@ func packCallers(records []callerRecord) []byte {
 	}
 	for _, r := range records {
 		if r.Others {
-			b = append(b, 0, 0, 0)
+			b = append(b, 0, 0, 0, 0)
 		} else {
 			b = binary.AppendUvarint(b, uint64(slices.Index(sources, sourceText(r.Source))+1))
 			b = binary.AppendUvarint(b, uint64(slices.Index(agents, r.Agent)))
 			b = binary.AppendUvarint(b, uint64(slices.Index(groups, r.Group)))
+			b = binary.AppendUvarint(b, uint64(slices.Index(processes, r.Process)+1))
 		}
 		b = r.pack(b, latest)
 		b = packTimes(b, r.times, latest, maxTimesBytes/len(records))
@@ -180,13 +184,23 @@ func unpackCallers(packed []byte) ([]callerRecord, error) {
 	d := decoder{b: packed[1:]}
 	latest := int64(d.uvarint())
 	sources, agents, groups := d.words(), d.words(), d.words()
+	var processes words
+	if packed[0] > 5 {
+		processes = d.words()
+	}
 	var records []callerRecord
 	for len(d.b) > 0 && !d.broken {
-		source, agent, group := d.uvarint(), d.uvarint(), d.uvarint()
+		source, agent, group, process := d.uvarint(), d.uvarint(), d.uvarint(), uint64(0)
+		if packed[0] > 5 {
+			process = d.uvarint()
+		}
 		r := callerRecord{callerKey: callerKey{Others: source == 0}}
 		if !r.Others {
-			if source > uint64(len(sources)) || agent >= uint64(len(agents)) || group >= uint64(len(groups)) {
+			if source > uint64(len(sources)) || agent >= uint64(len(agents)) || group >= uint64(len(groups)) || process > uint64(len(processes)) {
 				return nil, errDamaged
+			}
+			if process > 0 {
+				r.Process = processes[process-1]
 			}
 			if err := r.Source.UnmarshalBinary([]byte(sources[source-1])); err != nil {
 				return nil, errDamaged

@@ -2,17 +2,12 @@ package usage
 
 import (
 	"cmp"
-	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/periods"
@@ -77,6 +72,8 @@ type callerKey struct {
 	// Agent is the User-Agent; in earlier formats it is quoted as in Go.
 	Agent string `json:"agent,omitempty"`
 	Group string `json:"group,omitempty"`
+	// Process is as [process] has it; empty: the caller is all of them.
+	Process string `json:"-"`
 }
 
 func (c *caller) record() callerRecord {
@@ -85,6 +82,9 @@ func (c *caller) record() callerRecord {
 		First:     c.first, Last: c.last.Load(),
 	}
 	n := c.now()
+	if c.process != nil {
+		r.Process = c.process.text
+	}
 	r.windows, r.from = c.windows(n), c.past.from
 	r.Counts = n.byName()
 	r.FirstV1, r.LastV1 = c.firstV1.Load(), c.lastV1.Load()
@@ -187,12 +187,21 @@ func (g *Tally) learnCallers(r store.Record) error {
 	return nil
 }
 
-// learn adds what was stored of one caller to the one that it is now, or to the others.
+// learn adds what was stored of one caller to the one that it is now, or to the others; nil: there is no room for its
+// process.
 func (c *callers) learn(s callerRecord) *caller {
 	known := &c.others
 	if !s.Others {
 		agent, part := []byte(s.Agent), groups[s.Group]
-		known = c.add(c.hash(s.Source, part, agent), s.Source, part, agent, time.Unix(0, s.First))
+		var by *process
+		if s.Process != "" {
+			if by = c.learnProcess(s.Process); by == nil {
+				return nil // it goes on as one of those that are not told apart
+			}
+		}
+		if known = c.add(c.hash(s.Source, part, agent, by), s.Source, part, agent, by, time.Unix(0, s.First)); known == nil {
+			return nil
+		}
 	}
 	if known.first == 0 || s.First < known.first {
 		known.first = s.First
@@ -240,150 +249,4 @@ func (g *Tally) draftCallers(now time.Time) store.Write {
 			c.known, c.saved.news = false, -1
 		},
 	}
-}
-
-// Callers implements [openimds.CallerList].
-func (r *Meter) Callers(ctx context.Context, instanceID string, since time.Time) ([]openimds.Caller, error) {
-	merged := map[callerKey]callerRecord{}
-	merge := func(records []callerRecord) {
-		for _, c := range records {
-			merged[c.callerKey] = c.after(since).with(merged[c.callerKey])
-		}
-	}
-	g := r.guest(instanceID)
-	if g != nil {
-		if err := r.know(ctx, g); err != nil {
-			return nil, err
-		}
-		g.mu.Lock()
-		merge(g.callers.records())
-		g.mu.Unlock()
-	}
-	page, err := r.cfg.Store.List(ctx, store.Range{Prefix: callersKeys(instanceID)})
-	if err != nil {
-		return nil, err
-	}
-	for _, record := range page.Records {
-		if g != nil && record.Key == g.callers.key {
-			continue // memory knows more
-		}
-		stored, err := decodeCallers(record)
-		if err != nil {
-			return nil, err
-		}
-		merge(stored)
-	}
-	callers := make([]openimds.Caller, 0, len(merged))
-	for _, c := range merged {
-		if since.IsZero() || c.Last >= since.UnixNano() {
-			callers = append(callers, c.caller())
-		}
-	}
-	slices.SortFunc(callers, func(a, b openimds.Caller) int {
-		return cmp.Or(b.LastSeen.Compare(a.LastSeen), cmp.Compare(a.Source, b.Source),
-			cmp.Compare(a.PathGroup, b.PathGroup), cmp.Compare(a.UserAgent, b.UserAgent))
-	})
-	return callers, nil
-}
-
-// after is the caller with what it called from a time on, as exactly as that is known.
-func (c callerRecord) after(since time.Time) callerRecord {
-	if since.IsZero() || since.UnixNano() <= c.First {
-		c.since = c.First
-		return c
-	}
-	if c.Last < since.UnixNano() {
-		c.since, c.Counts = since.UnixNano(), nil
-		return c
-	}
-	sample := sampleOf(since.UnixNano())
-	if sample < c.from {
-		c.since = c.First // all that is known: too many rather than too few
-	} else {
-		sum, begins := sumSince(c.windows, sample)
-		c.since = max(begins*sampleNanos, c.First)
-		c.Counts = sum.byName()
-	}
-	if c.LastV1 < since.UnixNano() { // exact, as windows are not
-		maps.DeleteFunc(c.Counts, func(name string, _ uint64) bool { return isV1(slices.Index(countNames[:], name)) })
-	}
-	return c
-}
-
-// with adds what another host saw of the same caller; the zero record is nothing.
-func (c callerRecord) with(d callerRecord) callerRecord {
-	if d.First == 0 {
-		return c
-	}
-	c.First, c.Last, c.since = min(c.First, d.First), max(c.Last, d.Last), min(c.since, d.since)
-	if c.FirstV1 == 0 || d.FirstV1 > 0 && d.FirstV1 < c.FirstV1 {
-		c.FirstV1 = d.FirstV1
-	}
-	c.LastV1, c.forwarded, c.times = max(c.LastV1, d.LastV1), max(c.forwarded, d.forwarded), c.times.With(d.times)
-	counts := map[string]uint64{}
-	for _, name := range countNames {
-		counts[name] = c.Counts[name] + d.Counts[name]
-	}
-	c.Counts, c.Lost = counts, latest(c.Lost, d.Lost)
-	return c
-}
-
-func (c callerRecord) caller() openimds.Caller {
-	shown := openimds.Caller{
-		Source:       Others,
-		PathGroup:    c.Group,
-		Counts:       map[string]int64{},
-		CountedSince: time.Unix(0, c.since).UTC(),
-		FirstSeen:    time.Unix(0, c.First).UTC(),
-		LastSeen:     time.Unix(0, c.Last).UTC(),
-	}
-	if c.LastV1 > 0 {
-		shown.FirstV1, shown.LastV1 = time.Unix(0, c.FirstV1).UTC(), time.Unix(0, c.LastV1).UTC()
-	}
-	if c.forwarded > 0 {
-		shown.Forwarded = time.Unix(0, c.forwarded).UTC()
-	}
-	for _, list := range []struct {
-		from []int64
-		to   *[]time.Time
-	}{{c.times.Visits(), &shown.Visits}, {c.times.Sittings(), &shown.Sittings}} {
-		for _, at := range list.from {
-			*list.to = append(*list.to, time.UnixMilli(at).UTC())
-		}
-	}
-	if c.Lost != nil {
-		shown.Undelivered = &openimds.UndeliveredToken{
-			Time: time.Unix(0, c.Lost.At).UTC(), HopLimit: c.Lost.HopLimit, NeededHopLimit: c.Lost.Needed,
-		}
-	}
-	for name, n := range c.Counts {
-		if n > 0 {
-			shown.Counts[name] = int64(n)
-		}
-	}
-	if !c.Others {
-		shown.Source = "unknown"
-		if c.Source.IsValid() {
-			shown.Source = c.Source.String()
-		}
-		shown.UserAgent = escaped(c.Agent)
-	}
-	return shown
-}
-
-// escaped is an agent as it can be shown: what could fool a reader or a terminal is spelt as in Go, so that
-// agents that differ only in blanks of other kinds or in bytes that are no UTF-8 do not look alike.
-func escaped(s string) string {
-	var b strings.Builder
-	for len(s) > 0 {
-		r, n := utf8.DecodeRuneInString(s)
-		if unicode.IsPrint(r) && (r != utf8.RuneError || n > 1) {
-			b.WriteString(s[:n])
-		} else {
-			quoted := strconv.Quote(s[:n])
-			b.WriteString(quoted[1 : len(quoted)-1])
-		}
-		s = s[n:]
-	}
-	return b.String()
 }

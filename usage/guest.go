@@ -94,14 +94,15 @@ func (g *Tally) mark(at time.Time) {
 }
 
 // Count counts a request. The path is clean and begins with the version ("latest/meta-data/iam"); of
-// calls for a token it does not matter. Neither path nor userAgent is kept.
-func (g *Tally) Count(call Call, source netip.Addr, path, userAgent []byte, now time.Time) {
+// calls for a token it does not matter. Neither path nor userAgent is kept. What is returned takes the process that
+// made the call.
+func (g *Tally) Count(call Call, source netip.Addr, path, userAgent []byte, now time.Time) Who {
 	if g == nil {
-		return
+		return Who{}
 	}
 	count := call.count()
 	if count == uncounted {
-		return
+		return Who{}
 	}
 	if isMetric(count) { // a failure is no success, so no metric has it; its caller is still seen
 		g.add(count, now)
@@ -115,6 +116,7 @@ func (g *Tally) Count(call Call, source netip.Addr, path, userAgent []byte, now 
 		c.forwarded.Store(now.UnixNano())
 	}
 	c.count(g, count, now)
+	return Who{g, c}
 }
 
 // add counts in the sample of now.
