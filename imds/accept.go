@@ -3,6 +3,7 @@ package imds
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/openimds/openimds/usage"
@@ -29,6 +30,7 @@ func (s *Server) acceptWaiting(l net.Listener, g *Guest, with around) error {
 		s.serving.Add(1)
 		w := workspaces.Get().(*workspace)
 		w.listener = with.listener
+		w.watch(with, func() netip.AddrPort { return addrPortOf(c.LocalAddr()) })
 		go s.converse(c, g, 0, w)
 	}
 }

@@ -52,6 +52,7 @@ func (s *Server) accept(l net.Listener, g *Guest, with around) error {
 			g.closed(why, w.source)
 			continue
 		}
+		w.watch(with, func() netip.AddrPort { return localOf(fd) })
 		w = s.serveNow(fd, g, overIPv6, w)
 	}
 }

@@ -14,7 +14,7 @@ func (g *Guest) count(st *state, resp *response, started time.Time, w *workspace
 	if st.usage == nil {
 		return // not even the clock is asked
 	}
-	st.usage.Count(resp.call, w.source.Addr(), w.path, w.request.userAgent, started)
+	w.seen(st.usage.Count(resp.call, w.source.Addr(), w.path, w.request.userAgent, started), resp.call, started)
 	if resp.rehearsed {
 		st.usage.WouldBeRefused(w.source.Addr(), w.path, w.request.userAgent, started)
 	}

@@ -128,16 +128,22 @@ func Restricted(l net.Listener, admit func(caller, service netip.AddrPort) bool)
 type around struct {
 	listener net.Listener
 	admit    func(caller, service netip.AddrPort) bool
+	see      func(Sighting) // nil: nobody is told
+	service  netip.AddrPort // where all connections end; the zero value: each has its own
 }
 
 func unwrap(l net.Listener) (net.Listener, around) {
 	a := around{listener: l}
 	for {
-		outer, ok := l.(*restricted)
-		if !ok {
+		switch outer := l.(type) {
+		case *restricted:
+			l, a.admit = outer.Listener, both(a.admit, outer.admit)
+		case *watched:
+			l, a.see = outer.Listener, outer.see
+		default:
+			a.service = endOf(l)
 			return l, a
 		}
-		l, a.admit = outer.Listener, both(a.admit, outer.admit)
 	}
 }
 

@@ -28,6 +28,9 @@ type workspace struct {
 	source netip.AddrPort
 	// listener is what it came by. It may be observed, and decides nothing.
 	listener net.Listener
+	// see is told of calls, which arrive at service; nil: nobody is.
+	see     func(Sighting)
+	service netip.AddrPort
 }
 
 var workspaces = sync.Pool{New: func() any { return newWorkspace() }}
@@ -114,7 +117,7 @@ func (g *Guest) unanswered(st *state, met fate, started time.Time, w *workspace)
 	} else {
 		st.usage.Refused()
 	}
-	st.usage.Count(resp.call, w.source.Addr(), w.path, w.request.userAgent, started)
+	w.seen(st.usage.Count(resp.call, w.source.Addr(), w.path, w.request.userAgent, started), resp.call, started)
 	g.tell(st.instance.Name, &resp, w)
 }
 

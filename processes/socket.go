@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 )
 
 // Holder finds a process that has a socket open, by the inode of the socket, which the kernel tells of a
@@ -26,6 +27,50 @@ func Holders(sockets map[uint64]bool) map[uint64]int {
 		}
 	}
 	return held
+}
+
+// HolderAmong is Holder for a few processes, in that order: those of which it is likely.
+func HolderAmong(socket uint64, pids []int) (pid int, found bool) {
+	name := fmt.Sprintf("socket:[%d]", socket)
+	for _, candidate := range pids {
+		dir := "/proc/" + strconv.Itoa(candidate)
+		descriptors, _ := os.ReadDir(dir + "/fd")
+		for _, d := range descriptors {
+			if link, err := os.Readlink(dir + "/fd/" + d.Name()); err == nil && link == name {
+				return leader(candidate), true
+			}
+		}
+	}
+	return 0, false
+}
+
+// leader is the process that a thread is of.
+func leader(thread int) int {
+	text, _ := readUpTo(fmt.Sprintf("/proc/%d/status", thread), 16<<10)
+	for line := range strings.Lines(string(text)) {
+		if number, found := strings.CutPrefix(line, "Tgid:"); found {
+			if pid, err := strconv.Atoi(strings.TrimSpace(number)); err == nil {
+				return pid
+			}
+		}
+	}
+	return thread
+}
+
+// Newest are the numbers that the kernel gave to processes and threads last, the latest first: what calls for a moment
+// only is mostly one of them. Many are gone, or of threads.
+func Newest(most int) []int {
+	text, err := readUpTo("/proc/loadavg", 1<<10)
+	fields := strings.Fields(string(text))
+	if err != nil || len(fields) == 0 {
+		return nil
+	}
+	last, _ := strconv.Atoi(fields[len(fields)-1]) // see proc_loadavg(5)
+	var pids []int
+	for pid := last; pid > 0 && len(pids) < most; pid-- {
+		pids = append(pids, pid)
+	}
+	return pids
 }
 
 func holders(sockets map[uint64]bool, netns uint64) func(yield func(pid int, socket uint64) bool) {

@@ -12,21 +12,45 @@ import (
 	"github.com/openimds/openimds/attach"
 	"github.com/openimds/openimds/hostnet"
 	"github.com/openimds/openimds/imds"
+	"github.com/openimds/openimds/naming"
 	"github.com/openimds/openimds/store"
 )
 
 // serveEndpoint is how the host hands out the listener of an endpoint.
 func (s *Server) serveEndpoint(id string, l *hostnet.Listener) (stop func()) {
 	name := attach.InstanceOf(id)
+	var err error
+	at := naming.Place{Link: func() string { return s.linkOf(name) }}
+	if at.Netns, err = naming.NamespaceOf(l.TCPListener); err != nil {
+		s.log.Debug("the callers of an instance are looked for in this network namespace", "instance", name, "error", err)
+	}
 	deferred, err := imds.DeferWhile(l.TCPListener, l.There)
 	if err != nil {
 		s.log.Error("an attached instance cannot be served", "instance", name, "error", err)
 		return func() { _ = l.Close() }
 	}
+	watched, unwatch := s.naming.Watch(deferred, at)
 	go func() {
-		_ = s.guests.Serve(deferred, name) // it ends when its listener is closed
+		_ = s.guests.Serve(watched, name) // it ends when its listener is closed
 	}()
-	return func() { _ = deferred.Close() }
+	return func() {
+		unwatch()
+		_ = deferred.Close()
+	}
+}
+
+// linkOf is the interface of this host that an instance is attached to; empty: none.
+func (s *Server) linkOf(instance string) string {
+	all, err := s.service.Attachments(context.Background())
+	if err != nil {
+		return ""
+	}
+	for _, a := range all {
+		if a.Instance == instance {
+			return a.Interface
+		}
+	}
+	return ""
 }
 
 // HostNetwork is what a server can do to the host's network.

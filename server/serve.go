@@ -117,6 +117,7 @@ func (s *Server) Close() {
 			s.log.Warn("the host's network could not be left as it was", "error", err)
 		}
 	}
+	s.naming.Close()
 	if s.sources != nil {
 		s.dog.at("the sources of credentials")
 		s.sources.Close()

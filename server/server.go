@@ -43,6 +43,7 @@ import (
 	"github.com/openimds/openimds/hostnet"
 	"github.com/openimds/openimds/identity"
 	"github.com/openimds/openimds/imds"
+	"github.com/openimds/openimds/naming"
 	"github.com/openimds/openimds/store/bolt"
 	"github.com/openimds/openimds/usage"
 	"github.com/openimds/openimds/usage/history"
@@ -70,6 +71,7 @@ type Server struct {
 	host        *hostnet.Network
 	hostNotes   HostNetwork
 	attachments *attach.Attachments
+	naming      *naming.Namer
 
 	// guestsWaiting is how many connections of guests may wait at once; 0: any number.
 	guestsWaiting int
@@ -205,6 +207,7 @@ func (s *Server) replay(ctx context.Context) error {
 
 // openGuests makes the guest side and seats the default instance.
 func (s *Server) openGuests(ctx context.Context) error {
+	s.naming = naming.New(s.log)
 	s.sources = credentials.NewSources(s.cfg.RoleCredentials, s.log)
 	s.guests = guestside.New(guestside.Config{
 		Presence:    s.presence,
@@ -256,7 +259,8 @@ func (s *Server) listen(ctx context.Context) error {
 			return cannotListen(s.cfg.named("IMDSListen"), addr, err)
 		}
 		for _, l := range open {
-			s.imdsL = append(s.imdsL, s.restricted(l))
+			watched, _ := s.naming.Watch(s.restricted(l), naming.Place{}) // to the server's end
+			s.imdsL = append(s.imdsL, watched)
 			if at := l.Addr().(*net.TCPAddr); !at.IP.IsLoopback() {
 				s.log.Warn(fmt.Sprintf("whoever reaches the address of %s from another machine is the default instance, and can have its user data and its role's credentials",
 					s.cfg.named("IMDSListen")), "address", at, "instance", s.cfg.DefaultInstance)

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -17,10 +18,11 @@ const Supported = true
 
 // Finder finds owners. It is safe for use by many goroutines.
 type Finder struct {
-	mu  sync.Mutex
-	fd  int // of sock_diag(7); -1: none
-	seq uint32
-	buf [4 << 10]byte
+	mu    sync.Mutex
+	netns *os.File // that it looks in; nil: this process's
+	fd    int      // of sock_diag(7); -1: none
+	seq   uint32
+	buf   [4 << 10]byte
 }
 
 // New makes a finder, and tries it on a connection of its own: a kernel without the module, or a
@@ -33,6 +35,10 @@ func New() (*Finder, error) {
 	}
 	return f, nil
 }
+
+// NewIn makes a finder for another network namespace, which it takes over. Whether it can look there the first question
+// tells: it takes CAP_SYS_ADMIN.
+func NewIn(netns *os.File) *Finder { return &Finder{netns: netns, fd: -1} }
 
 func (f *Finder) try() error {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -58,7 +64,11 @@ func (f *Finder) try() error {
 func (f *Finder) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.close()
+	err := f.close()
+	if f.netns != nil {
+		err = errors.Join(err, f.netns.Close())
+	}
+	return err
 }
 
 func (f *Finder) close() error {
@@ -70,19 +80,28 @@ func (f *Finder) close() error {
 	return unix.Close(fd)
 }
 
-// Owner returns the user who made the caller's socket of a connection between the two. It looks for
-// exactly that connection, and believes only an answer about it: where there is none, the kernel offers
-// a listener at the same port, and a connection that was closed has no owner but is said to be root's.
+// Owner returns the user who made the caller's socket of a connection between the two.
 func (f *Finder) Owner(caller, service netip.AddrPort) (uid uint32, err error) {
+	s, err := f.Find(caller, service)
+	if err == nil && s.Answered {
+		return 0, ErrUnknown // nobody who is to be let in
+	}
+	return s.UID, err
+}
+
+// Find returns the caller's socket of a connection between the two. It looks for exactly that connection, and
+// believes only an answer about it: where there is none, the kernel offers a listener at the same port, and a
+// connection that was closed has no owner but is said to be root's.
+func (f *Finder) Find(caller, service netip.AddrPort) (s Socket, err error) {
 	caller, service = unmap(caller), unmap(service)
 	if !caller.IsValid() || !service.IsValid() || caller.Addr().Is4() != service.Addr().Is4() {
-		return 0, ErrUnknown
+		return Socket{}, ErrUnknown
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.fd < 0 {
-		if f.fd, err = open(); err != nil {
-			return 0, err
+		if f.fd, err = f.open(); err != nil {
+			return Socket{}, err
 		}
 	}
 	answer, err := f.ask(caller, service)
@@ -90,13 +109,32 @@ func (f *Finder) Owner(caller, service netip.AddrPort) (uid uint32, err error) {
 		if !errors.Is(err, ErrUnknown) {
 			_ = f.close() // it may be out of step: the next question has a new one
 		}
-		return 0, err
+		return Socket{}, err
 	}
-	return answer.owner(caller, service)
+	return answer.socket(caller, service)
 }
 
 func unmap(a netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port())
+}
+
+// open makes a socket in the namespace. It stays there, whatever thread uses it.
+func (f *Finder) open() (fd int, err error) {
+	if f.netns == nil {
+		return open()
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine, and is nobody else's before
+		if err = unix.Setns(int(f.netns.Fd()), unix.CLONE_NEWNET); err != nil {
+			fd, err = -1, os.NewSyscallError("setns", err)
+			return
+		}
+		fd, err = open()
+	}()
+	<-done
+	return fd, err
 }
 
 func open() (int, error) {
@@ -179,19 +217,19 @@ func (f *Finder) read(message []byte) (answer, error) {
 	return answer(body), nil
 }
 
-// owner is the user of an open connection between these two ends.
-func (a answer) owner(caller, service netip.AddrPort) (uint32, error) {
+// socket is the caller's of an open connection between these two ends.
+func (a answer) socket(caller, service netip.AddrPort) (Socket, error) {
 	id, rest := a[4:4+idSize], a[4+idSize:]
 	state, uid, inode := a[1], binary.NativeEndian.Uint32(rest[12:]), binary.NativeEndian.Uint32(rest[16:])
 	switch {
-	case state != unix.BPF_TCP_ESTABLISHED && state != unix.BPF_TCP_FIN_WAIT1 && state != unix.BPF_TCP_FIN_WAIT2:
-		return 0, ErrUnknown // the last two: who has sent all may still read
+	case state != unix.BPF_TCP_ESTABLISHED && state != unix.BPF_TCP_FIN_WAIT1 && state != unix.BPF_TCP_FIN_WAIT2 && state != unix.BPF_TCP_CLOSE_WAIT:
+		return Socket{}, ErrUnknown // the two in the middle: who has sent all may still read
 	case inode == 0: // nobody has it open any more
-		return 0, ErrUnknown
+		return Socket{}, ErrUnknown
 	case end(a[0], id[4:20], id[0:2]) != caller, end(a[0], id[20:36], id[2:4]) != service:
-		return 0, ErrUnknown
+		return Socket{}, ErrUnknown
 	}
-	return uid, nil
+	return Socket{UID: uid, Inode: uint64(inode), Answered: state == unix.BPF_TCP_CLOSE_WAIT}, nil
 }
 
 // end makes an address of its bytes.

@@ -72,7 +72,7 @@ func (a *protocol) showCallers(in *openimds.Instance, callers []openimds.Caller,
 	shown := make([]wire.MetadataCaller, 0, len(callers))
 	for _, c := range callers {
 		one := wire.MetadataCaller{
-			InstanceName: in.Name, CallerKey: callerKey(c), Source: c.Source, UserAgent: c.UserAgent, PathGroup: c.PathGroup,
+			InstanceName: in.Name, CallerKey: callerKey(c), Source: c.Source, UserAgent: c.UserAgent, PathGroup: c.PathGroup, Process: c.Process,
 			Agent: agentOf(c.UserAgent), Counts: c.Counts, CountedSince: unlessZero(c.CountedSince),
 			FirstSeen: awsjson.Epoch{Time: c.FirstSeen}, LastSeen: awsjson.Epoch{Time: c.LastSeen},
 			FirstWithoutToken: unlessZero(c.FirstV1), LastWithoutToken: unlessZero(c.LastV1),
@@ -83,6 +83,9 @@ func (a *protocol) showCallers(in *openimds.Instance, callers []openimds.Caller,
 		}
 		what := hindered[who{c.Source, c.UserAgent}]
 		what.UserAgent, what.WithoutToken = c.UserAgent, openimds.V1Calls(c.Counts) > 0
+		if p := c.Process; p != nil {
+			what.Executable, what.Arguments = p.Executable, p.Arguments
+		}
 		if !what.WithoutToken && c.PathGroup != tokenGroup {
 			what.Lost, what.Forwarded = nil, false // told where tokens are asked for, and where it came without one
 		}
@@ -138,7 +141,7 @@ func agentOf(userAgent string) *wire.CallerAgent {
 
 // callerKey names a caller among those of its instance by what it is told apart by.
 func callerKey(c openimds.Caller) string {
-	text, _ := json.Marshal([]any{c.Source, c.UserAgent, c.PathGroup}) // never fails
+	text, _ := json.Marshal([]any{c.Source, c.UserAgent, c.PathGroup, c.Process}) // never fails
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:8])
 }

@@ -1,0 +1,189 @@
+package naming
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/openimds/openimds/imds"
+	"github.com/openimds/openimds/processes"
+	"github.com/openimds/openimds/socketowner"
+	"golang.org/x/sys/unix"
+)
+
+// Watch makes a listener whose callers are named, until it is closed or the function is called.
+func (n *Namer) Watch(l net.Listener, at Place) (watched net.Listener, stop func()) {
+	if n == nil {
+		if at.Netns != nil {
+			_ = at.Netns.Close()
+		}
+		return l, func() {}
+	}
+	ctx, stop := context.WithCancel(n.ctx)
+	w := &watch{namer: n, waiting: newWaiting(), netns: at.Netns, link: at.Link}
+	n.work.Go(func() { w.run(ctx) })
+	return imds.Watched(l, w.see), stop
+}
+
+// NamespaceOf is the network namespace of a socket, which need not be this process's.
+func NamespaceOf(l *net.TCPListener) (*os.File, error) {
+	raw, err := l.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var fd int
+	if controlErr := raw.Control(func(s uintptr) { fd, err = unix.IoctlRetInt(int(s), unix.SIOCGSKNS) }); controlErr != nil {
+		return nil, controlErr
+	}
+	if err != nil {
+		return nil, os.NewSyscallError("ioctl SIOCGSKNS", err)
+	}
+	return os.NewFile(uintptr(fd), "network namespace"), nil
+}
+
+// watch looks for the callers of one listener.
+type watch struct {
+	*waiting
+	namer *Namer
+	netns *os.File // of the listener; nil: this process's
+	link  func() string
+
+	// Of the goroutine.
+	places   []*socketowner.Finder // one for each namespace that callers may be in
+	resolved time.Time             // when these were found out
+	recent   []int                 // processes that have called, the latest first
+	scanned  time.Time             // when all processes were last looked at
+}
+
+// Where metadata is for guests, whatever a packet's way from there.
+var (
+	metadata4 = netip.MustParseAddrPort("169.254.169.254:80")
+	metadata6 = netip.MustParseAddrPort("[fd00:ec2::254]:80")
+)
+
+func (w *watch) run(ctx context.Context) {
+	defer w.end()
+	defer w.close()
+	defer func() {
+		if w.netns != nil {
+			_ = w.netns.Close()
+		}
+	}()
+	rest := time.NewTimer(idle)
+	defer rest.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-rest.C:
+			w.close()
+		case <-w.more:
+			for s, ok := w.take(); ok && ctx.Err() == nil; s, ok = w.take() {
+				w.look(s)
+			}
+			rest.Reset(idle)
+		}
+	}
+}
+
+// close gives back what is open.
+func (w *watch) close() {
+	for _, p := range w.places {
+		_ = p.Close()
+	}
+	w.places, w.resolved = nil, time.Time{}
+}
+
+// look finds the process of one call.
+func (w *watch) look(s imds.Sighting) {
+	socket, found := w.socket(s)
+	if !found {
+		return
+	}
+	pid, found := w.holder(socket)
+	if !found {
+		return
+	}
+	p := w.namer.names.Look(pid)
+	if p.Exe == "" || len(p.Argv) == 0 {
+		return // it has ended meanwhile
+	}
+	w.remember(pid)
+	select {
+	case w.namer.found <- sighting{s, p}:
+	default: // too many at once
+	}
+}
+
+// resolveEvery is how often it is found out anew where callers are, while they are not found there.
+const resolveEvery = 5 * time.Second
+
+// socket finds the caller's end of the connection.
+func (w *watch) socket(s imds.Sighting) (uint64, bool) {
+	for again := range 2 {
+		if w.places == nil || again == 1 {
+			if time.Since(w.resolved) < resolveEvery {
+				return 0, false
+			}
+			w.close()
+			w.places, w.resolved = w.namespaces(), time.Now()
+		}
+		metadata := metadata4
+		if s.Source.Addr().Is6() {
+			metadata = metadata6
+		}
+		for _, place := range w.places {
+			for _, service := range []netip.AddrPort{metadata, s.Service} {
+				found, err := place.Find(s.Source, service)
+				if err == nil {
+					return found.Inode, true
+				}
+				if !errors.Is(err, socketowner.ErrUnknown) {
+					w.namer.log.Debug("a caller is not named", "error", err)
+				}
+			}
+		}
+		if w.link == nil {
+			return 0, false // the namespace does not change
+		}
+	}
+	return 0, false
+}
+
+// scanEvery is how often all processes are looked at for one listener: there may be thousands.
+const scanEvery = 100 * time.Millisecond
+
+// newest is how many of the latest processes are looked at first.
+const newest = 64
+
+// holder finds the process that has the socket open: first among those that have called before, then among the
+// latest, then among all.
+func (w *watch) holder(socket uint64) (int, bool) {
+	if pid, found := processes.HolderAmong(socket, w.recent); found {
+		return pid, true
+	}
+	if pid, found := processes.HolderAmong(socket, processes.Newest(newest)); found {
+		return pid, true
+	}
+	if time.Since(w.scanned) < scanEvery {
+		return 0, false
+	}
+	defer func() { w.scanned = time.Now() }()
+	return processes.Holder(socket, 0)
+}
+
+// mostRecent is how many processes are remembered that have called.
+const mostRecent = 8
+
+func (w *watch) remember(pid int) {
+	recent := []int{pid}
+	for _, other := range w.recent {
+		if other != pid && len(recent) < mostRecent {
+			recent = append(recent, other)
+		}
+	}
+	w.recent = recent
+}
