@@ -35,7 +35,7 @@ func (n *Namer) Look(pid int) Process {
 
 func (n *Namer) look(p *Process, s stat) {
 	dir := n.file("/proc/" + strconv.Itoa(p.PID))
-	p.Start, p.Comm = s.start, s.comm
+	p.Start, p.Comm, p.Image = s.start, s.comm, s.image
 	if exe, err := os.Readlink(dir + "/exe"); err == nil {
 		p.Exe = exe
 	} else {
@@ -98,6 +98,7 @@ type stat struct {
 	comm   string
 	parent int
 	start  uint64
+	image  uint64 // where the command line is in memory; 0: not told
 }
 
 func (n *Namer) stat(pid int) (stat, error) {
@@ -118,8 +119,20 @@ func (n *Namer) stat(pid int) (stat, error) {
 	if s.parent, err = strconv.Atoi(fields[1]); err != nil {
 		return stat{}, err
 	}
+	if len(fields) > 45 { // field 48 of proc_pid_stat(5)
+		s.image, _ = strconv.ParseUint(fields[45], 10, 64)
+	}
 	s.start, err = strconv.ParseUint(fields[19], 10, 64)
 	return s, err
+}
+
+// Start is when the process began that has a number now, as [Process] tells it; 0: there is none.
+func (n *Namer) Start(pid int) uint64 {
+	s, err := n.stat(pid)
+	if err != nil {
+		return 0
+	}
+	return s.start
 }
 
 // effectiveUser reads the second number of the line Uid.

@@ -2,6 +2,7 @@ package processes
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"os"
 	"os/exec"
@@ -58,15 +59,26 @@ func (n *Namer) dpkg(path string) string {
 	return ""
 }
 
+// hasLine reads a list as a whole: packages have thousands of files, and there are thousands of lists.
 func hasLine(file string, wanted []string) bool {
-	found := false
-	eachLine(file, func(line string) bool {
-		for _, w := range wanted {
-			found = found || line == w
+	text, err := readUpTo(file, 16<<20)
+	if err != nil {
+		return false
+	}
+	for _, w := range wanted {
+		for at := 0; ; {
+			found := bytes.Index(text[at:], []byte(w))
+			if found < 0 {
+				break
+			}
+			from, to := at+found, at+found+len(w)
+			if (from == 0 || text[from-1] == '\n') && (to == len(text) || text[to] == '\n') {
+				return true
+			}
+			at = to
 		}
-		return !found
-	})
-	return found
+	}
+	return false
 }
 
 func (n *Namer) dpkgVersion(name, architecture string) (version string) {

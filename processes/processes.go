@@ -18,6 +18,9 @@ type Process struct {
 	PID int `json:"pid"`
 	// Start is when it began, in clock ticks since the machine started, as field 22 of /proc/PID/stat. 0: unknown.
 	Start uint64 `json:"start,omitempty"`
+	// Image is where the command line begins in the memory of the program that it executes, which tells it from what
+	// it executed before; 0: unknown.
+	Image uint64 `json:"-"`
 	// Comm is the kernel's name of the main thread, at most 15 bytes.
 	Comm string `json:"comm,omitempty"`
 	// Exe is the executable's path in the process's own file system; " (deleted)" follows that of a file that is gone.
@@ -56,6 +59,11 @@ type Container struct {
 type Parent struct {
 	PID  int    `json:"pid"`
 	Comm string `json:"comm"`
+}
+
+// Known notes that something was found out after all.
+func (p *Process) Known(what string) {
+	p.Unknown = slices.DeleteFunc(p.Unknown, func(w string) bool { return w == what })
 }
 
 // lacks notes what could not be found out.

@@ -158,6 +158,10 @@ var groups = func() map[string]group {
 	return m
 }()
 
+// GroupOf is the part of the table of categories that a path of the form "latest/meta-data/iam/info" is counted
+// as; "other" has all that is nowhere in it.
+func GroupOf(path string) string { return groupNames[groupOf([]byte(path))] }
+
 // groupOf finds the group of a path of the form "latest/meta-data/iam/info".
 func groupOf(path []byte) group {
 	version := bytes.IndexByte(path, '/')

@@ -185,6 +185,7 @@ func TestHostileTexts(t *testing.T) {
 		"restore":               {{bad, "--data-dir", data}, {bad + "x"}, {good, "--data-dir", bad}},
 		"run":                   {{hostile}, {"--report-file", bad + "/x", "true"}, {"--profile", hostile, "--network", hostile, "true"}},
 		"serve":                 {{hostile}, {"--config", bad}, {"--replay", bad}, {"--data-dir", bad}, {"--log-level", hostile}, {"--api-listen", hostile}},
+		"trace":                 {{hostile}, {"--prometheus", hostile}, {"--prometheus", hostile + ":80"}, {"--for", "1ms", "--summary"}},
 	}
 	for _, path := range append(leaves(newRoot()), hostile) {
 		first, _, _ := strings.Cut(path, " ")

@@ -1,0 +1,81 @@
+package trace
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/openimds/openimds/processes"
+)
+
+// Service is what answers at an address.
+type Service string
+
+// The services.
+const (
+	Metadata             Service = "imds"
+	ContainerCredentials Service = "container-credentials"
+)
+
+func serviceOf(a netip.Addr) Service {
+	if a == addrs4[0] || a == addrs6[0] {
+		return Metadata
+	}
+	return ContainerCredentials
+}
+
+// Version is how a call speaks with the metadata service.
+type Version string
+
+// The versions. Calls of other services have None.
+const (
+	V1      Version = "v1"
+	V2      Version = "v2"
+	Token   Version = "v2-token" // asks for a session token
+	None    Version = "none"
+	Unknown Version = "unknown" // its bytes were not all seen
+)
+
+// Call is a request to one of the services, or a connection to one over which no request was seen.
+type Call struct {
+	Time    time.Time  `json:"time"`
+	Service Service    `json:"service"`
+	Address netip.Addr `json:"address"`
+	Version Version    `json:"version"`
+	Method  string     `json:"method,omitempty"`
+	// Path is what was asked for, without its query and with what looks like a secret hidden; of other
+	// services than the metadata service it is not told. Group is the part of the tree it is in.
+	Path  string `json:"path,omitempty"`
+	Group string `json:"group,omitempty"`
+	// UserAgent is as sent, at most 256 bytes.
+	UserAgent string `json:"userAgent,omitempty"`
+	// Forwarded says that the request had an X-Forwarded-For header: no request for a token with one is answered.
+	Forwarded bool `json:"forwarded,omitempty"`
+	// Status is of the answer; 0: none was seen.
+	Status int `json:"status,omitempty"`
+	// HopsLeft is the IP TTL that the answer to a request for a token had left when it arrived here. 1 is enough
+	// for this caller and no more; 0: not seen.
+	HopsLeft int `json:"hopsLeft,omitempty"`
+	// Remark says in words what else is to be known of the call.
+	Remark  string            `json:"remark,omitempty"`
+	Process processes.Process `json:"process"`
+	// For are the processes on whose behalf systemd-imdsd calls.
+	For []processes.Process `json:"for,omitempty"`
+}
+
+// Gap is what was not seen, in numbers: who made it is unknown.
+type Gap struct {
+	Time time.Time `json:"time"`
+	// Connections, Requests and Answers were lost for want of room.
+	Connections uint64 `json:"connections,omitempty"`
+	Requests    uint64 `json:"requests,omitempty"`
+	Answers     uint64 `json:"answers,omitempty"`
+	// Calls were seen but could not be told: who reads was too slow.
+	Calls uint64 `json:"calls,omitempty"`
+	// Sampled are connections that were not looked at to save CPU time; one of every SampledOneOf is looked at now.
+	Sampled      uint64 `json:"sampled,omitempty"`
+	SampledOneOf int    `json:"sampledOneOf,omitempty"`
+}
+
+func (g Gap) empty() bool {
+	return g.Connections+g.Requests+g.Answers+g.Calls+g.Sampled == 0
+}

@@ -1,0 +1,242 @@
+package trace
+
+import (
+	"container/list"
+	"time"
+)
+
+// Bounds of what is kept of connections, and how long an answer is waited for.
+const (
+	mostConversations = 16 << 10
+	mostPending       = 16
+	answerWait        = 5 * time.Second
+)
+
+// conversation is a connection to a service.
+type conversation struct {
+	cookie  uint64
+	first   event // the connection, or the first packet of it that was seen
+	who     *caller
+	since   time.Time
+	spoke   bool // something was sent
+	told    bool // that nothing was
+	next    uint32
+	head    []byte // of the request that is not complete
+	body    int    // bytes of the request's body that are to come; -1: until the next thing that looks like a request
+	pending []*call
+	answer  uint32 // where the last answer began
+}
+
+// call is a call that waits for its answer.
+type call struct {
+	Call
+	who   *caller
+	until time.Time
+}
+
+// conversations joins what is told of connections, and passes finished calls on.
+type conversations struct {
+	byCookie map[uint64]*list.Element // of *conversation
+	order    *list.List               // the one that was heard of last in front
+	finish   func(*call)
+}
+
+func newConversations(finish func(*call)) *conversations {
+	return &conversations{byCookie: map[uint64]*list.Element{}, order: list.New(), finish: finish}
+}
+
+// connected begins one.
+func (cs *conversations) connected(e event, who *caller, at time.Time) {
+	if old, ok := cs.byCookie[e.cookie]; ok { // the socket tries again
+		cs.end(old)
+	}
+	cs.begin(e, who, at)
+}
+
+func (cs *conversations) begin(e event, who *caller, at time.Time) *conversation {
+	e.payload = nil
+	c := &conversation{cookie: e.cookie, first: e, who: who, since: at}
+	cs.byCookie[e.cookie] = cs.order.PushFront(c)
+	if cs.order.Len() > mostConversations {
+		cs.end(cs.order.Back())
+	}
+	return c
+}
+
+// end forgets one; what it waits for is told without an answer.
+func (cs *conversations) end(at *list.Element) {
+	c := at.Value.(*conversation)
+	delete(cs.byCookie, c.cookie)
+	cs.order.Remove(at)
+	cs.silent(c, time.Time{})
+}
+
+// find finds a connection; one that was not known is known from now on.
+func (cs *conversations) find(e event, at time.Time, unknown func(event) *caller) *conversation {
+	if known, ok := cs.byCookie[e.cookie]; ok {
+		cs.order.MoveToFront(known)
+		return known.Value.(*conversation)
+	}
+	return cs.begin(e, unknown(e), at)
+}
+
+// sent adds bytes to a connection.
+func (cs *conversations) sent(c *conversation, e event, at time.Time) {
+	payload, missing := e.payload, e.total-len(e.payload)
+	if !c.spoke {
+		c.spoke, c.next = true, e.seq
+	}
+	switch ahead := int(int32(e.seq - c.next)); {
+	case ahead+e.total <= 0:
+		return // sent again
+	case ahead < 0:
+		payload = payload[min(-ahead, len(payload)):]
+	case ahead > 0:
+		cs.missed(c, ahead, at)
+	}
+	c.next = e.seq + uint32(e.total)
+	cs.read(c, payload, at)
+	if missing > 0 {
+		cs.missed(c, missing, at)
+	}
+}
+
+// missed notes that bytes were not seen.
+func (cs *conversations) missed(c *conversation, n int, at time.Time) {
+	switch {
+	case c.body > 0:
+		c.body = max(c.body-n, 0)
+	case c.body == 0 && len(c.head) > 0:
+		cs.unreadable(c, at, "not all of the request was seen")
+		c.body = -1
+	case c.body == 0:
+		c.body = -1
+	}
+}
+
+// read takes requests from bytes in their order.
+func (cs *conversations) read(c *conversation, b []byte, at time.Time) {
+	for len(b) > 0 {
+		switch {
+		case c.body > 0:
+			n := min(c.body, len(b))
+			c.body, b = c.body-n, b[n:]
+			continue
+		case c.body < 0: // out of step until a packet begins with a request
+			if !looksLikeRequest(b) {
+				return
+			}
+			c.body = 0
+		}
+		before := len(c.head)
+		c.head = append(c.head, b[:min(len(b), mostHead-before)]...)
+		end := headEnd(c.head)
+		if end == 0 {
+			if len(c.head) == mostHead {
+				cs.unreadable(c, at, "the request's head is longer than 8 KiB")
+				c.body = -1
+			}
+			return
+		}
+		r, ok := parseHead(c.head[:end], c.first.addr)
+		b = b[end-before:]
+		c.head = c.head[:0]
+		if !ok {
+			cs.unreadable(c, at, "what was sent is no request")
+			c.body = -1
+			continue
+		}
+		c.body = r.body
+		cs.called(c, r, at)
+	}
+}
+
+func looksLikeRequest(b []byte) bool {
+	for _, m := range []string{"GET /", "PUT /", "HEAD /", "POST /", "OPTIONS ", "DELETE /", "GET http", "PUT http"} {
+		if len(b) >= len(m) && string(b[:len(m)]) == m {
+			return true
+		}
+	}
+	return false
+}
+
+func (cs *conversations) called(c *conversation, r request, at time.Time) {
+	version := None
+	if serviceOf(c.first.addr) == Metadata {
+		switch {
+		case r.asksToken:
+			version = Token
+		case r.token:
+			version = V2
+		default:
+			version = V1
+		}
+	}
+	cs.wait(c, Call{
+		Time: at, Version: version, Method: r.method, Path: r.path, Group: r.group, UserAgent: r.userAgent, Forwarded: r.forwarded,
+	})
+}
+
+// unreadable tells of a request that cannot be told more of.
+func (cs *conversations) unreadable(c *conversation, at time.Time, why string) {
+	c.head = c.head[:0]
+	cs.wait(c, Call{Time: at, Version: Unknown, Remark: why})
+}
+
+func (cs *conversations) wait(c *conversation, made Call) {
+	made.Service, made.Address = serviceOf(c.first.addr), c.first.addr
+	if len(c.pending) == mostPending {
+		cs.finish(c.pending[0])
+		c.pending = c.pending[1:]
+	}
+	c.pending = append(c.pending, &call{Call: made, who: c.who, until: made.Time.Add(answerWait)})
+}
+
+// answered gives the oldest request its answer.
+func (cs *conversations) answered(c *conversation, e event) {
+	status := statusOf(e.payload)
+	if status < 200 || len(c.pending) == 0 || c.answer == e.seq && c.answer != 0 {
+		return // on the way, or sent again
+	}
+	c.answer = e.seq
+	done := c.pending[0]
+	c.pending = c.pending[1:]
+	done.Status = status
+	if done.Version == Token {
+		done.HopsLeft = e.ttl
+	}
+	cs.finish(done)
+}
+
+// tick tells what has waited too long by now.
+func (cs *conversations) tick(now time.Time) {
+	for at := cs.order.Front(); at != nil; at = at.Next() {
+		cs.silent(at.Value.(*conversation), now)
+	}
+}
+
+// silent tells calls of a connection that got no answer until a time; zero: whatever they wait for.
+func (cs *conversations) silent(c *conversation, now time.Time) {
+	for len(c.pending) > 0 && (now.IsZero() || c.pending[0].until.Before(now)) {
+		late := c.pending[0]
+		c.pending = c.pending[1:]
+		if late.Remark == "" {
+			late.Remark = noAnswer(late.Version)
+		}
+		cs.finish(late)
+	}
+	if c.spoke || c.told || !now.IsZero() && c.since.Add(answerWait).After(now) {
+		return
+	}
+	c.told = true
+	cs.finish(&call{who: c.who, Call: Call{
+		Time: c.since, Service: serviceOf(c.first.addr), Address: c.first.addr, Version: Unknown, Remark: "connected, but no request was seen",
+	}})
+}
+
+func noAnswer(v Version) string {
+	if v == Token {
+		return "no answer seen: the hop limit may be too small for this caller"
+	}
+	return "no answer seen"
+}

@@ -1,0 +1,153 @@
+package trace
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+)
+
+var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// joined is a set of conversations and what they have told.
+type joined struct {
+	*conversations
+	told []string
+}
+
+func newJoined() *joined {
+	j := &joined{}
+	j.conversations = newConversations(func(c *call) {
+		j.told = append(j.told, strings.TrimSpace(fmt.Sprintf("%s %s %s %d %s", c.Version, c.Method, c.Path, c.Status, c.Remark)))
+	})
+	return j
+}
+
+// packet is what is sent on connection 1, or answered.
+func (j *joined) packet(seq int, text string) {
+	e := event{kind: kindSent, cookie: 1, addr: imds, seq: uint32(seq), total: len(text), payload: []byte(text)}
+	j.sent(j.find(e, noon, func(event) *caller { return &caller{} }), e, noon)
+}
+
+func (j *joined) cut(seq, total int, text string) {
+	e := event{kind: kindSent, cookie: 1, addr: imds, seq: uint32(seq), total: total, payload: []byte(text)}
+	j.sent(j.find(e, noon, func(event) *caller { return &caller{} }), e, noon)
+}
+
+func (j *joined) reply(seq int, text string) {
+	e := event{kind: kindAnswer, cookie: 1, addr: imds, seq: uint32(seq), payload: []byte(text), ttl: 2}
+	j.answered(j.find(e, noon, func(event) *caller { return &caller{} }), e)
+}
+
+func TestConversation(t *testing.T) {
+	const a, b = "GET /a HTTP/1.1\r\n\r\n", "GET /b HTTP/1.1\r\nX-aws-ec2-metadata-token: t\r\n\r\n"
+	const ok, later = "HTTP/1.1 200 ", 10 * time.Second
+	for name, row := range map[string]struct {
+		do   func(*joined)
+		want []string
+	}{
+		"one":        {func(j *joined) { j.packet(1, a); j.reply(1, ok) }, []string{"v1 GET /a 200"}},
+		"sent again": {func(j *joined) { j.packet(1, a); j.packet(1, a); j.reply(1, ok); j.reply(1, ok) }, []string{"v1 GET /a 200"}},
+		"around the end of the numbers": {func(j *joined) {
+			j.packet(1<<32-5, a[:10])
+			j.packet(5, a[10:])
+			j.reply(1, ok)
+		}, []string{"v1 GET /a 200"}},
+		"sent again with more": {func(j *joined) { j.packet(1, a[:7]); j.packet(1, a); j.reply(1, ok) }, []string{"v1 GET /a 200"}},
+		"a piece sent again":   {func(j *joined) { j.packet(1, a[:7]); j.packet(4, a[3:]); j.reply(1, ok) }, []string{"v1 GET /a 200"}},
+		"two, one after other": {func(j *joined) { j.packet(1, a); j.reply(1, ok); j.packet(1+len(a), b); j.reply(9, "HTTP/1.1 404 ") }, []string{"v1 GET /a 200", "v2 GET /b 404"}},
+		"two at once":          {func(j *joined) { j.packet(1, a+b); j.reply(1, ok); j.reply(9, ok) }, []string{"v1 GET /a 200", "v2 GET /b 200"}},
+		"on the way":           {func(j *joined) { j.packet(1, a); j.reply(1, "HTTP/1.1 100 "); j.reply(5, ok) }, []string{"v1 GET /a 200"}},
+		"a body":               {func(j *joined) { j.packet(1, "POST /p HTTP/1.1\nContent-Length: 20\n\n"+a+"x"+b) }, nil},
+		"no answer":            {func(j *joined) { j.packet(1, a); j.tick(noon.Add(later)); j.tick(noon.Add(later)) }, []string{"v1 GET /a 0 no answer seen"}},
+		"no answer to a token": {func(j *joined) { j.packet(1, "PUT /latest/api/token HTTP/1.1\n\n"); j.tick(noon.Add(later)) }, []string{"v2-token PUT /latest/api/token 0 no answer seen: the hop limit may be too small for this caller"}},
+		"not yet":              {func(j *joined) { j.packet(1, a); j.tick(noon) }, nil},
+		"no request": {func(j *joined) {
+			j.connected(event{cookie: 1, addr: imds}, &caller{}, noon)
+			j.tick(noon.Add(later))
+			j.tick(noon.Add(later))
+		}, []string{"unknown   0 connected, but no request was seen"}},
+		"late request": {func(j *joined) {
+			j.connected(event{cookie: 1, addr: imds}, &caller{}, noon)
+			j.tick(noon.Add(later))
+			j.packet(7, a)
+			j.reply(1, ok)
+		}, []string{"unknown   0 connected, but no request was seen", "v1 GET /a 200"}},
+		"the socket goes on": {func(j *joined) {
+			j.connected(event{cookie: 1, addr: imds}, &caller{}, noon)
+			j.connected(event{cookie: 1, addr: imds}, &caller{}, noon)
+		}, []string{"unknown   0 connected, but no request was seen"}},
+		"bytes lost in a head": {func(j *joined) {
+			j.packet(1, a[:7])
+			j.packet(12, a[11:])
+			j.packet(100, b)
+			j.reply(1, ok)
+			j.reply(2, ok)
+		}, []string{"unknown   200 not all of the request was seen", "v2 GET /b 200"}},
+		"cut in a head": {func(j *joined) { j.cut(1, 9000, a[:7]); j.packet(9001, b); j.reply(1, ok); j.reply(2, ok) }, []string{"unknown   200 not all of the request was seen", "v2 GET /b 200"}},
+		"cut in a body": {func(j *joined) {
+			j.cut(1, 39+5000, "POST /p HTTP/1.1\nContent-Length: 5000\n\n")
+			j.reply(1, ok)
+			j.packet(5040, a)
+			j.reply(2, ok)
+		}, []string{"v1 POST /p 200", "v1 GET /a 200"}},
+		"too long a head":      {func(j *joined) { j.packet(1, "GET /a HTTP/1.1\nX: "+strings.Repeat("y", 9000)); j.reply(1, ok) }, []string{"unknown   200 the request's head is longer than 8 KiB"}},
+		"no HTTP":              {func(j *joined) { j.packet(1, "\x16\x03\x01\n\n"); j.tick(noon.Add(later)) }, []string{"unknown   0 what was sent is no request"}},
+		"an answer to nothing": {func(j *joined) { j.reply(1, ok) }, nil},
+		"an answer without end": {func(j *joined) {
+			j.packet(1, a)
+			j.reply(1, "HTTP")
+			j.reply(2, "HTTP/1.1 xyz ")
+			j.tick(noon.Add(later))
+		}, []string{"v1 GET /a 0 no answer seen"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			j := newJoined()
+			row.do(j)
+			if fmt.Sprintf("%q", j.told) != fmt.Sprintf("%q", row.want) {
+				t.Errorf("%q\nwant %q", j.told, row.want)
+			}
+		})
+	}
+}
+
+// However requests are cut into packets, and whatever of them is sent again, they are the same.
+func TestConversationInPieces(t *testing.T) {
+	const text = "GET /a HTTP/1.1\r\nUser-Agent: x\r\n\r\nPUT /latest/api/token HTTP/1.1\nContent-Length: 3\n\nxyzGET /b HTTP/1.1\r\nX-aws-ec2-metadata-token: t\r\n\r\n"
+	want := []string{"v1 GET /a 200", "v2-token PUT /latest/api/token 200", "v2 GET /b 200"}
+	for seed := range uint64(500) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		j := newJoined()
+		for at := 0; at < len(text); {
+			from, to := max(at-r.IntN(10)*r.IntN(2), 0), min(at+1+r.IntN(40), len(text))
+			j.packet(1000+from, text[from:to])
+			at = to
+		}
+		for i := range 3 {
+			j.reply(i*100+1, "HTTP/1.1 200 ")
+		}
+		if fmt.Sprint(j.told) != fmt.Sprint(want) {
+			t.Fatalf("seed %d: %q", seed, j.told)
+		}
+	}
+}
+
+// What is kept has an end, and nothing is dropped without being told.
+func TestConversationsAreBounded(t *testing.T) {
+	j := newJoined()
+	const more = 100
+	for i := range mostConversations + more {
+		e := event{cookie: uint64(i + 1), addr: imds}
+		j.connected(e, &caller{}, noon)
+	}
+	if len(j.byCookie) != mostConversations || j.order.Len() != mostConversations || len(j.told) != more {
+		t.Errorf("%d, %d kept; %d told", len(j.byCookie), j.order.Len(), len(j.told))
+	}
+	for i := range mostPending + 5 {
+		j.packet(1+i*19, "GET /a HTTP/1.1\r\n\r\n")
+	}
+	if len(j.told) != more+1+5 { // one more conversation, which was forgotten before
+		t.Errorf("%d told", len(j.told)-more)
+	}
+}
