@@ -1,7 +1,10 @@
 package clients
 
 import (
+	"bytes"
+	"context"
 	"errors"
+	"io"
 	"net/http"
 	"syscall"
 	"testing"
@@ -58,6 +61,18 @@ func TestSDKMeetsFaults(t *testing.T) {
 			t.Errorf("%d of %d connections were reset, want a quarter", resets.n, n)
 		}
 	})
+	t.Run("it gives up on silence, tries again, and goes on when that ends", func(t *testing.T) {
+		t.Parallel()
+		s, w := serve(t, faulty(openimds.Faults{On: openimds.FaultsOnAll, DropShare: 1, Count: 2, CountedFrom: time.Now().UTC()})), &witness{}
+		client := imds.New(imds.Options{
+			Endpoint: "http://" + s.IMDS, HTTPClient: impatient{w, 2 * time.Second}, EnableFallback: aws.FalseTernary, DisableDefaultMaxBackoff: true,
+			DisableDefaultTimeout: true, Retryer: retry.NewStandard(func(o *retry.StandardOptions) { o.MaxBackoff = time.Millisecond }),
+		})
+		ask(t, s, client, 3)
+		if n := len(w.seen); n != 4 || len(w.withoutToken()) > 0 {
+			t.Errorf("of a token and 3 items, %d answers came: %+v", n, w.seen)
+		}
+	})
 	t.Run("it falls back to version 1 without tokens", func(t *testing.T) {
 		t.Parallel()
 		s, w := serve(t, faulty(openimds.Faults{On: openimds.FaultsOnToken, Status: 403, StatusShare: 1})), &witness{}
@@ -66,6 +81,25 @@ func TestSDKMeetsFaults(t *testing.T) {
 			t.Errorf("%d requests without a token after %d for one", n, w.tokens())
 		}
 	})
+}
+
+// impatient gives up on a request after a while.
+type impatient struct {
+	*witness
+	after time.Duration
+}
+
+func (i impatient) Do(req *http.Request) (*http.Response, error) {
+	ctx, done := context.WithTimeout(req.Context(), i.after)
+	defer done()
+	resp, err := i.witness.Do(req.WithContext(ctx))
+	if err != nil {
+		return nil, err
+	}
+	body, err := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	return resp, err
 }
 
 // resetCounter counts connections that were reset.
