@@ -42,6 +42,7 @@ func classOf[N int | uint32](n N) uint32 { return uint32(n) % classes }
 type device struct {
 	filter  int    // its rp_filter, as last read
 	ignore  int    // its arp_ignore, the same
+	checked int    // the rp_filter that counts for it while it has a carrier, its own or that of all; 0: none
 	nexthop uint32 // the number of its nexthop; 0: it has none
 	valid   []int  // interfaces of which src_valid_mark was set
 	fault   string // why it has no way back
@@ -109,9 +110,13 @@ func (h *Network) heed() {
 			h.reread(index)
 		}
 	}
-	all := setting("all", "rp_filter")
+	// Others may set these at any moment, so all that follows goes by what is read here.
+	all, valid := setting("all", "rp_filter"), setting("all", "src_valid_mark") > 0
 	for index, d := range h.devices {
-		if d.nexthop == 0 && max(all, d.filter) > 0 && h.links.byIndex[index].carrier {
+		if d.checked = 0; h.links.byIndex[index].carrier {
+			d.checked = max(all, d.filter)
+		}
+		if d.checked > 0 && !valid {
 			h.wantValid(index, d)
 		}
 	}
@@ -124,9 +129,6 @@ func (h *Network) validated(i int) bool {
 
 // wantValid has the tables remember what is about to be set.
 func (h *Network) wantValid(index int, d *device) {
-	if setting("all", "src_valid_mark") > 0 {
-		return
-	}
 	asked := []int{index}
 	if master := h.links.byIndex[h.links.byIndex[index].master]; master.kind == "vrf" {
 		asked = append(asked, master.index) // IP takes packets for arrived there, ARP does not
@@ -142,7 +144,6 @@ func (h *Network) wantValid(index int, d *device) {
 // layBack gives each device that needs one its way back. Without it guests are answered all the same where
 // sources are not checked, so what fails is told of and tried again.
 func (h *Network) layBack() {
-	all := setting("all", "rp_filter")
 	again := map[uint32]bool{} // the classes to look at, and whether they have other members than before
 	check := h.checkBack
 	if check {
@@ -150,11 +151,11 @@ func (h *Network) layBack() {
 		h.missWays(again)
 	}
 	for index, d := range h.devices {
-		if d.fault = ""; d.nexthop != 0 || max(all, d.filter) == 0 || !h.links.byIndex[index].carrier {
+		if d.fault = ""; d.nexthop != 0 || d.checked == 0 {
 			continue
 		}
 		if err := h.layNexthop(index, d); err != nil {
-			d.fault = h.noWay(index, max(all, d.filter), err)
+			d.fault = h.noWay(index, d.checked, err)
 			continue
 		}
 		again[classOf(index)] = true
@@ -187,7 +188,7 @@ func (h *Network) layBack() {
 	for index, d := range h.devices {
 		if d.nexthop != 0 {
 			h.dropNexthop(d)
-			d.fault = h.noWay(index, max(all, d.filter), err)
+			d.fault = h.noWay(index, d.checked, err)
 		}
 	}
 }

@@ -1,12 +1,15 @@
 package hostnet_test
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -194,6 +197,37 @@ func TestWayBackIsPutBack(t *testing.T) {
 				says(t, h, id)
 			}
 		})
+	}
+}
+
+// TestSourcesCheckedMeanwhile has rp_filter set at any moment while something is attached. At the next change a
+// device that has a way back has the kernel look at marks, too, without which the way is none.
+func TestSourcesCheckedMeanwhile(t *testing.T) {
+	h, _ := newHost(t)
+	machine(t, "g1", "i1", "10.0.0.5/24")
+	machine(t, "g2", "i2", "10.0.0.5/24")
+	one, two := hostnet.Endpoint{ID: "one", Interface: "i1"}, hostnet.Endpoint{ID: "two", Interface: "i2"}
+	for i := range 40 {
+		must(t, h.Set(nil))
+		checkSources(t, "0")
+		all, err := os.OpenFile("/proc/sys/net/ipv4/conf/all/rp_filter", os.O_WRONLY, 0) // of this thread's namespace
+		must(t, err)
+		var set sync.WaitGroup
+		set.Go(func() {
+			for until := time.Now().Add(time.Duration(i%50) * 200 * time.Microsecond); time.Now().Before(until); {
+				runtime.Gosched()
+			}
+			_, err := all.WriteString("1")
+			if err = errors.Join(err, all.Close()); err != nil {
+				t.Error(err)
+			}
+		})
+		must(t, h.Set([]hostnet.Endpoint{one}))
+		set.Wait()
+		must(t, h.Set([]hostnet.Endpoint{one, two}))
+		if text, err := os.ReadFile("/proc/sys/net/ipv4/conf/i1/src_valid_mark"); err != nil || string(text) != "1\n" {
+			t.Fatalf("attempt %d: src_valid_mark is %q, %v", i, text, err)
+		}
 	}
 }
 
