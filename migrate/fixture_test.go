@@ -85,8 +85,13 @@ func (m inMemory) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func newClient(t *testing.T, transport http.RoundTripper) *client.Client {
 	t.Helper()
+	return newClientIn(t, "us-east-1", transport)
+}
+
+func newClientIn(t *testing.T, region string, transport http.RoundTripper) *client.Client {
+	t.Helper()
 	c, err := client.New(client.Config{
-		Endpoint: "http://127.0.0.1", Region: "us-east-1", HTTP: &http.Client{Transport: transport}, Attempts: 10,
+		Endpoint: "http://127.0.0.1", Region: region, HTTP: &http.Client{Transport: transport}, Attempts: 10,
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 			return aws.Credentials{AccessKeyID: "AKID", SecretAccessKey: "secret"}, nil
 		}),
@@ -101,7 +106,7 @@ func newClient(t *testing.T, transport http.RoundTripper) *client.Client {
 type fleet struct {
 	t       *testing.T
 	ctx     context.Context
-	running *sync.WaitGroup
+	calling sync.WaitGroup
 	service *control.Service
 	handler http.Handler
 	guests  map[string]pipes
@@ -118,7 +123,7 @@ func newFleet(t *testing.T, names ...string) *fleet {
 	side := guestside.New(guestside.Config{Store: kept, Marker: service, IMDS: imds.Config{Usage: meter}})
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup
-	f := &fleet{t: t, ctx: ctx, running: &running, service: service, guests: map[string]pipes{}}
+	f := &fleet{t: t, ctx: ctx, service: service, guests: map[string]pipes{}}
 	for _, name := range names {
 		f.make(ctx, kept, name)
 	}
@@ -133,6 +138,7 @@ func newFleet(t *testing.T, names ...string) *fleet {
 	running.Go(func() { meter.Run(ctx) })
 	t.Cleanup(func() {
 		stop()
+		f.calling.Wait()
 		_ = side.Shutdown(context.Background())
 		running.Wait()
 	})
@@ -260,7 +266,7 @@ func (f *fleet) delete(names ...string) {
 
 // every does something again and again until the test ends.
 func (f *fleet) every(d time.Duration, do func()) {
-	f.running.Go(func() {
+	f.calling.Go(func() {
 		for {
 			select {
 			case <-f.ctx.Done():

@@ -198,7 +198,9 @@ func awsFleet(s *standIn) {
 		s.add(fmt.Sprintf("fine-%d", i))
 	}
 	s.add("empty").counted = func(time.Time) bool { return false }
-	s.add("gap").counted = func(at time.Time) bool { return at.Before(now.AddDate(0, 0, -3)) || at.After(now.AddDate(0, 0, -3).Add(time.Hour)) }
+	s.add("gap").counted = func(at time.Time) bool {
+		return at.Before(now.AddDate(0, 0, -3)) || at.After(now.AddDate(0, 0, -3).Add(time.Hour))
+	}
 	s.add("ended").counted = func(at time.Time) bool { return at.Before(now.Add(-2 * time.Hour)) }
 	s.add("began").counted = func(at time.Time) bool { return at.After(now.AddDate(0, 0, -4)) }
 	s.add("calls").calls = atTimes(now.AddDate(0, 0, -10), 100*24*time.Hour)
@@ -302,6 +304,50 @@ func TestMetricsEnd(t *testing.T) {
 		}
 		if got := s.instances["two"].options.HTTPTokens; got != openimds.TokensOptional {
 			t.Errorf("two: %s", kinds(t, journal, "two"))
+		}
+	})
+}
+
+// Instances of several regions are told apart although their names are the same, and one region that does not answer
+// is not taken for one without instances.
+func TestRegions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var here []Provider
+		ins := map[string]*standIn{}
+		for _, region := range []string{"us-east-1", "eu-west-1"} {
+			s := newStandIn(0.2, true)
+			s.add("web")
+			s.add(region)
+			ins[region] = s
+			here = append(here, NewLightsail(newClientIn(t, region, s)))
+		}
+		ins["us-east-1"].instances["web"].calls = atTimes(time.Now().Add(15*time.Minute), time.Minute)
+		p := InRegions(here...)
+		plan, err := ParsePlan([]byte("plan: 1\nprovider: lightsail\nhold: 20m\nwaves:\n- {name: us, names: [us-east-1/*]}\n- {name: rest, rest: true}\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		journal := journalIn(t)
+		run, done := aRun(t, p, journal)
+		if err := run.Apply(t.Context(), plan); !errors.Is(err, ErrStopped) {
+			t.Error(err)
+		}
+		done()
+		run, done = aRun(t, p, journal)
+		if err := run.Resume(t.Context()); err != nil {
+			t.Error(err)
+		}
+		for region, s := range ins {
+			for name, in := range s.instances {
+				if want := region != "us-east-1" || name != "web"; (in.options.HTTPTokens == required) != want {
+					t.Errorf("%s in %s: %s", name, region, in.options.HTTPTokens)
+				}
+			}
+		}
+		done()
+		ins["eu-west-1"].bad = 1
+		if all, err := p.Instances(t.Context()); err == nil {
+			t.Errorf("a region that does not answer: %v", all)
 		}
 	})
 }

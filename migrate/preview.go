@@ -63,7 +63,9 @@ func WritePlan(d Draft, found []Assessment) (string, error) {
 	write("plan: 1")
 	write("provider: %s", d.Provider)
 	write("regions: [%s]", strings.Join(d.Regions, ", "))
-	beside := func(setting string, value any, why string) { write("%-21s # %s", fmt.Sprintf("%s: %v", setting, value), why) }
+	beside := func(setting string, value any, why string) {
+		write("%-21s # %s", fmt.Sprintf("%s: %v", setting, value), why)
+	}
 	write("criteria:             # what makes an instance ready")
 	beside("  window", spell(d.Criteria.Window), "nobody has called without a token for as long as this")
 	beside("  calls", d.Criteria.Calls, "but for so many calls")

@@ -34,7 +34,7 @@ func TestRequireTwoHundred(t *testing.T) {
 		f := newFleet(t, names...)
 		before := f.options()
 		f.callers("web-7", "web-77", "web-177")
-		plan := aPlan(t, "hold: 2m\nwaves:\n  - name: canary\n    names: [web-1, web-77]\n  - name: half\n    names: ['web-*']\n    share: 50%\n  - name: rest\n    rest: true\n")
+		plan := aPlan(t, "hold: 65s\nwaves:\n  - name: canary\n    names: [web-1, web-77]\n  - name: half\n    names: ['web-*']\n    share: 50%\n  - name: rest\n    rest: true\n")
 		journal := journalIn(t)
 		run, done := aRun(t, f.provider(), journal)
 		err := run.Apply(t.Context(), plan)
@@ -193,7 +193,7 @@ func TestChangedInTheMiddle(t *testing.T) {
 		f := newFleet(t, "aa", "changed", "deleted", "renamed")
 		plan := aPlan(t, "hold: 5m\nwaves:\n  - {name: first, names: [aa]}\n  - {name: rest, rest: true}\n")
 		journal := journalIn(t)
-		f.running.Go(func() {
+		f.calling.Go(func() {
 			time.Sleep(time.Minute)
 			f.set("changed", openimds.OptionsUpdate{HopLimit: new(5)})
 			f.delete("deleted", "renamed")
@@ -215,6 +215,32 @@ func TestChangedInTheMiddle(t *testing.T) {
 		}
 		if now := f.options(); now["renamed"].Tokens != optional || now["changed"].Tokens != optional {
 			t.Errorf("touched: %v", now)
+		}
+	})
+}
+
+// A clock that was set back is told of, and makes no exception hold again.
+func TestClockSetBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, "web")
+		journal := journalIn(t)
+		run, done := aRun(t, f.provider(), journal)
+		run.journal.now = func() time.Time { return time.Now().Add(48 * time.Hour) } // as the clock was then
+		if err := run.Apply(t.Context(), aPlan(t, "hold: 1s\nwaves: [{name: all, rest: true}]\n")); err != nil {
+			t.Fatal(err)
+		}
+		done()
+		run, done = aRun(t, f.provider(), journal)
+		defer done()
+		var warned []string
+		run.Warn = func(text string) { warned = append(warned, text) }
+		until := time.Now().Add(24 * time.Hour).Format(time.RFC3339)
+		err := run.Apply(t.Context(), aPlan(t, "waves: [{name: all, rest: true}]\nexceptions: [{names: [web], owner: ops, until: '"+until+"'}]\n"))
+		if err == nil || !strings.Contains(err.Error(), "the exception of ops ended on") {
+			t.Errorf("an exception that ended before the journal's last record: %v", err)
+		}
+		if err := run.Undo(t.Context(), false); err != nil || len(warned) != 1 || !strings.Contains(warned[0], "clock is 48h0m0s behind") && !strings.Contains(warned[0], "clock is 47h") {
+			t.Errorf("%v, %q", err, warned)
 		}
 	})
 }
