@@ -50,6 +50,7 @@ func eventually(holds func() bool) error {
 func forTest(dir string) Config {
 	cfg := Defaults()
 	cfg.DataDir, cfg.IMDSListen, cfg.APIListen = dir, []string{"127.0.0.1:0"}, "127.0.0.1:0"
+	cfg.TransitionTime = 0 // instances are there at once
 	return cfg
 }
 
