@@ -187,6 +187,9 @@ func TestHostileTexts(t *testing.T) {
 		"serve":                 {{hostile}, {"--config", bad}, {"--replay", bad}, {"--data-dir", bad}, {"--log-level", hostile}, {"--api-listen", hostile}},
 		"trace":                 {{hostile}, {"--prometheus", hostile}, {"--prometheus", hostile + ":80"}, {"--for", "1ms", "--summary"}},
 	}
+	rows["keys credential-process"] = [][]string{{"--data-dir", data}, {hostile, "--data-dir", data}}
+	rows["ssh-key push"] = [][]string{{hostile, "--user", hostile, "--key", bad}, {hostile, "--user", "u", "--key", good}, {"demo", "--user", "u", "--key", bad + "x"}}
+	rows["ssh-key signer"] = [][]string{{"--data-dir", data}, {"--data-dir", bad}}
 	for _, path := range append(leaves(newRoot()), hostile) {
 		first, _, _ := strings.Cut(path, " ")
 		if first == "completion" || first == "help" || path == hostile {
