@@ -191,11 +191,21 @@ type PublicKey struct {
 }
 
 // ManagedKey is what managed-ssh-keys/active-keys/USER holds until it expires, as EC2 Instance Connect
-// leaves it there for a minute after a push. Lines are served as they are.
+// leaves it there for a minute after a push. Lines are served as they are; those of several keys of a user one after
+// the other.
 type ManagedKey struct {
 	User  string    `json:"user"`
 	Lines string    `json:"lines"`
 	Until time.Time `json:"until"`
+}
+
+// PushedKey is an SSH key that is to be signed for a guest.
+type PushedKey struct {
+	InstanceID string
+	Key        string    // one line of authorized_keys
+	Until      time.Time // its end, in whole seconds
+	Caller     string    // who pushed it, as an ARN; empty: nobody says
+	Request    string    // id of the request
 }
 
 // Tag is a key and a value, in the order in which they were given.

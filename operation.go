@@ -32,8 +32,8 @@ type Operation struct {
 	ResourceType ResourceType `json:"resourceType"`
 	Zone         string       `json:"zone"`
 	CreatedAt    time.Time    `json:"createdAt"`
-	// Details names the other resource of an operation on two, or the scheduled event that was made or changed;
-	// empty otherwise.
+	// Details names the other resource of an operation on two, the scheduled event that was made or changed, or the
+	// end of a pushed key; empty otherwise.
 	Details         string          `json:"details,omitempty"`
 	Status          OperationStatus `json:"status"`
 	StatusChangedAt time.Time       `json:"statusChangedAt"`

@@ -43,6 +43,8 @@ type Config struct {
 	// Attachments carries attachments out; nil: this server cannot, and CannotAttach says why, for people.
 	Attachments  Attachments
 	CannotAttach string
+	// KeySigner signs SSH keys that are pushed; nil: none can be.
+	KeySigner KeySigner
 	// Audit is told of every change before it is made, and of those that then failed; nil: nobody is.
 	// When it returns an error, the change is not made.
 	Audit func(context.Context, ...openimds.AuditEntry) error

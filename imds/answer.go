@@ -23,6 +23,7 @@ type state struct {
 	sealer      *session.Sealer
 	credentials openimds.CredentialSource
 	signatures  metadata.Signatures
+	keys        metadata.KeySigner
 	recorded    *metadata.Recorded
 	allowHosts  map[string]bool
 	usage       *usage.Tally
@@ -186,7 +187,7 @@ func (s *state) get(r *request, raw []byte, now time.Time, w *workspace) respons
 		resp.call, resp.refusal = rejected(r), why
 		return resp
 	}
-	view := metadata.View{Instance: s.instance, Now: now, V2: left > 0, Credentials: s.credentials, Identity: s.signatures, Recorded: s.recorded}
+	view := metadata.View{Instance: s.instance, Now: now, V2: left > 0, Credentials: s.credentials, Identity: s.signatures, Keys: s.keys, Recorded: s.recorded}
 	item, found := metadata.Get(&view, string(path))
 	resp := page(404)
 	if found {

@@ -92,6 +92,7 @@ func (g *Guest) Set(in *openimds.Instance) error {
 		rehearsal:   rehearses,
 		credentials: credentialsFor(met, g.server.cfg.Credentials),
 		signatures:  g.server.cfg.Signatures,
+		keys:        g.server.cfg.Keys,
 		recorded:    metadata.NewRecorded(in),
 		allowHosts:  g.server.allowHosts,
 		usage:       counters,

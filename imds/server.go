@@ -52,6 +52,8 @@ type Config struct {
 	AllowHosts  []string
 	Credentials openimds.CredentialSource
 	Signatures  metadata.Signatures
+	// Keys vouches for SSH keys that were pushed; nil: they are served without.
+	Keys metadata.KeySigner
 	// FaultMet is told each time that a request has met faults that end by their number, with the name of its
 	// instance; nil: nobody is. It must not wait for anything.
 	FaultMet func(instance string)

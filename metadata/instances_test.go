@@ -186,14 +186,32 @@ func fixtures() []fixture {
 	without.Credentials, without.Identity = nil, nil
 	without.Instance.Role = nil
 	openimds.SetPublicIPv4(&without.Instance.NICs[0], netip.Addr{}, without.Instance.Region)
+	pushed := view(newInstance("ipv4"))
+	pushed.Keys = keySigner{}
+	pushed.Instance.ManagedKeys = []openimds.ManagedKey{
+		{User: "ubuntu", Lines: "expired\n\n", Until: now}, {User: "ubuntu", Lines: "one\n\n", Until: now.Add(time.Second)},
+		{User: "root", Lines: "its\n\n", Until: now.Add(time.Second)}, {User: "ubuntu", Lines: "two\n\n", Until: now.Add(2 * time.Second)},
+	}
 	return []fixture{
 		{"plain", plain},
+		{"pushed-keys", pushed},
 		{"full", view(fullInstance())},
 		{"ipv6-only", view(ipv6Only())},
 		{"several-nics", view(severalNICs())},
 		{"without", without},
 		{"empty", &metadata.View{Instance: &openimds.Instance{}, Now: now}},
 	}
+}
+
+// keySigner vouches for pushed keys with texts that tell what it was asked for.
+type keySigner struct{}
+
+func (keySigner) SignerCert(region, domain string) ([]byte, bool) {
+	return []byte("certificate of " + region + " at " + domain + "\n"), true
+}
+
+func (keySigner) SignerOCSP(_, _ string, at time.Time) (name string, answer []byte, ok bool) {
+	return "A1B2", []byte("good at " + at.Format(time.RFC3339)), true
 }
 
 func fixtureNamed(t testing.TB, name string) *metadata.View {

@@ -27,6 +27,8 @@ type View struct {
 	Credentials openimds.CredentialSource
 	// Identity signs the identity document; nil: it stands there without signatures.
 	Identity Signatures
+	// Keys vouches for pushed SSH keys; nil: they stand there by themselves.
+	Keys KeySigner
 	// Recorded is the instance's recording, made ready; nil: the table answers.
 	Recorded *Recorded
 }

@@ -122,12 +122,37 @@ var instanceRows = []row{
 		Value: text(func(in *openimds.Instance) string { return in.KernelID }),
 	},
 	{
-		// EC2 Instance Connect came in June 2019. Its signer's certificate and OCSP answers, which
-		// stand beside active-keys/ on EC2, are AWS's own and cannot be made here.
+		// EC2 Instance Connect came in June 2019.
 		Path: "meta-data/managed-ssh-keys/active-keys/{user}", Since: "2019-10-01", Undated: true,
 		Doc: "Public keys pushed for a user of the operating system.", When: "a key was pushed and has not expired",
 		Value: func(it Item, v *View, a args) Item {
-			it.Body = append(it.Body, v.Instance.ManagedKeys[a[0]].Lines...)
+			user := v.Instance.ManagedKeys[a[0]].User
+			for i := range v.Instance.ManagedKeys {
+				if k := &v.Instance.ManagedKeys[i]; k.User == user && v.Now.Before(k.Until) {
+					it.Body = append(it.Body, k.Lines...)
+				}
+			}
+			return it
+		},
+	},
+	{
+		Path: "meta-data/managed-ssh-keys/signer-cert", Since: "2019-10-01", Undated: true,
+		Doc: "Certificates, as PEM, by which the signatures of pushed keys are checked.", When: "a key was pushed and has not expired, and the service can sign",
+		Value: func(it Item, v *View, _ args) Item {
+			if text, ok := signerCert(v); ok {
+				it.Body = append(it.Body, text...)
+			}
+			return it
+		},
+		If: hasActiveKeys,
+	},
+	{
+		Path: "meta-data/managed-ssh-keys/signer-ocsp/{certificate}", Since: "2019-10-01", Undated: true,
+		Doc: "OCSP answer, in base64, that says that the signer's certificate is good; its name is the certificate's SHA-1 fingerprint.", When: "a key was pushed and has not expired, and the service can sign",
+		Value: func(it Item, v *View, _ args) Item {
+			if _, text, ok := signerOCSP(v); ok {
+				it.Body = append(it.Body, text...)
+			}
 			return it
 		},
 	},

@@ -174,10 +174,22 @@ var placeholders = map[string]keys{
 	"{user}": {
 		count: func(v *View, _ args) int { return len(v.Instance.ManagedKeys) },
 		name: func(v *View, _ args, i int) string {
-			if k := &v.Instance.ManagedKeys[i]; v.Now.Before(k.Until) {
+			if k := &v.Instance.ManagedKeys[i]; i == firstActive(v, k.User) {
 				return k.User
 			}
 			return ""
+		},
+	},
+	"{certificate}": {
+		count: func(v *View, a args) int {
+			if !hasActiveKeys(v, a) {
+				return 0
+			}
+			return 1
+		},
+		name: func(v *View, _ args, _ int) string {
+			name, _, _ := signerOCSP(v)
+			return name
 		},
 	},
 	"{mac}": {

@@ -19,6 +19,8 @@ const (
 	ProfilesFile    = "profiles"
 	ReportKeyFile   = "reports.pem"
 	IdentityDir     = "identity"
+	// InstanceConnectFile has the keys that sign pushed SSH keys.
+	InstanceConnectFile = "instance-connect.pem"
 )
 
 // regionFile says which region the server is of: its clients sign for it.

@@ -43,6 +43,7 @@ import (
 	"github.com/openimds/openimds/hostnet"
 	"github.com/openimds/openimds/identity"
 	"github.com/openimds/openimds/imds"
+	"github.com/openimds/openimds/instanceconnect"
 	"github.com/openimds/openimds/naming"
 	"github.com/openimds/openimds/store/bolt"
 	"github.com/openimds/openimds/usage"
@@ -57,6 +58,7 @@ type Server struct {
 	store    *bolt.Store
 	keys     *accesskeys.File
 	signer   *identity.Signer
+	pushed   *instanceconnect.Signer // of SSH keys
 	sources  *credentials.Sources
 	usage    *usage.Meter
 	alarms   *alarms.Alarms
@@ -178,6 +180,10 @@ func (s *Server) openService(ctx context.Context) error {
 	} else {
 		cfg.CannotAttach = s.hostNotes.cannot().Error()
 	}
+	if s.pushed, err = instanceconnect.Open(filepath.Join(s.cfg.DataDir, InstanceConnectFile)); err != nil {
+		return err
+	}
+	cfg.KeySigner = s.pushed
 	s.service = control.New(s.store, cfg)
 	if err := s.service.ConcludeAudit(ctx, latest); err != nil { // the guests do not wait for it
 		s.log.Warn("what an earlier process did not come to do is not yet in the audit log", "error", err)
@@ -223,6 +229,7 @@ func (s *Server) openGuests(ctx context.Context) error {
 			Waiting:     s.guestsWaiting,
 			AllowHosts:  s.cfg.AllowHosts,
 			Usage:       s.usage,
+			Keys:        s.pushed,
 		},
 		Log: s.log,
 	})

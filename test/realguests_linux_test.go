@@ -90,3 +90,36 @@ func TestNetUtils(t *testing.T) {
 		}
 	}
 }
+
+// The programs of the package ec2-instance-connect let in the keys that were pushed, while they are valid and where the
+// guest knows the authority, with tokens required and hop limit 1.
+func TestInstanceConnect(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("a guest of this host needs root")
+	}
+	for _, program := range []string{"ip", "nsenter", "curl", "openssl", "ssh-keygen", "logger"} {
+		need(t, program)
+	}
+	programs := os.Getenv("EC2_INSTANCE_CONNECT")
+	if programs == "" {
+		programs = "/usr/share/ec2-instance-connect"
+	}
+	if _, err := os.Stat(filepath.Join(programs, "eic_parse_authorized_keys")); err != nil {
+		t.Skip("ec2-instance-connect is not installed, nor are its programs at $EC2_INSTANCE_CONNECT")
+	}
+	script, err := filepath.Abs(filepath.Join("testdata", "instance-connect.sh"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("unshare", "--mount", "--net", "sh", script, t.TempDir(), programs)
+	cmd.Env = without(os.Environ(), "AWS_", "OPENIMDS_")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	got := lines(string(out))
+	one, two := got["want-one"], got["want-two"]
+	if one == "" || got["before"] != "" || got["one"] != one || got["both"] != one+" "+two || got["second"] != two || got["foreign"] != "" || got["unknown-authority"] != "" {
+		t.Errorf("%s", out)
+	}
+}

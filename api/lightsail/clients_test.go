@@ -39,6 +39,7 @@ func everyOperation() []request {
 		request{"OpenIMDS_20261122.ReleasePlaces", `{"all":true}`},
 		request{"OpenIMDS_20261122.UpdateInstanceEvents", `{"instanceName":"demo","rebalance":{"noticeTime":1795478608}}`},
 		request{"OpenIMDS_20261122.UpdateInstanceFaults", `{"instanceName":"demo","latencyMillis":1,"statusShare":0.5,"status":503}`},
+		request{"OpenIMDS_20261122.SendSSHPublicKey", `{"instanceName":"demo","instanceOSUser":"ubuntu","publicKeyBase64":"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHWgsd+4qVBKGNwhDEHWMHaBaRNtTtvTRvHsr0gEVFAK"}`},
 		request{"OpenIMDS_20261122.GetReportKey", `{}`},
 		request{"OpenIMDS_20261122.SignReport", `{"sha256":"` + strings.Repeat("0", 64) + `"}`},
 		request{"OpenIMDS_20261122.GetOptionsHistory", `{"instanceName":"demo"}`},

@@ -86,7 +86,7 @@ func newServerOn(t testing.TB, store store.Store, adapt ...func(*control.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := control.Config{Region: "us-east-1", AccountID: "123456789012", AllowIMDSIPv6: true, Audit: record, Reports: signs, Changes: s}
+	cfg := control.Config{Region: "us-east-1", AccountID: "123456789012", AllowIMDSIPv6: true, Audit: record, Reports: signs, Changes: s, KeySigner: keySigner{}}
 	for _, f := range adapt {
 		f(&cfg)
 	}

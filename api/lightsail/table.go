@@ -144,6 +144,7 @@ func openIMDSActions() []action {
 		act(wire.StartRehearsal, (*protocol).startRehearsal),
 		act(wire.StopRehearsal, (*protocol).stopRehearsal),
 		act(wire.UpdateInstanceEvents, (*protocol).updateInstanceEvents),
+		act(wire.SendSSHPublicKey, (*protocol).sendSSHPublicKey),
 		act(wire.UpdateInstanceFaults, (*protocol).updateInstanceFaults),
 		act(wire.WaitForRefusals, (*protocol).waitForRefusals),
 	}

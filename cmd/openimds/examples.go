@@ -39,6 +39,7 @@ var examples = map[string][]string{
 	"import dump":             {"openimds import dump tree.json web-1"},
 	"import aemm":             {"openimds import aemm aemm-config.json"},
 	"compact":                 {"openimds compact --data-dir ./data"},
+	"ssh-key":                 {"openimds ssh-key push web-1 --user ubuntu --key id_ed25519.pub"},
 	"detach":                  {"openimds detach web-1"},
 }
 

@@ -100,7 +100,7 @@ func newRoot() *cobra.Command {
 	})
 	root.AddCommand(
 		newServe(), newRun(), newEnv(),
-		newInstance(), newOptions(), newDefaults(), newCallers(), newTrace(), newMigrate(), newEvent(), newFaults(),
+		newInstance(), newOptions(), newDefaults(), newCallers(), newTrace(), newMigrate(), newEvent(), newSSHKey(), newFaults(),
 		newRecord(), newImport(),
 		newAttach(), newDetach(), newRelease(),
 		newKeys(), newIdentity(), newBackup(), newRestore(), newCompact(),

@@ -1,0 +1,66 @@
+#!/bin/sh
+# Runs the programs of the package ec2-instance-connect in a guest, as sshd would, and prints what they let in. Its
+# arguments are a directory for what it writes, and where the programs are.
+# Called in mount and network namespaces of its own.
+set -e
+work=$1
+programs=$2
+export OPENIMDS_DATA_DIR=$work/data
+mount --make-rprivate /
+ip link set lo up
+unshare -n sleep 600 &
+guest=$!
+trap 'kill $guest $server 2>/dev/null || :' EXIT
+while [ "$(readlink /proc/$guest/ns/net)" = "$(readlink /proc/self/ns/net)" ]; do sleep 0.01; done
+ip link add tap0 type veth peer name eth0
+ip link set eth0 netns $guest
+ip addr add 172.26.0.1/20 dev tap0
+ip link set tap0 up
+inside() { nsenter --net=/proc/$guest/ns/net "$@"; }
+inside ip link set lo up
+inside ip addr add 172.26.0.9/20 dev eth0
+inside ip link set eth0 up
+inside ip route add default via 172.26.0.1
+
+openimds serve --imds-listen 127.0.0.1:0 --api-listen 127.0.0.1:0 --ready-file "$work/ready" >"$work/server.log" 2>&1 &
+server=$!
+for i in $(seq 600); do [ -e "$work/ready" ] && break; sleep 0.05; done
+api=http://$(sed -n 's/^api=//p' "$work/ready")
+{
+	openimds instance create web-1 --endpoint "$api"
+	openimds attach web-1 --interface tap0 --endpoint "$api"
+	openimds options web-1 --http-tokens required --hop-limit 1 --yes --endpoint "$api"
+} >"$work/commands.log" 2>&1
+ssh-keygen -q -t ed25519 -N '' -C '' -f "$work/one"
+ssh-keygen -q -t rsa -b 2048 -N '' -C '' -f "$work/two"
+fingerprint() { ssh-keygen -lf "$1" | cut -d' ' -f2; }
+cat >"$work/sshd" <<'END'
+# What sshd runs, in a system that says that EC2 is below it, with the authorities of $3.
+set -e
+mount --make-rprivate /
+mount -t tmpfs tmpfs /sys
+mkdir /sys/hypervisor
+echo ec2e1916-9099-7caf-fd21-012345abcdef >/sys/hypervisor/uuid
+mount --bind "$3" /etc/ssl/certs
+exec "$1/eic_curl_authorized_keys" root $2
+END
+mkdir "$work/certs" "$work/none"
+# The programs give up where a read takes more than a second, which a busy machine may take.
+asked() { # WORD FINGERPRINT CERTIFICATES
+	for i in $(seq 5); do
+		got=$(inside unshare --mount sh "$work/sshd" "$programs" "$2" "$3" 2>>"$work/sshd.log") || :
+		[ -z "$got" ] || break
+	done
+	echo "$1 $(echo "$got" | cut -d' ' -f1,2 | tr '\n' ' ')"
+}
+asked before "" "$work/certs"
+openimds ssh-key push web-1 --user root --key "$work/one.pub" --endpoint "$api" >>"$work/commands.log" 2>&1
+openimds ssh-key signer >"$work/certs/openimds_EC2_Instance_Connect_CA.pem"
+asked one "" "$work/certs"
+openimds ssh-key push web-1 --user root --key "$work/two.pub" --endpoint "$api" >>"$work/commands.log" 2>&1
+asked both "" "$work/certs"
+asked second "$(fingerprint "$work/two.pub")" "$work/certs"
+asked foreign SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU "$work/certs"
+asked unknown-authority "" "$work/none"
+echo "want-one $(cut -d' ' -f1,2 "$work/one.pub")"
+echo "want-two $(cut -d' ' -f1,2 "$work/two.pub")"
