@@ -61,7 +61,11 @@ func passing(err error) bool {
 // pauseAccepting waits a little longer at each failure in a row, up to a tenth of a second.
 func (s *Server) pauseAccepting(pause time.Duration, err error) time.Duration {
 	pause = min(max(2*pause, 5*time.Millisecond), 100*time.Millisecond)
-	s.cfg.Log.Warn("cannot accept a connection; trying again", "error", err, "pause", pause)
+	if s.refusals.allows(s.cfg.Now()) { // while it lasts, each listener tries ten times a second
+		s.refusals.tell(func() {
+			s.cfg.Log.Warn("cannot accept a connection; trying again", "error", err, "pause", pause)
+		})
+	}
 	time.Sleep(pause)
 	return pause
 }
