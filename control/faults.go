@@ -114,7 +114,7 @@ func (u *FaultsUpdate) share(f *openimds.Faults) error {
 	case latency && u.LatencyShare != nil, status && u.StatusShare != nil:
 		return openimds.Errorf(openimds.InvalidInput, openimds.Conflicting, "The share of the same fault is given twice")
 	case !latency && !status:
-		return openimds.Errorf(openimds.InvalidInput, openimds.Incomplete, "A share needs the latency or the status that it is of")
+		return openimds.Errorf(openimds.InvalidInput, openimds.Incomplete, "A share needs the latency or the status that it is of; refused and dropped connections are shares themselves")
 	}
 	if latency {
 		u.LatencyShare = u.Share
