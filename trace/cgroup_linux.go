@@ -15,6 +15,10 @@ func controlGroups() (*os.File, error) {
 	if path := mounted(); path != "" {
 		return os.Open(path)
 	}
+	return mountPrivately()
+}
+
+func mountPrivately() (*os.File, error) {
 	fs, err := unix.Fsopen("cgroup2", unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("no cgroup2 is mounted, and mounting it privately failed: %w", err)
@@ -27,7 +31,12 @@ func controlGroups() (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mounting cgroup2 privately: %w", err)
 	}
-	return os.NewFile(uintptr(mount), "cgroup2"), nil
+	defer func() { _ = unix.Close(mount) }()
+	root, err := unix.Openat(mount, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0) // which a mount's own descriptor cannot do all of
+	if err != nil {
+		return nil, fmt.Errorf("opening a private cgroup2: %w", err)
+	}
+	return os.NewFile(uintptr(root), "cgroup2"), nil
 }
 
 // mounted finds a mount of cgroup2 (proc_pid_mountinfo(5)) of the whole hierarchy that is seen here.

@@ -39,10 +39,11 @@ type conversations struct {
 	byCookie map[uint64]*list.Element // of *conversation
 	order    *list.List               // the one that was heard of last in front
 	finish   func(*call)
+	clean    *cleaner
 }
 
 func newConversations(finish func(*call)) *conversations {
-	return &conversations{byCookie: map[uint64]*list.Element{}, order: list.New(), finish: finish}
+	return &conversations{byCookie: map[uint64]*list.Element{}, order: list.New(), finish: finish, clean: newCleaner()}
 }
 
 // connected begins one.
@@ -138,7 +139,7 @@ func (cs *conversations) read(c *conversation, b []byte, at time.Time) {
 			}
 			return
 		}
-		r, ok := parseHead(c.head[:end], c.first.addr)
+		r, ok := parseHead(c.head[:end], c.first.addr, cs.clean)
 		b = b[end-before:]
 		c.head = c.head[:0]
 		if !ok {

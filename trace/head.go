@@ -43,14 +43,14 @@ type request struct {
 
 // parseHead reads a head that is complete. It is lenient: what the service makes of a strange one is
 // not known here, so that only what names a caller is looked for. ok is false of what is no HTTP at all.
-func parseHead(head []byte, to netip.Addr) (r request, ok bool) {
+func parseHead(head []byte, to netip.Addr, clean *cleaner) (r request, ok bool) {
 	lines := bytes.Split(head, []byte("\n"))
 	words := strings.Fields(string(lines[0]))
 	if len(words) < 2 || !method(words[0]) {
 		return request{}, false
 	}
 	r.method = words[0]
-	r.target(words[1], to)
+	r.target(words[1], to, clean)
 	for _, line := range lines[1:] {
 		name, value, found := bytes.Cut(line, []byte(":"))
 		if !found {
@@ -61,7 +61,7 @@ func parseHead(head []byte, to netip.Addr) (r request, ok bool) {
 		case "x-aws-ec2-metadata-token":
 			r.token = true
 		case "user-agent":
-			r.userAgent = short(processes.BlankText(string(value)), 256)
+			r.userAgent = short(clean.text(string(value)), 256)
 		case "x-forwarded-for":
 			r.forwarded = true
 		case "content-length":
@@ -83,7 +83,7 @@ func length(value []byte, before int) int {
 
 // target takes what may be shown from a request's target: no query, no fragment. Paths of credentials for
 // containers are secrets themselves.
-func (r *request) target(target string, to netip.Addr) {
+func (r *request) target(target string, to netip.Addr, clean *cleaner) {
 	if _, rest, found := strings.Cut(target, "://"); found {
 		if slash := strings.IndexByte(rest, '/'); slash >= 0 {
 			target = rest[slash:]
@@ -103,10 +103,32 @@ func (r *request) target(target string, to netip.Addr) {
 			parts = append(parts, part)
 		}
 	}
-	clean := strings.Join(parts, "/")
-	r.group = usage.GroupOf(clean)
+	path = strings.Join(parts, "/")
+	r.group = usage.GroupOf(path)
 	r.asksToken = r.method == "PUT" && r.group == "api/token"
-	r.path = short(processes.BlankText("/"+clean), 256)
+	r.path = short(clean.text("/"+path), 256)
+}
+
+// cleaner hides secrets in texts. Most texts come again and again and have none: these it remembers, and no others.
+type cleaner struct{ harmless map[string]bool }
+
+// mostHarmless texts are remembered at most, none of which is longer than longestHarmless.
+const mostHarmless, longestHarmless = 4096, 256
+
+func newCleaner() *cleaner { return &cleaner{map[string]bool{}} }
+
+func (c *cleaner) text(s string) string {
+	if c.harmless[s] {
+		return s
+	}
+	clean := processes.BlankText(s)
+	if clean == s && len(s) <= longestHarmless {
+		if len(c.harmless) == mostHarmless {
+			clear(c.harmless)
+		}
+		c.harmless[s] = true
+	}
+	return clean
 }
 
 func method(word string) bool {

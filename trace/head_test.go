@@ -32,7 +32,7 @@ func TestParseHead(t *testing.T) {
 		{"get / HTTP/1.1\n\n", request{}, false},
 		{"GET\n\n", request{}, false},
 	} {
-		if got, ok := parseHead([]byte(row.head), imds); got != row.want || ok != row.ok {
+		if got, ok := parseHead([]byte(row.head), imds, newCleaner()); got != row.want || ok != row.ok {
 			t.Errorf("%q:\ngot  %+v, %v\nwant %+v", row.head, got, ok, row.want)
 		}
 	}
@@ -40,6 +40,7 @@ func TestParseHead(t *testing.T) {
 
 // What is a secret, wherever it stands, is not kept.
 func TestHeadKeepsNoSecret(t *testing.T) {
+	clean := newCleaner()
 	const token = "AQAEAF3Yzk1eJ9rXn0pCkQvM8tBwUhL2sGdRfNoPqE7aVxSyTiZbOw=="
 	for _, a := range append(addrs4[:len(addrs4):len(addrs4)], addrs6...) {
 		for _, head := range []string{
@@ -49,14 +50,19 @@ func TestHeadKeepsNoSecret(t *testing.T) {
 			"GET /latest/password=canary HTTP/1.1\r\nUser-Agent: x password=canary Authorization: Bearer canary\r\n\r\n",
 			"GET /latest/" + token + " HTTP/1.1\r\nUser-Agent: x " + token + "\r\n\r\n",
 		} {
-			r, ok := parseHead([]byte(head), a)
+			r, ok := parseHead([]byte(head), a, clean)
 			if text := fmt.Sprintf("%+v", r); !ok || strings.Contains(text, "canary") || strings.Contains(text, token[:20]) {
 				t.Errorf("%s, %q: %s", a, head, text)
 			}
 		}
 	}
+	for text := range clean.harmless {
+		if strings.Contains(text, "canary") || strings.Contains(text, token[:20]) {
+			t.Errorf("%q is remembered", text)
+		}
+	}
 	// The path of a container's credentials is what opens them.
-	r, _ := parseHead([]byte("GET /v2/credentials/0a1b-canary HTTP/1.1\r\n\r\n"), netip.MustParseAddr("169.254.170.2"))
+	r, _ := parseHead([]byte("GET /v2/credentials/0a1b-canary HTTP/1.1\r\n\r\n"), netip.MustParseAddr("169.254.170.2"), clean)
 	if strings.Contains(fmt.Sprintf("%+v", r), "canary") || r.group != "credentials" {
 		t.Errorf("%+v", r)
 	}
@@ -70,7 +76,7 @@ func FuzzParseHead(f *testing.F) {
 		if end > len(b) || end < 0 {
 			t.Fatalf("head of %d bytes in %d", end, len(b))
 		}
-		r, ok := parseHead(b[:end], imds)
+		r, ok := parseHead(b[:end], imds, newCleaner())
 		if !ok && r != (request{}) || len(r.path) > 300 || len(r.userAgent) > 300 || r.body < -1 {
 			t.Errorf("%+v, %v", r, ok)
 		}

@@ -30,17 +30,17 @@ const ringSize = 4 << 20
 // images is how many processes' command lines are remembered, here and in the kernel.
 const images = 4096
 
-// openKernel loads the programs and attaches them to all control groups.
-func openKernel() (*kernel, error) {
+// openKernel loads the programs and attaches them to all control groups; find looks for where command lines are.
+func openKernel(find func() (layout, error)) (*kernel, error) {
 	k := &kernel{}
-	if err := k.open(); err != nil {
+	if err := k.open(find); err != nil {
 		k.close()
 		return nil, err
 	}
 	return k, nil
 }
 
-func (k *kernel) open() (err error) {
+func (k *kernel) open(find func() (layout, error)) (err error) {
 	if err := rlimit.RemoveMemlock(); err != nil && !errors.Is(err, unix.EPERM) { // kernels before 5.11
 		return fmt.Errorf("memory for eBPF: %w", err)
 	}
@@ -62,7 +62,7 @@ func (k *kernel) open() (err error) {
 		}
 		k.cleanup = append(k.cleanup, (*m.to).Close)
 	}
-	if k.layout, err = findLayout(); err != nil {
+	if k.layout, err = find(); err != nil {
 		k.layout = layout{} // /proc has to do
 	}
 	if k.reader, err = ringbuf.NewReader(k.events); err != nil {

@@ -58,7 +58,7 @@ func (cfg Config) follow(ctx context.Context, src source, groups *os.File) error
 // open finds a way to look on.
 func (cfg Config) open() (source, *os.File, error) {
 	if !cfg.Packets {
-		k, err := openKernel()
+		k, err := openKernel(findLayout)
 		if err == nil {
 			cfg.note(k.describe())
 			return k, k.groups, nil

@@ -3,6 +3,7 @@ package trace
 import (
 	"encoding/json"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -94,4 +95,37 @@ func TestGovernor(t *testing.T) {
 			t.Errorf("without a limit: %q", said)
 		}
 	}
+}
+
+// However many callers there are, what is kept of them has an end.
+func TestSummaryIsBounded(t *testing.T) {
+	const most, more = 10_000, 2_000
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	s := NewSummary(most)
+	for round := range 3 {
+		for i := range most + more {
+			p := process(fmt.Sprintf("/opt/application-%d/bin/server", i), "application.service")
+			for word := range 10 {
+				p.Argv = append(p.Argv, fmt.Sprintf("--option-%d=%d-%s", word, round, strings.Repeat("x", 30)))
+			}
+			p.Parents = []processes.Parent{{PID: 1, Comm: "systemd"}}
+			s.Add(Call{Time: noon, Service: Metadata, Version: V1, Group: "meta-data", Process: p})
+		}
+	}
+	kept := heap() - before
+	r := s.Report(noon)
+	if len(r.Callers) != most || r.Beyond == nil || r.Beyond.V1 != 3*more {
+		t.Errorf("%d callers, beyond %+v", len(r.Callers), r.Beyond)
+	}
+	t.Logf("%d callers take %d KiB", most, kept>>10)
+	if kept > 64<<20 {
+		t.Errorf("%d callers take %d KiB", most, kept>>10)
+	}
+	runtime.KeepAlive(s)
 }
