@@ -121,7 +121,7 @@ var laws = map[string]law{
 		"whose a connection is, is the kernel's to say, whatever is asked over it"},
 	"./processes": {nil,
 		"what a process is called does not depend on what it did"},
-	"./naming": {[]string{".", "./imds", "./processes", "./socketowner", "github.com/vishvananda/netlink", "golang.org/x/sys", "golang.org/x/time"},
+	"./naming": {[]string{".", "./imds", "./processes", "./socketowner", "./trace", "github.com/vishvananda/netlink", "golang.org/x/sys", "golang.org/x/time"},
 		"who called is looked for beside the guest side, which tells of a call and waits for nobody"},
 	"./trace": {[]string{"./processes", "./usage", "github.com/cilium/ebpf", "golang.org/x/sys"},
 		"it looks on at whatever service there is, so that it works where no openimds is"},

@@ -46,6 +46,9 @@ type Namer struct {
 	names  *processes.Namer
 	found  chan sighting
 	work   sync.WaitGroup
+
+	following sync.Once
+	open      open
 }
 
 // sighting is a call whose process was found.

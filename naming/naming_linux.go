@@ -24,6 +24,9 @@ func (n *Namer) Watch(l net.Listener, at Place) (watched net.Listener, stop func
 	}
 	ctx, stop := context.WithCancel(n.ctx)
 	w := &watch{namer: n, waiting: newWaiting(), netns: at.Netns, link: at.Link}
+	if at.Link != nil { // who calls at the metadata addresses
+		n.follow()
+	}
 	n.work.Go(func() { w.run(ctx) })
 	return imds.Watched(l, w.see), stop
 }
@@ -97,8 +100,9 @@ func (w *watch) close() {
 	w.places, w.resolved = nil, time.Time{}
 }
 
-// look finds the process of one call.
+// look finds the process of one call. What it does not find the kernel may still tell.
 func (w *watch) look(s imds.Sighting) {
+	w.namer.open.add(s)
 	socket, found := w.socket(s)
 	if !found {
 		return
@@ -112,6 +116,9 @@ func (w *watch) look(s imds.Sighting) {
 		return // it has ended meanwhile
 	}
 	w.remember(pid)
+	if !w.namer.open.take(s) {
+		return // the kernel was faster
+	}
 	select {
 	case w.namer.found <- sighting{s, p}:
 	default: // too many at once

@@ -40,8 +40,10 @@ type Call struct {
 	Time    time.Time  `json:"time"`
 	Service Service    `json:"service"`
 	Address netip.Addr `json:"address"`
-	Version Version    `json:"version"`
-	Method  string     `json:"method,omitempty"`
+	// Port is the caller's end of the connection, which tells the calls of a moment apart; 0: not seen.
+	Port    uint16  `json:"-"`
+	Version Version `json:"version"`
+	Method  string  `json:"method,omitempty"`
 	// Path is what was asked for, without its query and with what looks like a secret hidden; of other
 	// services than the metadata service it is not told. Group is the part of the tree it is in.
 	Path  string `json:"path,omitempty"`

@@ -20,6 +20,7 @@ type conversation struct {
 	since   time.Time
 	spoke   bool // something was sent
 	told    bool // that nothing was
+	port    uint16
 	next    uint32
 	head    []byte // of the request that is not complete
 	body    int    // bytes of the request's body that are to come; -1: until the next thing that looks like a request
@@ -84,6 +85,7 @@ func (cs *conversations) find(e event, at time.Time, unknown func(event) *caller
 // sent adds bytes to a connection.
 func (cs *conversations) sent(c *conversation, e event, at time.Time) {
 	payload, missing := e.payload, e.total-len(e.payload)
+	c.port = e.port
 	if !c.spoke {
 		c.spoke, c.next = true, e.seq
 	}
@@ -185,7 +187,7 @@ func (cs *conversations) unreadable(c *conversation, at time.Time, why string) {
 }
 
 func (cs *conversations) wait(c *conversation, made Call) {
-	made.Service, made.Address = serviceOf(c.first.addr), c.first.addr
+	made.Service, made.Address, made.Port = serviceOf(c.first.addr), c.first.addr, c.port
 	if len(c.pending) == mostPending {
 		cs.finish(c.pending[0])
 		c.pending = c.pending[1:]

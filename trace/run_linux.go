@@ -63,8 +63,11 @@ func (cfg Config) open() (source, *os.File, error) {
 			cfg.note(k.describe())
 			return k, k.groups, nil
 		}
-		if notAllowed(err) && !mayUsePackets() {
+		if notAllowed(err) && (cfg.KernelOnly || !mayUsePackets()) {
 			return nil, nil, ErrNotAllowed
+		}
+		if cfg.KernelOnly {
+			return nil, nil, err
 		}
 		cfg.note(fmt.Sprintf("eBPF cannot be used: %v", err))
 	}

@@ -31,6 +31,8 @@ type Config struct {
 	MaxCPU float64
 	// Packets has a packet socket used although eBPF could be.
 	Packets bool
+	// KernelOnly has nothing take the place of eBPF: where that cannot be used, Run returns an error.
+	KernelOnly bool
 }
 
 // ErrNotAllowed is of a process that may not look on.
