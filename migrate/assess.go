@@ -59,9 +59,10 @@ type Cycles struct {
 // Assessment is what is known of an instance, and the verdict.
 type Assessment struct {
 	Instance
-	At       time.Time     `json:"at"`
-	Since    time.Time     `json:"since,omitzero"`
-	Until    time.Time     `json:"until,omitzero"`
+	At    time.Time `json:"at"`
+	Since time.Time `json:"since,omitzero"`
+	Until time.Time `json:"until,omitzero"`
+	// Missing is how much in between is not known, in nanoseconds.
 	Missing  time.Duration `json:"missing,omitempty"`
 	NoToken  *int64        `json:"noToken,omitempty"`  // nil: not known
 	Rejected *int64        `json:"rejected,omitempty"` // the same
@@ -70,6 +71,8 @@ type Assessment struct {
 	// limit: they need another limit, not another version.
 	V1      []Caller `json:"v1,omitempty"`
 	Victims []Caller `json:"victims,omitempty"`
+	// Due are callers without a token that did not come in that time and are to come again.
+	Due []Caller `json:"due,omitempty"`
 	// CallersKnown says whether the provider names callers at all.
 	CallersKnown bool `json:"callersKnown"`
 	// BlueprintCallsV1 says that software of the blueprint is taken to call without a token.
@@ -89,7 +92,7 @@ func Assess(ctx context.Context, p Provider, in Instance, c Criteria, now time.T
 func (c Criteria) Judge(in Instance, calls Calls, err error, now time.Time) Assessment {
 	blueprint, _ := openimds.FindBlueprint(in.Blueprint)
 	a := Assessment{
-		Instance: in, At: now, Since: calls.Since, Until: calls.Until, Missing: calls.Missing, Rejected: calls.Rejected,
+		Instance: in, At: now, Since: calls.Since, Until: calls.Until, Missing: calls.Missing, Rejected: calls.Rejected, Due: calls.Due,
 		CallersKnown: calls.Callers != nil, BlueprintCallsV1: blueprint.CallsV1,
 		Cycles: cyclesIn(calls), Verdict: Unknown,
 	}
@@ -120,6 +123,9 @@ func (c Criteria) verdict(a *Assessment, err error) (Verdict, string) {
 		return Unknown, fmt.Sprintf("nothing was counted since %s", stamp(a.Until))
 	case a.Since.After(from.Add(openimds.MetricPeriod)):
 		return NotYet, fmt.Sprintf("it has been watched for %s of %s", inDays(a.At.Sub(a.Since)), inDays(c.Window))
+	case len(a.Due) > 0 && c.Calls == 0:
+		due := latest(a.Due)
+		return NotYet, fmt.Sprintf("%s comes %s, came without a token on %s, and is due again", due, due.Period, stamp(due.LastNoToken))
 	case a.Cycles.Boots < 0 && c.Reboots > 0:
 		return Unknown, "its reboots are not known"
 	case a.Cycles.Boots < c.Reboots:
@@ -165,15 +171,15 @@ func latest(callers []Caller) Caller {
 // tellApart parts callers without a token from those whom their token does not reach. Such a caller asks for the
 // token in one part of the tree and then without it in others: all of that is one victim.
 func tellApart(callers []Caller, hopLimit int) (v1, victims []Caller) {
-	type who struct{ source, userAgent string }
+	type who struct{ source, userAgent, process string }
 	lost := map[who]int{}
 	for _, c := range callers {
-		at, known := lost[who{c.Source, c.UserAgent}]
+		at, known := lost[who{c.Source, c.UserAgent, c.Process}]
 		if !c.victim(hopLimit) || known && victims[at].NeededHopLimit >= c.NeededHopLimit {
 			continue
 		}
 		if !known {
-			lost[who{c.Source, c.UserAgent}] = len(victims)
+			lost[who{c.Source, c.UserAgent, c.Process}] = len(victims)
 			victims = append(victims, c)
 			continue
 		}
@@ -183,7 +189,7 @@ func tellApart(callers []Caller, hopLimit int) (v1, victims []Caller) {
 		victims[i].PathGroup, victims[i].NoToken, victims[i].Rejected = "", 0, 0
 	}
 	for _, c := range callers {
-		if at, victim := lost[who{c.Source, c.UserAgent}]; victim {
+		if at, victim := lost[who{c.Source, c.UserAgent, c.Process}]; victim {
 			victims[at].NoToken += c.NoToken
 			victims[at].Rejected += c.Rejected
 			if c.LastNoToken.After(victims[at].LastNoToken) {

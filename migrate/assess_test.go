@@ -50,11 +50,14 @@ func TestVerdicts(t *testing.T) {
 		"young, short window": {young, whole(2 * aDay), nil, Criteria{Window: 2 * aDay}, Ready, ""},
 		"ended":               {old, with(whole(14*aDay), func(c *Calls) { c.Until = noon.Add(-time.Hour) }), nil, Criteria{}, Unknown, "nothing was counted since 2026-11-26 11:00 UTC"},
 		"five minutes late":   {old, with(whole(14*aDay), func(c *Calls) { c.Until = noon.Add(-10 * time.Minute) }), nil, Criteria{}, Ready, ""},
-		"no reboot":           {old, whole(14 * aDay), nil, Criteria{Reboots: 1}, NotYet, "0 of 1 reboots"},
-		"a reboot":            {old, with(whole(14*aDay), func(c *Calls) { c.Boots = []time.Time{noon.Add(-aDay)} }), nil, Criteria{Reboots: 1}, Ready, ""},
-		"reboots unknown":     {old, with(whole(14*aDay), func(c *Calls) { c.Boots = nil }), nil, Criteria{Reboots: 1}, Unknown, "its reboots are not known"},
-		"no month end":        {old, whole(14 * aDay), nil, Criteria{MonthEnds: 1}, NotYet, "0 of 1 month ends"},
-		"a month end":         {old, whole(40 * aDay), nil, Criteria{Window: 40 * aDay, MonthEnds: 1}, Ready, ""},
+		"a monthly job": {old, with(whole(14*aDay), func(c *Calls) {
+			c.Due = []Caller{{Source: "10.0.0.3", UserAgent: "report/1", Period: "monthly", LastNoToken: noon.AddDate(0, 0, -20)}}
+		}), nil, Criteria{}, NotYet, "10.0.0.3 report/1 comes monthly, came without a token on 2026-11-06 12:00 UTC, and is due again"},
+		"no reboot":       {old, whole(14 * aDay), nil, Criteria{Reboots: 1}, NotYet, "0 of 1 reboots"},
+		"a reboot":        {old, with(whole(14*aDay), func(c *Calls) { c.Boots = []time.Time{noon.Add(-aDay)} }), nil, Criteria{Reboots: 1}, Ready, ""},
+		"reboots unknown": {old, with(whole(14*aDay), func(c *Calls) { c.Boots = nil }), nil, Criteria{Reboots: 1}, Unknown, "its reboots are not known"},
+		"no month end":    {old, whole(14 * aDay), nil, Criteria{MonthEnds: 1}, NotYet, "0 of 1 month ends"},
+		"a month end":     {old, whole(40 * aDay), nil, Criteria{Window: 40 * aDay, MonthEnds: 1}, Ready, ""},
 	} {
 		if c.criteria.Window == 0 {
 			c.criteria.Window = DefaultWindow

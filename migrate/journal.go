@@ -233,6 +233,13 @@ func (j *Journal) Add(r Record) error {
 	return nil
 }
 
+// Err is why the journal takes nothing any more; nil: it does.
+func (j *Journal) Err() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.broken
+}
+
 // Records are all there are.
 func (j *Journal) Records() []Record {
 	j.mu.Lock()

@@ -184,6 +184,9 @@ func (l *Lightsail) rejections(ctx context.Context, name string, from, to time.T
 	if asked != nil && !*asked {
 		return nil, false, nil
 	}
+	if !from.Before(to) {
+		from = to.Add(-metricPeriod) // so that it is asked for at all
+	}
 	points, err = l.points(ctx, name, openimds.MetricNoTokenRejected, from, to)
 	if refused, ok := errors.AsType[*client.Error](err); ok && refused.Exception == "InvalidInputException" {
 		err = nil

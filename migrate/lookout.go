@@ -187,6 +187,9 @@ func (r *Run) holdWave(ctx context.Context, wave Wave) error {
 	hold := r.state.Plan.hold(wave)
 	end := time.Now().Add(hold)
 	for {
+		if err := r.journal.Err(); err != nil {
+			return err
+		}
 		until, next, err := r.seen.look()
 		if err == nil && !until.Before(end) || !r.toWatch(wave) || hold == 0 {
 			return nil

@@ -41,8 +41,40 @@ func (o OpenIMDS) Calls(ctx context.Context, of Instance, since time.Time) (Call
 	if calls.Callers, err = o.callers(ctx, of.Name, since); err != nil {
 		return Calls{}, err
 	}
+	if calls.Due, err = o.due(ctx, of.Name, since); err != nil {
+		return Calls{}, err
+	}
 	calls.Boots, err = o.boots(ctx, of, since)
 	return calls, err
+}
+
+// due are the callers that came without a token before a time and are expected again: a monthly job is not over
+// because it was not seen for two weeks.
+func (o OpenIMDS) due(ctx context.Context, name string, since time.Time) ([]Caller, error) {
+	var due []Caller
+	for page, err := range client.Pages(ctx, o.api, wire.GetCallers, wire.GetCallersRequest{InstanceName: name}) {
+		if err != nil {
+			return nil, gone(err)
+		}
+		for _, c := range page.Callers {
+			if isDue(c, since, time.Now()) {
+				due = append(due, callerOf(c, time.Time{}))
+			}
+		}
+	}
+	return due, nil
+}
+
+// isDue says whether a caller that was last seen before a time, without a token, comes so regularly that it is to come
+// again. One that has missed its time by half of it is taken to be gone.
+func isDue(c wire.MetadataCaller, since, now time.Time) bool {
+	last := c.LastWithoutToken.OrZero()
+	period := time.Duration(c.Period.Seconds) * time.Second
+	switch {
+	case last.IsZero() || !last.Before(since), c.LastSeen.After(last.Add(openimds.MetricPeriod)):
+		return false // or it has come with a token since
+	}
+	return period > 0 && now.Before(last.Add(period+period/2))
 }
 
 // callers are those of an instance since a time, those among them that did anything without a token or lost one.
@@ -69,7 +101,13 @@ func callerOf(c wire.MetadataCaller, since time.Time) Caller {
 		NoToken:      c.Counts[openimds.MetricNoToken] + c.Counts[openimds.CountNoTokenFailed],
 		Rejected:     c.Counts[openimds.MetricNoTokenRejected],
 		FirstNoToken: c.FirstWithoutToken.OrZero(), LastNoToken: c.LastWithoutToken.OrZero(),
-		Lost: c.Counts[openimds.MetricTokenUndelivered],
+		Lost: c.Counts[openimds.MetricTokenUndelivered], Period: c.Period.Text,
+	}
+	if c.Process != nil {
+		shown.Process = c.Process.Command()
+	}
+	for _, what := range c.Advice {
+		shown.Advice = append(shown.Advice, what.Text)
 	}
 	if u := c.TokenUndelivered; u != nil && !u.Time.Before(since) {
 		shown.LostLast, shown.LostAt, shown.NeededHopLimit = u.Time.Time, u.HopLimit, u.NeededHopLimit

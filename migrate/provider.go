@@ -68,6 +68,11 @@ type Caller struct {
 	Source    string `json:"source,omitempty"`
 	UserAgent string `json:"userAgent,omitempty"`
 	PathGroup string `json:"pathGroup,omitempty"`
+	// Process is the command line of the process that it is, without secrets, Period how often it comes and
+	// Advice what there is to do, in words; empty: not known.
+	Process string   `json:"process,omitempty"`
+	Period  string   `json:"period,omitempty"`
+	Advice  []string `json:"advice,omitempty"`
 	// NoToken and Rejected are its calls without a token in the time asked for: those answered or failed
 	// otherwise, and those refused for want of one.
 	NoToken  int64 `json:"noToken"`
@@ -86,6 +91,9 @@ type Caller struct {
 // String is the caller in one line.
 func (c Caller) String() string {
 	text := c.Source
+	if c.Process != "" {
+		text += " (" + c.Process + ")"
+	}
 	if c.UserAgent != "" {
 		text += " " + c.UserAgent
 	}
@@ -110,6 +118,9 @@ type Calls struct {
 	Rejected *int64
 	// Callers are those of that time; nil: the provider does not tell.
 	Callers []Caller
+	// Due are callers that came without a token before that time, come regularly, and are to come again: that they did
+	// not in that time proves nothing.
+	Due []Caller
 	// Boots are the starts and reboots in that time that went through the API; nil: not known.
 	Boots []time.Time
 }

@@ -99,7 +99,11 @@ const maxCountPoints = 1000
 // tells by which periods to ask for it.
 func wholePeriods(start, end time.Time) (time.Time, time.Time, time.Duration) {
 	sample := int64(openimds.MetricPeriod / time.Second)
-	from, to := floorTo(start.Unix(), sample), -floorTo(-end.Unix(), sample)
+	last := end.Unix()
+	if end.Nanosecond() > 0 {
+		last++ // else the sample that has just begun would be left out
+	}
+	from, to := floorTo(start.Unix(), sample), -floorTo(-last, sample)
 	period := sample
 	if span := to - from; span > 0 {
 		period *= 1 + span/(sample*maxCountPoints)

@@ -85,6 +85,7 @@ func TestMetricData(t *testing.T) {
 		{target: "OpenIMDS_20261122.GetMetadataCounts", body: ask(`"ignored":1`), want: fmt.Sprintf(`{"startTime":%d,"endTime":%d,"nextPageToken":"!","counts":[{"instanceName":"demo","instanceId":"*",
 			"counts":{"MetadataNoToken":66,"MetadataNoTokenRejected":660,"MetadataTokenRequests":0,"MetadataWithToken":0,"MetadataTokenUndelivered":0},"known":{"instanceName":"demo","complete":false}}]}`, start, end)},
 		{target: "OpenIMDS_20261122.GetMetadataCounts", body: fmt.Sprintf(`{"startTime":%d,"endTime":%d}`, start+299, start+301), want: fmt.Sprintf(`{"startTime":%d,"endTime":%d,"counts":[{"counts":{"MetadataNoToken":1}}]}`, start, start+600)},
+		{target: "OpenIMDS_20261122.GetMetadataCounts", body: fmt.Sprintf(`{"startTime":%d,"endTime":%d.5}`, start+299, start+300), want: fmt.Sprintf(`{"startTime":%d,"endTime":%d,"counts":[{"counts":{"MetadataNoToken":1}}]}`, start, start+600)},
 		{target: "OpenIMDS_20261122.GetMetadataCounts", body: fmt.Sprintf(`{"startTime":%d,"endTime":%d}`, start-400*86400, end), want: `{"counts":[{"counts":{"MetadataNoToken":66}}]}`},
 		{target: "OpenIMDS_20261122.GetMetadataCounts", body: `{"instanceName":"absent"}`, exception: notFound, code: "DoesNotExist"},
 		{target: "OpenIMDS_20261122.GetMetadataCounts", body: `{"startTime":2000,"endTime":1000}`, exception: invalid},

@@ -107,6 +107,18 @@ func sayCallers(out io.Writer, a migrate.Assessment) error {
 			return err
 		}
 	}
+	for _, c := range a.Due {
+		if err := say(out, "%s: comes %s and is due again: %s, the last without a token at %s\n", a.Name, c.Period, c, c.LastNoToken.UTC().Format(time.DateTime)); err != nil {
+			return err
+		}
+	}
+	for _, c := range slices.Concat(a.V1, a.Due) {
+		for _, what := range c.Advice {
+			if err := say(out, "%s: %s: %s\n", a.Name, c, what); err != nil {
+				return err
+			}
+		}
+	}
 	for _, c := range a.Victims {
 		needed := "another hop limit"
 		if c.NeededHopLimit > 0 {
