@@ -20,7 +20,7 @@ endif
 
 build: ## build bin/openimds (default)
 	@mkdir -p bin
-	$(GO) build -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION)' -o bin/ ./cmd/openimds
+	$(GO) build -trimpath -buildvcs=false -ldflags '-X main.release=$(VERSION)' -o bin/ ./cmd/openimds
 
 run: build ## build and serve an instance called demo, until Ctrl-C
 	@exec bin/openimds serve

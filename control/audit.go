@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/records"
+	"github.com/openimds/openimds/store"
 )
 
 type actorKey struct{}
@@ -68,7 +70,11 @@ func (s *Service) tell(ctx context.Context, entries []openimds.AuditEntry) error
 	if len(entries) == 0 {
 		return nil
 	}
-	if err := s.cfg.Audit(ctx, entries...); err != nil {
+	err := s.cfg.Audit(ctx, entries...)
+	if errors.Is(err, store.ErrFull) {
+		return openimds.Errorf(openimds.Unavailable, openimds.AuditAway, "The audit log's disk is full, so nothing is changed: make room, or delete what is not needed").Because(err)
+	}
+	if err != nil {
 		return openimds.Errorf(openimds.Unavailable, openimds.AuditAway, "The audit log cannot be written, so nothing is changed; try again").Because(err)
 	}
 	return nil

@@ -79,6 +79,9 @@ func doesNotExist(t openimds.ResourceType, name string) *openimds.Error {
 
 // storeFailed turns a store's failure into one that a client may retry.
 func storeFailed(err error) error {
+	if errors.Is(err, store.ErrFull) {
+		return openimds.Errorf(openimds.Unavailable, openimds.StoreAway, "The store's disk is full, so nothing is changed: make room, or delete what is not needed").Because(err)
+	}
 	return openimds.Errorf(openimds.Unavailable, openimds.StoreAway, "The store is not available; try again").Because(err)
 }
 

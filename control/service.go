@@ -46,7 +46,7 @@ type Config struct {
 	// KeySigner signs SSH keys that are pushed; nil: none can be.
 	KeySigner KeySigner
 	// Audit is told of every change before it is made, and of those that then failed; nil: nobody is.
-	// When it returns an error, the change is not made.
+	// When it returns an error, [store.ErrFull] where its disk is full, the change is not made.
 	Audit func(context.Context, ...openimds.AuditEntry) error
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time

@@ -16,6 +16,8 @@ import (
 	"github.com/openimds/openimds/audit"
 	"github.com/openimds/openimds/printable"
 	"github.com/openimds/openimds/records"
+	"github.com/openimds/openimds/safefile"
+	"github.com/openimds/openimds/store"
 	"github.com/openimds/openimds/usage/prom"
 )
 
@@ -130,4 +132,13 @@ func (s *Server) metrics(verifier *sigv4.Verifier) http.Handler {
 		return exported
 	}
 	return api.Signed(verifier, "lightsail", s.refusals.Tell, "GetMetrics", exported)
+}
+
+// record writes entries of changes to the audit log.
+func (s *Server) record(ctx context.Context, entries ...openimds.AuditEntry) error {
+	err := s.audit.Record(ctx, entries...)
+	if safefile.NoRoom(err) {
+		err = fmt.Errorf("%w: %w", store.ErrFull, err)
+	}
+	return err
 }

@@ -1,9 +1,11 @@
 package server
 
 import (
+	"iter"
 	"path/filepath"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/audit"
 	"github.com/openimds/openimds/hostnet"
 	"github.com/openimds/openimds/store/bolt"
 )
@@ -48,3 +50,15 @@ func Compact(dataDir string) (Compacted, error) {
 	c.Before, c.After, err = bolt.Compact(c.Path)
 	return c, err
 }
+
+// ErrDamagedLine means that a line of the audit log cannot be read; the others can.
+var ErrDamagedLine = audit.ErrDamaged
+
+// AuditLog reads the audit log of a data directory, the earliest entry first, whether or not its server runs. Behind an
+// ErrDamagedLine it goes on.
+func AuditLog(dataDir string) iter.Seq2[openimds.AuditEntry, error] {
+	return AuditFile(filepath.Join(dataDir, auditFile))
+}
+
+// AuditFile is AuditLog of one file, such as one that was rotated away.
+func AuditFile(path string) iter.Seq2[openimds.AuditEntry, error] { return audit.Read(path) }

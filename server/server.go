@@ -167,7 +167,7 @@ func (s *Server) openService(ctx context.Context) error {
 	}
 	s.usage = usage.NewMeter(usage.Config{Store: s.store, History: history.New(history.Config{Store: s.store}), Log: s.log})
 	cfg := s.cfg.service()
-	cfg.Audit, cfg.Changes, cfg.History, cfg.Callers, cfg.Refusals = s.audit.Record, s.audit, s.usage, s.usage, s.usage
+	cfg.Audit, cfg.Changes, cfg.History, cfg.Callers, cfg.Refusals = s.record, s.audit, s.usage, s.usage, s.usage
 	cfg.Refused = s.usage
 	if cfg.Reports, err = attest.Ensure(filepath.Join(s.cfg.DataDir, ReportKeyFile)); err != nil {
 		return err

@@ -16,6 +16,9 @@ var (
 	ErrConflict = errors.New("the record was changed meanwhile")
 	// ErrCompacted means that a watch cannot be resumed at its revision: list again and watch from there.
 	ErrCompacted = errors.New("the revision is no longer in the store's history")
+	// ErrFull means that there is no room on the store's disk for a change. What makes the store smaller may still be
+	// made.
+	ErrFull = errors.New("the disk is full")
 	// ErrClosed means that the store was closed.
 	ErrClosed = errors.New("the store is closed")
 	// ErrNoLease means that a lease has ended, with all that was bound to it, or never was.

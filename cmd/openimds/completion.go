@@ -22,6 +22,8 @@ func choices() map[string][]string {
 		"bundle":            idsOf(openimds.Bundles(defaultRegion), func(b openimds.Bundle) string { return b.ID }),
 		"event spot action": control.SpotActions(), "event maintenance code": control.MaintenanceCodes(),
 		"event maintenance state": control.MaintenanceStates(), "event clear kind": eventKinds(),
+		"metrics metric": openimds.Metrics(), "alarm put metric": wire.AlarmMetricName.Values(""), "alarm put comparison": wire.Comparison.Values(""),
+		"alarm put missing-data": wire.MissingData.Values(""), "alarm put notify-on": wire.AlarmState.Values(""),
 	}
 }
 
@@ -51,6 +53,11 @@ func addChoices(cmd *cobra.Command, choices map[string][]string) {
 	}
 	if _, arguments, _ := strings.Cut(cmd.Use, " "); cmd.Name() != "create" && strings.HasPrefix(strings.TrimLeft(arguments, "["), "NAME") {
 		cmd.ValidArgsFunction = completeInstances
+	}
+	if cmd.Flags().Lookup("instance") != nil {
+		_ = cmd.RegisterFlagCompletionFunc("instance", func(cmd *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
+			return completeInstances(cmd, nil, begun)
+		})
 	}
 	for _, sub := range cmd.Commands() {
 		addChoices(sub, choices)

@@ -8,6 +8,10 @@ import (
 
 // examples has for each command whose text shows none, by its path, lines that can be typed as they are.
 var examples = map[string][]string{
+	"alarm":                   {"openimds alarm put v1-again --instance demo --metric MetadataNoToken", "openimds alarm list"},
+	"alarm list":              {"openimds alarm list", "openimds alarm list --instance demo"},
+	"alarm test":              {"openimds alarm test v1-again ALARM"},
+	"alarm delete":            {"openimds alarm delete v1-again"},
 	"serve":                   {"openimds serve", "openimds serve --region eu-central-1 --data-dir ./data"},
 	"instance":                {"openimds instance create web-1", "openimds instance list -o json"},
 	"instance create":         {"openimds instance create web-1 web-2 --blueprint debian_12"},

@@ -3,12 +3,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"runtime"
+	"runtime/debug"
 
 	"github.com/openimds/openimds/printable"
 	"github.com/openimds/openimds/sandbox"
@@ -16,8 +18,23 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// version is set when a release is built.
-var version = "dev"
+// release is set when one is built by make.
+var release string
+
+// version is the release, or what the toolchain knows of a program that 'go install' or 'go build' made: the version of
+// its module.
+var version = versionOf(release, debug.ReadBuildInfo)
+
+func versionOf(release string, built func() (*debug.BuildInfo, bool)) string {
+	const unknown = "dev"
+	if release != "" {
+		return release
+	}
+	if info, ok := built(); ok && info.Main.Version != "(devel)" {
+		return cmp.Or(info.Main.Version, unknown)
+	}
+	return unknown
+}
 
 // Exit codes: part of the command line's contract.
 const (
@@ -101,6 +118,7 @@ func newRoot() *cobra.Command {
 	root.AddCommand(
 		newServe(), newRun(), newEnv(),
 		newInstance(), newOptions(), newDefaults(), newCallers(), newTrace(), newMigrate(), newEvent(), newSSHKey(), newFaults(),
+		newMetrics(), newAlarm(), newOperations(), newAudit(),
 		newRecord(), newImport(),
 		newAttach(), newDetach(), newRelease(),
 		newKeys(), newIdentity(), newBackup(), newRestore(), newCompact(),

@@ -199,7 +199,7 @@ func TestFullDiskServes(t *testing.T) {
 		some := []string{fmt.Sprint("vm-", i), fmt.Sprint("vm-", i+1), fmt.Sprint("vm-", i+2), fmt.Sprint("vm-", i+3)}
 		out, err := p.operator(append([]string{"instance", "create", "--user-data", data}, some...)...)
 		if err != nil {
-			if !strings.Contains(out, "not available") {
+			if !strings.Contains(out, "disk is full, so nothing is changed: make room") {
 				t.Errorf("a refusal says %q", out)
 			}
 			break

@@ -168,6 +168,9 @@ func (s *Store) growing(group []*commit) (larger []*commit) {
 
 // answer ends commits, with the error if there is one.
 func answer(group []*commit, err error) {
+	if safefile.NoRoom(err) {
+		err = fmt.Errorf("%w: %w", store.ErrFull, err)
+	}
 	for _, c := range group {
 		if err != nil {
 			c.revision, c.err = 0, err

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/server"
+	"github.com/spf13/cobra"
+)
+
+// auditFlags say which lines of the audit log are shown.
+type auditFlags struct {
+	dataDir, file       string
+	since               span
+	who, what, resource string
+	failed              bool
+}
+
+func newAudit() *cobra.Command {
+	var c clientConfig // for the output
+	var f auditFlags
+	cmd := &cobra.Command{
+		Use:   "audit",
+		Short: "Show who changed what, and who was refused",
+		Long: `Show who changed what, and who was refused, from the audit log of the server's data directory, the earliest first. It
+takes this machine's user of the server, or root. Times are UTC; -o json has what was before and after each change.
+
+  openimds audit --since 1d
+  openimds audit --resource Instance/demo -o json
+  openimds audit --file /var/lib/openimds/audit.log.1 --failed`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := c.checkOutput(); err != nil {
+				return err
+			}
+			if f.since < 0 {
+				return usagef("--since cannot be negative")
+			}
+			return f.show(cmd, &c)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.dataDir, "data-dir", "", dataDirUsage)
+	flags.StringVar(&f.file, "file", "", "a `file` that was rotated away, in the log's place")
+	flags.Var(&f.since, "since", "only the last `duration` (1h30m, 7d); 0: all")
+	flags.StringVar(&f.who, "who", "", "only by whom has this in the `name`: a key's id or profile, or openimds")
+	flags.StringVar(&f.what, "what", "", "only this `operation`, such as UpdateInstanceMetadataOptions")
+	flags.StringVar(&f.resource, "resource", "", "only of this `resource`: Instance/demo, or demo")
+	flags.BoolVar(&f.failed, "failed", false, "only what was refused or was not made")
+	flags.StringVarP(&c.output, "output", "o", "table", "form of the output: table or json")
+	return cmd
+}
+
+// show reads the log and shows what is asked for.
+func (f *auditFlags) show(cmd *cobra.Command, c *clientConfig) error {
+	dir, err := dataDirOr(f.dataDir)
+	if err != nil && f.file == "" {
+		return err
+	}
+	log := server.AuditLog(dir)
+	if f.file != "" {
+		log = server.AuditFile(f.file)
+	}
+	after := time.Time{}
+	if f.since > 0 {
+		after = time.Now().Add(-time.Duration(f.since))
+	}
+	shown, damaged := []openimds.AuditEntry{}, 0
+	for e, err := range log {
+		switch {
+		case errors.Is(err, server.ErrDamagedLine):
+			damaged++
+		case err != nil:
+			return fmt.Errorf("the audit log cannot be read: %w", err)
+		case !e.When.Before(after) && f.wants(e):
+			shown = append(shown, e)
+		}
+	}
+	err = c.show(cmd.OutOrStdout(), shown, func(row func(...any)) {
+		row("WHEN", "WHO", "WHAT", "RESOURCE", "FROM", "FAILURE")
+		for _, e := range shown {
+			row(e.When.UTC().Format(time.DateTime), dash(e.Who), e.What, dash(e.Resource), dash(e.Source), e.Failure)
+		}
+	})
+	if err == nil && damaged > 0 {
+		err = fmt.Errorf("%s of the audit log cannot be read", counted(damaged, "line"))
+	}
+	return err
+}
+
+func (f *auditFlags) wants(e openimds.AuditEntry) bool {
+	_, name, _ := strings.Cut(e.Resource, "/")
+	return strings.Contains(e.Who, f.who) && cmp.Or(f.what, e.What) == e.What && (!f.failed || e.Failure != "") &&
+		(f.resource == "" || f.resource == e.Resource || f.resource == name)
+}
