@@ -313,6 +313,9 @@ func (a *Attachments) statusOf(instance string) (state, reason string) {
 		if s.Found != nil && s.Bound != nil {
 			return string(s.State), s.Reason + "; if that is the instance's, attach it again as before"
 		}
+		if s.Found != nil && wanted.MAC != "" {
+			return string(s.State), s.Reason + "; if the link need not show the guest's MAC address, give that as --guest-mac"
+		}
 		return string(s.State), s.Reason
 	}
 	return string(hostnet.Waiting), "it is being attached"

@@ -75,14 +75,15 @@ func (h *Network) inspectNext(n int) {
 		h.recheck(s.at)
 		looking++
 		learns := h.cfg.Learn != nil
-		if l := h.links.byIndex[s.at.where.ifindex]; learns && s.at.ns == nil && !l.leadsElsewhere() {
+		l := h.links.byIndex[s.at.where.ifindex]
+		if learns && s.at.ns == nil && !l.leadsElsewhere() {
 			h.learned(s, h.heard(s, l, s.at.where.bridge))
 			learns = false
 		}
 		go func() {
 			f := finding{seat: s, fault: h.faultOf(s.at)}
 			if learns {
-				f.links = h.ask(s, s.at.where)
+				f.links = h.ask(s, l)
 			}
 			found <- f
 		}()

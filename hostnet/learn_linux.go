@@ -41,17 +41,18 @@ func (h *Network) learned(s *seat, links []GuestLink) {
 
 // learn looks what the guest at a place has; nil: that is not known.
 func (h *Network) learn(s *seat, where place) []GuestLink {
-	if l := h.links.byIndex[where.ifindex]; where.ifindex != 0 && !l.leadsElsewhere() {
+	l := h.links.byIndex[where.ifindex]
+	if where.ifindex != 0 && !l.leadsElsewhere() {
 		return h.heard(s, l, where.bridge)
 	}
-	return h.ask(s, where)
+	return h.ask(s, l)
 }
 
-// ask is learn of those whose guests' own network the kernel shows. It changes nothing, and may be asked for many at
-// the same time.
-func (h *Network) ask(s *seat, where place) []GuestLink {
-	if where.ifindex != 0 {
-		other, err := otherEnd(h.links.byIndex[where.ifindex])
+// ask is learn of those whose guests' own network the kernel shows: of the guest behind a link, or in a namespace if that
+// is none. It changes nothing, and may be asked for many at the same time.
+func (h *Network) ask(s *seat, l link) []GuestLink {
+	if l.index != 0 {
+		other, err := otherEnd(l)
 		if err != nil {
 			return nil
 		}

@@ -235,6 +235,8 @@ func newKeys(now time.Time) (*keys, error) {
 		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(lasting), SubjectKeyId: id[:], AuthorityKeyId: id[:],
 		IsCA: true, MaxPathLenZero: true, BasicConstraintsValid: true,
 		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign | x509.KeyUsageDigitalSignature,
+		// A guest that knows the authority for this must not take its word for web sites.
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageOCSPSigning},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &caKey.PublicKey, caKey)
 	if err != nil {

@@ -73,6 +73,11 @@ func TestSigned(t *testing.T) {
 	if _, err := chain[0].Verify(x509.VerifyOptions{Roots: roots, CurrentTime: noon, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}); err != nil {
 		t.Error(err)
 	}
+	for _, web := range []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageCodeSigning} {
+		if _, err := chain[0].Verify(x509.VerifyOptions{Roots: roots, CurrentTime: noon, KeyUsages: []x509.ExtKeyUsage{web}}); err == nil {
+			t.Errorf("the authority vouches for usage %v", web)
+		}
+	}
 
 	name, answer, ok := s.SignerOCSP("eu-central-1", "amazonaws.com", noon)
 	if !ok || name != fmt.Sprintf("%X", sha1.Sum(chain[0].Raw)) {
