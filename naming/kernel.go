@@ -100,8 +100,9 @@ func (n *Namer) follow() {
 	n.following.Do(func() {
 		n.work.Go(func() {
 			err := trace.Run(n.ctx, trace.Config{
-				KernelOnly: true, MaxCPU: maxCPU, Call: n.told, Note: func(text string) { n.log.Debug("callers: " + text) },
+				KernelOnly: true, MaxCPU: maxCPU, Call: n.told, Ready: func() { n.kernel.Store(true) }, Note: func(text string) { n.log.Debug("callers: " + text) },
 			})
+			n.kernel.Store(false)
 			if err != nil && n.ctx.Err() == nil {
 				n.log.Debug("the kernel does not tell who calls: what ends at once is not named", "error", err)
 			}

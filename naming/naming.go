@@ -48,6 +48,7 @@ type Namer struct {
 	work   sync.WaitGroup
 
 	following sync.Once
+	kernel    atomic.Bool // tells who calls at the metadata addresses
 	open      open
 }
 

@@ -84,8 +84,15 @@ func (w *watch) run(ctx context.Context) {
 		case <-rest.C:
 			w.close()
 		case <-w.more:
-			for s, ok := w.take(); ok && ctx.Err() == nil; s, ok = w.take() {
-				w.look(s)
+			var calls []imds.Sighting
+			for s, ok := w.take(); ok; s, ok = w.take() {
+				w.namer.open.add(s)
+				calls = append(calls, s)
+			}
+			for _, s := range calls {
+				if ctx.Err() == nil {
+					w.look(s)
+				}
 			}
 			rest.Reset(idle)
 		}
@@ -102,7 +109,6 @@ func (w *watch) close() {
 
 // look finds the process of one call. What it does not find the kernel may still tell.
 func (w *watch) look(s imds.Sighting) {
-	w.namer.open.add(s)
 	socket, found := w.socket(s)
 	if !found {
 		return
@@ -175,7 +181,8 @@ func (w *watch) holder(socket uint64) (int, bool) {
 	if pid, found := processes.HolderAmong(socket, processes.Newest(newest)); found {
 		return pid, true
 	}
-	if time.Since(w.scanned) < scanEvery {
+	// Where the kernel tells as well, it is not kept waiting: it tells before all could be looked at.
+	if time.Since(w.scanned) < scanEvery || w.link != nil && w.namer.kernel.Load() {
 		return 0, false
 	}
 	defer func() { w.scanned = time.Now() }()
