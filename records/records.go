@@ -29,6 +29,10 @@ const (
 	// OperationOfPrefix leads the index of operations by resource: its keys go on with the
 	// resource's name, a slash and the operation's id.
 	OperationOfPrefix = "operation-of/"
+	// RegionPrefix leads the records of further regions: behind it and the region's name all keys stand once more.
+	RegionPrefix = "region/"
+	// HomeKey says which region the records are of that stand behind no region's name.
+	HomeKey = "home-region"
 	// RehearsalPrefix leads the names of the instances with a rehearsal whose end is not written down.
 	RehearsalPrefix = "rehearsal/"
 )

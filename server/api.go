@@ -11,7 +11,6 @@ import (
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/api"
 	"github.com/openimds/openimds/api/front"
-	"github.com/openimds/openimds/api/lightsail"
 	"github.com/openimds/openimds/api/sigv4"
 	"github.com/openimds/openimds/audit"
 	"github.com/openimds/openimds/printable"
@@ -49,19 +48,19 @@ func (s *Server) closeAudit() {
 
 // newAPIServer makes the server of the operator's side.
 func newAPIServer(s *Server) *front.Server {
-	verifier := sigv4.New(sigv4.Config{
-		Regions:        []string{s.cfg.Region},
-		Keys:           s.keys.Lookup,
-		WrongPerSecond: wrongPerSecond,
-	})
+	verifiers := make(map[string]*sigv4.Verifier, len(s.regions))
+	for _, region := range s.cfg.regions() {
+		verifiers[region] = sigv4.New(sigv4.Config{
+			Regions:        []string{region},
+			Keys:           s.keys.Lookup,
+			WrongPerSecond: wrongPerSecond,
+		})
+	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", ok)
 	mux.HandleFunc("GET /readyz", s.ready)
-	mux.Handle("GET /metrics", s.metrics(verifier))
-	mux.Handle("/", api.New(api.Config{
-		Protocols: []api.Protocol{lightsail.New(lightsail.Config{Service: s.service, Version: s.cfg.Version})},
-		Auth:      verifier, Account: s.service.AccountID(), Refused: s.refusals.Tell, Log: s.log,
-	}))
+	mux.Handle("GET /metrics", s.metrics(verifiers[s.cfg.Region]))
+	mux.Handle("/", s.byRegion(verifiers))
 	return front.New(front.Config{
 		Handler: mux, Certificates: s.certificates, Connections: s.cfg.APIConnections, Log: s.log,
 	})

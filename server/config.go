@@ -67,8 +67,10 @@ type Config struct {
 	// AnonymousMetrics lets /metrics be read without a signature.
 	AnonymousMetrics bool
 
-	// Region and AccountID are those of this installation.
+	// Region and AccountID are those of this installation. MoreRegions are served too, each by itself: what a request is
+	// signed for decides which one it is of. The default instance is of the first.
 	Region, AccountID string
+	MoreRegions       []string
 	// TransitionTime is how long an instance is pending before it runs, and stopping before it is stopped: 0, at
 	// once, to an hour. The default instance runs at once.
 	TransitionTime time.Duration
@@ -147,6 +149,9 @@ func (c *Config) Validate() error {
 	}
 	if err := c.service().Validate(); err != nil {
 		return ConfigError{err}
+	}
+	if err := c.checkRegions(); err != nil {
+		return err
 	}
 	if err := c.checkSharing(); err != nil {
 		return err

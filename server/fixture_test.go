@@ -90,8 +90,9 @@ func openInstallation(t testing.TB, cfg Config) *installation {
 
 // operator calls a control API with the installation's own key.
 type operator struct {
-	url string
-	key aws.Credentials
+	url    string
+	key    aws.Credentials
+	region string
 }
 
 func newOperator(t testing.TB, url, dataDir string) operator {
@@ -101,7 +102,7 @@ func newOperator(t testing.TB, url, dataDir string) operator {
 	must(t, err)
 	key, _, err := file.Lookup(all[0].ID)
 	must(t, err)
-	return operator{url, aws.Credentials{AccessKeyID: key.ID, SecretAccessKey: key.Secret}}
+	return operator{url, aws.Credentials{AccessKeyID: key.ID, SecretAccessKey: key.Secret}, "us-east-1"}
 }
 
 // call carries out one operation. in is marshalled as the request; out, unless nil, takes the answer.
@@ -117,7 +118,7 @@ func (o operator) call(ctx context.Context, target string, in, out any) error {
 	r.Header.Set("Content-Type", "application/x-amz-json-1.1")
 	r.Header.Set("X-Amz-Target", target)
 	sum := sha256.Sum256(body)
-	if err := v4.NewSigner().SignHTTP(ctx, o.key, r, hex.EncodeToString(sum[:]), "lightsail", "us-east-1", time.Now()); err != nil {
+	if err := v4.NewSigner().SignHTTP(ctx, o.key, r, hex.EncodeToString(sum[:]), "lightsail", o.region, time.Now()); err != nil {
 		return err
 	}
 	answer, err := http.DefaultClient.Do(r)

@@ -18,9 +18,10 @@ import (
 
 // serveEndpoint is how the host hands out the listener of an endpoint.
 func (s *Server) serveEndpoint(id string, l *hostnet.Listener) (stop func()) {
+	r, id := s.regionOf(id)
 	name := attach.InstanceOf(id)
 	var err error
-	at := naming.Place{Link: func() string { return s.linkOf(name) }}
+	at := naming.Place{Link: func() string { return r.linkOf(name) }}
 	if at.Netns, err = naming.NamespaceOf(l.TCPListener); err != nil {
 		s.log.Debug("the callers of an instance are looked for in this network namespace", "instance", name, "error", err)
 	}
@@ -31,7 +32,7 @@ func (s *Server) serveEndpoint(id string, l *hostnet.Listener) (stop func()) {
 	}
 	watched, unwatch := s.naming.Watch(deferred, at)
 	go func() {
-		_ = s.guests.Serve(watched, name) // it ends when its listener is closed
+		_ = r.guests.Serve(watched, name) // it ends when its listener is closed
 	}()
 	return func() {
 		unwatch()
@@ -40,8 +41,8 @@ func (s *Server) serveEndpoint(id string, l *hostnet.Listener) (stop func()) {
 }
 
 // linkOf is the interface of this host that an instance is attached to; empty: none.
-func (s *Server) linkOf(instance string) string {
-	all, err := s.service.Attachments(context.Background())
+func (r *regional) linkOf(instance string) string {
+	all, err := r.service.Attachments(context.Background())
 	if err != nil {
 		return ""
 	}
@@ -73,14 +74,16 @@ func (s *Server) Unattached(ctx context.Context) (n int, why error) {
 	if why = s.hostNotes.cannot(); why == nil {
 		return 0, nil
 	}
-	all, err := s.service.Attachments(ctx)
-	if err != nil {
-		s.log.Debug("the attachments cannot be listed", "error", err)
-		return 0, nil // the store's trouble is told elsewhere
-	}
-	for _, a := range all {
-		if a.Host == openimds.LocalHost {
-			n++
+	for _, r := range s.regions {
+		all, err := r.service.Attachments(ctx)
+		if err != nil {
+			s.log.Debug("the attachments cannot be listed", "error", err)
+			return 0, nil // the store's trouble is told elsewhere
+		}
+		for _, a := range all {
+			if a.Host == openimds.LocalHost {
+				n++
+			}
 		}
 	}
 	return n, why
@@ -100,12 +103,22 @@ func (s *Server) HostNetwork() HostNetwork { return s.hostNotes }
 // callers on this machine, and refuses attachments.
 func (s *Server) openHost() error {
 	host, err := hostnet.New(hostnet.Config{
-		Serve:   s.serveEndpoint,
-		Changed: func(status hostnet.EndpointStatus) { s.attachments.Changed(status) }, // who is made before anything is attached
+		Serve: s.serveEndpoint,
+		Changed: func(status hostnet.EndpointStatus) { // who is told is made before anything is attached
+			r, id := s.regionOf(status.ID)
+			status.ID = id
+			r.attachments.Changed(status)
+		},
 		Uplinks: s.cfg.Uplinks,
-		Bind:    func(id string, found hostnet.Face) { s.attachments.Bind(id, found) },
-		Learn:   func(id string, links []hostnet.GuestLink) { s.attachments.Learn(id, links) },
-		Log:     s.log,
+		Bind: func(id string, found hostnet.Face) {
+			r, id := s.regionOf(id)
+			r.attachments.Bind(id, found)
+		},
+		Learn: func(id string, links []hostnet.GuestLink) {
+			r, id := s.regionOf(id)
+			r.attachments.Learn(id, links)
+		},
+		Log: s.log,
 	})
 	if err != nil && len(s.cfg.Uplinks) > 0 {
 		return fmt.Errorf("%s: %w", s.cfg.named("Uplinks"), err)
@@ -122,7 +135,7 @@ func (s *Server) openHost() error {
 	for _, capability := range host.Missing() {
 		s.hostNotes.Missing = append(s.hostNotes.Missing, fmt.Sprint(capability))
 	}
-	s.host = host
+	s.host, s.setHost = host, host.Set
 	return nil
 }
 
@@ -133,10 +146,10 @@ func (g guarding) Guarded() []openimds.GuardedPlace {
 
 // Status implements [control.Attachments].
 func (g guarding) Status(instance string, createdAt time.Time) (openimds.AttachmentStatus, bool) {
-	if g.server.attachments == nil { // the server is being opened
+	if g.region.attachments == nil { // the server is being opened
 		return openimds.AttachmentStatus{}, false
 	}
-	return g.server.attachments.Known(instance, createdAt)
+	return g.region.attachments.Known(instance, createdAt)
 }
 
 // Release implements [control.Attachments].
@@ -156,24 +169,27 @@ func guardedPlaces(all []hostnet.Guarded) []openimds.GuardedPlace {
 	return out
 }
 
-// guarding tells the service what the host guards.
-type guarding struct{ server *Server }
+// guarding tells the service of a region what the host guards.
+type guarding struct {
+	server *Server
+	region *regional
+}
 
 // report keeps how far attachments are. Without a lease nothing is kept: once the host is back, all is told anew.
-func (s *Server) report(ctx context.Context, all []openimds.AttachmentStatus) error {
-	lease := s.presence.Lease()
+func (r *regional) report(ctx context.Context, all []openimds.AttachmentStatus) error {
+	lease := r.presence.Lease()
 	if lease == store.NoLease {
 		return nil
 	}
-	return s.service.ReportAttachments(ctx, lease, all)
+	return r.service.ReportAttachments(ctx, lease, all)
 }
 
 // tellAll tells anew all that the host tells of itself.
-func (s *Server) tellAll(ctx context.Context) error {
-	if err := s.guests.Agent().Back(ctx); err != nil {
+func (r *regional) tellAll(ctx context.Context) error {
+	if err := r.guests.Agent().Back(ctx); err != nil {
 		return err
 	}
-	s.attachments.TellAll()
+	r.attachments.TellAll()
 	return nil
 }
 
@@ -188,20 +204,32 @@ func (s *Server) runHost(ctx, stopping context.Context, running *sync.WaitGroup)
 			s.log.Error("the host's network cannot be followed any more", "error", err)
 		}
 	})
-	running.Go(func() { s.attachments.Run(stopping) })
+	for _, r := range s.regions {
+		running.Go(func() { r.attachments.Run(stopping) })
+	}
 	running.Go(func() {
-		select {
-		case <-ctx.Done():
-		case <-s.attachments.Settled(): // what is attached again needs no sweep
-			s.sweepHost()
+		for _, r := range s.regions {
+			select {
+			case <-ctx.Done():
+				return
+			case <-r.attachments.Settled(): // what is attached again needs no sweep
+			}
 		}
+		close(s.settled)
+		s.sweepHost()
 	})
 }
 
 // attachmentStates counts the attachments of this host by state.
 func (s *Server) attachmentStates() map[string]int {
 	if s.host != nil {
-		return s.attachments.States()
+		states := map[string]int{}
+		for _, r := range s.regions {
+			for state, n := range r.attachments.States() {
+				states[state] += n
+			}
+		}
+		return states
 	}
 	if n, _ := s.Unattached(context.Background()); n > 0 {
 		return map[string]int{string(hostnet.Failed): n}
@@ -214,12 +242,17 @@ func (s *Server) Settled() <-chan struct{} {
 	if s.host == nil {
 		return nil
 	}
-	return s.attachments.Settled()
+	return s.settled
 }
 
-// AttachmentStatus is how far the attachment of an instance is on this host, and why.
-func (s *Server) AttachmentStatus(instance string) (state, reason string) {
-	return s.attachments.Status(instance)
+// AttachmentStatus is how far the attachment of an instance of a region is on this host, and why.
+func (s *Server) AttachmentStatus(region, instance string) (state, reason string) {
+	for _, r := range s.regions {
+		if r.region == region {
+			return r.attachments.Status(instance)
+		}
+	}
+	return "", ""
 }
 
 // sweepHost finds what an earlier process left in the host's network. Nobody waits for it.

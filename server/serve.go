@@ -24,18 +24,12 @@ func (s *Server) Serve(ctx context.Context) error {
 	s.serveListeners(&running, cancel)
 	besides, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	for _, run := range []func(context.Context){
-		s.guests.Run, s.useIdentityKeys, s.usage.Run, s.watchStore, s.pruneOperations, s.endRehearsals,
-	} {
+	for _, run := range []func(context.Context){s.useIdentityKeys, s.usage.Run, s.watchStore} {
 		running.Go(func() { run(besides) })
 	}
-	running.Go(func() { s.presence.Run(besides, s.tellAll, s.guests.Agent().Settle) })
-	running.Go(func() {
-		lifecycle.Run(besides, lifecycle.Config{
-			Service: s.service, Store: s.store, Turn: s.presence.Elected, Lasts: s.cfg.TransitionTime, Log: s.log,
-		})
-	})
-	running.Go(func() { s.alarms.Run(ctx) }) // a webhook that hangs is not waited for
+	for _, r := range s.regions {
+		s.runRegion(ctx, besides, r, &running)
+	}
 	if s.certificates != nil {
 		running.Go(func() { s.certificates.Run(besides) })
 	}
@@ -51,6 +45,20 @@ func (s *Server) Serve(ctx context.Context) error {
 		return cause
 	}
 	return nil
+}
+
+// runRegion does what a region has to do beside the answers until besides ends; some of it ends with ctx.
+func (s *Server) runRegion(ctx, besides context.Context, r *regional, running *sync.WaitGroup) {
+	running.Go(func() { r.guests.Run(besides) })
+	running.Go(func() { s.pruneOperations(besides, r) })
+	running.Go(func() { s.endRehearsals(besides, r) })
+	running.Go(func() { r.presence.Run(besides, r.tellAll, r.guests.Agent().Settle) })
+	running.Go(func() {
+		lifecycle.Run(besides, lifecycle.Config{
+			Service: r.service, Store: r.kept, Turn: r.presence.Elected, Lasts: s.cfg.TransitionTime, Log: s.log,
+		})
+	})
+	running.Go(func() { r.alarms.Run(ctx) }) // a webhook that hangs is not waited for
 }
 
 // serveListeners answers on all listeners; the first that fails is the cause of the end.
@@ -83,11 +91,13 @@ func (s *Server) finish() {
 	defer counted()
 	s.dog.at("answers under way")
 	var stopping sync.WaitGroup
-	stopping.Go(func() {
-		if err := s.guests.Shutdown(deadline); err != nil {
-			s.log.Warn("some guests' answers were cut off", "error", err)
-		}
-	})
+	for _, r := range s.regions {
+		stopping.Go(func() {
+			if err := r.guests.Shutdown(deadline); err != nil {
+				s.log.Warn("some guests' answers were cut off", "error", err)
+			}
+		})
+	}
 	stopping.Go(func() {
 		if err := s.api.Shutdown(deadline); err != nil {
 			s.log.Warn("some control requests were cut off", "error", err)

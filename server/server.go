@@ -26,6 +26,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
@@ -61,18 +62,22 @@ type Server struct {
 	pushed   *instanceconnect.Signer // of SSH keys
 	sources  *credentials.Sources
 	usage    *usage.Meter
-	alarms   *alarms.Alarms
 	audit    *audit.Log
 	refusals *audit.Refusals
-	service  *control.Service
 	instance *openimds.Instance
-	guests   *guestside.Server
-	presence *agent.Presence
 
-	// Of the host's network; nil where this process may not change it.
+	// regional is the first of the regions, whose the default instance is.
+	*regional
+	regions []*regional
+
+	// host is the host's network; nil where this process may not change it. endpoints are those of each region, all of
+	// which setHost gives to it.
 	host        *hostnet.Network
 	hostNotes   HostNetwork
-	attachments *attach.Attachments
+	endpointsMu sync.Mutex
+	endpoints   map[string][]hostnet.Endpoint
+	setHost     func([]hostnet.Endpoint) error
+	settled     chan struct{} // closed once that is known of the attachments of all regions
 	naming      *naming.Namer
 
 	// guestsWaiting is how many connections of guests may wait at once; 0: any number.
@@ -104,7 +109,7 @@ func Open(ctx context.Context, cfg Config) (*Server, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{cfg: cfg, log: cfg.Log, dog: newWatchdog(cfg.Hangs)}
+	s := &Server{cfg: cfg, log: cfg.Log, dog: newWatchdog(cfg.Hangs), settled: make(chan struct{})}
 	defer context.AfterFunc(ctx, s.dog.start)()
 	if err := s.open(ctx); err != nil {
 		s.Close()
@@ -123,6 +128,9 @@ func (s *Server) open(ctx context.Context) error {
 		return err
 	}
 	if err = s.openStore(ctx); err != nil {
+		return err
+	}
+	if err := s.prepareRegions(ctx); err != nil {
 		return err
 	}
 	if err := s.clearReadyFile(); err != nil {
@@ -167,30 +175,40 @@ func (s *Server) openService(ctx context.Context) error {
 	}
 	s.usage = usage.NewMeter(usage.Config{Store: s.store, History: history.New(history.Config{Store: s.store}), Log: s.log})
 	cfg := s.cfg.service()
-	cfg.Audit, cfg.Changes, cfg.History, cfg.Callers, cfg.Refusals = s.record, s.audit, s.usage, s.usage, s.usage
-	cfg.Refused = s.usage
+	cfg.History, cfg.Callers, cfg.Refusals, cfg.Refused = s.usage, s.usage, s.usage, s.usage
 	if cfg.Reports, err = attest.Ensure(filepath.Join(s.cfg.DataDir, ReportKeyFile)); err != nil {
 		return err
 	}
 	if err := s.openHost(); err != nil {
 		return err
 	}
-	if s.host != nil {
-		cfg.Attachments = guarding{s}
-	} else {
-		cfg.CannotAttach = s.hostNotes.cannot().Error()
-	}
 	if s.pushed, err = instanceconnect.Open(filepath.Join(s.cfg.DataDir, InstanceConnectFile)); err != nil {
 		return err
 	}
 	cfg.KeySigner = s.pushed
-	s.service = control.New(s.store, cfg)
-	if err := s.service.ConcludeAudit(ctx, latest); err != nil { // the guests do not wait for it
+	for _, r := range s.regions {
+		if err := s.openRegion(ctx, r, cfg, latest); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// openRegion makes the rules of a region, and who carries them out.
+func (s *Server) openRegion(ctx context.Context, r *regional, cfg control.Config, latest []openimds.AuditEntry) (err error) {
+	cfg.Region, cfg.Audit, cfg.Changes = r.region, s.audits(r), changesOf{s, r}
+	if s.host != nil {
+		cfg.Attachments = guarding{s, r}
+	} else {
+		cfg.CannotAttach = s.hostNotes.cannot().Error()
+	}
+	r.service = control.New(r.kept, cfg)
+	if err := r.service.ConcludeAudit(ctx, r.told(latest)); err != nil { // the guests do not wait for it
 		s.log.Warn("what an earlier process did not come to do is not yet in the audit log", "error", err)
 	}
-	s.presence = agent.NewPresence(agent.PresenceConfig{Store: s.store, Hosts: s.service, Name: openimds.LocalHost, Log: s.log})
-	s.presence.Join(ctx)
-	s.alarms, err = alarms.New(alarms.Config{Service: s.service, Store: s.store, Turn: s.presence.Elected, Webhook: s.cfg.AlarmWebhook, Log: s.log})
+	r.presence = agent.NewPresence(agent.PresenceConfig{Store: r.kept, Hosts: r.service, Name: openimds.LocalHost, Log: s.log})
+	r.presence.Join(ctx)
+	r.alarms, err = alarms.New(alarms.Config{Service: r.service, Store: r.kept, Turn: r.presence.Elected, Webhook: s.cfg.AlarmWebhook, Log: s.log})
 	if err != nil {
 		return invalid("%s: %w", s.cfg.named("AlarmWebhook"), err)
 	}
@@ -211,15 +229,22 @@ func (s *Server) replay(ctx context.Context) error {
 	return err
 }
 
-// openGuests makes the guest side and seats the default instance.
+// openGuests makes the guest sides and seats the default instance.
 func (s *Server) openGuests(ctx context.Context) error {
 	s.naming = naming.New(s.log)
 	s.sources = credentials.NewSources(s.cfg.RoleCredentials, s.log)
-	s.guests = guestside.New(guestside.Config{
-		Presence:    s.presence,
-		Store:       s.store,
-		Marker:      s.service,
-		Faults:      s.service,
+	for _, r := range s.regions {
+		s.openGuestsOf(r)
+	}
+	return s.guests.Seat(ctx, s.instance.Name)
+}
+
+func (s *Server) openGuestsOf(r *regional) {
+	r.guests = guestside.New(guestside.Config{
+		Presence:    r.presence,
+		Store:       r.kept,
+		Marker:      r.service,
+		Faults:      r.service,
 		Credentials: s.sources,
 		Signer:      s.signer,
 		IMDS: imds.Config{
@@ -233,10 +258,9 @@ func (s *Server) openGuests(ctx context.Context) error {
 		},
 		Log: s.log,
 	})
-	s.attachments = attach.New(attach.Config{
-		Store: s.store, Binder: s.service, Seats: s.guests, Host: s.host, Report: s.report, Log: s.log,
+	r.attachments = attach.New(attach.Config{
+		Store: r.kept, Binder: r.service, Seats: r.guests, Host: shared{s, r}, Report: r.report, Log: s.log,
 	})
-	return s.guests.Seat(ctx, s.instance.Name)
 }
 
 // restricted makes a listener of IMDSListen one that only the users of IMDSAllowUsers can call.

@@ -67,14 +67,14 @@ func (s *Server) watchStore(ctx context.Context) {
 }
 
 // endRehearsals writes down again and again which rehearsals are over. No guest waits for it.
-func (s *Server) endRehearsals(ctx context.Context) {
+func (s *Server) endRehearsals(ctx context.Context, r *regional) {
 	tick := time.NewTicker(rehearsalsEvery)
 	defer tick.Stop()
 	for failing := false; ; {
-		if s.presence.Elected(ctx) != nil {
+		if r.presence.Elected(ctx) != nil {
 			return
 		}
-		err := s.service.EndRehearsals(ctx)
+		err := r.service.EndRehearsals(ctx)
 		if ctx.Err() != nil || errors.Is(err, store.ErrClosed) {
 			return
 		}
@@ -91,14 +91,14 @@ func (s *Server) endRehearsals(ctx context.Context) {
 }
 
 // pruneOperations forgets old operations now, for a process may not live for an hour, and every hour.
-func (s *Server) pruneOperations(ctx context.Context) {
+func (s *Server) pruneOperations(ctx context.Context, r *regional) {
 	tick := time.NewTicker(operationsEvery)
 	defer tick.Stop()
 	for {
-		if s.presence.Elected(ctx) != nil {
+		if r.presence.Elected(ctx) != nil {
 			return
 		}
-		n, err := s.service.PruneOperations(ctx, operationsAge, operationsKept)
+		n, err := r.service.PruneOperations(ctx, operationsAge, operationsKept)
 		switch {
 		case ctx.Err() != nil || errors.Is(err, store.ErrClosed):
 			return

@@ -60,26 +60,34 @@ func cut[T any](list string, in *wire.CatalogueRequest, all []T, id func(T) stri
 	return all[:pageSize], pageToken(list, id(all[pageSize-1])), nil
 }
 
-// getRegions shows the region of this installation alone: what is signed for another one is refused, so that tools
+// getRegions shows the regions of this installation: what is signed for another one is refused, so that tools
 // which go through all regions find each that they are shown.
 func (a *protocol) getRegions(_ context.Context, in *wire.GetRegionsRequest) (wire.GetRegionsResult, error) {
-	name := a.service.Region()
-	own := openimds.Region{Name: name, DisplayName: name, Continent: strings.ToUpper(name[:2]), Users: "this installation"}
+	result := wire.GetRegionsResult{Regions: []wire.Region{}}
+	for _, name := range a.cfg.Regions {
+		result.Regions = append(result.Regions, showRegion(name, in.IncludeAvailabilityZones))
+	}
+	return result, nil
+}
+
+// showRegion shows a region, whether Lightsail has it or not.
+func showRegion(name string, zones bool) wire.Region {
+	known := openimds.Region{Name: name, DisplayName: name, Continent: strings.ToUpper(name[:2]), Users: "this installation"}
 	for _, r := range openimds.Regions() {
 		if r.Name == name {
-			own = r
+			known = r
 		}
 	}
 	shown := wire.Region{
-		ContinentCode: own.Continent, Description: "This region is recommended to serve users in " + own.Users, DisplayName: own.DisplayName, Name: name,
+		ContinentCode: known.Continent, Description: "This region is recommended to serve users in " + known.Users, DisplayName: known.DisplayName, Name: name,
 		AvailabilityZones: []wire.AvailabilityZone{}, RelationalDatabaseAvailabilityZones: []wire.AvailabilityZone{},
 	}
-	if in.IncludeAvailabilityZones {
+	if zones {
 		for _, zone := range openimds.Zones(name) {
 			shown.AvailabilityZones = append(shown.AvailabilityZones, wire.AvailabilityZone{ZoneName: zone, State: "available"})
 		}
 	}
-	return wire.GetRegionsResult{Regions: []wire.Region{shown}}, nil
+	return shown
 }
 
 func (a *protocol) isVPCPeered(context.Context, *wire.Nothing) (wire.IsVPCPeeredResult, error) {

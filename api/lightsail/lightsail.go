@@ -24,6 +24,8 @@ import (
 type Config struct {
 	// Service carries out the operations.
 	Service *control.Service
+	// Regions are those that the server has; nil: that of Service alone.
+	Regions []string
 	// Version of the program, for DescribeService.
 	Version string
 	// Now is the clock; nil: time.Now.
@@ -34,6 +36,9 @@ type Config struct {
 func New(cfg Config) api.Protocol {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Regions == nil {
+		cfg.Regions = []string{cfg.Service.Region()}
 	}
 	return &protocol{
 		service: cfg.Service, cfg: cfg, table: table(),

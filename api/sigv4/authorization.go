@@ -96,11 +96,16 @@ func parseAuthorization(r *http.Request) (*authorization, error) {
 
 // ClaimedService is the service that a request says to be signed for; empty: it says none. Nothing of it
 // is verified: it tells whom a request is for, who then has the signature checked for that service.
-func ClaimedService(r *http.Request) string {
+func ClaimedService(r *http.Request) string { return claimed(r, 3) }
+
+// ClaimedRegion is to the region what [ClaimedService] is to the service.
+func ClaimedRegion(r *http.Request) string { return claimed(r, 2) }
+
+func claimed(r *http.Request, part int) string {
 	_, credential, _ := strings.Cut(r.Header.Get("Authorization"), "Credential=")
 	credential, _, _ = strings.Cut(credential, ",")
 	if parts := strings.Split(credential, "/"); len(parts) == 5 {
-		return parts[3]
+		return parts[part]
 	}
 	return ""
 }

@@ -66,7 +66,7 @@ func (m *migrateFlags) providerOf(ctx context.Context, name string, regions []st
 	case name != "openimds" && name != "lightsail":
 		return nil, usagef("--provider must be openimds or lightsail, not %q", name)
 	case name == "openimds" && (m.allRegions || len(regions) > 1):
-		return nil, usagef("an openimds server has one region; --all-regions and several --region are for --provider lightsail")
+		return nil, usagef("--all-regions and several --region are for --provider lightsail; with openimds name one --region at a time")
 	case m.allRegions && len(regions) > 0 && m.region != "":
 		return nil, usagef("--all-regions and --region exclude each other")
 	}

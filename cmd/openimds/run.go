@@ -97,7 +97,7 @@ Each flag is also an environment variable (OPENIMDS_ and its name) and a key of 
 }
 
 func (c *runConfig) addFlags(f *pflag.FlagSet) {
-	f.StringVar(&c.instance, "instance", "", "be the guest of this instance of a running server: a `name`")
+	f.StringVar(&c.instance, "instance", "", "be the guest of this instance of a running server: a `name`, or REGION/NAME for another region than the server's first")
 	f.StringVar(&c.dataDir, "data-dir", "", "where 'openimds serve' keeps its data: the way to it, and the keys that sign identity documents")
 	c.options.add(f)
 	f.Lookup("ipv6").DefValue = "enabled"
@@ -148,7 +148,11 @@ func (c *runConfig) settle(f *pflag.FlagSet) error {
 	if c.instance == "" {
 		return nil
 	}
-	if err := openimds.ValidateName(c.instance); err != nil {
+	name := c.instance
+	if _, behind, qualified := strings.Cut(name, "/"); qualified {
+		name = behind
+	}
+	if err := openimds.ValidateName(name); err != nil {
 		return usagef("--instance: %w", err)
 	}
 	if typed != "" {

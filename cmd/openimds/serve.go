@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/api/lightsail/wire"
 	"github.com/openimds/openimds/outlet"
 	"github.com/openimds/openimds/printable"
@@ -114,6 +115,9 @@ func welcome(ctx context.Context, s *server.Server) string {
 		_ = say(&listeners, "  guest side   http://%s/latest/meta-data/\n", at)
 	}
 	_ = say(&listeners, "  control API  %s/\n", s.APIURL())
+	if regions := s.Regions(); len(regions) > 1 {
+		_ = say(&listeners, "  regions      %s\n", strings.Join(regions, ", "))
+	}
 	for _, at := range s.APIAddrs()[1:] {
 		_ = say(&listeners, "               also at %s\n", at)
 	}
@@ -127,20 +131,34 @@ const listedAttachments = 10
 
 // listAttachments goes on with the welcome, once it is known what has become of the attachments.
 func listAttachments(ctx context.Context, w io.Writer, s *server.Server) error {
-	all, err := s.Service().Attachments(ctx)
-	if err != nil {
-		return err
+	type attached struct {
+		*openimds.Attachment
+		region, named string
+	}
+	var all []attached
+	for _, region := range s.Regions() {
+		of, err := s.ServiceOf(region).Attachments(ctx)
+		if err != nil {
+			return err
+		}
+		for _, a := range of {
+			named := a.Instance
+			if len(s.Regions()) > 1 {
+				named = region + "/" + named
+			}
+			all = append(all, attached{a, region, named})
+		}
 	}
 	var text strings.Builder
 	_ = say(&text, "  attached     %d; see 'openimds attach --help'\n", len(all))
-	err = printTable(&text, func(row func(...any)) {
+	err := printTable(&text, func(row func(...any)) {
 		for _, a := range all[:min(len(all), listedAttachments)] {
 			at := wire.Attachment{Interface: a.Interface, NetworkNamespace: a.Netns, ProcessID: a.PID, ByName: a.ByName}
 			for _, source := range a.Sources {
 				at.Sources = append(at.Sources, source.String())
 			}
-			state, reason := s.AttachmentStatus(a.Instance)
-			row("    "+a.Instance, state, placeOf(at), reason)
+			state, reason := s.AttachmentStatus(a.region, a.Instance)
+			row("    "+a.named, state, placeOf(at), reason)
 		}
 	})
 	if err != nil {

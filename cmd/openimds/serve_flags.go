@@ -28,6 +28,7 @@ type serveConfig struct {
 	logLevel        string
 	roleCredentials []string
 	replay          string
+	allRegions      []string
 }
 
 // flagOf has the flag of each member of [server.Config] that has one.
@@ -37,7 +38,7 @@ var flagOf = map[string]string{
 	"GuestConnections": "guest-connections", "AllowHosts": "allow-host", "AllowIMDSIPv6": "allow-imds-ipv6",
 	"RoleCredentials": "role-credentials", "Uplinks": "guard-all-but", "APIListen": "api-listen", "APICert": "api-cert",
 	"APIKey": "api-key", "APICA": "api-ca", "APIInsecure": "api-insecure", "APIConnections": "api-connections",
-	"AnonymousMetrics": "api-anonymous-metrics", "Region": "region", "AccountID": "account-id", "TransitionTime": "transition-time", "AlarmWebhook": "alarm-webhook",
+	"AnonymousMetrics": "api-anonymous-metrics", "Region": "region", "MoreRegions": "region", "AccountID": "account-id", "TransitionTime": "transition-time", "AlarmWebhook": "alarm-webhook",
 	"AuditBestEffort": "audit-best-effort", "ReadyFile": "ready-file",
 }
 
@@ -69,7 +70,7 @@ func (c *serveConfig) addServerFlags(f *pflag.FlagSet) {
 	f.IntVar(&c.GuestConnections, "guest-connections", c.GuestConnections, "connections at once of one instance; 0: no limit")
 	f.StringSliceVar(&c.AllowHosts, "allow-host", nil, "further DNS `name` that guests may use in Host; repeatable")
 	f.BoolVar(&c.AllowIMDSIPv6, "allow-imds-ipv6", c.AllowIMDSIPv6, "let instances enable the IPv6 address of the metadata service")
-	f.StringVar(&c.Region, "region", c.Region, "region of this installation")
+	f.StringSliceVar(&c.allRegions, "region", []string{c.Region}, "`region` of this installation; repeatable: a request is for the one that it is signed for, the default\ninstance is of the first")
 	f.StringVar(&c.AccountID, "account-id", c.AccountID, "account id of this installation")
 	f.DurationVar(&c.TransitionTime, "transition-time", c.TransitionTime, "how long an instance is pending before it runs, and stopping before it is stopped; 0: at once")
 	f.StringVar(&c.AlarmWebhook, "alarm-webhook", "", "`URL` to post an alarm's change of state to")
@@ -98,6 +99,10 @@ func (c *serveConfig) settle(f *pflag.FlagSet) error {
 			return err
 		}
 	}
+	if len(c.allRegions) == 0 {
+		return usagef("--region: give at least one")
+	}
+	c.Region, c.MoreRegions = c.allRegions[0], c.allRegions[1:]
 	c.Version, c.Named = version, c.named
 	var err error
 	if c.RoleCredentials, err = parseRoleCredentials(c.roleCredentials); err != nil {

@@ -1,0 +1,226 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/agent"
+	"github.com/openimds/openimds/alarms"
+	"github.com/openimds/openimds/api"
+	"github.com/openimds/openimds/api/lightsail"
+	"github.com/openimds/openimds/api/sigv4"
+	"github.com/openimds/openimds/attach"
+	"github.com/openimds/openimds/control"
+	"github.com/openimds/openimds/guestside"
+	"github.com/openimds/openimds/hostnet"
+	"github.com/openimds/openimds/records"
+	"github.com/openimds/openimds/store"
+	"github.com/openimds/openimds/store/within"
+)
+
+// regional is what each region of a server has of its own: it knows nothing of the others, so that two may have
+// instances of one name. They share the store's file, the keys, the audit log, the counters, and the host's network.
+type regional struct {
+	region      string
+	home        bool // its records stand in the store itself, not below a key of their own
+	kept        store.Store
+	service     *control.Service
+	guests      *guestside.Server
+	presence    *agent.Presence
+	alarms      *alarms.Alarms
+	attachments *attach.Attachments
+}
+
+// regions are those that the Config names, the first one first.
+func (c *Config) regions() []string { return append([]string{c.Region}, c.MoreRegions...) }
+
+// checkRegions refuses regions that are none, or given twice.
+func (c *Config) checkRegions() error {
+	all := c.regions()
+	for i, name := range all {
+		of := c.service()
+		of.Region = name
+		if err := of.Validate(); err != nil {
+			return ConfigError{err}
+		}
+		if slices.Contains(all[:i], name) {
+			return invalid("%s %s is given twice", c.named("Region"), name)
+		}
+	}
+	return nil
+}
+
+// prepareRegions says where each region has its records: the one that the data directory began with in the store
+// itself, as data from before there were several, each other one below its name.
+func (s *Server) prepareRegions(ctx context.Context) error {
+	home, err := s.homeRegion(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range s.cfg.regions() {
+		r := &regional{region: name, home: name == home, kept: s.store}
+		if !r.home {
+			r.kept = within.New(s.store, records.RegionPrefix+name+"/")
+			if err := records.Upgrade(ctx, r.kept, openimds.LocalHost); err != nil {
+				return err
+			}
+		}
+		s.regions = append(s.regions, r)
+	}
+	s.regional = s.regions[0]
+	return nil
+}
+
+// homeRegion is the region that the data directory began with. It is written down once, and is then what it is whatever
+// the server is told.
+func (s *Server) homeRegion(ctx context.Context) (string, error) {
+	r, err := s.store.Get(ctx, records.HomeKey)
+	if err == nil {
+		return records.Decode[string](r)
+	}
+	if !errors.Is(err, store.ErrNoRecord) {
+		return "", err
+	}
+	home := s.cfg.Region
+	if text, err := os.ReadFile(filepath.Join(s.cfg.DataDir, regionFile)); err == nil { // of an earlier version
+		home = strings.TrimSpace(string(text))
+	}
+	value, err := records.Encode(home)
+	if err == nil {
+		_, err = s.store.Commit(ctx, store.Change{Key: records.HomeKey, Value: value, If: store.IfAbsent})
+	}
+	if err != nil { // it is found out in the same way at the next start
+		s.log.Warn("the region of the data directory cannot be written down", "error", err)
+	}
+	return home, nil
+}
+
+// of leads what a region that is not at home calls its resources in the audit log.
+func (r *regional) of() string { return r.region + "/" }
+
+// audits is how a region tells the audit log.
+func (s *Server) audits(r *regional) func(context.Context, ...openimds.AuditEntry) error {
+	if r.home {
+		return s.record
+	}
+	return func(ctx context.Context, entries ...openimds.AuditEntry) error {
+		own := slices.Clone(entries)
+		for i := range own {
+			own[i].Resource = r.of() + own[i].Resource
+		}
+		return s.record(ctx, own...)
+	}
+}
+
+// told are the entries of a region, as it told them.
+func (r *regional) told(entries []openimds.AuditEntry) (own []openimds.AuditEntry) {
+	for _, e := range entries {
+		region, resource, _ := strings.Cut(e.Resource, "/")
+		switch {
+		case r.home && !strings.Contains(region, "-"): // types of resources have no dash
+			own = append(own, e)
+		case !r.home && region == r.region:
+			e.Resource = resource
+			own = append(own, e)
+		}
+	}
+	return own
+}
+
+// changesOf is the audit log as a region reads it.
+type changesOf struct {
+	server *Server
+	region *regional
+}
+
+// Changes implements [openimds.ChangeLog].
+func (c changesOf) Changes(resource string) (found []openimds.AuditEntry, since time.Time, err error) {
+	if c.region.home {
+		return c.server.audit.Changes(resource)
+	}
+	found, since, err = c.server.audit.Changes(c.region.of() + resource)
+	return c.region.told(found), since, err
+}
+
+// endpointOf names an endpoint of a region among those of all.
+func (r *regional) endpointOf(id string) string {
+	if r.home {
+		return id
+	}
+	return id + "@" + r.region
+}
+
+// regionOf finds the region of an endpoint, and its id there.
+func (s *Server) regionOf(id string) (*regional, string) {
+	own, region, qualified := strings.Cut(id, "@")
+	for _, r := range s.regions {
+		if qualified && r.region == region || !qualified && r.home {
+			return r, own
+		}
+	}
+	return s.regional, id
+}
+
+// shared is the host's network as a region sees it.
+type shared struct {
+	server *Server
+	region *regional
+}
+
+// Set implements [attach.Network]: the host's network is given the endpoints of all regions.
+func (h shared) Set(endpoints []hostnet.Endpoint) error {
+	h.server.endpointsMu.Lock()
+	defer h.server.endpointsMu.Unlock()
+	own := slices.Clone(endpoints)
+	for i := range own {
+		own[i].ID = h.region.endpointOf(own[i].ID)
+	}
+	if h.server.endpoints == nil {
+		h.server.endpoints = map[string][]hostnet.Endpoint{}
+	}
+	h.server.endpoints[h.region.region] = own
+	var all []hostnet.Endpoint
+	for _, r := range h.server.regions {
+		all = append(all, h.server.endpoints[r.region]...)
+	}
+	return h.server.setHost(all)
+}
+
+// byRegion gives each request to the region that it is signed for. Whatever is signed for none of them, or not at
+// all, the first one refuses.
+func (s *Server) byRegion(verifiers map[string]*sigv4.Verifier) http.Handler {
+	handlers := make(map[string]http.Handler, len(s.regions))
+	for _, r := range s.regions {
+		handlers[r.region] = api.New(api.Config{
+			Protocols: []api.Protocol{lightsail.New(lightsail.Config{Service: r.service, Regions: s.cfg.regions(), Version: s.cfg.Version})},
+			Auth:      verifiers[r.region], Account: r.service.AccountID(), Refused: s.refusals.Tell, Log: s.log,
+		})
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := handlers[sigv4.ClaimedRegion(r)]
+		if h == nil {
+			h = handlers[s.cfg.Region]
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+// Regions are the server's, the first one first.
+func (s *Server) Regions() []string { return s.cfg.regions() }
+
+// ServiceOf is the door to changes in a region; nil: the server does not have it.
+func (s *Server) ServiceOf(region string) *control.Service {
+	for _, r := range s.regions {
+		if r.region == region {
+			return r.service
+		}
+	}
+	return nil
+}
