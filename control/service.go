@@ -84,6 +84,9 @@ var (
 	accountIDForm = regexp.MustCompile(`^[0-9]{12}$`)
 )
 
+// IsRegion says whether a word has the form of a region's name.
+func IsRegion(name string) bool { return regionForm.MatchString(name) }
+
 // Validate says whether the installation's own words can stand in ARNs and answers.
 func (c Config) Validate() error {
 	if !regionForm.MatchString(c.Region) {

@@ -124,7 +124,7 @@ func (r *regional) told(entries []openimds.AuditEntry) (own []openimds.AuditEntr
 	for _, e := range entries {
 		region, resource, _ := strings.Cut(e.Resource, "/")
 		switch {
-		case r.home && !strings.Contains(region, "-"): // types of resources have no dash
+		case r.home && !control.IsRegion(region):
 			own = append(own, e)
 		case !r.home && region == r.region:
 			e.Resource = resource
