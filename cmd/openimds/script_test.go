@@ -47,6 +47,8 @@ const patience = 3 * time.Minute
 //	cut FILE SIZE            cut a file off
 //	storeversion DIR N       make a store say that it has another version
 //	certificate CERT KEY HOST  write a certificate, signed by itself, and its key
+//	migration FILE CHAPTER   write the commands of a chapter of docs/MIGRATION.md into a shell script
+//	amazon                   set $AMAZON to where a stand-in of AWS's API answers, in front of $API
 //	quickstart FILE          write the commands of the README's quick start into a shell script
 func TestStories(t *testing.T) {
 	deadline, _ := t.Deadline()
@@ -94,6 +96,8 @@ func TestStories(t *testing.T) {
 			"cut":          cut,
 			"storeversion": storeVersion,
 			"quickstart":   quickStart,
+			"migration":    migration,
+			"amazon":       amazonStandIn,
 			"certificate":  certificate,
 		},
 	})
