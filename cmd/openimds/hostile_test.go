@@ -189,7 +189,7 @@ func TestHostileTexts(t *testing.T) {
 		"migrate key":             {{}},
 		"migrate report":          {{}, {hostile}, {"--out", filepath.Join(bad, hostile+".html")}, {"--out", hostile}, {"--plan", bad}, {"-o", "json"}},
 		"migrate verify":          {{bad}, {bad, "--key", hostile}, {bad + "x"}},
-		"migrate rehearse":        {{hostile}, {hostile, "--shadow"}, {hostile, "--stop"}, {hostile, "--brown-out", "--yes"}, {"demo", "--provider", hostile}},
+		"migrate rehearse":        {{hostile}, {hostile, "--shadow"}, {hostile, "--stop"}, {hostile, "--brown-out", "--yes"}, {"demo", "--provider", hostile}, {"--plan", bad, "--wave", hostile}},
 		"migrate apply":           {{bad}, {bad + "x"}, {good, "--provider", hostile}},
 		"migrate plan":            {{}, {"--canary", hostile}, {"--wave", hostile}},
 		"migrate policy":          {{}, {hostile}},

@@ -39,22 +39,26 @@ type rehearseFlags struct {
 	lasts                       span
 	share                       float64
 	provider                    string
+	plan, wave                  string
 }
 
 func newMigrateRehearse(m *migrateFlags) *cobra.Command {
 	var flags rehearseFlags
 	cmd := &cobra.Command{
-		Use:   "rehearse NAME...",
+		Use:   "rehearse [NAME…]",
 		Short: "Count or refuse for a while whoever required tokens would refuse",
 		Long:  rehearseHelp,
 		Example: `  openimds migrate rehearse web-1 web-2 --shadow --for 7d
   openimds migrate rehearse web-1 --brown-out --for 10m --share 10 --yes
   openimds migrate rehearse web-1
-  openimds migrate rehearse web-1 --stop`,
-		Args: names(1, 0, "at least one name"),
+  openimds migrate rehearse web-1 --stop
+  openimds migrate rehearse --plan plan.yaml --wave canary --brown-out --for 10m`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			flags.provider = m.provider
-			return flags.run(cmd, &m.clientConfig, args)
+			if (len(args) > 0) == (flags.plan != "") {
+				return usagef("name the instances, or a --plan that has them")
+			}
+			return flags.run(cmd, m, args)
 		},
 	}
 	f := cmd.Flags()
@@ -63,6 +67,8 @@ func newMigrateRehearse(m *migrateFlags) *cobra.Command {
 	f.BoolVar(&flags.stop, "stop", false, "end the rehearsal now")
 	f.Var(&flags.lasts, "for", "how long it lasts (10m, 7d; default: a shadow a week, a brown-out 10 minutes)")
 	f.Float64Var(&flags.share, "share", 100, "how many `percent` of the calls without a token a brown-out refuses")
+	f.StringVar(&flags.plan, "plan", "", "`file` with a plan, whose instances are meant that do not require tokens yet")
+	f.StringVar(&flags.wave, "wave", "", "only those of one wave of the plan")
 	f.BoolVar(&flags.yes, "yes", false, "begin a brown-out, which refuses calls, without being asked")
 	return cmd
 }
@@ -80,6 +86,8 @@ func (r *rehearseFlags) check(cmd *cobra.Command) error {
 		return usagef("--provider %s cannot rehearse: AWS's service knows tokens optional and required, and nothing between; rehearse on an openimds host", r.provider)
 	case chosen > 1:
 		return usagef("give one of --shadow, --brown-out and --stop")
+	case r.wave != "" && r.plan == "":
+		return usagef("--wave is of a --plan")
 	case given("share") && !r.brownOut:
 		return usagef("--share is of a --brown-out")
 	case given("for") && !r.shadow && !r.brownOut:
@@ -92,12 +100,17 @@ func (r *rehearseFlags) check(cmd *cobra.Command) error {
 	return nil
 }
 
-func (r *rehearseFlags) run(cmd *cobra.Command, c *clientConfig, args []string) error {
+func (r *rehearseFlags) run(cmd *cobra.Command, m *migrateFlags, args []string) error {
 	if err := r.check(cmd); err != nil {
 		return err
 	}
+	c := &m.clientConfig
 	if isAmazon(endpointOf(c.endpoint)) {
 		return usagef("--endpoint %s cannot rehearse: AWS's service knows tokens optional and required, and nothing between; rehearse on an openimds host", endpointOf(c.endpoint))
+	}
+	args, err := r.instances(cmd.Context(), m, args)
+	if err != nil {
+		return err
 	}
 	switch {
 	case r.stop:
@@ -125,6 +138,36 @@ func (r *rehearseFlags) run(cmd *cobra.Command, c *clientConfig, args []string) 
 		request.InstanceName = name
 		return request
 	})
+}
+
+// instances are those that are named, or those of the plan.
+func (r *rehearseFlags) instances(ctx context.Context, m *migrateFlags, args []string) ([]string, error) {
+	if r.plan == "" {
+		return args, nil
+	}
+	plan, err := readPlan(r.plan)
+	if err != nil {
+		return nil, err
+	}
+	p, err := m.openProvider(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all, err := p.Instances(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found, err := plan.Rehearsing(all, r.wave, time.Now())
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", r.plan, err)
+	}
+	if len(found) == 0 {
+		return nil, fmt.Errorf("%s: there is nothing to rehearse: all of its instances require tokens, or are excepted", r.plan)
+	}
+	for _, in := range found {
+		args = append(args, in.Name)
+	}
+	return args, nil
 }
 
 // rehearsed is what came of an instance's latest rehearsal.
