@@ -43,6 +43,8 @@ func TestPrecedence(t *testing.T) {
 		switch f.Value.Type() {
 		case "bool":
 			values = []string{"true", "false", "true"}
+		case "duration":
+			values = []string{"31s", "32s", "33s"}
 		case "stringToString":
 			values = []string{"a=1", "a=2", "a=3"}
 		}

@@ -136,7 +136,7 @@ func startSoaked(t *testing.T) *soaked {
 	must(t, err)
 	dir := t.TempDir()
 	data, ready := filepath.Join(dir, "data"), filepath.Join(dir, "ready")
-	cmd := exec.Command(program, "serve", "--data-dir", data, "--imds-listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0",
+	cmd := exec.Command(program, "serve", "--data-dir", data, "--imds-listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0", "--transition-time", "0",
 		"--ready-file", ready, "--api-anonymous-metrics", "--log-level", "error")
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = io.Discard, &said
