@@ -3,6 +3,7 @@ package imds
 import (
 	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -146,12 +147,14 @@ func TestRehearsalEnds(t *testing.T) {
 		{"with a clock that is turned back after its end", openimds.Rehearsal{Since: noon, Until: noon.Add(time.Hour)},
 			[]time.Duration{time.Hour, 30 * time.Minute}, []bool{false, false}},
 	} {
-		clock := noon
-		w, _ := newCounted(t, func(c *Config, _ *openimds.Instance) { c.Now = func() time.Time { return clock } })
+		var clock atomic.Int64 // after noon
+		w, _ := newCounted(t, func(c *Config, _ *openimds.Instance) {
+			c.Now = func() time.Time { return noon.Add(time.Duration(clock.Load())) }
+		})
 		tt.r.Mode, tt.r.Share = openimds.RehearseBrownOut, 1
 		w.rehearse(t, openimds.TokensOptional, &tt.r)
 		for i, at := range tt.at {
-			clock = noon.Add(at)
+			clock.Store(int64(at))
 			want := "200"
 			if tt.under[i] {
 				want = "401"
