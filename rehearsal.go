@@ -58,9 +58,13 @@ func (r *Rehearsal) Validate() error {
 	return nil
 }
 
-// UnderWay says whether the rehearsal has an effect at that time; without one, it never has.
+// rehearsalSkew is how far the clocks of two hosts of an installation may be apart.
+const rehearsalSkew = time.Minute
+
+// UnderWay says whether the rehearsal has an effect at that time; without one, it never has. A time before its
+// beginning is of a clock that was turned back: how much of it is left is not known then, so nothing is.
 func (r *Rehearsal) UnderWay(now time.Time) bool {
-	return r != nil && r.Ended.IsZero() && now.Before(r.Until)
+	return r != nil && r.Ended.IsZero() && now.Before(r.Until) && now.After(r.Since.Add(-rehearsalSkew))
 }
 
 // String says in words what it does.

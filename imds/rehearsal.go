@@ -28,7 +28,7 @@ func newRehearsal(r *openimds.Rehearsal, before *rehearsal, now time.Time) *rehe
 	case !r.UnderWay(now):
 		return nil
 	}
-	// A clock before the beginning was turned back: then nothing is known but how long it was to last.
+	// By a clock that is a little behind it lasts no longer than it was to.
 	left := min(r.Until.Sub(now), r.Until.Sub(r.Since))
 	return &rehearsal{Rehearsal: *r, end: now.Add(left)}
 }

@@ -143,7 +143,9 @@ func TestRehearsalEnds(t *testing.T) {
 		{"over before it is learned of", openimds.Rehearsal{Since: noon.Add(-time.Hour), Until: noon}, []time.Duration{0, -time.Minute}, []bool{false, false}},
 		{"stopped", openimds.Rehearsal{Since: noon, Until: noon.Add(time.Hour), Ended: noon}, []time.Duration{0}, []bool{false}},
 		{"with a clock that was turned back when it is learned of", openimds.Rehearsal{Since: noon.Add(5 * time.Hour), Until: noon.Add(6 * time.Hour)},
-			[]time.Duration{0, time.Hour - 1, time.Hour, 5*time.Hour + time.Minute}, []bool{true, true, false, false}},
+			[]time.Duration{0, time.Hour - 1, 4*time.Hour + 58*time.Minute}, []bool{false, false, false}},
+		{"with a clock that is a little behind when it is learned of", openimds.Rehearsal{Since: noon.Add(30 * time.Second), Until: noon.Add(time.Hour + 30*time.Second)},
+			[]time.Duration{0, time.Hour - 1, time.Hour}, []bool{true, true, false}},
 		{"with a clock that is turned back after its end", openimds.Rehearsal{Since: noon, Until: noon.Add(time.Hour)},
 			[]time.Duration{time.Hour, 30 * time.Minute}, []bool{false, false}},
 	} {
