@@ -62,7 +62,8 @@ func TestCallersAreBounded(t *testing.T) {
 	if len(cs.known) != images || len(cs.order) != images {
 		t.Errorf("%d, %d kept", len(cs.known), len(cs.order))
 	}
-	if last := images + 9; cs.of(at(last)) != cs.of(at(last)) {
+	latest := cs.of(at(images + 9))
+	if again := cs.of(at(images + 9)); again != latest {
 		t.Error("a caller is two")
 	}
 }
