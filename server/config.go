@@ -30,8 +30,8 @@ type Config struct {
 	// IMDSShared lets every user of this machine have the real credentials of RoleCredentials by IMDSListen,
 	// which is refused otherwise.
 	IMDSShared bool
-	// DefaultInstance is the name of the instance that the callers of IMDSListen are. It is made in a data
-	// directory that is new; later it has to be there.
+	// DefaultInstance is the name of the instance that the callers of IMDSListen are. It is made where
+	// its region has no instance at all, as in a new data directory; where there are others it has to be there.
 	DefaultInstance string
 	// Replay, unless nil, is what the default instance answers from now on, as all that an operator sets.
 	Replay *openimds.Recording

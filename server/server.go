@@ -152,10 +152,7 @@ func (s *Server) open(ctx context.Context) error {
 		return err
 	}
 	if s.instance, err = s.service.EnsureInstance(ctx, s.cfg.DefaultInstance); err != nil {
-		if openimds.KindOf(err) == openimds.NotFound {
-			return fmt.Errorf("%s: %w", s.cfg.named("DefaultInstance"), err)
-		}
-		return err
+		return s.noDefaultInstance(ctx, err)
 	}
 	if err := s.replay(ctx); err != nil {
 		return err
@@ -213,6 +210,21 @@ func (s *Server) openRegion(ctx context.Context, r *regional, cfg control.Config
 		return invalid("%s: %w", s.cfg.named("AlarmWebhook"), err)
 	}
 	return nil
+}
+
+// noDefaultInstance says what to do where the default instance is not there, but others are: it may have been deleted, or
+// its name be misspelt.
+func (s *Server) noDefaultInstance(ctx context.Context, err error) error {
+	if openimds.KindOf(err) != openimds.NotFound {
+		return err
+	}
+	setting := s.cfg.named("DefaultInstance")
+	there, _, lerr := s.service.Instances(ctx, "", 1)
+	if lerr != nil || len(there) == 0 {
+		return fmt.Errorf("%s: %w", setting, err)
+	}
+	return fmt.Errorf("%s: %w in %s, where there are others; name one of them, such as %s, with %s %s ('openimds instance create %s' then makes this one anew)",
+		setting, err, s.cfg.Region, there[0].Name, setting, there[0].Name, s.cfg.DefaultInstance)
 }
 
 // replay gives the default instance its recording.

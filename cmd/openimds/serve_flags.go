@@ -64,7 +64,7 @@ func (c *serveConfig) addServerFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.APICA, "api-ca", "", "`file` with the certificates (PEM) by which clients know that of --api-cert, for 'openimds env'")
 	f.BoolVar(&c.APIInsecure, "api-insecure", false, "let --api-listen be open to other machines without TLS")
 	f.IntVar(&c.APIConnections, "api-connections", c.APIConnections, "connections at once of the control API; one source may have half of them")
-	f.StringVar(&c.DefaultInstance, "default-instance", c.DefaultInstance, "`name` of the instance that the callers of --imds-listen are; made on the first start")
+	f.StringVar(&c.DefaultInstance, "default-instance", c.DefaultInstance, "`name` of the instance that the callers of --imds-listen are; made where there is no instance at all")
 	f.Float64Var(&c.GuestRate, "guest-rate", c.GuestRate, "requests a second of one instance; 0: no limit")
 	f.IntVar(&c.GuestBurst, "guest-burst", c.GuestBurst, "requests at once of one instance, above its rate")
 	f.IntVar(&c.GuestConnections, "guest-connections", c.GuestConnections, "connections at once of one instance; 0: no limit")
