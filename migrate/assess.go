@@ -17,7 +17,7 @@ type Verdict string
 const (
 	// Done: tokens are required already.
 	Done Verdict = "done"
-	// Ready: nobody called without a token, in all of the time that the criteria ask for.
+	// Ready: nobody called without a token, answered or refused, in all of the time that the criteria ask for.
 	Ready Verdict = "ready"
 	// NotYet: somebody did, or was not watched for long enough.
 	NotYet Verdict = "not yet"
@@ -29,9 +29,10 @@ const (
 type Criteria struct {
 	// Window is how far back nobody may have called without a token.
 	Window time.Duration `json:"window"`
-	// Calls is how many calls without a token are put up with.
+	// Calls is how many calls without a token are put up with, whether they were answered, refused or failed.
 	Calls int64 `json:"calls"`
-	// Gaps is how much of the window may be unknown, for instances that are stopped at night.
+	// Gaps is how much of the window may be unknown, at its ends and in between together, for instances that are
+	// stopped at night.
 	Gaps time.Duration `json:"gaps"`
 	// Reboots and MonthEnds are how many of these the window has to have.
 	Reboots   int `json:"reboots"`
@@ -47,7 +48,7 @@ func DefaultCriteria() Criteria { return Criteria{Window: DefaultWindow} }
 // lateness is how old the latest data may be: a sample of five minutes that is told five minutes late, twice.
 const lateness = 20 * time.Minute
 
-// Cycles are what a window has seen: a zero proves nothing of a job that had no occasion to run.
+// Cycles are what a window has seen without a gap: a zero proves nothing of a job that had no occasion to run.
 type Cycles struct {
 	// Boots are -1 if they are not known. A reboot from inside the instance is not seen.
 	Boots     int `json:"boots"`
@@ -66,7 +67,9 @@ type Assessment struct {
 	Missing  time.Duration `json:"missing,omitempty"`
 	NoToken  *int64        `json:"noToken,omitempty"`  // nil: not known
 	Rejected *int64        `json:"rejected,omitempty"` // the same
-	Cycles   Cycles        `json:"cycles"`
+	// ShutUntil is until when calls without a token may have been refused without anybody counting that.
+	ShutUntil time.Time `json:"shutUntil,omitzero"`
+	Cycles    Cycles    `json:"cycles"`
 	// V1 are the callers without a token, and Victims those whom their tokens did not reach for the hop
 	// limit: they need another limit, not another version.
 	V1      []Caller `json:"v1,omitempty"`
@@ -92,7 +95,7 @@ func Assess(ctx context.Context, p Provider, in Instance, c Criteria, now time.T
 func (c Criteria) Judge(in Instance, calls Calls, err error, now time.Time) Assessment {
 	blueprint, _ := openimds.FindBlueprint(in.Blueprint)
 	a := Assessment{
-		Instance: in, At: now, Since: calls.Since, Until: calls.Until, Missing: calls.Missing, Rejected: calls.Rejected, Due: calls.Due,
+		Instance: in, At: now, Since: calls.Since, Until: calls.Until, Missing: calls.Missing, Rejected: calls.Rejected, Due: calls.Due, ShutUntil: calls.ShutUntil,
 		CallersKnown: calls.Callers != nil, BlueprintCallsV1: blueprint.CallsV1,
 		Cycles: cyclesIn(calls), Verdict: Unknown,
 	}
@@ -105,7 +108,7 @@ func (c Criteria) Judge(in Instance, calls Calls, err error, now time.Time) Asse
 }
 
 func (c Criteria) verdict(a *Assessment, err error) (Verdict, string) {
-	from := a.At.Add(-c.Window)
+	unknown := c.unknownIn(a)
 	switch {
 	case a.Options.Tokens == required:
 		return Done, "tokens are required"
@@ -115,13 +118,9 @@ func (c Criteria) verdict(a *Assessment, err error) (Verdict, string) {
 		return Unknown, fmt.Sprintf("nothing was counted in the last %s", inDays(c.Window))
 	case a.unheard() > c.Calls: // more of them do no harm: whatever is missing, these are there
 		return NotYet, a.whoCalls()
-	case a.Since.After(from.Add(openimds.MetricPeriod)) && a.Since.After(a.CreatedAt.Add(openimds.MetricPeriod+c.Gaps)):
-		return Unknown, fmt.Sprintf("nothing was counted before %s", stamp(a.Since))
-	case a.Missing > c.Gaps:
-		return Unknown, fmt.Sprintf("nothing was counted for %s since %s", a.Missing, stamp(a.Since))
-	case a.Until.Before(a.At.Add(-lateness - c.Gaps)):
-		return Unknown, fmt.Sprintf("nothing was counted since %s", stamp(a.Until))
-	case a.Since.After(from.Add(openimds.MetricPeriod)):
+	case unknown > c.Gaps:
+		return Unknown, c.whatIsUnknown(a, unknown)
+	case a.CreatedAt.After(a.At.Add(openimds.MetricPeriod - c.Window)):
 		return NotYet, fmt.Sprintf("it has been watched for %s of %s", inDays(a.At.Sub(a.Since)), inDays(c.Window))
 	case len(a.Due) > 0 && c.Calls == 0:
 		due := latest(a.Due)
@@ -138,14 +137,69 @@ func (c Criteria) verdict(a *Assessment, err error) (Verdict, string) {
 	return Ready, fmt.Sprintf("no call without a token since %s", stamp(a.Since))
 }
 
-// unheard is how many calls without a token there were, by the metric or by the callers: the metric has no calls
-// that failed for another reason.
-func (a *Assessment) unheard() int64 {
-	of := int64(0)
-	for _, c := range append(slices.Clone(a.V1), a.Victims...) {
-		of += c.NoToken
+// unproven is how much is not known at the window's beginning and at its end. What had no time to be told yet is
+// not missing.
+func (c Criteria) unproven(a *Assessment) (begin, end time.Duration) {
+	from, since := a.At.Add(-c.Window), a.Since
+	if a.CreatedAt.After(from) {
+		from = a.CreatedAt
 	}
-	return max(of, *a.NoToken)
+	if a.ShutUntil.After(since) {
+		since = a.ShutUntil
+	}
+	if begin = since.Sub(from); begin <= openimds.MetricPeriod {
+		begin = 0
+	}
+	return begin, max(a.At.Add(-lateness).Sub(a.Until), 0)
+}
+
+// unknownIn is how much of the window is not known in all.
+func (c Criteria) unknownIn(a *Assessment) time.Duration {
+	begin, end := c.unproven(a)
+	return begin + a.Missing + end
+}
+
+// whatIsUnknown says which part of the window keeps anybody from telling.
+func (c Criteria) whatIsUnknown(a *Assessment, all time.Duration) string {
+	begin, end := c.unproven(a)
+	switch {
+	case begin > c.Gaps && a.ShutUntil.After(a.Since):
+		return fmt.Sprintf("calls without a token may have been refused until %s, and nobody counted that", stamp(a.ShutUntil))
+	case begin > c.Gaps:
+		return fmt.Sprintf("nothing was counted before %s", stamp(a.Since))
+	case a.Missing > c.Gaps:
+		return fmt.Sprintf("nothing was counted for %s since %s", a.Missing, stamp(a.Since))
+	case end > c.Gaps:
+		return fmt.Sprintf("nothing was counted since %s", stamp(a.Until))
+	}
+	return fmt.Sprintf("nothing was counted for %s of the window, at its ends and in between", all.Round(time.Second))
+}
+
+// unheard is how many calls without a token there were, answered, refused or failed, by the metrics or by the
+// callers: only these have what failed for another reason, and they need not be all.
+func (a *Assessment) unheard() int64 {
+	counted := *a.NoToken
+	if a.Rejected != nil {
+		counted += *a.Rejected
+	}
+	named, failed := int64(0), int64(0)
+	for _, c := range slices.Concat(a.V1, a.Victims) {
+		named += c.NoToken + c.Rejected - c.Failed
+		failed += c.Failed
+	}
+	return max(named, counted) + failed
+}
+
+// refused is how many of them were.
+func (a *Assessment) refused() int64 {
+	named := int64(0)
+	for _, c := range slices.Concat(a.V1, a.Victims) {
+		named += c.Rejected
+	}
+	if a.Rejected != nil {
+		named = max(named, *a.Rejected)
+	}
+	return named
 }
 
 // whoCalls says who keeps an instance from being ready.
@@ -153,6 +207,9 @@ func (a *Assessment) whoCalls() string {
 	text := fmt.Sprintf("%d calls without a token since %s", a.unheard(), stamp(a.Since))
 	if a.unheard() == 1 {
 		text = "1 call without a token since " + stamp(a.Since)
+	}
+	if refused := a.refused(); refused > 0 {
+		text += fmt.Sprintf(" (%d refused)", refused)
 	}
 	switch {
 	case len(a.V1) > 0:
@@ -173,7 +230,16 @@ func latest(callers []Caller) Caller {
 func tellApart(callers []Caller, hopLimit int) (v1, victims []Caller) {
 	type who struct{ source, userAgent, process string }
 	lost := map[who]int{}
+	reached := map[who]bool{}
 	for _, c := range callers {
+		if c.WithToken > 0 {
+			reached[who{c.Source, c.UserAgent, c.Process}] = true
+		}
+	}
+	for _, c := range callers {
+		if c.Lost == 0 && reached[who{c.Source, c.UserAgent, c.Process}] {
+			continue // its token was lost before that time, and reaches it now
+		}
 		at, known := lost[who{c.Source, c.UserAgent, c.Process}]
 		if !c.victim(hopLimit) || known && victims[at].NeededHopLimit >= c.NeededHopLimit {
 			continue
@@ -186,12 +252,13 @@ func tellApart(callers []Caller, hopLimit int) (v1, victims []Caller) {
 		victims[at] = c
 	}
 	for i := range victims {
-		victims[i].PathGroup, victims[i].NoToken, victims[i].Rejected = "", 0, 0
+		victims[i].PathGroup, victims[i].NoToken, victims[i].Rejected, victims[i].Failed = "", 0, 0, 0
 	}
 	for _, c := range callers {
 		if at, victim := lost[who{c.Source, c.UserAgent, c.Process}]; victim {
 			victims[at].NoToken += c.NoToken
 			victims[at].Rejected += c.Rejected
+			victims[at].Failed += c.Failed
 			if c.LastNoToken.After(victims[at].LastNoToken) {
 				victims[at].LastNoToken = c.LastNoToken
 			}
@@ -234,16 +301,39 @@ func cyclesIn(calls Calls) Cycles {
 			}
 		}
 	}
-	known := calls.Until.Sub(calls.Since)
-	c.Days, c.Weeks = int(known/(24*time.Hour)), int(known/(7*24*time.Hour))
-	since, until := calls.Since.UTC(), calls.Until.UTC()
+	for _, k := range calls.known() {
+		k.add(&c)
+	}
+	return c
+}
+
+// known are the times without a gap.
+func (c Calls) known() []Span {
+	since := c.Since
+	if c.Missing > 0 && len(c.Gaps) == 0 {
+		return nil // it may be any
+	}
+	var known []Span
+	for _, gap := range c.Gaps {
+		known = append(known, Span{since, gap.Since})
+		since = gap.Until
+	}
+	return append(known, Span{since, c.Until})
+}
+
+// add counts what the time has.
+func (k Span) add(c *Cycles) {
+	const day = 24 * time.Hour
+	known := k.Until.Sub(k.Since)
+	c.Days += int(known / day)
+	c.Weeks += int(known / (7 * day))
+	since, until := k.Since.UTC(), k.Until.UTC()
 	// A month's end is seen if the day before and the day after it are.
 	for month := time.Date(since.Year(), since.Month()+1, 1, 0, 0, 0, 0, time.UTC); !month.AddDate(0, 0, 1).After(until); month = month.AddDate(0, 1, 0) {
 		if !month.AddDate(0, 0, -1).Before(since) {
 			c.MonthEnds++
 		}
 	}
-	return c
 }
 
 // atOnce is how many instances are looked at at the same time.

@@ -34,17 +34,38 @@ func TestVerdicts(t *testing.T) {
 		verdict  Verdict
 		reason   string
 	}{
-		"required":            {requiring, Calls{}, errors.New("away"), Criteria{}, Done, "tokens are required"},
-		"an error":            {old, Calls{}, errors.New("away"), Criteria{}, Unknown, "cannot be found out: away"},
-		"nothing":             {old, Calls{}, nil, Criteria{}, Unknown, "nothing was counted in the last 14d"},
-		"all known":           {old, whole(14 * aDay), nil, Criteria{}, Ready, "no call without a token since 2026-11-12 12:00 UTC"},
-		"one call":            {old, with(whole(14*aDay), func(c *Calls) { c.NoToken = 1 }), nil, Criteria{}, NotYet, "1 call without a token"},
-		"calls put up with":   {old, with(whole(14*aDay), func(c *Calls) { c.NoToken = 5 }), nil, Criteria{Calls: 5}, Ready, "which the plan puts up with"},
-		"one too many":        {old, with(whole(14*aDay), func(c *Calls) { c.NoToken = 6 }), nil, Criteria{Calls: 5}, NotYet, "6 calls"},
-		"failed calls":        {old, with(whole(14*aDay), func(c *Calls) { c.Callers = []Caller{v1} }), nil, Criteria{}, NotYet, "3 calls without a token since 2026-11-12 12:00 UTC, the last by 10.0.0.1 curl/7"},
-		"calls before a gap":  {old, with(whole(14*aDay), func(c *Calls) { c.NoToken, c.Missing = 1, aDay }), nil, Criteria{}, NotYet, "1 call"},
-		"a gap":               {old, with(whole(14*aDay), func(c *Calls) { c.Missing = 5 * time.Minute }), nil, Criteria{}, Unknown, "nothing was counted for 5m0s since"},
-		"a gap put up with":   {old, with(whole(14*aDay), func(c *Calls) { c.Missing = time.Hour }), nil, Criteria{Gaps: time.Hour}, Ready, ""},
+		"required":          {requiring, Calls{}, errors.New("away"), Criteria{}, Done, "tokens are required"},
+		"an error":          {old, Calls{}, errors.New("away"), Criteria{}, Unknown, "cannot be found out: away"},
+		"nothing":           {old, Calls{}, nil, Criteria{}, Unknown, "nothing was counted in the last 14d"},
+		"all known":         {old, whole(14 * aDay), nil, Criteria{}, Ready, "no call without a token since 2026-11-12 12:00 UTC"},
+		"one call":          {old, with(whole(14*aDay), func(c *Calls) { c.NoToken = 1 }), nil, Criteria{}, NotYet, "1 call without a token"},
+		"calls put up with": {old, with(whole(14*aDay), func(c *Calls) { c.NoToken = 5 }), nil, Criteria{Calls: 5}, Ready, "which the plan puts up with"},
+		"one too many":      {old, with(whole(14*aDay), func(c *Calls) { c.NoToken = 6 }), nil, Criteria{Calls: 5}, NotYet, "6 calls"},
+		"failed calls":      {old, with(whole(14*aDay), func(c *Calls) { c.Callers = []Caller{v1} }), nil, Criteria{}, NotYet, "3 calls without a token since 2026-11-12 12:00 UTC, the last by 10.0.0.1 curl/7"},
+		"refused calls":     {old, with(whole(14*aDay), func(c *Calls) { c.Rejected = new(int64(500)) }), nil, Criteria{}, NotYet, "500 calls without a token since 2026-11-12 12:00 UTC (500 refused)"},
+		"of each kind, put up with": {old, with(whole(14*aDay), func(c *Calls) {
+			c.NoToken, c.Rejected, c.Callers = 2, new(int64(3)), []Caller{{NoToken: 4, Failed: 4, LastNoToken: noon}}
+		}), nil, Criteria{Calls: 9}, Ready, "9 calls"},
+		"of each kind, one too many": {old, with(whole(14*aDay), func(c *Calls) {
+			c.NoToken, c.Rejected, c.Callers = 2, new(int64(3)), []Caller{{NoToken: 4, Failed: 4, LastNoToken: noon}}
+		}), nil, Criteria{Calls: 8}, NotYet, "9 calls without a token since 2026-11-12 12:00 UTC (3 refused)"},
+		"refused callers": {old, with(whole(14*aDay), func(c *Calls) {
+			c.Callers = []Caller{{Source: "10.0.0.2", UserAgent: "curl/8", Rejected: 5, LastNoToken: noon.Add(-time.Hour)}}
+		}), nil, Criteria{}, NotYet, "5 calls without a token since 2026-11-12 12:00 UTC (5 refused), the last by 10.0.0.2 curl/8"},
+		"refusals uncounted":                     {old, with(whole(14*aDay), func(c *Calls) { c.ShutUntil = noon.Add(-3 * aDay) }), nil, Criteria{Gaps: 10 * aDay}, Unknown, "may have been refused until 2026-11-23 12:00 UTC, and nobody counted that"},
+		"refusals uncounted before the window":   {old, with(whole(14*aDay), func(c *Calls) { c.ShutUntil = noon.Add(-15 * aDay) }), nil, Criteria{}, Ready, ""},
+		"calls before a gap":                     {old, with(whole(14*aDay), func(c *Calls) { c.NoToken, c.Missing = 1, aDay }), nil, Criteria{}, NotYet, "1 call"},
+		"a gap":                                  {old, with(whole(14*aDay), func(c *Calls) { c.Missing = 5 * time.Minute }), nil, Criteria{}, Unknown, "nothing was counted for 5m0s since"},
+		"a gap put up with":                      {old, with(whole(14*aDay), func(c *Calls) { c.Missing = time.Hour }), nil, Criteria{Gaps: time.Hour}, Ready, ""},
+		"one budget of gaps":                     {old, with(whole(14*aDay), func(c *Calls) { c.Missing, c.Until = 7*aDay-time.Hour, noon.Add(-7*aDay) }), nil, Criteria{Gaps: 7 * aDay}, Unknown, "nothing was counted for 334h40m0s of the window"},
+		"within the budget":                      {old, with(whole(13*aDay), func(c *Calls) { c.Missing, c.Until = 12*time.Hour, noon.Add(-12*time.Hour) }), nil, Criteria{Gaps: 2 * aDay}, Ready, ""},
+		"a month end in a gap that nobody knows": {old, with(whole(40*aDay), func(c *Calls) { c.Missing = 3 * aDay }), nil, Criteria{Window: 40 * aDay, MonthEnds: 1, Gaps: 3 * aDay}, NotYet, "0 of 1 month ends"},
+		"a month end in a gap": {old, with(whole(40*aDay), func(c *Calls) {
+			c.Missing, c.Gaps = aDay, []Span{{noon.AddDate(0, 0, -26), noon.AddDate(0, 0, -25)}}
+		}), nil, Criteria{Window: 40 * aDay, MonthEnds: 1, Gaps: 3 * aDay}, NotYet, "0 of 1 month ends"},
+		"a month end beside a gap": {old, with(whole(40*aDay), func(c *Calls) {
+			c.Missing, c.Gaps = aDay, []Span{{noon.AddDate(0, 0, -20), noon.AddDate(0, 0, -19)}}
+		}), nil, Criteria{Window: 40 * aDay, MonthEnds: 1, Gaps: 3 * aDay}, Ready, ""},
 		"begins late":         {old, whole(13 * aDay), nil, Criteria{}, Unknown, "nothing was counted before 2026-11-13"},
 		"young":               {young, whole(2 * aDay), nil, Criteria{}, NotYet, "it has been watched for 2d of 14d"},
 		"young, short window": {young, whole(2 * aDay), nil, Criteria{Window: 2 * aDay}, Ready, ""},
@@ -81,6 +102,14 @@ func TestVictims(t *testing.T) {
 	}
 	if v1, victims := tellApart([]Caller{falls, lost, other}, 2); len(v1) != 2 || len(victims) != 0 {
 		t.Errorf("with the limit raised: %+v, %+v", v1, victims)
+	}
+	before := Caller{Source: "10.0.0.2", UserAgent: "boto3/1.34", PathGroup: "api/token", LostLast: noon.AddDate(0, 0, -20), LostAt: 1}
+	if v1, victims := tellApart([]Caller{falls, before}, 1); len(v1) != 0 || len(victims) != 1 || victims[0].NoToken != 4 {
+		t.Errorf("who lost its token earlier, and none reached it since: %+v, %+v", v1, victims)
+	}
+	reached := Caller{Source: "10.0.0.2", UserAgent: "boto3/1.34", PathGroup: "meta-data", WithToken: 1}
+	if v1, victims := tellApart([]Caller{falls, before, reached}, 1); len(v1) != 1 || len(victims) != 0 {
+		t.Errorf("whom tokens reach again: %+v, %+v", v1, victims)
 	}
 	in := Instance{CreatedAt: noon.AddDate(-1, 0, 0), Options: Options{Tokens: optional, HopLimit: 1}}
 	a := DefaultCriteria().Judge(in, with(whole(14*aDay), func(c *Calls) { c.NoToken, c.Callers = 4, []Caller{falls, lost} }), nil, noon)

@@ -118,21 +118,51 @@ func (l *Lightsail) Calls(ctx context.Context, of Instance, since time.Time) (Ca
 		calls.NoToken += int64(p.sum)
 	}
 	calls.Since, calls.Until, calls.Missing = covered(points)
-	calls.Boots, err = l.boots(ctx, of, since)
+	calls.Gaps = gapsOf(points)
+	var changed time.Time
+	if calls.Boots, changed, err = l.operations(ctx, of, since); err != nil {
+		return Calls{}, err
+	}
+	rejected, _, err := l.rejections(ctx, of.Name, since, now)
 	if err != nil {
 		return Calls{}, err
 	}
-	switch rejected, known, err := l.rejections(ctx, of.Name, since, now); {
-	case err != nil:
-		return Calls{}, err
-	case known:
-		n := int64(0)
-		for _, p := range rejected {
-			n += int64(p.sum)
-		}
+	n, whole := refusedIn(rejected, points)
+	if whole || n > 0 {
 		calls.Rejected = &n
 	}
+	switch {
+	case whole: // whatever the options were
+	case of.Options.Endpoint == disabled || of.Options.Tokens == required:
+		calls.ShutUntil = now
+	default:
+		calls.ShutUntil = changed // nobody tells what they were before
+	}
 	return calls, nil
+}
+
+// refusedIn is how many refused calls were counted, and whether they were wherever the others were.
+func refusedIn(rejected, others []point) (n int64, whole bool) {
+	counted := map[int64]bool{}
+	for _, p := range rejected {
+		n += int64(p.sum)
+		counted[p.start.Unix()] = true
+	}
+	missing := slices.ContainsFunc(others, func(p point) bool { return !counted[p.start.Unix()] })
+	return n, len(others) > 0 && !missing
+}
+
+// gapsOf are the times between samples that have none.
+func gapsOf(points []point) (gaps []Span) {
+	for i, p := range points {
+		if i == 0 {
+			continue
+		}
+		if end := points[i-1].start.Add(metricPeriod); p.start.After(end) {
+			gaps = append(gaps, Span{end, p.start})
+		}
+	}
+	return gaps
 }
 
 // point is one sample of a metric. A sample without a sum is none.
@@ -201,25 +231,28 @@ func (l *Lightsail) rejections(ctx context.Context, name string, from, to time.T
 	return points, known, err
 }
 
-// boots are the starts and reboots of an instance, by the operations on its name. An operation that was before
-// the instance was another one's.
-func (l *Lightsail) boots(ctx context.Context, of Instance, since time.Time) ([]time.Time, error) {
-	boots := []time.Time{}
+// operations tells by the operations on an instance's name when it was started and rebooted, and when its options were
+// changed last; zero: they were not. An operation that was before the instance was another one's.
+func (l *Lightsail) operations(ctx context.Context, of Instance, since time.Time) (boots []time.Time, changed time.Time, err error) {
+	boots = []time.Time{}
 	request := wire.GetOperationsForResourceRequest{ResourceName: of.Name}
 	for page, err := range client.Pages(ctx, l.api, wire.GetOperationsForResource, request) {
 		if err != nil {
-			return nil, gone(err)
+			return nil, changed, gone(err)
 		}
 		for _, op := range page.Operations {
-			if op.CreatedAt.Before(since) {
-				return boots, nil // the latest come first
-			}
-			if op.OperationType == "RebootInstance" || op.OperationType == "StartInstance" {
+			done := op.Status == "Succeeded" || op.Status == "Completed"
+			switch {
+			case op.CreatedAt.Before(since):
+				return boots, changed, nil // the latest come first
+			case done && (op.OperationType == "RebootInstance" || op.OperationType == "StartInstance"):
 				boots = append(boots, op.CreatedAt.Time)
+			case op.Status != "Failed" && op.OperationType == "UpdateInstanceMetadataOptions" && op.CreatedAt.After(changed):
+				changed = op.CreatedAt.Time
 			}
 		}
 	}
-	return boots, nil
+	return boots, changed, nil
 }
 
 // setAttempts is how often a change of options is asked for that has no answer, or one that may pass: it cannot

@@ -31,6 +31,8 @@ type standIn struct {
 	rejects   bool    // it has MetadataNoTokenRejected
 	instances map[string]*standInInstance
 	asked     map[string]int
+	// operations are those of each instance, the latest first.
+	operations []wire.Operation
 }
 
 type standInInstance struct {
@@ -100,7 +102,7 @@ func (s *standIn) answer(target string, body []byte) (int, any) {
 		return http.StatusOK, s.page(q.PageToken)
 	}
 	if target == "GetOperationsForResource" {
-		return http.StatusOK, wire.GetOperationsResult{}
+		return http.StatusOK, wire.GetOperationsResult{Operations: s.operations}
 	}
 	in := s.instances[q.InstanceName]
 	switch {

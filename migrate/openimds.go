@@ -41,28 +41,47 @@ func (o OpenIMDS) Calls(ctx context.Context, of Instance, since time.Time) (Call
 	if calls.Callers, err = o.callers(ctx, of.Name, since); err != nil {
 		return Calls{}, err
 	}
-	if calls.Due, err = o.due(ctx, of.Name, since); err != nil {
+	earlier, err := o.earlier(ctx, of.Name, since)
+	if err != nil {
 		return Calls{}, err
 	}
-	calls.Boots, err = o.boots(ctx, of, since)
+	calls.Due, calls.Callers = earlier.due, append(calls.Callers, earlier.lost...)
+	if calls.Missing > 0 {
+		points, err := o.points(ctx, of.Name, openimds.MetricNoToken, calls.Since.Truncate(metricPeriod), calls.Until)
+		if err != nil {
+			return Calls{}, err
+		}
+		calls.Gaps = gapsOf(points)
+	}
+	calls.Boots, _, err = o.operations(ctx, of, since)
 	return calls, err
 }
 
-// due are the callers that came without a token before a time and are expected again: a monthly job is not over
-// because it was not seen for two weeks.
-func (o OpenIMDS) due(ctx context.Context, name string, since time.Time) ([]Caller, error) {
-	var due []Caller
+// earlierCallers are those of before a time that matter in it.
+type earlierCallers struct {
+	// due came without a token and are expected again: a monthly job is not over because it was not seen for two weeks.
+	due []Caller
+	// lost are those whom a token did not reach, without counts: software that then goes on without one does so for
+	// as long as it runs.
+	lost []Caller
+}
+
+func (o OpenIMDS) earlier(ctx context.Context, name string, since time.Time) (found earlierCallers, err error) {
 	for page, err := range client.Pages(ctx, o.api, wire.GetCallers, wire.GetCallersRequest{InstanceName: name}) {
 		if err != nil {
-			return nil, gone(err)
+			return found, gone(err)
 		}
 		for _, c := range page.Callers {
 			if isDue(c, since, time.Now()) {
-				due = append(due, callerOf(c, time.Time{}))
+				found.due = append(found.due, callerOf(c, time.Time{}))
+			}
+			if u := c.TokenUndelivered; u != nil && u.Time.Before(since) {
+				c.Counts, c.LastWithoutToken, c.FirstWithoutToken = nil, nil, nil // of all time
+				found.lost = append(found.lost, callerOf(c, since))
 			}
 		}
 	}
-	return due, nil
+	return found, nil
 }
 
 // isDue says whether a caller that was last seen before a time, without a token, comes so regularly that it is to come
@@ -98,8 +117,9 @@ func (o OpenIMDS) callers(ctx context.Context, name string, since time.Time) ([]
 func callerOf(c wire.MetadataCaller, since time.Time) Caller {
 	shown := Caller{
 		Source: c.Source, UserAgent: c.UserAgent, PathGroup: c.PathGroup,
-		NoToken:      c.Counts[openimds.MetricNoToken] + c.Counts[openimds.CountNoTokenFailed],
-		Rejected:     c.Counts[openimds.MetricNoTokenRejected],
+		NoToken:  c.Counts[openimds.MetricNoToken] + c.Counts[openimds.CountNoTokenFailed],
+		Rejected: c.Counts[openimds.MetricNoTokenRejected], Failed: c.Counts[openimds.CountNoTokenFailed],
+		WithToken:    c.Counts[openimds.MetricWithToken],
 		FirstNoToken: c.FirstWithoutToken.OrZero(), LastNoToken: c.LastWithoutToken.OrZero(),
 		Lost: c.Counts[openimds.MetricTokenUndelivered], Period: c.Period.Text,
 	}
@@ -109,9 +129,10 @@ func callerOf(c wire.MetadataCaller, since time.Time) Caller {
 	for _, what := range c.Advice {
 		shown.Advice = append(shown.Advice, what.Text)
 	}
-	if u := c.TokenUndelivered; u != nil && !u.Time.Before(since) {
+	if u := c.TokenUndelivered; u != nil {
 		shown.LostLast, shown.LostAt, shown.NeededHopLimit = u.Time.Time, u.HopLimit, u.NeededHopLimit
-	} else {
+	}
+	if shown.LostLast.Before(since) {
 		shown.Lost = 0
 	}
 	return shown

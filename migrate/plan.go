@@ -148,7 +148,7 @@ type Crew struct {
 
 // Crews gives each wave its instances. Those that no wave has are not touched.
 //
-// Errors: a line of the plan names an instance that is not there.
+// Errors: a line of the plan names an instance that is not there, or an exception is for nobody.
 func (p *Plan) Crews(all []Instance) ([]Crew, error) {
 	if err := p.known(all); err != nil {
 		return nil, err
@@ -192,6 +192,32 @@ func (p *Plan) known(all []Instance) error {
 		if err := check(e.Names, e.line); err != nil {
 			return err
 		}
+		if len(all) == 0 {
+			continue // nobody is left out of it
+		}
+		if err := e.idle(all); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// idle is an error that says what of an exception has no instance, of all that there are: misspelt, it would except
+// nobody.
+func (e Exception) idle(all []Instance) error {
+	of := func(s Selector) bool { return slices.ContainsFunc(all, s.Has) }
+	for _, name := range e.Names {
+		if !of(Selector{Names: []string{name}}) {
+			return fmt.Errorf("line %d: the exception of %s is for %q, which no instance is called; mend it or take it out", e.line, e.Owner, name)
+		}
+	}
+	for _, tag := range e.Tags {
+		if !of(Selector{Tags: []string{tag}}) {
+			return fmt.Errorf("line %d: the exception of %s is for the tag %q, which no instance has; mend it or take it out", e.line, e.Owner, tag)
+		}
+	}
+	if !of(e.Selector) {
+		return fmt.Errorf("line %d: no instance has one of the names and one of the tags of the exception of %s; mend it or take it out", e.line, e.Owner)
 	}
 	return nil
 }

@@ -78,6 +78,9 @@ func (c *criteriaFile) UnmarshalYAML(node *yaml.Node) error {
 		if n, err := strconv.ParseInt(value.Value, 10, 64); (key == "calls" || key == "reboots" || key == "month-ends") && (err != nil || n < 0) {
 			return fmt.Errorf("line %d: %q is a number from 0 on, not %q", value.Line, key, value.Value)
 		}
+		if d, err := ParseSpan(value.Value); key == "window" && err == nil && d == 0 {
+			return fmt.Errorf("line %d: the window is longer than nothing (14d, 36h), not %q", value.Line, value.Value)
+		}
 	}
 	if err := yamlfile.Members(node, criteriaKeys); err != nil {
 		return err

@@ -74,14 +74,18 @@ type Caller struct {
 	Period  string   `json:"period,omitempty"`
 	Advice  []string `json:"advice,omitempty"`
 	// NoToken and Rejected are its calls without a token in the time asked for: those answered or failed
-	// otherwise, and those refused for want of one.
+	// otherwise, and those refused for want of one. Failed are those of NoToken that no metric has.
 	NoToken  int64 `json:"noToken"`
 	Rejected int64 `json:"rejected"`
+	Failed   int64 `json:"failed,omitempty"`
+	// WithToken are its calls with a token in that time.
+	WithToken int64 `json:"withToken,omitempty"`
 	// FirstNoToken and LastNoToken are its first and last call without a token; zero: none.
 	FirstNoToken time.Time `json:"firstNoToken,omitzero"`
 	LastNoToken  time.Time `json:"lastNoToken,omitzero"`
-	// Lost says that a token did not reach it at the hop limit LostAt, and NeededHopLimit what would (0: not
-	// known): it is a caller of version 2 that looks like one of version 1.
+	// Lost is how many tokens did not reach it in that time, and LostLast when one did not, at the hop limit LostAt,
+	// which may have been before; NeededHopLimit is what would (0: not known). It is a caller of version 2 that looks
+	// like one of version 1.
 	Lost           int64     `json:"lost,omitempty"`
 	LostLast       time.Time `json:"lostLast,omitzero"`
 	LostAt         int       `json:"lostAt,omitempty"`
@@ -106,12 +110,19 @@ func (c Caller) String() string {
 	return text
 }
 
+// Span is a time from a moment until another.
+type Span struct{ Since, Until time.Time }
+
 // Calls are what is known of an instance's calls in a time.
 type Calls struct {
 	// Since and Until are when what is known begins and ends; zero: nothing is.
 	Since, Until time.Time
-	// Missing is how much in between is not known.
+	// Missing is how much in between is not known, and Gaps when that is; nil: nobody tells when.
 	Missing time.Duration
+	Gaps    []Span
+	// ShutUntil is until when calls without a token may have been refused without anybody counting that: that none
+	// was counted proves nothing there. Zero: never.
+	ShutUntil time.Time
 	// NoToken is MetadataNoToken in that time, of which the unknown part may have had more.
 	NoToken int64
 	// Rejected is MetadataNoTokenRejected; nil: the provider does not tell.

@@ -153,7 +153,7 @@ func (f *criteriaFlags) add(cmd *cobra.Command) {
 	f.window = span(migrate.DefaultWindow)
 	flags := cmd.Flags()
 	flags.Var(&f.window, "window", "how long nobody may have called without a token, as a `duration` (14d, 36h)")
-	flags.Int64Var(&f.calls, "calls", 0, "how many calls without a token are put up with")
+	flags.Int64Var(&f.calls, "calls", 0, "how many calls without a token are put up with, answered or refused")
 	flags.Var(&f.gaps, "gaps", "how much of the window may be unknown, as a `duration`: instances that are stopped at night")
 	flags.IntVar(&f.reboots, "reboots", 0, "how many reboots the window has to have")
 	flags.IntVar(&f.monthEnds, "month-ends", 0, "how many month ends the window has to have")
@@ -161,6 +161,9 @@ func (f *criteriaFlags) add(cmd *cobra.Command) {
 
 func (f *criteriaFlags) criteria() (migrate.Criteria, error) {
 	c := migrate.Criteria{Window: time.Duration(f.window), Calls: f.calls, Gaps: time.Duration(f.gaps), Reboots: f.reboots, MonthEnds: f.monthEnds}
+	if c.Window == 0 {
+		return c, usagef("--window must be longer than nothing (14d, 36h)")
+	}
 	if c.Window < 0 || c.Gaps < 0 || c.Calls < 0 || c.Reboots < 0 || c.MonthEnds < 0 {
 		return c, usagef("--window, --calls, --gaps, --reboots and --month-ends cannot be negative")
 	}

@@ -15,13 +15,13 @@ import (
 const migrateStatusHelp = `Show of each instance whether tokens may be required of it, and why not. The verdicts:
 
   done      tokens are required
-  ready     nobody called without a token, in all of the window
+  ready     nobody called without a token, answered or refused, in all of the window
   not yet   somebody did, or the window is not over, or has not seen what is asked for
-  unknown   nobody can tell: a metric is missing, late or has a gap
+  unknown   nobody can tell: a metric is missing, late or has a gap, or calls may have been refused uncounted
 
-V1 CALLS are those without a token in the window, of all callers. A caller whom its token does not reach for the
+V1 CALLS are those without a token in the window that were answered, REFUSED those that were refused: both count. A caller whom its token does not reach for the
 hop limit falls back to IMDSv1 and is listed apart: it needs another hop limit, not another version. BOOTS are
-starts and reboots that went through the API, DAYS, WEEKS and MONTH ENDS what the time has that is known: a zero
+starts and reboots that went through the API, DAYS, WEEKS and MONTH ENDS what the time has without a gap: a zero
 proves nothing about what had no occasion to run.`
 
 func newMigrateStatus(m *migrateFlags) *cobra.Command {

@@ -62,7 +62,7 @@ func migration(ts *testscript.TestScript, neg bool, args []string) {
 var createdAt = regexp.MustCompile(`"createdAt":[0-9.]+`)
 
 // amazonStandIn answers as AWS's API does, with what the server behind it has: no operation of openimds's own, one
-// region, weeks of metrics, and every seventh request is throttled.
+// region, weeks of metrics, and every seventh request is throttled. Its instance "unseen" may not be looked at.
 func amazonStandIn(ts *testscript.TestScript, neg bool, args []string) {
 	arguments(ts, neg, args, 0)
 	behind, err := url.Parse("http://" + ts.Getenv("API"))
@@ -88,7 +88,13 @@ func amazonStandIn(ts *testscript.TestScript, neg bool, args []string) {
 			_, _ = io.WriteString(w, body)
 		}
 		target := r.Header.Get("X-Amz-Target")
+		body, err := io.ReadAll(r.Body)
+		r.Body = io.NopCloser(bytes.NewReader(body))
 		switch {
+		case err != nil:
+			answer(http.StatusBadRequest, `{"__type":"SerializationException"}`)
+		case strings.HasSuffix(target, ".GetInstance") && bytes.Contains(body, []byte(`"unseen"`)):
+			answer(http.StatusBadRequest, `{"__type":"AccessDeniedException","message":"not authorized to perform lightsail:GetInstance"}`)
 		case strings.HasPrefix(target, "OpenIMDS_"):
 			answer(http.StatusBadRequest, `{"__type":"UnknownOperationException"}`)
 		case asked.Add(1)%7 == 0:
@@ -106,7 +112,7 @@ func amazonStandIn(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // metricsOfWeeks are those that Lightsail has of instances that always run: nobody has called web-1 without a
-// token, and web-2 is called once an hour. It knows no metric of refusals.
+// token, and web-2 is called in each sample, and of "empty" there are none. It knows no metric of refusals.
 func metricsOfWeeks(body io.Reader) (status int, answer string) {
 	var q struct {
 		InstanceName, MetricName string
@@ -120,8 +126,11 @@ func metricsOfWeeks(body io.Reader) (status int, answer string) {
 	if q.InstanceName == "web-2" {
 		calls = 1
 	}
+	if q.InstanceName == "empty" {
+		q.EndTime = 0
+	}
 	var points []string
-	for at := int64(q.StartTime); at < int64(q.EndTime) && at < time.Now().Unix()-q.Period; at += q.Period {
+	for at := int64(q.StartTime); at < int64(q.EndTime) && at <= time.Now().Unix()-q.Period; at += q.Period {
 		points = append(points, fmt.Sprintf(`{"sum":%d,"sampleCount":%d,"timestamp":%d,"unit":"Count"}`, calls, q.Period/300, at))
 	}
 	return http.StatusOK, fmt.Sprintf(`{"metricName":%q,"metricData":[%s]}`, q.MetricName, strings.Join(points, ","))

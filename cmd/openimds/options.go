@@ -60,7 +60,7 @@ keeps its value; a change holds from the guest's next request on.
   openimds options --all
 
 Whoever called without a token in the last 14 days would be refused once tokens are required: they are named, and
-the change is made only after a yes, or with --yes. 'openimds callers --v1 --since 14d' shows more of them.`,
+the change is made only after a yes, or with --yes. So it is where nobody can tell who called. 'openimds callers --v1 --since 14d' shows more of them.`,
 		Args: func(cmd *cobra.Command, args []string) error { return selected.check(cmd, args, false) },
 		RunE: func(cmd *cobra.Command, args []string) error {
 			update := o.update(cmd.Flags())

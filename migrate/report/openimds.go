@@ -71,6 +71,17 @@ func (o OpenIMDS) callers(ctx context.Context, d *Details, in migrate.Instance, 
 	type who struct{ source, userAgent, process string }
 	found := map[who]*Caller{}
 	periods := map[who]time.Duration{}
+	lost := map[who]bool{}
+	for page, err := range client.Pages(ctx, o.API, wire.GetCallers, wire.GetCallersRequest{InstanceName: in.Name}) {
+		if err != nil {
+			return err
+		}
+		for _, c := range page.Callers {
+			if key := (who{c.Source, c.UserAgent, processOf(c.Process)}); outOfReach(c.TokenUndelivered) {
+				lost[key] = true
+			}
+		}
+	}
 	for page, err := range client.Pages(ctx, o.API, wire.GetCallers, wire.GetCallersRequest{InstanceName: in.Name, Since: awsjson.At(since.Truncate(time.Millisecond))}) {
 		if err != nil {
 			return err
@@ -88,6 +99,9 @@ func (o OpenIMDS) callers(ctx context.Context, d *Details, in migrate.Instance, 
 	}
 	d.Callers, d.V2Callers = []Caller{}, new(0)
 	for key, c := range found {
+		if lost[key] && c.V2 == 0 && c.V1+c.Rejected > 0 {
+			c.State = StateHopLimit // who goes on without the token that it lost before that time
+		}
 		if c.V1+c.Rejected == 0 && c.State == "" {
 			*d.V2Callers++
 			continue
@@ -130,9 +144,14 @@ func (c *Caller) add(part wire.MetadataCaller, since time.Time) {
 			c.Advice = append(c.Advice, a)
 		}
 	}
-	if u := part.TokenUndelivered; u != nil && !u.Time.Before(since) && u.CurrentHopLimit <= u.HopLimit && (u.NeededHopLimit == 0 || u.NeededHopLimit > u.CurrentHopLimit) {
+	if u := part.TokenUndelivered; outOfReach(u) && !u.Time.Before(since) {
 		c.State = StateHopLimit
 	}
+}
+
+// outOfReach says that the hop limit still in force kept a token from its caller.
+func outOfReach(u *wire.UndeliveredToken) bool {
+	return u != nil && u.CurrentHopLimit <= u.HopLimit && (u.NeededHopLimit == 0 || u.NeededHopLimit > u.CurrentHopLimit)
 }
 
 // conclude says how far a caller is. It is done only by what it did, never by what it did not do yet.
@@ -140,7 +159,7 @@ func (c *Caller) conclude(period time.Duration, now time.Time) {
 	const day = 24 * time.Hour
 	switch {
 	case c.State == StateHopLimit:
-	case c.V2 > 0 && c.LastSeen.Sub(c.LastV1) >= day:
+	case c.V2 > 0 && c.LastSeen.Sub(c.LastV1) >= max(day, period-period/10): // no month is as long as the next
 		c.State, c.Advice = StateFixed, nil
 	case now.Sub(c.LastSeen) >= max(day, 2*period):
 		c.State = StateSilent

@@ -123,7 +123,7 @@ type Calls struct {
 const (
 	StateOpen     = "open"      // calls without a token
 	StateHopLimit = "hop limit" // its token does not reach it
-	StateFixed    = "fixed"     // has called with a token since, for a day at least
+	StateFixed    = "fixed"     // has called with a token since, for a day and for its period at least
 	StateSilent   = "silent"    // has not called any more, for longer than its period
 )
 
