@@ -137,7 +137,7 @@ func TestBackupHasAllFiles(t *testing.T) {
 		return files
 	}
 	want, got := of(dir), of(restored)
-	for _, ofProcess := range []string{StoreFile + ".reserve", auditFile + ".reserve", CredentialsFile + ".lock"} {
+	for _, ofProcess := range []string{StoreFile + ".reserve", auditFile + ".reserve", CredentialsFile + ".lock", EndpointsFile} {
 		delete(want, ofProcess)
 	}
 	if len(want) < 6 || !maps.Equal(want, got) {

@@ -161,7 +161,10 @@ func (s *Server) open(ctx context.Context) error {
 		return err
 	}
 	s.warnUnattached(ctx)
-	return s.listen(ctx)
+	if err := s.listen(ctx); err != nil {
+		return err
+	}
+	return s.writeEndpoints()
 }
 
 // openService makes the rules, and what they tell and ask.

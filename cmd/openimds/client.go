@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -40,10 +39,10 @@ type clientConfig struct {
 
 func (c *clientConfig) addFlags(cmd *cobra.Command) {
 	f := cmd.PersistentFlags()
-	f.StringVar(&c.endpoint, "endpoint", "", "`URL` of the control API (default: $AWS_ENDPOINT_URL_LIGHTSAIL, else http://"+defaultAPIListen+")")
+	f.StringVar(&c.endpoint, "endpoint", "", "`URL` of the control API (default: $AWS_ENDPOINT_URL_LIGHTSAIL, else where the server of the data directory is, else http://"+defaultAPIListen+")")
 	f.StringVar(&c.profile, "profile", "", "AWS `profile` to sign with (default: the server's own key, whatever AWS's settings say)")
 	f.StringVar(&c.region, "region", "", "region to sign for (default: the server's; with --profile its own, else "+defaultRegion+")")
-	f.StringVar(&c.dataDir, "data-dir", "", "where the server keeps its data, for its credentials file")
+	f.StringVar(&c.dataDir, "data-dir", "", "where the server keeps its data, for its credentials and its address")
 	f.StringVar(&c.ca, "api-ca", "", "`file` with the certificates (PEM) to know the control API by (default: $AWS_CA_BUNDLE, else the system's)")
 	f.StringVarP(&c.output, "output", "o", "table", "form of the output: table or json")
 }
@@ -57,7 +56,7 @@ func (c *clientConfig) checkOutput() error {
 
 // open finds endpoint, region and credentials.
 func (c *clientConfig) open(ctx context.Context) (*client.Client, error) {
-	return c.openTo(ctx, endpointOf(c.endpoint), 0)
+	return c.openTo(ctx, c.location().url, 0)
 }
 
 // amazon stands for Amazon's endpoint in the region that is found.
@@ -93,7 +92,7 @@ func (c *clientConfig) openTo(ctx context.Context, endpoint string, attempts int
 		}
 		return nil, err
 	}
-	speaks, err := c.httpClient(loaded.HTTPClient)
+	speaks, err := c.httpClient(endpoint, loaded.HTTPClient)
 	if err != nil {
 		return nil, err
 	}
@@ -110,11 +109,6 @@ func (c *clientConfig) openTo(ctx context.Context, endpoint string, attempts int
 	return api, nil
 }
 
-// endpointOf is where the control API is, if that is what --endpoint says.
-func endpointOf(flag string) string {
-	return cmp.Or(flag, os.Getenv("AWS_ENDPOINT_URL_LIGHTSAIL"), "http://"+defaultAPIListen)
-}
-
 // ownKeys is the credentials file of an openimds server that the endpoint may be: that of the data directory,
 // or of another one where 'openimds env' was evaluated. Empty: AWS's configuration says what to sign with. It
 // does so for Amazon, whom a server's key tells nothing; for other machines, if it names credentials or no server
@@ -123,7 +117,8 @@ func (c *clientConfig) ownKeys(endpoint string) (string, error) {
 	file := os.Getenv("AWS_SHARED_CREDENTIALS_FILE")
 	evaluated := c.dataDir == "" && server.RegionBeside(file) != ""
 	named := c.dataDir == "" && slices.ContainsFunc(namesCredentials, func(name string) bool { return os.Getenv(name) != "" })
-	elsewhere := c.dataDir == "" && !isHere(endpoint)
+	at := c.location()
+	elsewhere := c.dataDir == "" && !isHere(endpoint) && (at.file == "" || at.url != endpoint)
 	switch {
 	case evaluated && isAmazon(endpoint):
 		return "", fmt.Errorf("no credentials for %s: AWS_SHARED_CREDENTIALS_FILE has the key of an openimds server; evaluate 'openimds env --unset' first", endpoint)
@@ -179,22 +174,26 @@ func isHere(endpoint string) bool {
 }
 
 // httpClient makes the client of the control API from the SDK's, which knows AWS_CA_BUNDLE and the
-// profile's ca_bundle.
-func (c *clientConfig) httpClient(sdk aws.HTTPClient) (*http.Client, error) {
+// profile's ca_bundle. A server that says where it is says by what it is known.
+func (c *clientConfig) httpClient(endpoint string, sdk aws.HTTPClient) (*http.Client, error) {
 	known, ok := sdk.(*awshttp.BuildableClient)
 	if !ok {
 		known = awshttp.NewBuildableClient()
 	}
 	transport := known.GetTransport()
 	transport.DisableKeepAlives = false
-	if c.ca != "" {
-		text, err := os.ReadFile(c.ca)
+	ca, where := c.ca, "--api-ca"
+	if at := c.location(); ca == "" && c.profile == "" && at.url == endpoint {
+		ca, where = at.ca, at.file
+	}
+	if ca != "" {
+		text, err := os.ReadFile(ca)
 		if err != nil {
-			return nil, usagef("--api-ca: %w", err)
+			return nil, usagef("%s: %w", where, err)
 		}
 		roots := x509.NewCertPool()
 		if !roots.AppendCertsFromPEM(text) {
-			return nil, usagef("--api-ca: %s has no certificate in PEM", c.ca)
+			return nil, usagef("%s: %s has no certificate in PEM", where, ca)
 		}
 		transport.TLSClientConfig = &tls.Config{RootCAs: roots}
 	}
@@ -223,19 +222,27 @@ func advised(cmd *cobra.Command, err error) error {
 	case lost.UnknownCertificate():
 		return fmt.Errorf("%w; name the CA's file with --api-ca or AWS_CA_BUNDLE", err)
 	}
+	c := clientConfig{dataDir: flagValue(cmd, "data-dir"), endpoint: flagValue(cmd, "endpoint")}
+	if file := c.location().file; file != "" {
+		return fmt.Errorf("%w; %s says that the server of this data directory was there: start it with 'openimds serve', or name another --endpoint", err, file)
+	}
 	return fmt.Errorf("%w; is 'openimds serve' running, and is --endpoint right?", err)
+}
+
+// flagValue is what a command is told by a flag; empty: nothing, or it has no such flag.
+func flagValue(cmd *cobra.Command, name string) string {
+	if f := cmd.Flag(name); f != nil {
+		return f.Value.String()
+	}
+	return ""
 }
 
 // refusedFor says what is right instead: the region or the key of the server of the data directory, if it can be
 // the one that refuses, or an instance that there is.
 func refusedFor(cmd *cobra.Command, refused *client.Error, err error) error {
-	flag := func(name string) string {
-		if f := cmd.Flag(name); f != nil {
-			return f.Value.String()
-		}
-		return ""
-	}
-	own, _ := (&clientConfig{dataDir: flag("data-dir")}).ownKeys(endpointOf(flag("endpoint")))
+	flag := func(name string) string { return flagValue(cmd, name) }
+	c := clientConfig{dataDir: flag("data-dir"), endpoint: flag("endpoint")}
+	own, _ := c.ownKeys(c.location().url)
 	switch {
 	case strings.Contains(refused.Message, "scoped to a valid region") && own != "":
 		return fmt.Errorf("%w (the server's region is %s: leave --region out, or name that)", err, ownRegion(own))

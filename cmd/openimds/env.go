@@ -68,7 +68,8 @@ func newEnv() *cobra.Command {
 In that shell SDKs have the role of the instance, by the metadata service, and no other credentials. The control API
 is reached by a profile: 'aws lightsail …' has it by itself, other clients with AWS_PROFILE=openimds.
 
-The settings are those of "openimds serve", from the same flags, environment variables and file.`,
+The settings are those of "openimds serve", from the same flags, environment variables and file; the
+addresses that these leave open are those of the server of the data directory, as of its last start.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if unset {
@@ -81,6 +82,7 @@ The settings are those of "openimds serve", from the same flags, environment var
 			if err != nil {
 				return err
 			}
+			c.whereItIs(cmd.Flags(), &access)
 			for _, file := range []string{access.Credentials, access.CA} {
 				if file != printable.Line(file) {
 					return fmt.Errorf("no shell line can be printed for %s, whose name has control characters; choose another name", file)
@@ -93,6 +95,24 @@ The settings are those of "openimds serve", from the same flags, environment var
 	cmd.Flags().VisitAll(func(f *pflag.Flag) { f.Hidden = !slices.Contains(settingsOfEnv, f.Name) })
 	cmd.Flags().BoolVar(&unset, "unset", false, "print the lines that bring back what the shell had before")
 	return cmd
+}
+
+// whereItIs has what the settings leave open said by the server of the data directory, if one has been there.
+func (c *serveConfig) whereItIs(flags *pflag.FlagSet, access *server.Access) {
+	last, ok := server.LastAccess(c.DataDir)
+	if !ok {
+		return
+	}
+	if !flags.Changed("imds-listen") {
+		access.IMDS = last.IMDS
+	}
+	if flags.Changed("api-listen") || flags.Changed("api-cert") {
+		return
+	}
+	access.API = last.API
+	if !flags.Changed("api-ca") {
+		access.CA = last.CA
+	}
 }
 
 // printEnv prints the lines.

@@ -71,7 +71,7 @@ func (m *migrateFlags) providerOf(ctx context.Context, name string, regions []st
 		return nil, usagef("--all-regions and --region exclude each other")
 	}
 	if name == "openimds" {
-		api, err := m.openIn(ctx, endpointOf(m.endpoint), regions, 0)
+		api, err := m.openIn(ctx, m.location().url, regions, 0)
 		if err != nil {
 			return nil, err
 		}

@@ -105,8 +105,8 @@ func (r *rehearseFlags) run(cmd *cobra.Command, m *migrateFlags, args []string) 
 		return err
 	}
 	c := &m.clientConfig
-	if isAmazon(endpointOf(c.endpoint)) {
-		return usagef("--endpoint %s cannot rehearse: AWS's service knows tokens optional and required, and nothing between; rehearse on an openimds host", endpointOf(c.endpoint))
+	if isAmazon(c.location().url) {
+		return usagef("--endpoint %s cannot rehearse: AWS's service knows tokens optional and required, and nothing between; rehearse on an openimds host", c.location().url)
 	}
 	args, err := r.instances(cmd.Context(), m, args)
 	if err != nil {

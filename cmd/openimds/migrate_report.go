@@ -67,7 +67,7 @@ func (f *reportFlags) run(cmd *cobra.Command, m *migrateFlags, args []string) er
 	}
 	var seal func(context.Context, []byte) ([]byte, error)
 	if m.provider == "openimds" {
-		api, err := m.openIn(cmd.Context(), endpointOf(m.endpoint), nil, 0)
+		api, err := m.openIn(cmd.Context(), m.location().url, nil, 0)
 		if err != nil {
 			return err
 		}
@@ -211,7 +211,7 @@ func newMigrateKey(m *migrateFlags) *cobra.Command {
 		Example: `  openimds migrate key`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			api, err := m.openIn(cmd.Context(), endpointOf(m.endpoint), nil, 0)
+			api, err := m.openIn(cmd.Context(), m.location().url, nil, 0)
 			if err != nil {
 				return err
 			}
