@@ -29,7 +29,7 @@ const (
 	// ChangeProgram: a library that asks for whatever it is told; the program that uses it has to ask for a
 	// token. Arguments: tool.
 	ChangeProgram Code = "ChangeProgram"
-	// FindProgram: what it is is not known. Without arguments.
+	// FindProgram: what it is is not known, or no more than its file. Without arguments.
 	FindProgram Code = "FindProgram"
 )
 
@@ -111,6 +111,9 @@ func aboutSoftware(s Seen) Advice {
 	// A library says less than the program that uses it, if that is known by its file.
 	if by := toolOf(s.Executable, s.Arguments); by != nil && (t == nil || t.kind == library) {
 		t, agent.Version = by, ""
+	}
+	if t == nil && s.Executable != "" {
+		return Advice{Code: FindProgram, Text: "update this program, or have it ask for a token first: whether a version of it does is not known here"}
 	}
 	if t == nil {
 		return Advice{Code: FindProgram, Text: "find the program that calls (openimds trace names it where it runs), and update it or have it ask for a token: what it says of itself is not known here"}

@@ -68,6 +68,7 @@ func TestFor(t *testing.T) {
 		"cloud-init":    {advice.Seen{UserAgent: "Cloud-Init/18.3-9-g2e62cb8a-0ubuntu1", WithoutToken: true}, "Upgrade", "19.4"},
 		"a library":     {advice.Seen{UserAgent: "Go-http-client/1.1", WithoutToken: true}, "ChangeProgram", "minio-go before 7.0.11"},
 		"nobody knows":  {advice.Seen{UserAgent: "in-house", WithoutToken: true}, "FindProgram", "find the program"},
+		"only its file": {advice.Seen{UserAgent: "in-house", Executable: "/srv/app", WithoutToken: true}, "FindProgram", "update this program"},
 		"nothing said":  {advice.Seen{WithoutToken: true}, "FindProgram", "find the program"},
 		"curl":          {advice.Seen{UserAgent: "curl/8.5.0", WithoutToken: true}, "Rewrite", `; curl -H "X-aws-ec2-metadata-token: $TOKEN" -s http://169.254.169.254/latest/meta-data/`},
 		"curl's own line": {advice.Seen{UserAgent: "curl/8", Arguments: []string{"curl", "-fs", "http://[fd00:ec2::254]/latest/user-data?it's", "-o", "a b"}, WithoutToken: true}, "Rewrite",
@@ -94,6 +95,26 @@ func TestFor(t *testing.T) {
 		}
 		if got := strings.Join(codes, " "); got != c.want || !strings.Contains(strings.Join(texts, "\n"), c.text) {
 			t.Errorf("%s: %s: %q, want %s with %q", name, got, texts, c.want, c.text)
+		}
+	}
+}
+
+func TestSameProgram(t *testing.T) {
+	seen := func(exe string, args ...string) advice.Seen { return advice.Seen{Executable: exe, Arguments: args} }
+	const python, curl = "/usr/bin/python3.11", "/usr/bin/curl"
+	for name, c := range map[string]struct {
+		a, b advice.Seen
+		want bool
+	}{
+		"nobody knows":         {seen(""), seen(curl, "curl"), true},
+		"two files":            {seen(curl, "curl", "x"), seen(python, "python3", "x"), false},
+		"a script of curls":    {seen(curl, "curl", "-X", "PUT", "a"), seen(curl, "curl", "b"), true},
+		"two scripts":          {seen(python, "python3", "proxy.py"), seen(python, "python3", "-u", "app.py"), false},
+		"one script":           {seen(python, "python3", "app.py", "a"), seen(python, "python3", "-u", "app.py", "b"), true},
+		"a program of its own": {seen("/srv/app"), seen("/srv/app", "app"), true},
+	} {
+		if advice.SameProgram(c.a, c.b) != c.want || advice.SameProgram(c.b, c.a) != c.want {
+			t.Errorf("%s: want %v", name, c.want)
 		}
 	}
 }

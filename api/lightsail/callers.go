@@ -1,6 +1,7 @@
 package lightsail
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -81,10 +82,11 @@ func (a *protocol) showCallers(in *openimds.Instance, callers []openimds.Caller,
 		if u := c.Undelivered; u != nil {
 			one.TokenUndelivered = &wire.UndeliveredToken{Time: awsjson.Epoch{Time: u.Time}, HopLimit: u.HopLimit, NeededHopLimit: u.NeededHopLimit, CurrentHopLimit: in.Options.HopLimit}
 		}
-		what := hindered[who{c.Source, c.UserAgent}]
-		what.UserAgent, what.WithoutToken = c.UserAgent, openimds.V1Calls(c.Counts) > 0
-		if p := c.Process; p != nil {
-			what.Executable, what.Arguments = p.Executable, p.Arguments
+		what := seen(c)
+		for _, h := range hindered[who{c.Source, c.UserAgent}] {
+			if advice.SameProgram(h, what) {
+				what.Lost, what.Forwarded = cmp.Or(what.Lost, h.Lost), what.Forwarded || h.Forwarded
+			}
 		}
 		if !what.WithoutToken && c.PathGroup != tokenGroup {
 			what.Lost, what.Forwarded = nil, false // told where tokens are asked for, and where it came without one
@@ -98,24 +100,32 @@ func (a *protocol) showCallers(in *openimds.Instance, callers []openimds.Caller,
 // tokenGroup is the path group of requests for tokens.
 const tokenGroup = "api/token"
 
-// who is what one program is, whatever it asks for.
+// who is what one program is on the wire, whatever it asks for. On one host several have that in common.
 type who struct{ source, userAgent string }
+
+func seen(c openimds.Caller) advice.Seen {
+	s := advice.Seen{UserAgent: c.UserAgent, WithoutToken: openimds.V1Calls(c.Counts) > 0}
+	if p := c.Process; p != nil {
+		s.Executable, s.Arguments = p.Executable, p.Arguments
+	}
+	return s
+}
 
 // hindrances finds out whose tokens do not arrive, or are refused to a proxy: all that such a program asks for
 // without a token it does for want of one. What was before since, or is over, does not count.
-func hindrances(callers []openimds.Caller, hopLimit int, since time.Time) map[who]advice.Seen {
-	found := map[who]advice.Seen{}
+func hindrances(callers []openimds.Caller, hopLimit int, since time.Time) map[who][]advice.Seen {
+	found := map[who][]advice.Seen{}
 	for _, c := range callers {
-		key := who{c.Source, c.UserAgent}
-		seen := found[key]
+		one := seen(c)
 		if u := c.Undelivered; u != nil && !u.Time.Before(since) {
-			seen.Lost = &advice.Lost{HopLimit: u.HopLimit, Needed: u.NeededHopLimit, Current: hopLimit}
+			one.Lost = &advice.Lost{HopLimit: u.HopLimit, Needed: u.NeededHopLimit, Current: hopLimit}
 		}
 		// A later call for a token that came through no proxy has ended it.
-		if !c.Forwarded.IsZero() && !c.Forwarded.Before(since) && c.LastSeen.Sub(c.Forwarded) < time.Millisecond {
-			seen.Forwarded = true
+		one.Forwarded = !c.Forwarded.IsZero() && !c.Forwarded.Before(since) && c.LastSeen.Sub(c.Forwarded) < time.Millisecond
+		if one.Lost != nil || one.Forwarded {
+			key := who{c.Source, c.UserAgent}
+			found[key] = append(found[key], one)
 		}
-		found[key] = seen
 	}
 	return found
 }

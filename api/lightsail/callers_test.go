@@ -25,6 +25,8 @@ func TestCallersAdvice(t *testing.T) {
 	failed := map[string]int64{openimds.CountWithTokenFailed: 1}
 	last := noon.Add(-time.Hour)
 	daily := every(24*time.Hour, 6)
+	curl := &openimds.CallerProcess{Executable: "/usr/bin/curl", Arguments: []string{"curl", "-s", "http://169.254.169.254/latest/meta-data/"}}
+	proxy := &openimds.CallerProcess{Executable: "/usr/bin/squid", Arguments: []string{"squid"}}
 	for name, c := range map[string]struct {
 		callers []openimds.Caller
 		want    string // the first one
@@ -44,6 +46,18 @@ func TestCallersAdvice(t *testing.T) {
 		}, `{"pathGroup":"meta-data/iam","advice":[{"code":"FindFallback"}]}`},
 		"through a proxy": {[]openimds.Caller{
 			{Source: "10.0.0.1", UserAgent: "curl/8", PathGroup: "meta-data", Counts: v1, LastSeen: last},
+			{Source: "10.0.0.1", UserAgent: "curl/8", PathGroup: "api/token", Counts: failed, LastSeen: last, Forwarded: last},
+		}, `{"pathGroup":"meta-data","advice":[{"code":"StopForwarding"}]}`},
+		"another program's proxy": {[]openimds.Caller{
+			{Source: "10.0.0.1", UserAgent: "curl/8", PathGroup: "meta-data", Counts: v1, LastSeen: last, Process: curl},
+			{Source: "10.0.0.1", UserAgent: "curl/8", PathGroup: "api/token", Counts: failed, LastSeen: last, Forwarded: last, Process: proxy},
+		}, `{"pathGroup":"meta-data","advice":[{"code":"Rewrite"}]}`},
+		"the proxy itself": {[]openimds.Caller{
+			{Source: "10.0.0.1", UserAgent: "curl/8", PathGroup: "meta-data", Counts: v1, LastSeen: last, Process: proxy},
+			{Source: "10.0.0.1", UserAgent: "curl/8", PathGroup: "api/token", Counts: failed, LastSeen: last, Forwarded: last, Process: proxy},
+		}, `{"pathGroup":"meta-data","advice":[{"code":"StopForwarding"}]}`},
+		"a proxy that nobody knows": {[]openimds.Caller{
+			{Source: "10.0.0.1", UserAgent: "curl/8", PathGroup: "meta-data", Counts: v1, LastSeen: last, Process: curl},
 			{Source: "10.0.0.1", UserAgent: "curl/8", PathGroup: "api/token", Counts: failed, LastSeen: last, Forwarded: last},
 		}, `{"pathGroup":"meta-data","advice":[{"code":"StopForwarding"}]}`},
 		"through a proxy before": {[]openimds.Caller{
