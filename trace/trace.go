@@ -26,8 +26,8 @@ type Config struct {
 	Note func(string)
 	// Ready is called when calls are seen from now on; nil: nobody is told.
 	Ready func()
-	// MaxCPU is the most CPU time that this process should take, as a share of one core (0.05: 5 %). Above it
-	// only a sample of the connections is looked at. 0: as much as is needed.
+	// MaxCPU is the most CPU time that this process should take, as a share of one core (0.05: 5 %), on an average of
+	// ten seconds. Above it only a sample of the connections is looked at. 0: as much as is needed.
 	MaxCPU float64
 	// Packets has a packet socket used although eBPF could be.
 	Packets bool

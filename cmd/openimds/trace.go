@@ -70,7 +70,7 @@ func newTrace() *cobra.Command {
 	f.BoolVar(&t.summary, "summary", false, "show no calls, but at the end who called how often")
 	f.BoolVar(&t.v1, "v1", false, "show only calls without a session token, and those of which the version is unknown")
 	f.StringVar(&t.prometheus, "prometheus", "", "serve the numbers of calls by caller at `ADDR` (host:port; without a host only for this machine), path /metrics")
-	f.Float64Var(&t.maxCPU, "max-cpu", 20, "the most CPU time to take, in `percent` of one core; above it only a sample of connections is looked at. 0: no limit")
+	f.Float64Var(&t.maxCPU, "max-cpu", 20, "the most CPU time to take, in `percent` of one core over ten seconds; above it only a sample of connections is looked at. 0: no limit")
 	f.BoolVar(&t.packets, "packets", false, "look on by a packet socket although eBPF could be used")
 	f.StringVar(&t.readyFile, "ready-file", "", "`file` to write when it looks on")
 	return cmd
