@@ -118,8 +118,8 @@ func (w *watch) look(s imds.Sighting) {
 		return
 	}
 	p := w.namer.names.Look(pid)
-	if p.Exe == "" || len(p.Argv) == 0 {
-		return // it has ended meanwhile
+	if w.ended(p) {
+		return
 	}
 	w.remember(pid)
 	if !w.namer.open.take(s) {
@@ -129,6 +129,14 @@ func (w *watch) look(s imds.Sighting) {
 	case w.namer.found <- sighting{s, p}:
 	default: // too many at once
 	}
+}
+
+// ended says whether the process has ended while it was looked at: with a part of what it was it would be another caller.
+func (w *watch) ended(p processes.Process) bool {
+	if p.Exe == "" || len(p.Argv) == 0 {
+		return true
+	}
+	return (p.UID < 0 || p.Cgroup == "") && w.namer.names.Start(p.PID) != p.Start
 }
 
 // resolveEvery is how often it is found out anew where callers are, while they are not found there.
