@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/netip"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/openimds/openimds/fdpass"
@@ -48,8 +50,11 @@ func NewOffers(dataDir, instance string, observer Observer) *Offers {
 // listener is closed, so that connections are refused from then on.
 func (o *Offers) Offer(l *net.TCPListener) error {
 	c, err := fdpass.Dial(o.dataDir, socket)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) { // of nobody's, or of one that was killed
+		return fmt.Errorf("no server of this user has its data in %s: start 'openimds serve', or name its --data-dir", o.dataDir)
+	}
 	if err != nil {
-		return fmt.Errorf("no server of this user has its data in %s: start 'openimds serve', or name its --data-dir (%w)", o.dataDir, err)
+		return fmt.Errorf("the server of %s cannot be reached: %w", o.dataDir, err)
 	}
 	one := &offer{conn: c, told: make(chan told, 1)}
 	o.mu.Lock()

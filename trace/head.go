@@ -103,10 +103,13 @@ func (r *request) target(target string, to netip.Addr, clean *cleaner) {
 			parts = append(parts, part)
 		}
 	}
-	path = strings.Join(parts, "/")
-	r.group = usage.GroupOf(path)
+	whole := "/" + strings.Join(parts, "/")
+	if len(parts) > 0 && strings.HasSuffix(path, "/") {
+		whole += "/" // a list of what is there is another question than what is there
+	}
+	r.group = usage.GroupOf(strings.Trim(whole, "/"))
 	r.asksToken = r.method == "PUT" && r.group == "api/token"
-	r.path = short(clean.text("/"+path), 256)
+	r.path = short(clean.text(whole), 256)
 }
 
 // cleaner hides secrets in texts. Most texts come again and again and have none: these it remembers, and no others.

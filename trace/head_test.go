@@ -16,7 +16,7 @@ func TestParseHead(t *testing.T) {
 		ok   bool
 	}{
 		{"GET /latest/meta-data/iam/info HTTP/1.1\r\nHost: x\r\n\r\n", request{method: "GET", path: "/latest/meta-data/iam/info", group: "meta-data/iam"}, true},
-		{"GET //latest///meta-data/ HTTP/1.0\n\n", request{method: "GET", path: "/latest/meta-data", group: "meta-data"}, true},
+		{"GET //latest///meta-data/ HTTP/1.0\n\n", request{method: "GET", path: "/latest/meta-data/", group: "meta-data"}, true},
 		{"GET / HTTP/1.1\r\n\r\n", request{method: "GET", path: "/", group: "other"}, true},
 		{"GET http://169.254.169.254/2021-07-15/user-data?x HTTP/1.1\r\n\r\n", request{method: "GET", path: "/2021-07-15/user-data", group: "user-data"}, true},
 		{"GET http://169.254.169.254 HTTP/1.1\r\n\r\n", request{method: "GET", path: "/", group: "other"}, true},
@@ -24,7 +24,7 @@ func TestParseHead(t *testing.T) {
 			request{method: "PUT", path: "/latest/api/token", group: "api/token", asksToken: true}, true},
 		{"GET /latest/api/token HTTP/1.1\r\n\r\n", request{method: "GET", path: "/latest/api/token", group: "api/token"}, true},
 		{"GET /latest/dynamic/ HTTP/1.1\r\nX-AWS-EC2-METADATA-TOKEN: canary\r\nUSER-AGENT:  a/1  \r\nx-forwarded-for: 1.2.3.4\r\n\r\n",
-			request{method: "GET", path: "/latest/dynamic", group: "dynamic", userAgent: "a/1", forwarded: true, token: true}, true},
+			request{method: "GET", path: "/latest/dynamic/", group: "dynamic", userAgent: "a/1", forwarded: true, token: true}, true},
 		{"POST / HTTP/1.1\r\nContent-Length: 12\r\n\r\n", request{method: "POST", path: "/", group: "other", body: 12}, true},
 		{"POST / HTTP/1.1\r\nContent-Length: x\r\n\r\n", request{method: "POST", path: "/", group: "other", body: -1}, true},
 		{"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n", request{method: "POST", path: "/", group: "other", body: -1}, true},

@@ -62,7 +62,7 @@ u.urlopen(u.Request(base + "meta-data/instance-id", headers={"X-aws-ec2-metadata
 			{Token, "PUT", "/latest/api/token", "api/token", "Python-urllib/", "python3", "-c", 200, false, Metadata},
 			{V2, "GET", "/latest/meta-data/instance-id", "meta-data", "Python-urllib/", "python3", "-c", 200, false, Metadata}}},
 		{"through a proxy", []string{curl, "-s", "-H", "X-Forwarded-For: 10.0.0.1", "http://169.254.169.254/latest/meta-data/"},
-			[]want{{V1, "GET", "/latest/meta-data", "meta-data", "curl/", "curl", "X-Forwarded-For", 200, true, Metadata}}},
+			[]want{{V1, "GET", "/latest/meta-data/", "meta-data", "curl/", "curl", "X-Forwarded-For", 200, true, Metadata}}},
 		{"container credentials", []string{curl, "-s", "http://169.254.170.2/v2/credentials/0a1b2c3d-canary"},
 			[]want{{None, "GET", "", "credentials", "curl/", "curl", "169.254.170.2", 200, false, ContainerCredentials}}},
 		{"pod identity", []string{curl, "-s", "http://[fd00:ec2::23]/v1/credentials"},

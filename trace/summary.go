@@ -14,11 +14,12 @@ import (
 // Row is what one caller has called: processes of one executable, user, unit and container are one caller.
 type Row struct {
 	Service Service `json:"service"`
-	// Example is the caller's last process.
+	// Example is the caller's process that called last by IMDSv1; else, the one that called last. So the command line beside
+	// the calls by IMDSv1 is one that made such a call.
 	Example processes.Process `json:"process"`
 	// For are the clients of systemd-imdsd that the last call was for.
 	For       []processes.Process `json:"for,omitempty"`
-	UserAgent string              `json:"userAgent,omitempty"` // of the last call that had one
+	UserAgent string              `json:"userAgent,omitempty"` // of the example's calls, the last that had one
 	Groups    []string            `json:"groups,omitempty"`    // parts of the tree, at most 16
 	V1        uint64              `json:"v1"`
 	V1Refused uint64              `json:"v1Refused"` // of V1: answered with 401 or 403
@@ -32,6 +33,8 @@ type Row struct {
 	First   time.Time `json:"first"`
 	Last    time.Time `json:"last"`
 	LastV1  time.Time `json:"lastV1,omitzero"`
+
+	shown time.Time // when the call of the example was
 }
 
 // Total is how many calls a row has.
@@ -87,10 +90,10 @@ func (s *Summary) Add(c Call) {
 	}
 	if !c.Time.Before(row.Last) {
 		row.Last = c.Time
-		if row != &s.beyond {
-			row.Example, row.For = p, c.For
-			row.UserAgent = cmp.Or(c.UserAgent, row.UserAgent)
-		}
+	}
+	if later := !c.Time.Before(row.shown); row != &s.beyond && (c.Version == V1 && (row.V1 == 0 || later) || row.V1 == 0 && later) {
+		row.Example, row.For, row.shown = p, c.For, c.Time
+		row.UserAgent = cmp.Or(c.UserAgent, row.UserAgent)
 	}
 	row.count(c)
 }

@@ -53,6 +53,21 @@ func TestSummary(t *testing.T) {
 	if r.Beyond == nil || r.Beyond.V1 != 1 || r.Beyond.Other != 1 || r.Missed == nil || r.Missed.Requests != 3 || r.Missed.SampledOneOf != 8 {
 		t.Errorf("beyond %+v, missed %+v", r.Beyond, r.Missed)
 	}
+	// The command line beside calls by IMDSv1 is of one that made such a call.
+	s = NewSummary(2)
+	line := func(word string) processes.Process {
+		return processes.Process{PID: 7, Exe: "/usr/bin/curl", Argv: []string{"curl", word}}
+	}
+	for i, c := range []Call{
+		{Version: V2, Process: line("v2-first")}, {Version: V1, Process: line("v1-early")}, {Version: V1, Process: line("v1-late")},
+		{Version: Token, Process: line("token")}, {Version: V2, Process: line("v2-last")},
+	} {
+		c.Time, c.Service = at(i), Metadata
+		s.Add(c)
+		if want := []string{"v2-first", "v1-early", "v1-late", "v1-late", "v1-late"}[i]; s.Report(at(9)).Callers[0].Example.Argv[1] != want {
+			t.Errorf("after call %d: %+v, want the line of %s", i, s.Report(at(9)).Callers[0].Example, want)
+		}
+	}
 	// Nothing seen is not the same as nothing missed.
 	text, err := json.Marshal(NewSummary(1).Report(noon))
 	if err != nil || !strings.Contains(string(text), `"missed":null`) || !strings.Contains(string(text), `"callers":[]`) {

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,7 +29,8 @@ func newAudit() *cobra.Command {
 		Use:   "audit",
 		Short: "Show who changed what, and who was refused",
 		Long: `Show who changed what, and who was refused, from the audit log of the server's data directory, the earliest first. It
-takes this machine's user of the server, or root. Times are UTC; -o json has what was before and after each change.
+takes this machine's user of the server, or root. Times are UTC; CHANGED has the numbers and words that changed, -o json all
+of what was before and after each change.
 
   openimds audit --since 1d
   openimds audit --resource Instance/demo -o json
@@ -81,15 +84,65 @@ func (f *auditFlags) show(cmd *cobra.Command, c *clientConfig) error {
 		}
 	}
 	err = c.show(cmd.OutOrStdout(), shown, func(row func(...any)) {
-		row("WHEN", "WHO", "WHAT", "RESOURCE", "FROM", "FAILURE")
+		row("WHEN", "WHO", "WHAT", "RESOURCE", "FROM", "CHANGED", "FAILURE")
 		for _, e := range shown {
-			row(e.When.UTC().Format(time.DateTime), dash(e.Who), e.What, dash(e.Resource), dash(e.Source), e.Failure)
+			row(e.When.UTC().Format(time.DateTime), dash(e.Who), e.What, dash(e.Resource), dash(e.Source), changed(e), e.Failure)
 		}
 	})
+	if err == nil && len(shown) == 0 {
+		err = say(cmd.ErrOrStderr(), "openimds: the audit log has no such entry\n")
+	}
 	if err == nil && damaged > 0 {
 		err = fmt.Errorf("%s of the audit log cannot be read", counted(damaged, "line"))
 	}
 	return err
+}
+
+// changed are the members of what was there before and is now that are numbers or words, with both: of a creation and a
+// deletion there are none.
+func changed(e openimds.AuditEntry) string {
+	if e.Before == nil || e.After == nil {
+		return ""
+	}
+	var words []string
+	compare(&words, "", e.Before, e.After)
+	const most = 6
+	if len(words) > most {
+		words = append(words[:most], "…")
+	}
+	return strings.Join(words, ", ")
+}
+
+// compare adds the members that differ, by their path.
+func compare(words *[]string, path string, before, after map[string]any) {
+	names := maps.Clone(before)
+	maps.Copy(names, after)
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		from, to := before[name], after[name]
+		inner, nested := from.(map[string]any)
+		if now, both := to.(map[string]any); nested && both {
+			compare(words, path+name+".", inner, now)
+			continue
+		}
+		if isScalar(from) && isScalar(to) && from != to {
+			*words = append(*words, fmt.Sprintf("%s%s: %s to %s", path, name, scalar(from), scalar(to)))
+		}
+	}
+}
+
+func isScalar(v any) bool {
+	switch v.(type) {
+	case nil, string, bool, float64:
+		return true
+	}
+	return false
+}
+
+func scalar(v any) string {
+	if v == nil {
+		return "none"
+	}
+	return shorten(fmt.Sprint(v), 40)
 }
 
 func (f *auditFlags) wants(e openimds.AuditEntry) bool {

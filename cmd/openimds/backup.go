@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"syscall"
 
@@ -68,7 +70,11 @@ of the directory.
 			if err != nil {
 				return err
 			}
+			_, before := os.Lstat(dir)
 			if err := server.Restore(args[0], dir); err != nil {
+				if errors.Is(before, fs.ErrNotExist) {
+					_ = os.Remove(dir) // which was made for it, and is empty again
+				}
 				return err
 			}
 			return say(cmd.OutOrStdout(), "%s: as in %s\n", dir, args[0])

@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -85,37 +83,6 @@ func newCallers() *cobra.Command {
 	return cmd
 }
 
-// span is a duration that may also count days ("7d", "1d12h").
-type span time.Duration
-
-// String is [pflag.Value].
-func (s *span) String() string { return time.Duration(*s).String() }
-
-// Type is [pflag.Value].
-func (s *span) Type() string { return "duration" }
-
-// Set is [pflag.Value].
-func (s *span) Set(text string) error {
-	days, rest, found := strings.Cut(text, "d")
-	if !found {
-		days, rest = "0", text
-	}
-	n, err := strconv.ParseUint(days, 10, 16)
-	if err != nil {
-		return errors.New("a duration is a number with a unit (90s, 1h30m, 7d)")
-	}
-	whole := time.Duration(n) * 24 * time.Hour
-	if rest != "" || !found {
-		part, err := time.ParseDuration(rest)
-		if err != nil {
-			return errors.New("a duration is a number with a unit (90s, 1h30m, 7d)")
-		}
-		whole += part
-	}
-	*s = span(whole)
-	return nil
-}
-
 func (c *clientConfig) showCallers(ctx context.Context, out, errs io.Writer, api *client.Client, callers *callersOf, since time.Duration, v1 bool, by string) error {
 	request := wire.GetCallersRequest{}
 	if since > 0 {
@@ -175,7 +142,7 @@ func sayKnown(w io.Writer, before string, known []wire.Known) error {
 			err = say(w, "%s%s: unknown: no calls were counted in that time\n", before, k.InstanceName)
 		case k.MissingSeconds > 0:
 			err = say(w, "%s%s: not all is known: calls were counted from %s until %s, without %s in between, when it was stopped or its host was away\n", before, k.InstanceName,
-				when(*k.Since), when(*k.Until), time.Duration(k.MissingSeconds)*time.Second)
+				when(*k.Since), when(*k.Until), briefly(time.Duration(k.MissingSeconds)*time.Second))
 		default:
 			err = say(w, "%s%s: not all is known: calls were counted from %s until %s\n", before, k.InstanceName, when(*k.Since), when(*k.Until))
 		}

@@ -57,7 +57,7 @@ func confirmTokens(cmd *cobra.Command, api *client.Client, names []string, yes b
 	switch {
 	case !ask || canAsk(cmd.InOrStdin()):
 	case len(refused) > 0:
-		return fmt.Errorf("nothing was changed: without a token came, in the last %d days, %s; give --yes to have such calls refused", confirmDays, listed(refused))
+		return fmt.Errorf("nothing was changed: in the last %d days these called without a token: %s; give --yes to have such calls refused", confirmDays, listed(refused))
 	default:
 		return fmt.Errorf("nothing was changed: it is not known who called without a token: %s; give --yes to have such calls refused", firstOf(unknown))
 	}
@@ -81,7 +81,7 @@ func sayRefused(errs io.Writer, refused []refusedCaller) error {
 	if len(refused) == 0 {
 		return nil
 	}
-	if err := say(errs, "openimds: without a token came, in the last %d days, and will be refused:\n", confirmDays); err != nil {
+	if err := say(errs, "openimds: these called without a token in the last %d days, and will be refused:\n", confirmDays); err != nil {
 		return err
 	}
 	return printTable(errs, func(row func(...any)) {

@@ -49,7 +49,7 @@ func newEventSpot(c *clientConfig) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&action, "action", "terminate", "terminate, stop or hibernate")
-	cmd.Flags().DurationVar(&in, "in", 2*time.Minute, "how far ahead the interruption is")
+	spanVar(cmd.Flags(), &in, "in", 2*time.Minute, "how far ahead the interruption is")
 	return cmd
 }
 
@@ -95,8 +95,8 @@ func newEventMaintenance(c *clientConfig) *cobra.Command {
 	f.StringVar(&m.Code, "code", "", "instance-reboot, instance-retirement, instance-stop, system-maintenance or system-reboot (the default of a new event)")
 	f.StringVar(&m.Description, "description", "", "what the guest reads about it")
 	f.StringVar(&m.State, "state", "", "active, completed or canceled; the last two move it to the history")
-	f.DurationVar(&in, "in", 24*time.Hour, "how far ahead it begins")
-	f.DurationVar(&duration, "duration", 0, "how long it lasts at most; 0: not said")
+	spanVar(f, &in, "in", 24*time.Hour, "how far ahead it begins")
+	spanVar(f, &duration, "duration", 0, "how long it lasts at most; 0: not said")
 	return cmd
 }
 

@@ -16,7 +16,7 @@ type faultsFlags struct {
 	on                          string
 	latency, jitter, absent, to time.Duration
 	status, count               int
-	share, refuse, drop         float64
+	share, refuse, drop         portion
 }
 
 func newFaults() *cobra.Command {
@@ -30,10 +30,10 @@ request on. What no flag names stays as it is; zero ends a fault, --clear all of
 restarts of the service and of the instance, until they are cleared, end by --for or --count, or the
 instance is deleted.
 
-  openimds faults demo --status 503 --share 0.25
+  openimds faults demo --status 503 --share 25%
   openimds faults demo --latency 200ms --jitter 50ms --on token
   openimds faults demo --status 500 --on meta-data/iam --count 3
-  openimds faults demo --drop 1 --for 30s
+  openimds faults demo --drop 100% --for 30s
   openimds faults demo --clear
 
 Which requests meet a share is no accident: the same row of requests after the same change meets the
@@ -60,16 +60,17 @@ meta-data/iam is meta-data/iam/ and meta-data/iam/info too.`,
 	}
 	c.addFlags(cmd)
 	f := cmd.Flags()
-	f.DurationVar(&flags.latency, "latency", 0, "how long answers are held back")
-	f.DurationVar(&flags.jitter, "jitter", 0, "how much the latency differs, either way")
+	spanVar(f, &flags.latency, "latency", 0, "how long answers are held back")
+	spanVar(f, &flags.jitter, "jitter", 0, "how much the latency differs, either way")
 	f.IntVar(&flags.status, "status", 0, "what a share of the requests is answered with, 400 to 599")
-	f.Float64Var(&flags.share, "share", 1, "the share of requests that --latency and --status are for, whichever is given or on, 0 to 1")
-	f.Float64Var(&flags.refuse, "refuse", 0, "the `share` of requests whose connection is reset, 0 to 1")
-	f.Float64Var(&flags.drop, "drop", 0, "the `share` of requests that never hear anything, 0 to 1")
+	flags.share = 1
+	f.Var(&flags.share, "share", "how much of the requests --latency and --status are for, whichever is given or on: 10%, or a fraction such as 0.1")
+	f.Var(&flags.refuse, "refuse", "the `share` of requests whose connection is reset: 10% or 0.1")
+	f.Var(&flags.drop, "drop", "the `share` of requests that never hear anything: 10% or 0.1")
 	f.StringVar(&flags.on, "on", "all", "the `requests` that all of these are for: token (PUT), data, all, or a path with what is below it")
 	f.BoolVar(&flags.expired, "expired-credentials", false, "show credentials whose time is over")
-	f.DurationVar(&flags.absent, "absent-for", 0, "how long every connection is reset after each start and reboot")
-	f.DurationVar(&flags.to, "for", 0, "how long until all faults end by themselves")
+	spanVar(f, &flags.absent, "absent-for", 0, "how long every connection is reset after each start and reboot")
+	spanVar(f, &flags.to, "for", 0, "how long until all faults end by themselves")
 	f.IntVar(&flags.count, "count", 0, "how many requests meet a latency, a status, a reset or a drop until all faults end by themselves")
 	f.BoolVar(&flags.clear, "clear", false, "end all faults, before others are set")
 	return cmd
@@ -102,9 +103,9 @@ func (f *faultsFlags) request(cmd *cobra.Command, name string) (request wire.Upd
 		*d.to = new(int(d.value / d.unit))
 		switch {
 		case d.value%d.unit != 0 || d.value < 0:
-			return request, true, usagef("--%s %v is not a number of whole times %v", d.flag, d.value, d.unit)
+			return request, true, usagef("--%s %s is not a number of whole times %s", d.flag, briefly(d.value), briefly(d.unit))
 		case d.value/d.unit > math.MaxInt32: // a request cannot hold it; its reason is the same as the service's
-			return request, true, usagef("--%s %v is too long: the most is %v", d.flag, d.value, d.most)
+			return request, true, usagef("--%s %s is too long: the most is %s", d.flag, briefly(d.value), briefly(d.most))
 		}
 	}
 	if given("count") {
@@ -115,14 +116,11 @@ func (f *faultsFlags) request(cmd *cobra.Command, name string) (request wire.Upd
 	}
 	for _, s := range []struct {
 		flag  string
-		value *float64
+		value portion
 		to    **float64
-	}{{"share", &f.share, &request.Share}, {"refuse", &f.refuse, &request.RefuseShare}, {"drop", &f.drop, &request.DropShare}} {
+	}{{"share", f.share, &request.Share}, {"refuse", f.refuse, &request.RefuseShare}, {"drop", f.drop, &request.DropShare}} {
 		if given(s.flag) {
-			*s.to = s.value
-			if !(*s.value >= 0 && *s.value <= 1) { // a NaN has no form in JSON
-				return request, true, usagef("--%s must be 0 to 1, not %v", s.flag, *s.value)
-			}
+			*s.to = new(float64(s.value))
 		}
 	}
 	if given("status") {

@@ -117,7 +117,7 @@ func newIdentityRotate(dir func() (string, error)) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&form, "form", "", "only for signature, pkcs7 or rsa2048")
-	cmd.Flags().DurationVar(&in, "in", 24*time.Hour, "how long verifiers have to take up the new certificates")
+	spanVar(cmd.Flags(), &in, "in", 24*time.Hour, "how long verifiers have to take up the new certificates")
 	return cmd
 }
 

@@ -11,11 +11,13 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"github.com/openimds/openimds/printable"
 	"github.com/openimds/openimds/sandbox"
 	"github.com/openimds/openimds/server"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // release is set when one is built by make.
@@ -113,7 +115,7 @@ func newRoot() *cobra.Command {
 	}
 	root.SetVersionTemplate("openimds {{.Version}}\n")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usagef("%w%s; see '%s --help'", err, didYouMeanFlag(cmd, err), cmd.CommandPath())
+		return usagef("%w%s; see '%s --help'", plainly(err), didYouMeanFlag(cmd, err), cmd.CommandPath())
 	})
 	root.AddCommand(
 		newServe(), newRun(), newEnv(),
@@ -123,6 +125,8 @@ func newRoot() *cobra.Command {
 		newAttach(), newDetach(), newRelease(),
 		newKeys(), newIdentity(), newBackup(), newRestore(), newCompact(),
 	)
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return refuseDashes(cmd) }
+	addHelp(root)
 	addCompletion(root)
 	addExamples(root)
 	return root
@@ -136,5 +140,39 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	if !cmd.HasParent() {
 		return usagef("unknown command %q%s; see 'openimds --help'", args[0], didYouMean(cmd, args[0]))
 	}
-	return usagef("%s takes no argument, but got %q; see '%s --help'", cmd.CommandPath(), args[0], cmd.CommandPath())
+	return usagef("%s takes no argument, but got %q; see '%s --help'", subject(cmd), args[0], cmd.CommandPath())
+}
+
+// subject is what an error calls a command: the name of the program stands before it already.
+func subject(cmd *cobra.Command) string {
+	return strings.TrimPrefix(cmd.CommandPath(), cmd.Root().Name()+" ")
+}
+
+// refuseDashes refuses the end of the flags as a flag's value: whoever wrote it forgot the value.
+func refuseDashes(cmd *cobra.Command) (err error) {
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if f.Value.String() == "--" || f.Value.String() == "[--]" {
+			err = usagef("flag needs an argument: --%s; see '%s --help'", f.Name, cmd.CommandPath())
+		}
+	})
+	return err
+}
+
+// addHelp adds the command that shows the help of another one, and fails where there is none.
+func addHelp(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	for _, help := range root.Commands() {
+		if help.Name() != "help" {
+			continue
+		}
+		help.Example = "  openimds help migrate rehearse"
+		help.Run, help.RunE = nil, func(_ *cobra.Command, args []string) error {
+			cmd, rest, err := root.Find(args)
+			if err != nil || len(rest) > 0 {
+				return usagef("unknown command %q%s; see 'openimds --help'", strings.Join(args, " "), didYouMean(cmd, rest[0]))
+			}
+			cmd.InitDefaultHelpFlag()
+			return cmd.Help()
+		}
+	}
 }

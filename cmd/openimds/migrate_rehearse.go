@@ -22,7 +22,7 @@ instance, so that no restart, lost connection or absent operator makes it longer
   --shadow     answers everybody, and counts who would be refused: each call without a token that required
                tokens would refuse, among them those of callers whom their token did not reach
   --brown-out  refuses such calls as required tokens would (401), all of them or the share that --share
-               says in percent, and counts the others
+               says (10%), and counts the others
 
 Without either of them it shows the rehearsal of each instance and who would be refused:
 
@@ -31,13 +31,15 @@ Without either of them it shows the rehearsal of each instance and who would be 
   BY HOP LIMIT      those of the two that callers made whom their token did not reach: they need a
                     larger hop limit, not another version
 
+A new rehearsal of an instance takes the place of one that is under way there.
+
 While it lasted is counted by whole periods of five minutes. Behind the table are those who made such calls.`
 
 // rehearseFlags are the flags as they were given.
 type rehearseFlags struct {
 	shadow, brownOut, stop, yes bool
 	lasts                       span
-	share                       float64
+	share                       portion
 	provider                    string
 	plan, wave                  string
 }
@@ -49,7 +51,7 @@ func newMigrateRehearse(m *migrateFlags) *cobra.Command {
 		Short: "Count or refuse for a while whoever required tokens would refuse",
 		Long:  rehearseHelp,
 		Example: `  openimds migrate rehearse web-1 web-2 --shadow --for 7d
-  openimds migrate rehearse web-1 --brown-out --for 10m --share 10 --yes
+  openimds migrate rehearse web-1 --brown-out --for 10m --share 10% --yes
   openimds migrate rehearse web-1
   openimds migrate rehearse web-1 --stop
   openimds migrate rehearse --plan plan.yaml --wave canary --brown-out --for 10m`,
@@ -66,7 +68,8 @@ func newMigrateRehearse(m *migrateFlags) *cobra.Command {
 	f.BoolVar(&flags.brownOut, "brown-out", false, "refuse calls without a token, as required tokens would")
 	f.BoolVar(&flags.stop, "stop", false, "end the rehearsal now")
 	f.Var(&flags.lasts, "for", "how long it lasts (10m, 7d; default: a shadow a week, a brown-out 10 minutes)")
-	f.Float64Var(&flags.share, "share", 100, "how many `percent` of the calls without a token a brown-out refuses")
+	flags.share = 1
+	f.Var(&flags.share, "share", "how much of the calls without a token a brown-out refuses: 10%, or a fraction such as 0.1")
 	f.StringVar(&flags.plan, "plan", "", "`file` with a plan, whose instances are meant that do not require tokens yet")
 	f.StringVar(&flags.wave, "wave", "", "only those of one wave of the plan")
 	f.BoolVar(&flags.yes, "yes", false, "begin a brown-out, which refuses calls, without being asked")
@@ -92,10 +95,10 @@ func (r *rehearseFlags) check(cmd *cobra.Command) error {
 		return usagef("--share is of a --brown-out")
 	case given("for") && !r.shadow && !r.brownOut:
 		return usagef("--for is of a --shadow or a --brown-out")
-	case !(r.share > 0 && r.share <= 100):
-		return usagef("--share must be above 0 and at most 100 percent, not %v", r.share)
+	case r.share == 0:
+		return usagef("--share must be above 0: a brown-out of nothing is a --shadow")
 	case given("for") && (r.lasts <= 0 || time.Duration(r.lasts)%time.Second != 0 || time.Duration(r.lasts)/time.Second > math.MaxInt32):
-		return usagef("--for %v is not a number of whole seconds, or of too many", time.Duration(r.lasts))
+		return usagef("--for %v is not a number of whole seconds, or of too many", &r.lasts)
 	}
 	return nil
 }
@@ -122,8 +125,8 @@ func (r *rehearseFlags) run(cmd *cobra.Command, m *migrateFlags, args []string) 
 	lasts := cmp.Or(time.Duration(r.lasts), 7*24*time.Hour)
 	if r.brownOut {
 		lasts = cmp.Or(time.Duration(r.lasts), 10*time.Minute)
-		request.Mode, request.Share = string(openimds.RehearseBrownOut), new(r.share/100)
-		what := fmt.Sprintf("a brown-out of %.4g%% for %v would refuse calls of %s", r.share, lasts, counted(len(args), "instance"))
+		request.Mode, request.Share = string(openimds.RehearseBrownOut), new(float64(r.share))
+		what := fmt.Sprintf("a brown-out of %v for %s would refuse calls of %s", &r.share, briefly(lasts), counted(len(args), "instance"))
 		if !r.yes && !canAsk(cmd.InOrStdin()) {
 			return fmt.Errorf("nothing was changed: %s; give --yes to begin it", what)
 		}
@@ -134,10 +137,32 @@ func (r *rehearseFlags) run(cmd *cobra.Command, m *migrateFlags, args []string) 
 		}
 	}
 	request.Seconds = new(int(lasts / time.Second))
+	if err := c.warnReplaced(cmd, args); err != nil {
+		return err
+	}
 	return changeEach(cmd, c, args, wire.StartRehearsal, func(name string) wire.StartRehearsalRequest {
 		request.InstanceName = name
 		return request
 	})
+}
+
+// warnReplaced says which rehearsals end since others begin in their place. What cannot be looked at is the
+// change's to refuse.
+func (c *clientConfig) warnReplaced(cmd *cobra.Command, names []string) error {
+	api, err := c.open(cmd.Context())
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		in, err := client.Call(cmd.Context(), api, wire.DescribeInstance, wire.DescribeInstanceRequest{InstanceName: name})
+		if err != nil || !in.Instance.Rehearsal.UnderWay(time.Now()) {
+			continue
+		}
+		if err := say(cmd.ErrOrStderr(), "openimds: %s: the new rehearsal takes the place of the one under way (%v)\n", name, in.Instance.Rehearsal); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // instances are those that are named, or those of the plan.

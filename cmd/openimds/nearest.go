@@ -14,24 +14,37 @@ import (
 
 // near is the first of the words that another one may be meant for; empty: none is near.
 func near(word string, words []string) string {
-	candidates := &cobra.Command{SuggestionsMinimumDistance: 2} // letters
+	candidates := &cobra.Command{}
 	for _, w := range words {
 		candidates.AddCommand(&cobra.Command{Use: w, Run: func(*cobra.Command, []string) {}})
 	}
-	if found := candidates.SuggestionsFor(word); word != "" && len(found) > 0 {
-		return found[0]
+	return nearestOf(candidates, word)
+}
+
+// nearestOf is that of the commands below one that a word is nearest to, at most two letters away; empty: none is.
+func nearestOf(cmd *cobra.Command, word string) string {
+	if word == "" {
+		return ""
+	}
+	for letters := 1; letters <= 2; letters++ {
+		cmd.SuggestionsMinimumDistance = letters
+		if found := cmd.SuggestionsFor(word); len(found) > 0 {
+			return found[0]
+		}
 	}
 	return ""
 }
 
-// didYouMean names the command that an unknown word is near to, if there is one.
+// didYouMean names the command or the flag that an unknown word is near to, if there is one.
 func didYouMean(cmd *cobra.Command, word string) string {
-	cmd.SuggestionsMinimumDistance = 2 // letters
-	found := cmd.SuggestionsFor(word)
-	if len(found) == 0 {
+	found := nearestOf(cmd, word)
+	if cmd.Flags().Lookup(word) != nil {
+		found = "--" + word
+	}
+	if found == "" {
 		return ""
 	}
-	return ", did you mean '" + cmd.CommandPath() + " " + found[0] + "'?"
+	return ", did you mean '" + cmd.CommandPath() + " " + found + "'?"
 }
 
 // didYouMeanFlag names the flag that an unknown one is near to, if there is one.

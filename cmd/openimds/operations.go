@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/openimds/openimds/api/lightsail/wire"
 	"github.com/openimds/openimds/client"
 	"github.com/spf13/cobra"
@@ -40,6 +42,11 @@ those of the resource that has, or had, a name. Times are UTC. 'openimds audit' 
 					break
 				}
 			}
+			if len(all) == 0 && len(args) > 0 {
+				if err := noOperations(cmd, api, args[0]); err != nil {
+					return err
+				}
+			}
 			return c.show(cmd.OutOrStdout(), all, func(row func(...any)) {
 				row("BEGUN", "RESOURCE", "OPERATION", "STATUS", "SINCE", "DETAILS")
 				for _, op := range all {
@@ -52,4 +59,12 @@ those of the resource that has, or had, a name. Times are UTC. 'openimds audit' 
 	cmd.Flags().IntVar(&limit, "limit", 0, "how many at most; 0: all")
 	cmd.ValidArgsFunction = completeInstances
 	return cmd
+}
+
+// noOperations tells why there is nothing to show of a resource: that it has none, or that there is no such instance.
+func noOperations(cmd *cobra.Command, api *client.Client, name string) error {
+	if _, err := client.Call(cmd.Context(), api, wire.GetInstance, wire.GetInstanceRequest{InstanceName: name}); err != nil {
+		return fmt.Errorf("no operation of %s is remembered: %w", name, err)
+	}
+	return say(cmd.ErrOrStderr(), "openimds: no operation of %s is remembered\n", name)
 }

@@ -133,7 +133,7 @@ func screenOf(out io.Writer) io.Writer {
 func names(least, most int, what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) < least || most > 0 && len(args) > most {
-			return usagef("%s takes %s; see '%s --help'", cmd.CommandPath(), what, cmd.CommandPath())
+			return usagef("%s takes %s; see '%s --help'", subject(cmd), what, cmd.CommandPath())
 		}
 		return nil
 	}

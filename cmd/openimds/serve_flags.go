@@ -72,7 +72,7 @@ func (c *serveConfig) addServerFlags(f *pflag.FlagSet) {
 	f.BoolVar(&c.AllowIMDSIPv6, "allow-imds-ipv6", c.AllowIMDSIPv6, "let instances enable the IPv6 address of the metadata service")
 	f.StringSliceVar(&c.allRegions, "region", []string{c.Region}, "`region` of this installation; repeatable: a request is for the one that it is signed for, the default\ninstance is of the first")
 	f.StringVar(&c.AccountID, "account-id", c.AccountID, "account id of this installation")
-	f.DurationVar(&c.TransitionTime, "transition-time", c.TransitionTime, "how long an instance is pending before it runs, and stopping before it is stopped; 0: at once")
+	spanVar(f, &c.TransitionTime, "transition-time", c.TransitionTime, "how long an instance is pending before it runs, and stopping before it is stopped; 0: at once")
 	f.StringVar(&c.AlarmWebhook, "alarm-webhook", "", "`URL` to post an alarm's change of state to")
 	f.BoolVar(&c.AnonymousMetrics, "api-anonymous-metrics", false, "let /metrics be read without a signature")
 	f.BoolVar(&c.AuditBestEffort, "audit-best-effort", false, "make changes although the audit log cannot be written, and do not wait for it")

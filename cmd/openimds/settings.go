@@ -60,7 +60,7 @@ func set(flags *pflag.FlagSet, f *pflag.Flag, values []string, where string) err
 		if err := flags.Set(f.Name, v); err != nil {
 			// pflag's text speaks of a flag that nobody typed; its cause says what is wrong.
 			if cause := errors.Unwrap(err); cause != nil {
-				err = cause
+				err = ofType(f, cause)
 			}
 			return usagef("%s: invalid value %q: %w", where, v, err)
 		}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -22,10 +23,18 @@ const traceHelp = `Show which processes of this machine call the metadata servic
 and no help of the service: run it as root on an instance of EC2 or Lightsail, on a host of containers, or on a
 host of openimds.
 
-Each call is a line: time (UTC), version (v1, v2, v2-token: asks for a session token), method, path, status, then the process
+What is watched are the addresses of the service, port 80: 169.254.169.254 and fd00:ec2::254, and those that give
+credentials to containers. Calls of other addresses, such as 127.0.0.1:1338 of 'openimds serve', do not appear.
+
+Each call is a line: date and time (UTC), version (v1, v2, v2-token: asks for a session token), method, path, status, then the process
 with its user, container or unit, package and command line. Calls of the addresses that give credentials to containers
 (169.254.170.2, 169.254.170.23, fd00:ec2::23) are shown as container-credentials. With -o json a line is an
 object; {"gap": ...} tells what was not seen, whose callers are unknown.
+
+With --summary a row is one program, user and unit or container, with its calls: V1 without a session token, OF THEM REFUSED
+those answered with 401 or 403, V2 with a token, TOKENS requests for one, OTHER calls of services without versions (those
+for containers), UNKNOWN calls of which not enough was seen to tell. WHERE is the pod, container or unit, COMMAND LINE that
+of the last call by V1, or else of the last call.
 
 Tokens are not kept, and what looks like a secret in a command line, path or user agent is shown as [hidden].
 
@@ -125,10 +134,17 @@ func (t *tracing) run(cmd *cobra.Command) error {
 	if err == nil {
 		err = t.err
 	}
-	if err != nil || !t.summary {
+	if err != nil {
 		return err
 	}
-	return t.showSummary(t.sum.Report(time.Now()))
+	report := t.sum.Report(time.Now())
+	if t.summary {
+		err = t.showSummary(report)
+	}
+	if err == nil && t.output != "json" {
+		err = say(cmd.ErrOrStderr(), "openimds: %s\n", countLine(report))
+	}
+	return err
 }
 
 func (t *tracing) ready() error {
@@ -149,13 +165,28 @@ func (t *tracing) serveMetrics() (closing func(), err error) {
 	}
 	l, err := net.Listen("tcp", net.JoinHostPort(host, port))
 	if err != nil {
-		return nil, fmt.Errorf("--prometheus: %w", err)
+		return nil, cannotListen("--prometheus", t.prometheus, err)
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", prom.Handler(t.sum))
 	server := &http.Server{Handler: mux, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 8 << 10}
 	go func() { _ = server.Serve(l) }()
 	return func() { _ = server.Close() }, nil
+}
+
+// cannotListen says why an address that a flag names cannot be listened at, and what to write.
+func cannotListen(flag, addr string, err error) error {
+	why := err.Error()
+	if failed, ok := errors.AsType[*net.OpError](err); ok {
+		why = failed.Err.Error()
+	}
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		why = "is in use by another program; give another port"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		why = "is no address of this machine"
+	}
+	return fmt.Errorf("%s %s %s", flag, addr, why)
 }
 
 func (t *tracing) show(c trace.Call) error {

@@ -22,7 +22,7 @@ func callLine(c trace.Call) string {
 		status = strconv.Itoa(c.Status)
 	}
 	parts := []string{
-		c.Time.UTC().Format(time.TimeOnly), fmt.Sprintf("%-8s", what), dash(c.Method), dash(cmp.Or(c.Path, c.Group)), status, " " + processText(c.Process),
+		c.Time.UTC().Format(time.DateTime), fmt.Sprintf("%-8s", what), dash(c.Method), dash(cmp.Or(c.Path, c.Group)), status, " " + processText(c.Process),
 	}
 	line := strings.Join(parts, " ")
 	for i := range c.For {
@@ -162,4 +162,16 @@ func (t *tracing) showHints(r trace.Report) error {
 		}
 	}
 	return nil
+}
+
+// countLine says how many calls a trace has seen.
+func countLine(r trace.Report) string {
+	total, v1 := uint64(0), uint64(0)
+	for _, c := range r.Callers {
+		total, v1 = total+c.Total(), v1+c.V1
+	}
+	if r.Beyond != nil {
+		total, v1 = total+r.Beyond.Total(), v1+r.Beyond.V1
+	}
+	return fmt.Sprintf("%s seen, %d by v1", counted(int(total), "call"), v1)
 }
