@@ -40,7 +40,10 @@ const keepCA = `if [ -n "${OPENIMDS_BEFORE_AWS_CA_BUNDLE+x}" ]; then export AWS_
 
 // bringBack undoes it all, in a shell in which it was done.
 const bringBack = `if [ -n "${OPENIMDS_IN_ENV-}" ]; then for openimds_name in %s; do unset "$openimds_name"; eval "if [ -n \"\${OPENIMDS_BEFORE_$openimds_name+x}\" ]; then export $openimds_name=\"\$OPENIMDS_BEFORE_$openimds_name\"; fi"; unset "OPENIMDS_BEFORE_$openimds_name"; done; unset openimds_name OPENIMDS_IN_ENV; fi
-if [ -n "${OPENIMDS_BIN-}" ]; then case "$PATH" in "$OPENIMDS_BIN:"*) PATH="${PATH#"$OPENIMDS_BIN:"}" ;; *":$OPENIMDS_BIN:"*) PATH="${PATH%%%%":$OPENIMDS_BIN:"*}:${PATH#*":$OPENIMDS_BIN:"}" ;; esac; unset OPENIMDS_BIN; hash -r; fi
+`
+
+// offPath takes the "aws" of an earlier evaluation, maybe of another installation, from the path again.
+const offPath = `if [ -n "${OPENIMDS_BIN-}" ]; then case "$PATH" in "$OPENIMDS_BIN:"*) PATH="${PATH#"$OPENIMDS_BIN:"}" ;; *":$OPENIMDS_BIN:"*) PATH="${PATH%%%%":$OPENIMDS_BIN:"*}:${PATH#*":$OPENIMDS_BIN:"}" ;; esac; unset OPENIMDS_BIN; hash -r; fi
 `
 
 // pathOfEnv puts the program's own "aws" before the real one, if there is a real one. What it found on the path stays
@@ -73,7 +76,7 @@ addresses that these leave open are those of the server of the data directory, a
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if unset {
-				return say(cmd.OutOrStdout(), bringBack, strings.Join(slices.Concat(setByEnv, unsetByEnv), " "))
+				return say(cmd.OutOrStdout(), bringBack+offPath, strings.Join(slices.Concat(setByEnv, unsetByEnv), " "))
 			}
 			if err := c.settle(cmd.Flags()); err != nil {
 				return err
@@ -88,7 +91,14 @@ addresses that these leave open are those of the server of the data directory, a
 					return fmt.Errorf("no shell line can be printed for %s, whose name has control characters; choose another name", file)
 				}
 			}
-			return c.printEnv(cmd.OutOrStdout(), access)
+			bin := filepath.Join(filepath.Dir(access.Profiles), binDir)
+			if strings.ContainsRune(bin, ':') {
+				if err := say(cmd.ErrOrStderr(), "openimds: a name with a colon cannot be on a shell's path, so 'aws lightsail' needs AWS_PROFILE=%s here: %s\n", apiProfile, bin); err != nil {
+					return err
+				}
+				bin = ""
+			}
+			return c.printEnv(cmd.OutOrStdout(), access, bin)
 		},
 	}
 	c.addFlags(cmd.Flags())
@@ -115,8 +125,8 @@ func (c *serveConfig) whereItIs(flags *pflag.FlagSet, access *server.Access) {
 	}
 }
 
-// printEnv prints the lines.
-func (c *serveConfig) printEnv(out io.Writer, access server.Access) error {
+// printEnv prints the lines. bin is for the path; empty: it cannot be there.
+func (c *serveConfig) printEnv(out io.Writer, access server.Access, bin string) error {
 	if err := say(out, keepBefore, strings.Join(slices.Concat(setByEnv, unsetByEnv), " ")); err != nil {
 		return err
 	}
@@ -137,7 +147,10 @@ func (c *serveConfig) printEnv(out io.Writer, access server.Access) error {
 			return err
 		}
 	}
-	return say(out, pathOfEnv, quote(filepath.Join(filepath.Dir(access.Profiles), binDir)))
+	if err := say(out, offPath); err != nil || bin == "" {
+		return err
+	}
+	return say(out, pathOfEnv, quote(bin))
 }
 
 // quote makes a word that a shell reads as it is.

@@ -57,7 +57,7 @@ PATH=
 while [ -n "$rest" ]; do
 	one=${rest%%%%:*}
 	rest=${rest#*:}
-	[ "$one" = "$bin" ] || PATH=$PATH${PATH:+:}$one
+	[ "$one" = "$bin" ] || [ "$one" -ef "$bin" ] || PATH=$PATH${PATH:+:}$one
 done
 option=
 for word do

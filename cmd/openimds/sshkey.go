@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/openimds/openimds/api/lightsail/wire"
 	"github.com/openimds/openimds/client"
@@ -83,6 +84,9 @@ func readPublicKey(in io.Reader, file string) (string, error) {
 	}
 	if len(text) > maxKeyFile {
 		return "", fmt.Errorf("--key: %s is larger than any public key", file)
+	}
+	if strings.Contains(string(text), "PRIVATE KEY") { // it is not even sent
+		return "", fmt.Errorf("--key: %s is a private key; the public one is usually beside it, as %s.pub", file, file)
 	}
 	return string(text), nil
 }
