@@ -1,6 +1,7 @@
 package naming
 
 import (
+	"net/netip"
 	"sync"
 	"time"
 
@@ -18,35 +19,54 @@ const (
 // maxCPU is what this whole process may take of a core until only a sample of the connections is followed.
 const maxCPU = 0.5
 
-// open are the calls that nobody has named yet, by the port that they come from.
-type open struct {
-	mu     sync.Mutex
-	byPort map[uint16][]imds.Sighting
-	order  []imds.Sighting // as they came
+// namespaces are those in which the callers of a listener may be.
+type namespaces interface {
+	// has says whether one is among them, by its cookie; it may take its time.
+	has(netns uint64) bool
 }
 
-func (o *open) add(s imds.Sighting) {
+// unnamed is a call that nobody has named yet.
+type unnamed struct {
+	imds.Sighting
+	in namespaces
+}
+
+func (s unnamed) source() netip.AddrPort { return plain(s.Source) }
+
+// plain is an address as both this server and the kernel have it.
+func plain(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port())
+}
+
+// open are the calls that nobody has named yet, by where they come from.
+type open struct {
+	mu       sync.Mutex
+	bySource map[netip.AddrPort][]unnamed
+	order    []unnamed // as they came
+}
+
+func (o *open) add(s unnamed) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.byPort == nil {
-		o.byPort = map[uint16][]imds.Sighting{}
+	if o.bySource == nil {
+		o.bySource = map[netip.AddrPort][]unnamed{}
 	}
 	for len(o.order) > 0 && (len(o.order) == mostOpen || s.At.Sub(o.order[0].At) > heardFor) {
 		o.remove(o.order[0])
 		o.order = o.order[1:]
 	}
-	o.byPort[s.Source.Port()] = append(o.byPort[s.Source.Port()], s)
+	o.bySource[s.source()] = append(o.bySource[s.source()], s)
 	o.order = append(o.order, s)
 }
 
 // remove says whether the call was still there.
-func (o *open) remove(s imds.Sighting) bool {
-	port := s.Source.Port()
-	for i, other := range o.byPort[port] {
+func (o *open) remove(s unnamed) bool {
+	source := s.source()
+	for i, other := range o.bySource[source] {
 		if other == s {
-			rest := append(o.byPort[port][:i:i], o.byPort[port][i+1:]...)
-			if o.byPort[port] = rest; len(rest) == 0 {
-				delete(o.byPort, port)
+			rest := append(o.bySource[source][:i:i], o.bySource[source][i+1:]...)
+			if o.bySource[source] = rest; len(rest) == 0 {
+				delete(o.bySource, source)
 			}
 			return true
 		}
@@ -55,7 +75,7 @@ func (o *open) remove(s imds.Sighting) bool {
 }
 
 // take is remove for whoever has named the call: only the first one may.
-func (o *open) take(s imds.Sighting) bool {
+func (o *open) take(s unnamed) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.remove(s)
@@ -64,22 +84,36 @@ func (o *open) take(s imds.Sighting) bool {
 // near is how far the two clocks' times of one call may be apart, and how long a request may wait to be read.
 const near = 2 * time.Second
 
-// match takes the one call that the kernel can mean. Guests have ports of their own, so there may be several of a port:
-// then nobody knows.
-func (o *open) match(c trace.Call) (found imds.Sighting, ok bool) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+// match takes the one call that the kernel can mean: of that source, out of a namespace in which the listener's
+// callers are. Another namespace may have the same addresses and ports, and guests may be behind a translation of
+// addresses: where it is not known, or not only one call can be meant, nobody is named.
+func (o *open) match(c trace.Call) (found unnamed, ok bool) {
+	if c.Netns == 0 || !c.Source.IsValid() {
+		return unnamed{}, false
+	}
 	n := 0
-	for _, s := range o.byPort[c.Port] {
-		if s.Source.Addr().Is4() == c.Address.Is4() && s.At.Sub(c.Time).Abs() < near && speaks(s, c) {
+	for _, s := range o.of(c) { // nobody waits for the lock while it is found out where namespaces are
+		if s.in.has(c.Netns) {
 			found = s
 			n++
 		}
 	}
 	if n != 1 {
-		return imds.Sighting{}, false
+		return unnamed{}, false
 	}
-	return found, o.remove(found)
+	return found, o.take(found)
+}
+
+// of are the calls that it may be if it is of their namespace.
+func (o *open) of(c trace.Call) (all []unnamed) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, s := range o.bySource[plain(c.Source)] {
+		if s.At.Sub(c.Time).Abs() < near && speaks(s.Sighting, c) {
+			all = append(all, s)
+		}
+	}
+	return all
 }
 
 // speaks says whether both are of one version, as far as that was seen.

@@ -10,32 +10,50 @@ import (
 	"github.com/openimds/openimds/usage"
 )
 
+// within are namespaces that are known.
+type within uint64
+
+func (w within) has(netns uint64) bool { return uint64(w) == netns }
+
 // What the kernel tells is the call's if it can be no other's.
 func TestMatch(t *testing.T) {
 	noon := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	sighting := func(source string, call usage.Call, after time.Duration) imds.Sighting {
-		return imds.Sighting{Source: netip.MustParseAddrPort(source), Call: call, At: noon.Add(after)}
+	const here, there = 7, 8
+	sighting := func(source string, call usage.Call, after time.Duration, in within) unnamed {
+		return unnamed{imds.Sighting{Source: netip.MustParseAddrPort(source), Call: call, At: noon.Add(after)}, in}
 	}
-	told := func(port uint16, address string, version trace.Version) trace.Call {
-		return trace.Call{Time: noon, Port: port, Address: netip.MustParseAddr(address), Version: version, Service: trace.Metadata}
+	told := func(source string, version trace.Version, netns uint64) trace.Call {
+		var from netip.AddrPort
+		if source != "" {
+			from = netip.MustParseAddrPort(source)
+		}
+		return trace.Call{Time: noon, Source: from, Netns: netns, Version: version, Service: trace.Metadata}
 	}
-	const v4, v6 = "169.254.169.254", "fd00:ec2::254"
-	mine := sighting("10.0.0.1:4000", usage.NoToken, time.Millisecond)
+	const source = "10.0.0.1:4000"
+	mine := sighting(source, usage.NoToken, time.Millisecond, here)
 	for name, c := range map[string]struct {
-		open []imds.Sighting
+		open []unnamed
 		told trace.Call
 		want bool
 	}{
-		"its own":             {[]imds.Sighting{mine}, told(4000, v4, trace.V1), true},
-		"not all was seen":    {[]imds.Sighting{mine}, told(4000, v4, trace.Unknown), true},
-		"another port":        {[]imds.Sighting{mine}, told(4001, v4, trace.V1), false},
-		"another family":      {[]imds.Sighting{mine}, told(4000, v6, trace.V1), false},
-		"another version":     {[]imds.Sighting{mine}, told(4000, v4, trace.V2), false},
-		"a token":             {[]imds.Sighting{sighting("10.0.0.1:4000", usage.TokenIssued, 0)}, told(4000, v4, trace.Token), true},
-		"much later":          {[]imds.Sighting{sighting("10.0.0.1:4000", usage.NoToken, 3*time.Second)}, told(4000, v4, trace.V1), false},
-		"one of two guests":   {[]imds.Sighting{mine, sighting("10.0.0.2:4000", usage.NoToken, 0)}, told(4000, v4, trace.V1), false},
-		"told apart by token": {[]imds.Sighting{mine, sighting("10.0.0.2:4000", usage.WithToken, 0)}, told(4000, v4, trace.V1), true},
-		"nobody":              {nil, told(4000, v4, trace.V1), false},
+		"its own":               {[]unnamed{mine}, told(source, trace.V1, here), true},
+		"not all was seen":      {[]unnamed{mine}, told(source, trace.Unknown, here), true},
+		"another port":          {[]unnamed{mine}, told("10.0.0.1:4001", trace.V1, here), false},
+		"another address":       {[]unnamed{mine}, told("169.254.169.254:4000", trace.V1, here), false},
+		"another family":        {[]unnamed{mine}, told("[fd00::1]:4000", trace.V1, here), false},
+		"another namespace":     {[]unnamed{mine}, told(source, trace.V1, there), false},
+		"no namespace":          {[]unnamed{mine}, told(source, trace.V1, 0), false},
+		"no source":             {[]unnamed{mine}, told("", trace.V1, here), false},
+		"another version":       {[]unnamed{mine}, told(source, trace.V2, here), false},
+		"a token":               {[]unnamed{sighting(source, usage.TokenIssued, 0, here)}, told(source, trace.Token, here), true},
+		"much later":            {[]unnamed{sighting(source, usage.NoToken, 3*time.Second, here)}, told(source, trace.V1, here), false},
+		"mapped":                {[]unnamed{sighting("[::ffff:10.0.0.1]:4000", usage.NoToken, 0, here)}, told(source, trace.V1, here), true},
+		"IPv6":                  {[]unnamed{sighting("[fe80::1%eth0]:4000", usage.NoToken, 0, here)}, told("[fe80::1]:4000", trace.V1, here), true},
+		"two of one address":    {[]unnamed{mine, sighting(source, usage.NoToken, 0, there)}, told(source, trace.V1, here), true},
+		"two of one namespace":  {[]unnamed{mine, sighting(source, usage.NoToken, 0, here)}, told(source, trace.V1, here), false},
+		"another guest's port":  {[]unnamed{mine, sighting("10.0.0.2:4000", usage.NoToken, 0, here)}, told(source, trace.V1, here), true},
+		"told apart by version": {[]unnamed{mine, sighting(source, usage.WithToken, 0, here)}, told(source, trace.V1, here), true},
+		"nobody":                {nil, told(source, trace.V1, here), false},
 	} {
 		var o open
 		for _, s := range c.open {
@@ -56,17 +74,17 @@ func TestOpenIsBounded(t *testing.T) {
 	var o open
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	for i := range 3 * mostOpen {
-		o.add(imds.Sighting{Source: netip.AddrPortFrom(netip.MustParseAddr("10.0.0.1"), uint16(i%100)), At: at.Add(time.Duration(i) * time.Microsecond)})
+		o.add(unnamed{imds.Sighting{Source: netip.AddrPortFrom(netip.MustParseAddr("10.0.0.1"), uint16(i%100)), At: at.Add(time.Duration(i) * time.Microsecond)}, within(7)})
 		n := 0
-		for _, list := range o.byPort {
+		for _, list := range o.bySource {
 			n += len(list)
 		}
 		if n > mostOpen || len(o.order) > mostOpen {
 			t.Fatalf("%d are open, %d in order", n, len(o.order))
 		}
 	}
-	o.add(imds.Sighting{Source: netip.MustParseAddrPort("10.0.0.1:5"), At: at.Add(time.Hour)})
-	if len(o.order) != 1 || len(o.byPort) != 1 {
+	o.add(unnamed{imds.Sighting{Source: netip.MustParseAddrPort("10.0.0.1:5"), At: at.Add(time.Hour)}, within(7)})
+	if len(o.order) != 1 || len(o.bySource) != 1 {
 		t.Errorf("%d are open an hour later", len(o.order))
 	}
 }

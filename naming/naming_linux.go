@@ -53,6 +53,7 @@ type watch struct {
 	namer *Namer
 	netns *os.File // of the listener; nil: this process's
 	link  func() string
+	known cookies
 
 	// Of the goroutine.
 	places   []*socketowner.Finder // one for each namespace that callers may be in
@@ -86,7 +87,7 @@ func (w *watch) run(ctx context.Context) {
 		case <-w.more:
 			var calls []imds.Sighting
 			for s, ok := w.take(); ok; s, ok = w.take() {
-				w.namer.open.add(s)
+				w.namer.open.add(unnamed{s, w})
 				calls = append(calls, s)
 			}
 			for _, s := range calls {
@@ -122,7 +123,7 @@ func (w *watch) look(s imds.Sighting) {
 		return
 	}
 	w.remember(pid)
-	if !w.namer.open.take(s) {
+	if !w.namer.open.take(unnamed{s, w}) {
 		return // the kernel was faster
 	}
 	select {
@@ -151,6 +152,7 @@ func (w *watch) socket(s imds.Sighting) (uint64, bool) {
 			}
 			w.close()
 			w.places, w.resolved = w.namespaces(), time.Now()
+			w.known.are(w.places)
 		}
 		metadata := metadata4
 		if s.Source.Addr().Is6() {

@@ -89,6 +89,20 @@ func (f *Finder) Owner(caller, service netip.AddrPort) (uid uint32, err error) {
 	return s.UID, err
 }
 
+// NetnsCookie is the number of the network namespace that the finder looks in, which no other has until the next boot
+// (SO_NETNS_COOKIE, Linux 5.14).
+func (f *Finder) NetnsCookie() (cookie uint64, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fd < 0 {
+		if f.fd, err = f.open(); err != nil {
+			return 0, err
+		}
+	}
+	cookie, err = unix.GetsockoptUint64(f.fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+	return cookie, os.NewSyscallError("getsockopt", err)
+}
+
 // Find returns the caller's socket of a connection between the two. It looks for exactly that connection, and
 // believes only an answer about it: where there is none, the kernel offers a listener at the same port, and a
 // connection that was closed has no owner but is said to be root's.

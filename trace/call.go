@@ -40,8 +40,11 @@ type Call struct {
 	Time    time.Time  `json:"time"`
 	Service Service    `json:"service"`
 	Address netip.Addr `json:"address"`
-	// Port is the caller's end of the connection, which tells the calls of a moment apart; 0: not seen.
-	Port    uint16  `json:"-"`
+	// Source is the caller's end of the connection, in the caller's own network namespace; not valid: not seen.
+	Source netip.AddrPort `json:"-"`
+	// Netns is the cookie of that namespace (SO_NETNS_COOKIE of socket(7)), which no other one has until the next
+	// boot; 0: not known, as of a connection that was not seen to begin, or by the packet socket.
+	Netns   uint64  `json:"-"`
 	Version Version `json:"version"`
 	Method  string  `json:"method,omitempty"`
 	// Path is what was asked for, without its query and with what looks like a secret hidden; of other

@@ -29,11 +29,11 @@ func connectProgram(m maps, at layout, v6 bool) *ebpf.ProgramSpec {
 		}
 		is = append(is, jumpAddr(asm.R6, addrIP6, append(mapped, addrs6...), "match")...)
 		is = append(is, asm.Ja.Label(pass))
-		is = append(is, labelled("match", copyAddr(asm.R6, addrIP6))...)
+		is = append(is, labelled("match", copyAddr(atDst, asm.R6, addrIP6))...)
 	} else {
 		is = append(is, jumpAddr(asm.R6, addrIP4, addrs4, "match")...)
 		is = append(is, asm.Ja.Label(pass))
-		is = append(is, labelled("match", asm.Instructions{asm.LoadMem(asm.R2, asm.R6, addrIP4, asm.Word)}, storeMapped())...)
+		is = append(is, labelled("match", asm.Instructions{asm.LoadMem(asm.R2, asm.R6, addrIP4, asm.Word)}, storeMapped(atDst))...)
 	}
 	is = append(is, m.identify("sampled")...)
 	if at.known() {
@@ -51,7 +51,7 @@ func connectProgram(m maps, at layout, v6 bool) *ebpf.ProgramSpec {
 	return spec
 }
 
-// whoCalls writes who runs: R9 is the record.
+// whoCalls writes who runs, and from which network namespace: R9 is the record, R6 the context.
 func whoCalls(at layout) asm.Instructions {
 	is := asm.Instructions{
 		asm.FnGetCurrentPidTgid.Call(),
@@ -60,6 +60,9 @@ func whoCalls(at layout) asm.Instructions {
 		asm.StoreMem(asm.R9, offUID, asm.R0, asm.DWord),
 		asm.FnGetCurrentCgroupId.Call(),
 		asm.StoreMem(asm.R9, offCgroup, asm.R0, asm.DWord),
+		asm.Mov.Reg(asm.R1, asm.R6),
+		asm.FnGetNetnsCookie.Call(),
+		asm.StoreMem(asm.R9, offNetns, asm.R0, asm.DWord),
 		asm.StoreImm(asm.R9, offMM, 0, asm.Word),
 		asm.StoreImm(asm.R9, offMM+4, 0, asm.Word),
 		asm.StoreImm(asm.R9, offArgStart, 0, asm.Word),

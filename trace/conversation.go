@@ -2,6 +2,7 @@ package trace
 
 import (
 	"container/list"
+	"net/netip"
 	"time"
 )
 
@@ -18,9 +19,9 @@ type conversation struct {
 	first   event // the connection, or the first packet of it that was seen
 	who     *caller
 	since   time.Time
-	spoke   bool // something was sent
-	told    bool // that nothing was
-	port    uint16
+	spoke   bool           // something was sent
+	told    bool           // that nothing was
+	source  netip.AddrPort // the caller's end; not valid: nothing was sent
 	next    uint32
 	head    []byte // of the request that is not complete
 	body    int    // bytes of the request's body that are to come; -1: until the next thing that looks like a request
@@ -85,7 +86,7 @@ func (cs *conversations) find(e event, at time.Time, unknown func(event) *caller
 // sent adds bytes to a connection.
 func (cs *conversations) sent(c *conversation, e event, at time.Time) {
 	payload, missing := e.payload, e.total-len(e.payload)
-	c.port = e.port
+	c.source = e.source
 	if !c.spoke {
 		c.spoke, c.next = true, e.seq
 	}
@@ -187,7 +188,8 @@ func (cs *conversations) unreadable(c *conversation, at time.Time, why string) {
 }
 
 func (cs *conversations) wait(c *conversation, made Call) {
-	made.Service, made.Address, made.Port = serviceOf(c.first.addr), c.first.addr, c.port
+	made.Service, made.Address = serviceOf(c.first.addr), c.first.addr
+	made.Source, made.Netns = c.source, c.first.netns
 	if len(c.pending) == mostPending {
 		cs.finish(c.pending[0])
 		c.pending = c.pending[1:]

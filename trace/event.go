@@ -49,12 +49,13 @@ const (
 	offCgroup   = 56
 	offMM       = 64
 	offArgStart = 72
-	offComm     = 80
+	offNetns    = 80 // cookie of the socket's network namespace
+	offComm     = 88
 	commSize    = 16
-	connectSize = 96
-	offExec     = 96
+	connectSize = 104
+	offExec     = 104
 	execSize    = 256
-	offArgs     = 352
+	offArgs     = 360
 	argsSize    = 1024
 
 	connectArgsSize = offArgs + argsSize
@@ -64,7 +65,8 @@ const (
 	offSocketCgroup = 48
 	offTotal        = 56 // bytes of payload in the packet
 	offPorts        = 60 // source and destination, in the network's byte order
-	offPayload      = 64
+	offSource       = 64 // address of the caller, IPv4 mapped, as the service's
+	offPayload      = 80
 	smallPayload    = 512
 	largePayload    = 4096
 	answerStart     = 12 // "HTTP/1.1 200"
@@ -87,6 +89,7 @@ type event struct {
 
 	image  image // mm and argStart 0: the kernel did not tell
 	uid    int
+	netns  uint64 // cookie of the network namespace; 0: the kernel did not tell
 	cgroup uint64 // of the process, or of the socket
 	comm   string
 	exec   string // what was executed, as it was called
@@ -94,9 +97,9 @@ type event struct {
 
 	seq     uint32
 	ttl     int
-	port    uint16 // the caller's
-	total   int    // bytes that were sent, of which payload are the first
-	payload []byte // valid until the next event is read
+	source  netip.AddrPort // the caller's end
+	total   int            // bytes that were sent, of which payload are the first
+	payload []byte         // valid until the next event is read
 }
 
 // decode reads a record; false: it is none.
@@ -124,7 +127,8 @@ func decode(b []byte) (event, bool) {
 		e.ttl = int(word(b[offTTL:]))
 		e.cgroup = binary.NativeEndian.Uint64(b[offSocketCgroup:])
 		e.total = int(word(b[offTotal:]))
-		e.port = binary.BigEndian.Uint16(b[offPorts:])
+		source, _ := netip.AddrFromSlice(b[offSource : offSource+16])
+		e.source = netip.AddrPortFrom(source.Unmap(), binary.BigEndian.Uint16(b[offPorts:]))
 		e.payload = b[offPayload : offPayload+size]
 		return e, true
 	}
@@ -139,6 +143,7 @@ func (e *event) decodeCaller(b []byte, size int) bool {
 	e.image = image{int(long(b[offPID:]) >> 32), long(b[offMM:]), long(b[offArgStart:])}
 	e.uid = int(uint32(long(b[offUID:])))
 	e.cgroup = long(b[offCgroup:])
+	e.netns = long(b[offNetns:])
 	e.comm = untilZero(b[offComm : offComm+commSize])
 	if e.kind == kindConnect {
 		return true

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // program finds a client, or skips the test.
@@ -32,6 +34,7 @@ func TestClients(t *testing.T) {
 	n := newNetwork(t)
 	n.serve(http.HandlerFunc(metadata))
 	w := watch(t, Config{})
+	cookie := n.cookie()
 	const v2 = `
 import urllib.request as u
 base = "http://169.254.169.254/latest/"
@@ -83,9 +86,29 @@ u.urlopen(u.Request(base + "meta-data/instance-id", headers={"X-aws-ec2-metadata
 				if c.Version == Token && c.HopsLeft == 0 {
 					t.Errorf("the token's hops are unknown: %+v", c)
 				}
+				if c.Netns != cookie || c.Source.Addr() != c.Address || c.Source.Port() == 0 { // on one machine both ends are at that address
+					t.Errorf("from %v in the namespace %d, want one of %v in %d", c.Source, c.Netns, c.Address, cookie)
+				}
 			}
 		})
 	}
+}
+
+// cookie is what the kernel calls the namespace.
+func (n *network) cookie() (cookie uint64) {
+	n.t.Helper()
+	var err error
+	n.in(func() {
+		var fd int
+		if fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0); err == nil {
+			cookie, err = unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+			_ = unix.Close(fd)
+		}
+	})
+	if err != nil {
+		n.t.Skip(err)
+	}
+	return cookie
 }
 
 // A process in a control group of its own, which ends at once, is known by that group.

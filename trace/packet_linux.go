@@ -10,6 +10,7 @@ type direction struct {
 	name          string
 	attach        ebpf.AttachType
 	ip4, ip6      int16 // the service's address
+	from4, from6  int16 // the caller's
 	port          int16 // the service's port
 	kind          eventKind
 	lost          lossKind
@@ -17,8 +18,8 @@ type direction struct {
 }
 
 var (
-	sent     = direction{"imds_sent", ebpf.AttachCGroupInetEgress, 16, 24, 2, kindSent, lostSent, false}
-	answered = direction{"imds_answered", ebpf.AttachCGroupInetIngress, 12, 8, 0, kindAnswer, lostAnswer, true}
+	sent     = direction{"imds_sent", ebpf.AttachCGroupInetEgress, 16, 24, 12, 8, 2, kindSent, lostSent, false}
+	answered = direction{"imds_answered", ebpf.AttachCGroupInetIngress, 12, 8, 16, 24, 0, kindAnswer, lostAnswer, true}
 )
 
 // packetProgram tells what is sent to the service, or the beginnings of what it answers. It runs for every packet
@@ -63,7 +64,9 @@ func ip4(d direction) asm.Instructions {
 			asm.StoreMem(asm.R10, atTTL, asm.R2, asm.Word),
 			asm.LoadMem(asm.R2, asm.R7, d.ip4, asm.Word),
 		},
-		storeMapped(),
+		storeMapped(atDst),
+		asm.Instructions{asm.LoadMem(asm.R2, asm.R7, d.from4, asm.Word)},
+		storeMapped(atSource),
 		asm.Instructions{
 			asm.LoadMem(asm.R2, asm.R7, 0, asm.Byte),
 			asm.And.Imm(asm.R2, 15),
@@ -91,7 +94,8 @@ func ip6(d direction) asm.Instructions {
 			asm.LoadMem(asm.R2, asm.R7, 7, asm.Byte).WithSymbol("match6"),
 			asm.StoreMem(asm.R10, atTTL, asm.R2, asm.Word),
 		},
-		copyAddr(asm.R7, d.ip6),
+		copyAddr(atDst, asm.R7, d.ip6),
+		copyAddr(atSource, asm.R7, d.from6),
 		asm.Instructions{
 			asm.LoadMem(asm.R8, asm.R7, 6, asm.Byte),
 			asm.Mov.Imm(asm.R7, 40),
@@ -220,7 +224,7 @@ func (m maps) reportAnswer(d direction) asm.Instructions {
 
 // wire writes what is known of a packet: R9 is the record.
 func wire() asm.Instructions {
-	return asm.Instructions{
+	is := asm.Instructions{
 		asm.LoadMem(asm.R1, asm.R10, atTCP+4, asm.Word),
 		asm.StoreMem(asm.R9, offSeq, asm.R1, asm.Word),
 		asm.LoadMem(asm.R1, asm.R10, atTTL, asm.Word),
@@ -231,4 +235,8 @@ func wire() asm.Instructions {
 		asm.LoadMem(asm.R1, asm.R10, atTCP, asm.Word), // both ports
 		asm.StoreMem(asm.R9, offPorts, asm.R1, asm.Word),
 	}
+	for at := int16(0); at < 16; at += 8 {
+		is = append(is, asm.LoadMem(asm.R1, asm.R10, atSource+at, asm.DWord), asm.StoreMem(asm.R9, offSource+at, asm.R1, asm.DWord))
+	}
+	return is
 }

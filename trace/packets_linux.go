@@ -171,7 +171,7 @@ func (p *packets) take(b []byte, outgoing bool) {
 		}
 		return
 	}
-	e := event{at: monotonic(), addr: service.Addr(), seq: s.seq, ttl: s.ttl, port: of.local.Port(), total: len(s.payload), payload: bytes.Clone(s.payload)}
+	e := event{at: monotonic(), addr: service.Addr(), seq: s.seq, ttl: s.ttl, source: of.local, total: len(s.payload), payload: bytes.Clone(s.payload)}
 	switch {
 	case outgoing && s.syn:
 		p.connected(of, e)

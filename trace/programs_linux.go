@@ -48,6 +48,7 @@ const (
 	atTCP    = -120 // 20 bytes of TCP
 	atTTL    = -124 // hops that were left
 	atSeen   = -136 // value of seen
+	atSource = -152 // 16 bytes: the caller's address, IPv4 mapped
 )
 
 // be16 is how the kernel shows a 16-bit number of the network in a register.
@@ -78,21 +79,21 @@ func jumpAddr(from asm.Register, offset int16, addrs []netip.Addr, to string) as
 	return is
 }
 
-// storeMapped writes an IPv4 address, in R2, to atDst in its mapped form.
-func storeMapped() asm.Instructions {
+// storeMapped writes an IPv4 address, in R2, to a place in the stack in its mapped form.
+func storeMapped(to int16) asm.Instructions {
 	return asm.Instructions{
-		asm.StoreImm(asm.R10, atDst, 0, asm.Word),
-		asm.StoreImm(asm.R10, atDst+4, 0, asm.Word),
-		asm.StoreImm(asm.R10, atDst+8, int64(be32([]byte{0, 0, 0xff, 0xff})), asm.Word),
-		asm.StoreMem(asm.R10, atDst+12, asm.R2, asm.Word),
+		asm.StoreImm(asm.R10, to, 0, asm.Word),
+		asm.StoreImm(asm.R10, to+4, 0, asm.Word),
+		asm.StoreImm(asm.R10, to+8, int64(be32([]byte{0, 0, 0xff, 0xff})), asm.Word),
+		asm.StoreMem(asm.R10, to+12, asm.R2, asm.Word),
 	}
 }
 
-// copyAddr writes 16 bytes at from+offset to atDst. It uses R2.
-func copyAddr(from asm.Register, offset int16) asm.Instructions {
+// copyAddr writes 16 bytes at from+offset to a place in the stack. It uses R2.
+func copyAddr(to int16, from asm.Register, offset int16) asm.Instructions {
 	var is asm.Instructions
 	for at := int16(0); at < 16; at += 4 {
-		is = append(is, asm.LoadMem(asm.R2, from, offset+at, asm.Word), asm.StoreMem(asm.R10, atDst+at, asm.R2, asm.Word))
+		is = append(is, asm.LoadMem(asm.R2, from, offset+at, asm.Word), asm.StoreMem(asm.R10, to+at, asm.R2, asm.Word))
 	}
 	return is
 }
