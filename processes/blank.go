@@ -1,7 +1,6 @@
 package processes
 
 import (
-	"path"
 	"regexp"
 	"strings"
 )
@@ -11,7 +10,12 @@ const hidden = "[hidden]"
 
 // secretName is of what has a secret as its value, whether it is a flag, a variable, a field of JSON, a header or
 // a parameter of a URL.
-const secretName = `[A-Za-z0-9_.-]*(?:secret|passw|passphrase|token|credential|authoriz|api-?_?key|access-?_?key|private-?_?key|signature|session-?_?id|cookie|pwd|auth)[A-Za-z0-9_.-]*`
+const secretName = `(?:[A-Za-z0-9_.-]*(?:secret|passw|passphrase|token|credential|authoriz|api-?_?key|access-?_?key|private-?_?key|signature|session-?_?id|cookie|pwd|auth|bearer)[A-Za-z0-9_.-]*|` + shortName + `)`
+
+// shortName is of words that are too short to be looked for within others: they are whole parts of a name, between
+// its separators or capitals.
+const shortName = `\b(?:[A-Za-z0-9_.-]*[_.-])?(?:pass|passin|passout|pw|key|psk|pat|creds?)(?:[_.-][A-Za-z0-9_.-]*)?|` +
+	`(?-i:[A-Za-z0-9_.-]*[a-z0-9](?:Pass|Pw|Key|Psk)(?:[A-Z0-9_.-][A-Za-z0-9_.-]*)?)`
 
 var (
 	// A name, what separates it from its value, and the value: to the end of the quotes it stands in, else of the word.
@@ -31,54 +35,15 @@ var (
 )
 
 // Blank hides in a command line what is or may be a secret: values of flags, variables, headers and parameters
-// whose name says so, users in URLs, access keys, and long runs of letters and digits that look like
+// whose name says so, passwords behind the flags of programs that are known, also where these run under others (sudo, env)
+// or in a script of one argument (sh -c), users in URLs, access keys, and long runs of letters and digits that look like
 // keys and tokens. It rather hides too much; the program and the names of what was hidden stay.
 func Blank(args []string) []string {
-	clean := make([]string, len(args))
-	after := "" // a flag whose value is a secret or has one
-	for i, arg := range args {
-		switch {
-		case after == "secret":
-			arg, after = hidden, ""
-		case after == "user":
-			user, _, has := strings.Cut(arg, ":")
-			if has {
-				arg = user + ":" + hidden
-			}
-			after = ""
-		case i > 0:
-			after = announces(path.Base(args[0]), arg)
-			arg = attached(path.Base(args[0]), arg)
-		}
+	clean := blankWords(args, 0)
+	for i, arg := range clean {
 		clean[i] = BlankText(arg)
 	}
 	return clean
-}
-
-// announces says what follows a flag: "secret", "user" (with a password after a colon), or nothing of the kind.
-func announces(program, arg string) string {
-	switch {
-	case program == "curl" && (arg == "-u" || arg == "--user" || arg == "-U" || arg == "--proxy-user"):
-		return "user"
-	case program == "curl" && (arg == "-b" || arg == "--oauth2-bearer"):
-		return "secret"
-	case secretFlag.MatchString(arg), program == "sshpass" && arg == "-p", program == "redis-cli" && arg == "-a":
-		return "secret"
-	}
-	return ""
-}
-
-// attached hides values that stand directly behind a flag of one letter, where the program is known to have one.
-func attached(program, arg string) string {
-	hide := func(flag string) bool { return strings.HasPrefix(arg, flag) && len(arg) > len(flag) }
-	switch {
-	case (strings.HasPrefix(program, "mysql") || strings.HasPrefix(program, "mariadb") || program == "sshpass") && hide("-p"):
-		return "-p" + hidden
-	case program == "curl" && hide("-u") && strings.Contains(arg, ":"):
-		user, _, _ := strings.Cut(arg, ":")
-		return user + ":" + hidden
-	}
-	return arg
 }
 
 // BlankText hides in a text what [Blank] hides in a command line, as far as a text tells it.
