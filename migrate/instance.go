@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -48,6 +49,11 @@ const (
 func (o Options) With(tokens string) Options {
 	o.Tokens = tokens
 	return o
+}
+
+// changed are the options with those of others that are not empty.
+func (o Options) changed(to Options) Options {
+	return Options{cmp.Or(to.Tokens, o.Tokens), cmp.Or(to.Endpoint, o.Endpoint), cmp.Or(to.HopLimit, o.HopLimit), cmp.Or(to.IPv6, o.IPv6)}
 }
 
 // String is the options in one line.

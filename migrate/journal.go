@@ -47,8 +47,10 @@ const (
 	// Undoing and Undone: an instance gets back the options that it had, for the operator says so.
 	Undoing Kind = "undoing"
 	Undone  Kind = "undone"
-	// Kept: an instance is not taken back, for somebody else changed it since, or it is gone.
-	Kept         Kind = "kept"
+	// Kept: what somebody else has changed of an instance since stays; After is what it has now.
+	Kept Kind = "kept"
+	// Gone: an instance of which tokens were required is not there any more.
+	Gone         Kind = "gone"
 	UndoFinished Kind = "undo finished"
 	// Rehearsed: who would have been refused, or was for a while.
 	Rehearsed Kind = "rehearsed"
@@ -62,11 +64,13 @@ type Record struct {
 	Kind   Kind      `json:"kind"`
 	// By is who did it: the user and the machine.
 	By string `json:"by,omitempty"`
-	// Provider and Plan are of the plan that began: its text as it was then.
-	Provider string `json:"provider,omitempty"`
-	Plan     string `json:"plan,omitempty"`
-	Wave     string `json:"wave,omitempty"`
-	Instance *Ref   `json:"instance,omitempty"`
+	// Provider and Plan are of the plan that began: its text as it was then. Account and Regions are where.
+	Provider string   `json:"provider,omitempty"`
+	Account  string   `json:"account,omitempty"`
+	Regions  []string `json:"regions,omitempty"`
+	Plan     string   `json:"plan,omitempty"`
+	Wave     string   `json:"wave,omitempty"`
+	Instance *Ref     `json:"instance,omitempty"`
 	// Before and After are the instance's options.
 	Before *Options `json:"before,omitempty"`
 	After  *Options `json:"after,omitempty"`
@@ -78,7 +82,8 @@ type Record struct {
 	Reason     string      `json:"reason,omitempty"`
 	// Details are what other kinds tell.
 	Details json.RawMessage `json:"details,omitempty"`
-	// Sum is of this line and all before it, so that none can be changed or taken out unseen.
+	// Sum is of this line and all before it: a line that was changed, torn or taken out by mistake is found. It is no
+	// signature: whoever may write the file can make the sums anew, and lines cut off at the end leave no trace.
 	Sum string `json:"sum"`
 }
 

@@ -286,13 +286,13 @@ func (l *Lightsail) setOptions(ctx context.Context, of Ref, to Options) error {
 		return err
 	}
 	request := wire.UpdateInstanceMetadataOptionsRequest{InstanceName: of.Name}
-	if to.Tokens != in.Options.Tokens {
+	if to.Tokens != in.Options.Tokens && to.Tokens != "" {
 		request.HTTPTokens = new(wire.HTTPTokens(to.Tokens))
 	}
-	if to.Endpoint != in.Options.Endpoint {
+	if to.Endpoint != in.Options.Endpoint && to.Endpoint != "" {
 		request.HTTPEndpoint = new(wire.HTTPEndpoint(to.Endpoint))
 	}
-	if to.HopLimit != in.Options.HopLimit {
+	if to.HopLimit != in.Options.HopLimit && to.HopLimit != 0 {
 		request.HTTPPutResponseHopLimit = new(to.HopLimit)
 	}
 	if to.IPv6 != in.Options.IPv6 && to.IPv6 != "" {

@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,14 +28,17 @@ type RosterMember struct {
 // Progress is how far an instance is, as its journal tells.
 type Progress struct {
 	mu sync.Mutex
+	// changing is held by whoever decides on a change and makes it, so that none overtakes another; never while it is
+	// waited for the change to be obeyed.
+	changing sync.Mutex
 	Ref
 	Wave string
 	// At is the last that was written of it; empty: nothing.
 	At Kind
 	// Before and After are its options before and after tokens were required of it; InForce says that they
-	// have not been taken back.
+	// have not been taken back. Gone says that it was not there any more by then.
 	Before, After Options
-	InForce       bool
+	InForce, Gone bool
 	Since         time.Time
 	Refusals      []Refusal
 	Reason        string
@@ -45,6 +49,9 @@ type State struct {
 	// Plan is the latest that began; nil: none did.
 	Plan   *Plan
 	Roster Roster
+	// Account and Regions are where that is; empty: the journal does not tell.
+	Account string
+	Regions []string
 	// Undo says that the journal is taking back, or has.
 	Undo, Force bool
 	// Ended is how it ended; empty: it has not.
@@ -102,10 +109,9 @@ func (s *State) take(r Record) error {
 			return err
 		}
 		s.Plan, s.Ended, s.Undo, s.Reason, s.Held = plan, "", false, "", map[string]bool{}
+		s.Account, s.Regions = cmp.Or(r.Account, s.Roster.account()), r.Regions
 		for _, p := range s.instances {
-			if !p.InForce {
-				p.At = "" // a new plan looks at it anew
-			}
+			p.begin()
 		}
 	case Resumed:
 		s.Ended, s.Reason = "", ""
@@ -129,20 +135,45 @@ func (p *Progress) how() (at Kind, inForce bool) {
 	return p.At, p.InForce
 }
 
+// undone notes that a change which was written down as about to be was not made.
+func (p *Progress) undone() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.InForce = false
+}
+
 // forced is the reason of an undo that takes back what somebody else has changed since.
 const forced = "forced"
 
+// begin has a new plan look at the instance anew, unless an earlier one's tokens are still required of it.
+func (p *Progress) begin() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.InForce {
+		p.At = ""
+	}
+}
+
 func (p *Progress) take(r Record) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	switch r.Kind {
 	case Requiring:
-		p.Before, p.After, p.Since, p.Wave, p.InForce = *r.Before, *r.After, r.Since, r.Wave, true
+		p.Before, p.After, p.Since, p.Wave, p.InForce, p.Gone = *r.Before, *r.After, r.Since, r.Wave, true, false
 	case Returning:
 		p.Refusals = r.Refusals
 	case Returned, Undone:
-		p.InForce = false
+		p.InForce, p.Gone = false, false
 	case Skipped:
-		p.InForce, p.Wave = false, r.Wave
-	case Required, Undoing, Kept:
+		if p.At == Requiring { // which was not done; what an earlier plan has required stays so
+			p.InForce = false
+		}
+		p.Wave = r.Wave
+	case Kept:
+		p.InForce = p.InForce && (r.After == nil || r.After.Tokens == required)
+	case Gone:
+		p.InForce, p.Gone = false, true
+	case Required, Undoing:
 	default:
 		return // of no consequence for what is done next
 	}

@@ -23,8 +23,8 @@ type Provider interface {
 	// Calls tells what is known of an instance's calls since a time. What it does not know it leaves out; an
 	// error means that nothing is known.
 	Calls(ctx context.Context, of Instance, since time.Time) (Calls, error)
-	// SetOptions makes the instance's options these, whatever they are, and does not wait until they are
-	// applied. It may be repeated. Errors: [ErrGone].
+	// SetOptions makes those of the instance's options these that are not empty in to, whatever they are, and does
+	// not wait until they are applied. What is empty in to stays as it is. It may be repeated. Errors: [ErrGone].
 	SetOptions(ctx context.Context, of Ref, to Options) error
 	// Watch begins to look for refused calls, of no instance yet.
 	Watch() Watch

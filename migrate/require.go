@@ -10,7 +10,7 @@ import (
 // require takes one instance to version 2, if it is there as it was when the plan began, ready, and watched.
 func (r *Run) require(ctx context.Context, wave Wave, m RosterMember) error {
 	p := r.progress(m.Ref)
-	if at, inForce := p.how(); at == Skipped || at == Returned || inForce {
+	if at, inForce := p.how(); at == Skipped || at == Returned || at == Gone || inForce {
 		return nil // by an earlier process, or an earlier plan of this journal
 	}
 	in, err := r.provider.Instance(ctx, m.Ref)
@@ -37,6 +37,15 @@ func (r *Run) require(ctx context.Context, wave Wave, m RosterMember) error {
 		}
 		since = time.Now()
 	}
+	// What somebody has changed while it was looked at is not what was looked at.
+	now, err := r.provider.Instance(ctx, m.Ref)
+	if err != nil || now.Options != in.Options {
+		r.watch.Remove(m.Ref)
+		if err != nil {
+			return r.skipFor(ctx, p, wave.Name, err)
+		}
+		return r.skip(p, wave.Name, fmt.Sprintf("somebody has changed it while it was looked at, from %s to %s", in.Options, now.Options))
+	}
 	if err := r.change(ctx, p, Record{
 		Kind: Requiring, Wave: wave.Name, Instance: &p.Ref, Before: &in.Options, After: new(in.Options.With(required)), Since: since, Assessment: &found,
 	}); err != nil {
@@ -48,43 +57,58 @@ func (r *Run) require(ctx context.Context, wave Wave, m RosterMember) error {
 
 // change makes the change that a record announces, and writes that it was made.
 func (r *Run) change(ctx context.Context, p *Progress, about Record) error {
-	p.mu.Lock()
+	p.changing.Lock()
 	err := r.write(about)
 	if err == nil {
-		if err = r.provider.SetOptions(ctx, p.Ref, *about.After); err != nil {
+		if err = r.provider.SetOptions(ctx, p.Ref, Options{Tokens: about.After.Tokens}); err != nil {
 			err = r.refused(ctx, p, about, err)
 		}
 	}
-	at := p.At
-	p.mu.Unlock()
-	if err != nil || at == Skipped {
+	p.changing.Unlock()
+	if at, _ := p.how(); err != nil || at == Skipped || at == Gone {
+		if err == nil {
+			r.watch.Remove(p.Ref)
+		}
 		return err
 	}
-	// Who is refused meanwhile is brought back while this waits.
-	if err := r.awaitApplied(ctx, p); err != nil {
-		return err
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.At != Requiring {
-		return nil
-	}
-	return r.write(Record{Kind: Required, Wave: about.Wave, Instance: &p.Ref})
+	return r.required(ctx, p)
 }
 
-// refused finds out what became of a change that the service has not confirmed.
+// required writes that tokens are required of an instance, when it obeys that. Who is refused meanwhile is brought back
+// while this waits.
+func (r *Run) required(ctx context.Context, p *Progress) error {
+	if err := r.awaitApplied(ctx, p, time.Now()); err != nil {
+		return fmt.Errorf("%s: %w", p.Ref, err)
+	}
+	p.changing.Lock()
+	defer p.changing.Unlock()
+	if at, _ := p.how(); at != Requiring {
+		return nil
+	}
+	return r.write(Record{Kind: Required, Wave: p.Wave, Instance: &p.Ref})
+}
+
+// refused finds out what became of a change that the service has not confirmed. Tokens that are required now are
+// ours, whatever else somebody has changed meanwhile.
 func (r *Run) refused(ctx context.Context, p *Progress, about Record, why error) error {
 	if errors.Is(why, ErrGone) {
-		return r.skip(p, about.Wave, why.Error())
+		return r.gone(p, why)
 	}
 	in, err := r.provider.Instance(ctx, p.Ref)
 	switch {
+	case errors.Is(err, ErrGone):
+		return r.gone(p, err)
 	case err != nil:
 		return fmt.Errorf("%s: %w; whether tokens are required of it now is not known, and 'openimds migrate resume' finds out", p.Ref, why)
-	case in.Options == *about.After:
+	case in.Options.Tokens == required:
 		return nil
 	}
 	return r.skip(p, about.Wave, "it could not be changed: "+why.Error())
+}
+
+// gone writes that an instance is not there any more whose options were changed, or were about to be.
+func (r *Run) gone(p *Progress, why error) error {
+	return r.write(Record{Kind: Gone, Wave: p.Wave, Instance: &p.Ref, Before: &p.Before, Reason: why.Error()})
 }
 
 // How often it is looked whether options are applied, and for how long.
@@ -95,8 +119,8 @@ const (
 )
 
 // awaitApplied waits until the instance obeys its options, unless it is changed otherwise meanwhile.
-func (r *Run) awaitApplied(ctx context.Context, p *Progress) error {
-	begun := time.Now()
+// It waits for applyTime since it was begun to wait.
+func (r *Run) awaitApplied(ctx context.Context, p *Progress, begun time.Time) error {
 	for wait := applyFirst; ; wait = min(2*wait, applyLast) {
 		if at, _ := p.how(); at == Returning || at == Returned {
 			return nil
@@ -110,9 +134,9 @@ func (r *Run) awaitApplied(ctx context.Context, p *Progress) error {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case time.Since(begun) > applyTime && err == nil:
-			return fmt.Errorf("%s does not obey its options after %s: is its host there? 'openimds migrate resume' goes on", p.Ref, applyTime)
+			return fmt.Errorf("it does not obey its options after %s: is its host there?", applyTime)
 		case time.Since(begun) > applyTime:
-			return fmt.Errorf("%s: %w", p.Ref, err)
+			return err
 		}
 		if err := pause(ctx, wait); err != nil {
 			return err

@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,6 +20,8 @@ type Run struct {
 
 	watch Watch
 	seen  sightings
+	// returns are those who bring instances back, beside the look-out.
+	returns sync.WaitGroup
 	// ends says since when nothing more is required; under mu.
 	mu   sync.Mutex
 	ends error
@@ -79,11 +82,12 @@ func (r *Run) Apply(ctx context.Context, plan *Plan) error {
 	if err != nil {
 		return err
 	}
-	details, err := json.Marshal(rosterOf(crews))
+	roster := rosterOf(crews)
+	details, err := json.Marshal(roster)
 	if err != nil {
 		return err
 	}
-	if err := r.write(Record{Kind: Began, Provider: r.provider.Name(), Plan: plan.Text, Details: details}); err != nil {
+	if err := r.write(Record{Kind: Began, Provider: r.provider.Name(), Account: roster.account(), Regions: r.provider.Regions(), Plan: plan.Text, Details: details}); err != nil {
 		return err
 	}
 	return r.watched(ctx, r.waves)
@@ -112,14 +116,19 @@ func (r *Run) write(record Record) error {
 }
 
 // Resume goes on with what the journal began: with a plan after a process has ended, or after it was stopped,
-// without those that were brought back; or with an undo.
+// without those that were brought back; or with an undo. Instances of another account, region or server than the
+// journal's are refused.
 //
 // Errors: those of [Run.Apply]; [ErrNothing].
 func (r *Run) Resume(ctx context.Context) error {
 	switch {
 	case r.state.Plan == nil, r.state.Ended == Finished, r.state.Ended == UndoFinished:
 		return ErrNothing
-	case r.state.Undo:
+	}
+	if err := r.atHome(ctx); err != nil {
+		return err
+	}
+	if r.state.Undo {
 		return r.undo(ctx)
 	}
 	r.checkClock()
@@ -131,7 +140,7 @@ func (r *Run) Resume(ctx context.Context) error {
 	}
 	return r.watched(ctx, func(ctx context.Context) error {
 		if err := r.recover(ctx); err != nil {
-			return err
+			return r.failed(ctx, Wave{}, err)
 		}
 		return r.waves(ctx)
 	})
@@ -140,68 +149,125 @@ func (r *Run) Resume(ctx context.Context) error {
 // watched works while refusals are looked for, and writes how it ended when nobody is brought back any more.
 func (r *Run) watched(ctx context.Context, work func(context.Context) error) error {
 	r.watch = r.provider.Watch()
+	returning, giveUp := context.WithCancel(ctx)
+	defer giveUp()
 	watching, stop := context.WithCancel(ctx)
-	var running sync.WaitGroup
-	running.Go(func() { r.lookOut(ctx, watching) })
-	err := work(ctx)
+	var looking sync.WaitGroup
+	looking.Go(func() { r.lookOut(returning, watching) })
+	err := work(returning)
 	stop()
-	running.Wait()
-	if err != nil {
-		return err
+	looking.Wait()
+	last := time.AfterFunc(applyTime, giveUp)
+	r.returns.Wait()
+	last.Stop()
+	if err = cmp.Or(err, r.journal.Err(), r.notBack()); err == nil {
+		err = r.finish()
 	}
+	if err != nil && !errors.Is(err, ErrStopped) {
+		r.tellUnwatched()
+	}
+	return err
+}
+
+// finish writes how a plan has ended of which nothing is left to be done.
+func (r *Run) finish() error {
 	if end := r.ended(); end != nil {
 		if err := r.write(Record{Kind: Stopped, Reason: end.Error()}); err != nil {
 			return err
 		}
 		return fmt.Errorf("%w: %w", ErrStopped, end)
 	}
+	members, inForce := 0, 0
+	for _, wave := range r.state.Roster {
+		for _, m := range wave.Members {
+			members++
+			if r.progress(m.Ref).InForce {
+				inForce++
+			}
+		}
+	}
+	if inForce == 0 {
+		r.Warn(fmt.Sprintf("the plan has required tokens of no instance: it left all %d, for the reasons above and in the journal", members))
+	}
 	return r.write(Record{Kind: Finished})
 }
 
-// recover finds out what became of the steps that a process ended in, and has all that is required watched again.
-func (r *Run) recover(ctx context.Context) error {
-	for _, p := range r.state.All() {
-		at, inForce := p.how()
-		var err error
-		switch {
-		case !inForce:
-			continue
-		case at == Requiring:
-			err = r.recoverRequiring(ctx, p)
-		case at == Returning:
-			err = r.bringBack(ctx, p, p.Refusals)
-		}
-		if err != nil {
-			return err
-		}
-		if _, inForce := p.how(); !inForce {
-			continue
-		}
-		if _, err := r.watch.Add(ctx, p.Ref, p.Since); err != nil && !errors.Is(err, ErrGone) && !r.mayBeUnseen(err) {
-			return fmt.Errorf("%s cannot be watched: %w", p.Ref, err)
+// notBack tells of instances that could not be brought back.
+func (r *Run) notBack() error {
+	var failed error
+	for _, p := range r.all() {
+		if at, inForce := p.how(); inForce && at == Returning {
+			failed = also(failed, fmt.Errorf("%s could not be brought back, its calls may still be refused: 'openimds migrate resume' goes on with that", p.Ref))
 		}
 	}
-	return nil
+	return failed
+}
+
+// also joins errors in one line.
+func also(failed, next error) error {
+	if failed == nil {
+		return next
+	}
+	return fmt.Errorf("%w; %w", failed, next)
+}
+
+// tellUnwatched says what is in force when a process ends before its time.
+func (r *Run) tellUnwatched() {
+	n := 0
+	for _, p := range r.all() {
+		if _, inForce := p.how(); inForce {
+			n++
+		}
+	}
+	if n > 0 {
+		r.Warn(fmt.Sprintf("tokens are required of %d of this journal's instances, and nobody watches any more whether their callers are refused: 'openimds migrate resume' watches and goes on, 'openimds migrate undo' takes it back", n))
+	}
+}
+
+// recover has all that is required watched again, and finds out what became of the steps that a process ended in. One
+// of which that fails keeps no other from it; nothing more is required then.
+func (r *Run) recover(ctx context.Context) error {
+	var failed error
+	for _, p := range r.all() {
+		at, inForce := p.how()
+		switch {
+		case !inForce:
+		case at == Returning:
+			r.end(fmt.Errorf("%s was refused on %s", p.Refusals[0].Who(), p.Ref))
+			r.returns.Go(func() { r.bringBack(ctx, p) })
+		default:
+			if _, err := r.watch.Add(ctx, p.Ref, p.Since); err != nil && !errors.Is(err, ErrGone) && !r.mayBeUnseen(err) {
+				failed = also(failed, fmt.Errorf("%s cannot be watched: %w", p.Ref, err))
+			}
+		}
+	}
+	for _, p := range r.all() {
+		if at, inForce := p.how(); inForce && at == Requiring {
+			if err := r.recoverRequiring(ctx, p); err != nil {
+				failed = also(failed, err)
+			}
+		}
+	}
+	return failed
 }
 
 func (r *Run) mayBeUnseen(err error) bool { return r.state.Plan.Unseen && errors.Is(err, errUnseen) }
 
-// recoverRequiring finds out whether a change was made that was written down as about to be.
+// recoverRequiring finds out whether a change was made that was written down as about to be. Tokens that are required
+// are ours, whatever else somebody has changed since.
 func (r *Run) recoverRequiring(ctx context.Context, p *Progress) error {
 	in, err := r.provider.Instance(ctx, p.Ref)
 	switch {
 	case errors.Is(err, ErrGone):
-		return r.skip(p, p.Wave, err.Error())
+		return r.gone(p, err)
 	case err != nil:
 		return fmt.Errorf("%s: %w", p.Ref, err)
-	case in.Options != p.After:
-		p.InForce = false
+	case in.Options.Tokens != required:
+		r.watch.Remove(p.Ref)
+		p.undone()
 		return nil // it was not, and is looked at anew with its wave
 	}
-	if err := r.awaitApplied(ctx, p); err != nil {
-		return err
-	}
-	return r.write(Record{Kind: Required, Instance: &p.Ref, Wave: p.Wave})
+	return r.required(ctx, p)
 }
 
 // waves carries out the waves that were not held yet.
@@ -218,7 +284,7 @@ func (r *Run) waves(ctx context.Context) error {
 				break
 			}
 			if err := r.require(ctx, wave, m); err != nil {
-				return err
+				return r.failed(ctx, wave, err)
 			}
 		}
 		if err := r.holdWave(ctx, wave); err != nil {
@@ -232,6 +298,19 @@ func (r *Run) waves(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// failed ends a plan in which a step has failed, but not before what is required was watched as long as a wave is.
+func (r *Run) failed(ctx context.Context, wave Wave, why error) error {
+	if ctx.Err() != nil || r.journal.Err() != nil {
+		return why
+	}
+	r.end(why)
+	r.Warn(fmt.Sprintf("%v; nothing more is required, and what is required is watched for %s", why, inDays(r.state.Plan.hold(wave))))
+	if err := r.holdWave(ctx, wave); err != nil && ctx.Err() == nil {
+		return also(why, err)
+	}
+	return why
 }
 
 // ended is why nothing more is required; nil: it goes on.

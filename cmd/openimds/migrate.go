@@ -53,11 +53,15 @@ const awsAttempts = 10
 
 // open makes the provider of the flags.
 func (m *migrateFlags) openProvider(ctx context.Context) (migrate.Provider, error) {
-	var regions []string
-	if m.region != "" {
-		regions = strings.Split(m.region, ",")
+	return m.providerOf(ctx, m.provider, m.flagRegions())
+}
+
+// flagRegions are those that --region names.
+func (m *migrateFlags) flagRegions() []string {
+	if m.region == "" {
+		return nil
 	}
-	return m.providerOf(ctx, m.provider, regions)
+	return strings.Split(m.region, ",")
 }
 
 // providerOf makes a provider; without regions it has that of the flags and the configuration.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,6 +33,7 @@ was changed since. A report on Amazon's instances is signed by nobody, and says 
 type reportFlags struct {
 	criteria criteriaFlags
 	plan     string
+	journal  string
 	out      []string
 }
 
@@ -48,6 +50,7 @@ func newMigrateReport(m *migrateFlags) *cobra.Command {
 	}
 	f.criteria.add(cmd)
 	cmd.Flags().StringVar(&f.plan, "plan", "", "`file` with the plan whose criteria, exceptions and journal are part of it")
+	cmd.Flags().StringVar(&f.journal, "journal", "", "`file` with what was done (default: the plan's name with .journal behind it)")
 	cmd.Flags().StringArrayVar(&f.out, "out", nil, "`file` to write, .html or .json; repeatable")
 	return cmd
 }
@@ -101,7 +104,10 @@ func (f *reportFlags) input(ctx context.Context, m *migrateFlags) (in report.Inp
 			return in, usagef("--plan %s is for --provider %s", f.plan, in.Plan.Provider)
 		}
 		in.Criteria, in.PlanFile = in.Plan.Criteria, filepath.Base(f.plan)
-		if in.Journal, err = migrate.ReadJournal(migrate.JournalOf(f.plan)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	}
+	if f.plan != "" || f.journal != "" {
+		file := cmp.Or(f.journal, migrate.JournalOf(f.plan))
+		if in.Journal, err = migrate.ReadJournal(file); err != nil && (f.journal != "" || !errors.Is(err, fs.ErrNotExist)) {
 			return in, err
 		}
 	}

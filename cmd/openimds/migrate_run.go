@@ -8,8 +8,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"os/user"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/openimds/openimds/migrate"
@@ -28,6 +31,10 @@ func (r *runFlags) add(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&r.yes, "yes", false, "do it; without, only show what would be done, or ask at a terminal")
 }
 
+// migrateCodes are what scripts may go by.
+const migrateCodes = `Exit codes: 0, all was done that was to be done (also if nothing was: it says so); 1, it was not, and the line at the end says
+why (somebody was refused and the plan stopped, a step failed, something was left); 2, the flags or the plan are wrong.`
+
 func newMigrateApply(m *migrateFlags) *cobra.Command {
 	r := runFlags{migrateFlags: m}
 	cmd := &cobra.Command{
@@ -39,7 +46,12 @@ func newMigrateApply(m *migrateFlags) *cobra.Command {
 Wave by wave, tokens are required of each instance that is ready. When a caller is refused that no exception puts up
 with, its instance gets the option back that it had, the plan stops, and what it has not touched stays so. On an openimds
 server that takes a moment; at AWS it is as soon as the metric tells. Each step is in the journal before it is done:
-after a crash 'openimds migrate resume' goes on, 'openimds migrate undo' takes it all back.`,
+after a crash 'openimds migrate resume' goes on, 'openimds migrate undo' takes it all back.
+
+When a step fails, nothing more is required, and what is required is still watched as long as its wave would be. A
+process that is ended watches nothing any more, and says so.
+
+` + migrateCodes,
 		Example: `  openimds migrate apply plan.yaml
   openimds migrate apply plan.yaml --yes`,
 		Args: names(1, 1, "one file"),
@@ -54,7 +66,7 @@ after a crash 'openimds migrate resume' goes on, 'openimds migrate undo' takes i
 			if state, err := r.told(args[0]); err == nil && state.Unfinished() {
 				return fmt.Errorf("%s: %w", args[0], migrate.ErrUnfinished)
 			}
-			p, err := r.providerOf(cmd.Context(), plan.Provider, plan.Regions)
+			p, err := r.providerFor(cmd, args[0], plan, nil)
 			if err != nil {
 				return err
 			}
@@ -120,7 +132,49 @@ func (r *runFlags) run(cmd *cobra.Command, plan string, p migrate.Provider, begi
 	}
 	run.Warn = func(text string) { _ = say(cmd.ErrOrStderr(), "openimds: %s\n", text) }
 	j.Tell(func(record migrate.Record) { _ = r.sayRecord(cmd.OutOrStdout(), record) })
-	return do(cmd.Context(), run)
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
+		signals = append(signals, syscall.SIGHUP)
+	}
+	ctx, stop := untilSignal(cmd.Context(), signals...)
+	defer stop()
+	err = do(ctx, run)
+	if by, ok := errors.AsType[endedBy](context.Cause(ctx)); ok && err != nil {
+		return fmt.Errorf("ended by a signal (%w) in the middle; the journal has how far it is: 'openimds migrate resume %s' goes on", by, plan)
+	}
+	return err
+}
+
+// providerFor makes the provider of a plan, with all regions in which its journal has instances; nil: it has none yet.
+// Flags that say something else than the plan are refused, for nobody can tell which of them is meant.
+func (r *runFlags) providerFor(cmd *cobra.Command, file string, plan *migrate.Plan, state *migrate.State) (migrate.Provider, error) {
+	if cmd.Flags().Changed("provider") && r.provider != plan.Provider {
+		return nil, usagef("--provider %s: %s is for %s", r.provider, file, plan.Provider)
+	}
+	regions, asked := slices.Clone(plan.Regions), r.flagRegions()
+	if state != nil {
+		regions = append(regions, state.Regions...)
+		for _, p := range state.All() {
+			regions = append(regions, p.Region)
+		}
+	}
+	slices.Sort(regions)
+	regions = slices.Compact(regions)
+	if len(regions) == 0 {
+		return r.providerOf(cmd.Context(), plan.Provider, asked)
+	}
+	if r.allRegions {
+		return nil, usagef("--all-regions: %s is for %s", file, strings.Join(regions, ", "))
+	}
+	for _, region := range asked {
+		if !slices.Contains(regions, region) {
+			return nil, usagef("--region %s: %s is for %s", region, file, strings.Join(regions, ", "))
+		}
+	}
+	if len(asked) > 0 && len(asked) < len(regions) {
+		return nil, usagef("--region %s: %s is for all of %s", r.region, file, strings.Join(regions, ", "))
+	}
+	return r.providerOf(cmd.Context(), plan.Provider, regions)
 }
 
 func (r *runFlags) openJournal(cmd *cobra.Command, plan string, begin bool) (*migrate.Journal, error) {
@@ -185,7 +239,10 @@ func newMigrateResume(m *migrateFlags) *cobra.Command {
 		Use:   "resume PLAN",
 		Short: "Go on with a plan, or with taking it back, after a crash or a stop",
 		Long: `Go on where the journal of the plan ends: after a crash from the very step, after a stop without the instances
-that were brought back. What is required by now is watched again from the moment when it was.`,
+that were brought back. What is required by now is watched again from the moment when it was; an instance that cannot be
+watched, or whose step fails, keeps no other from it. A journal of another server, account or region is refused.
+
+` + migrateCodes,
 		Example: `  openimds migrate resume plan.yaml
   openimds migrate resume plan.yaml --yes`,
 		Args: names(1, 1, "one file"),
@@ -210,7 +267,7 @@ that were brought back. What is required by now is watched again from the moment
 			if err != nil || !yes {
 				return err
 			}
-			p, err := r.providerOf(cmd.Context(), state.Plan.Provider, state.Plan.Regions)
+			p, err := r.providerFor(cmd, args[0], state.Plan, state)
 			if err != nil {
 				return err
 			}
@@ -268,9 +325,12 @@ func newMigrateUndo(m *migrateFlags) *cobra.Command {
 	var force bool
 	cmd := &cobra.Command{
 		Use:   "undo PLAN",
-		Short: "Give instances back exactly the options that they had before the plan",
-		Long: `Take back what the plan has required and is still in force: each instance gets exactly the options that it had,
-the latest first. One that somebody else has changed since keeps that, and is told of; --force takes that back too.`,
+		Short: "Give instances back the options that they had before the plan",
+		Long: `Take back what the plan has required and is still in force: each instance gets the tokens option that it had, the
+latest first. What else somebody has changed of one since stays, and is told of; with --force it gets exactly the options
+that it had. One that cannot be changed keeps no other from it, and 'resume' tries it again.
+
+` + migrateCodes,
 		Example: `  openimds migrate undo plan.yaml
   openimds migrate undo plan.yaml --yes`,
 		Args: names(1, 1, "one file"),
@@ -284,7 +344,7 @@ the latest first. One that somebody else has changed since keeps that, and is to
 			}
 			n := 0
 			for _, p := range state.All() {
-				if p.InForce {
+				if p.InForce || p.Gone || force && p.At == migrate.Kept {
 					n++
 				}
 			}
@@ -292,7 +352,7 @@ the latest first. One that somebody else has changed since keeps that, and is to
 			if err != nil || !yes {
 				return err
 			}
-			p, err := r.providerOf(cmd.Context(), state.Plan.Provider, state.Plan.Regions)
+			p, err := r.providerFor(cmd, args[0], state.Plan, state)
 			if err != nil {
 				return err
 			}
