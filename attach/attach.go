@@ -197,6 +197,9 @@ func (a *Attachments) see(e store.Record) {
 		Alias: attachment.Alias, ByName: attachment.ByName, Bound: (*hostnet.Face)(attachment.Bound),
 		IPv6: true, // whether fd00:ec2::254 answers is the instance's option, which its guest obeys
 	}
+	for _, l := range attachment.Learned {
+		endpoint.Learned = append(endpoint.Learned, hostnet.GuestLink(l))
+	}
 	if attachment.Interface != "" { // of a namespace it is the guest's and marks nothing
 		endpoint.MAC = attachment.MAC
 	}

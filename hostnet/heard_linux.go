@@ -11,8 +11,10 @@ import (
 )
 
 // A machine's link shows nothing of what is behind it, so what the host's tables say has to do: at which port of a
-// bridge frames of a MAC address came in, and which addresses have answered to that name. Both are what the machine
-// says of itself. Whoever says what belongs to another is told of that itself, and nobody else is.
+// bridge frames of a MAC address came in, and which addresses have answered to that name. The first is what the machine
+// says of itself. The second is too where the machine has the link alone; on a bridge any station can say it of any
+// other, as who sends an ARP request names a MAC address in it that need not be the frame's. So there only what is said
+// alone is believed, and never in the place of what was believed before.
 
 // heardFor is how long what the host's tables say is not asked for again: it is one answer for all guests.
 const heardFor = 2 * time.Second
@@ -91,8 +93,22 @@ func (h *Network) heard(s *seat, l link, bridge int) []GuestLink {
 	if len(macs) != 1 || len(s.Sources) > 0 && h.severalAt(l.index) {
 		return nil
 	}
-	out := GuestLink{MAC: macs[0]}
-	addrs := said.known[device][macs[0]]
+	var was []netip.Prefix
+	if before := s.learnedBefore(); len(before) == 1 && before[0].MAC == macs[0] {
+		was = before[0].Addresses
+	}
+	addresses := said.addresses(device, macs[0])
+	if bridge != 0 || l.kind == "bridge" {
+		addresses = believed(was, addresses)
+	} else if amongAll(was, addresses) { // entries end when nobody uses them, which says nothing of the machine
+		addresses = was
+	}
+	return []GuestLink{{MAC: macs[0], Addresses: addresses}}
+}
+
+// addresses are those of a MAC address on a device, the lowest of each family first.
+func (h *hearsay) addresses(device int, mac string) (out []netip.Prefix) {
+	addrs := slices.Clone(h.known[device][mac])
 	slices.SortFunc(addrs, func(a, b netip.Addr) int {
 		if a.Is4() != b.Is4() {
 			return a.BitLen() - b.BitLen()
@@ -101,18 +117,36 @@ func (h *Network) heard(s *seat, l link, bridge int) []GuestLink {
 	})
 	for _, a := range addrs[:min(len(addrs), mostAddresses)] {
 		p := netip.PrefixFrom(a, a.BitLen())
-		for _, subnet := range said.subnets[device] {
+		for _, subnet := range h.subnets[device] {
 			if subnet.Contains(a) {
 				p = netip.PrefixFrom(a, subnet.Bits())
 			}
 		}
-		out.Addresses = append(out.Addresses, p)
+		out = append(out, p)
 	}
-	// Entries end when nobody uses them, which says nothing of the machine.
-	if was := s.learned; len(was) == 1 && was[0].MAC == out.MAC && !slices.ContainsFunc(out.Addresses, func(p netip.Prefix) bool { return !slices.Contains(was[0].Addresses, p) }) {
-		return was
+	return out
+}
+
+// believed are the addresses of a station that others can speak for: of each family those that were believed before,
+// or else the only one that is said. Of several nobody knows which the station said itself.
+func believed(was, said []netip.Prefix) (out []netip.Prefix) {
+	for _, is4 := range []bool{true, false} {
+		other := func(p netip.Prefix) bool { return p.Addr().Is4() != is4 }
+		family := slices.DeleteFunc(slices.Clone(was), other)
+		if len(family) == 0 {
+			family = slices.DeleteFunc(slices.Clone(said), other)
+			if len(family) > 1 {
+				continue
+			}
+		}
+		out = append(out, family...)
 	}
-	return []GuestLink{out}
+	return out
+}
+
+// amongAll says whether all of some addresses are among others.
+func amongAll(all, some []netip.Prefix) bool {
+	return !slices.ContainsFunc(some, func(p netip.Prefix) bool { return !slices.Contains(all, p) })
 }
 
 // severalAt says whether more than one endpoint has the link: then what is behind it is nobody's alone.

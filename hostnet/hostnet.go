@@ -161,6 +161,9 @@ type Endpoint struct {
 
 	// Bound is what the endpoint was bound to, by this Host or an earlier one. Nil: to nothing yet.
 	Bound *Face
+	// Learned is what was learned of the guest, by this Host or an earlier one ([Config.Learn]): on a bridge, where
+	// others can speak for it, nothing that is said later takes its place.
+	Learned []GuestLink
 	// ByName takes whatever has the name instead: only where names are given with care, and nobody gets
 	// that of another guest.
 	ByName bool

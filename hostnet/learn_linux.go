@@ -26,17 +26,43 @@ func (h *Network) meets(s *seat, where place) {
 	if h.cfg.Learn == nil || s.learnedAt == where {
 		return
 	}
+	s.Learned = s.learnedBefore()
 	s.learnedAt, s.learned = where, nil
 	h.learned(s, h.learn(s, where))
 }
 
+// learnedBefore is what was learned of a seat's guest, here or at its place before, by this Network or an earlier one.
+func (s *seat) learnedBefore() []GuestLink {
+	if s.learned != nil {
+		return s.learned
+	}
+	return s.Learned
+}
+
 // learned tells what was learned of a guest. What is not known now, as of a machine that is silent, stays as it was.
 func (h *Network) learned(s *seat, links []GuestLink) {
+	links, shared := oneOfEach(links)
 	if len(links) == 0 || reflect.DeepEqual(links, s.learned) {
 		return
 	}
+	if len(shared) > 0 {
+		h.cfg.Log.Debug("interfaces of a guest share a MAC address; it is told of the first", "endpoint", s.ID, "mac", shared)
+	}
 	s.learned = links
 	h.cfg.Learn(s.ID, links)
+}
+
+// oneOfEach leaves the first interface of each MAC address, by which a guest is told of them, and names the addresses
+// that more have: a VLAN's or an ipvlan's is that of the interface below.
+func oneOfEach(links []GuestLink) (out []GuestLink, shared []string) {
+	for _, l := range links {
+		if slices.ContainsFunc(out, func(o GuestLink) bool { return o.MAC == l.MAC }) {
+			shared = append(shared, l.MAC)
+		} else if len(out) < mostLinks {
+			out = append(out, l)
+		}
+	}
+	return out, shared
 }
 
 // learn looks what the guest at a place has; nil: that is not known.
@@ -102,7 +128,7 @@ func linksHere() ([]GuestLink, error) {
 		attrs := l.Attrs()
 		own := ownAddresses(of[attrs.Index])
 		connected := attrs.MasterIndex == 0 && slices.Contains(likeEthernet, l.Type()) && (len(own) > 0 || len(out) == 0 && first == 0)
-		if len(attrs.HardwareAddr) != stationLen || attrs.Index != first && !connected || len(out) == mostLinks {
+		if len(attrs.HardwareAddr) != stationLen || attrs.Index != first && !connected {
 			continue
 		}
 		out = append(out, GuestLink{MAC: attrs.HardwareAddr.String(), Addresses: own})
