@@ -198,6 +198,18 @@ func (s *Service) Attachments(ctx context.Context) ([]*openimds.Attachment, erro
 	return all, nil
 }
 
+// Attachment returns the attachment of an instance; nil: it has none.
+func (s *Service) Attachment(ctx context.Context, instance string) (*openimds.Attachment, error) {
+	r, err := s.store.Get(ctx, records.AttachmentPrefix+instance)
+	switch {
+	case errors.Is(err, store.ErrNoRecord):
+		return nil, nil
+	case err != nil:
+		return nil, storeFailed(err)
+	}
+	return records.DecodeAttachment(r)
+}
+
 // removeAttachment removes the attachment of an instance that is deleted in the same commit; an instance of
 // the same name, later, is not attached.
 func (s *Service) removeAttachment(ctx context.Context, d *draft, name string) error {

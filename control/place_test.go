@@ -104,6 +104,20 @@ func TestPlaceOfALostAttachment(t *testing.T) {
 	}
 }
 
+// TestAttachment: the attachment of one instance is its own, and that of another one is none.
+func TestAttachment(t *testing.T) {
+	f := newAttaching(t, 2)
+	if _, err := f.AttachInstance(t.Context(), openimds.Attachment{Instance: "web-0", Interface: "tap0"}); err != nil {
+		t.Fatal(err)
+	}
+	if a, err := f.Attachment(t.Context(), "web-0"); err != nil || a == nil || a.Instance != "web-0" || a.Interface != "tap0" {
+		t.Errorf("%+v, %v", a, err)
+	}
+	if a, err := f.Attachment(t.Context(), "web-1"); err != nil || a != nil {
+		t.Errorf("%+v, %v", a, err)
+	}
+}
+
 // carried stands for a host that carries attachments out.
 type carried struct{}
 

@@ -50,6 +50,7 @@ type Namer struct {
 	following sync.Once
 	kernel    atomic.Bool // tells who calls at the metadata addresses
 	open      open
+	scans     scans
 }
 
 // sighting is a call whose process was found.

@@ -59,7 +59,6 @@ type watch struct {
 	places   []*socketowner.Finder // one for each namespace that callers may be in
 	resolved time.Time             // when these were found out
 	recent   []int                 // processes that have called, the latest first
-	scanned  time.Time             // when all processes were last looked at
 }
 
 // Where metadata is for guests, whatever a packet's way from there.
@@ -176,15 +175,12 @@ func (w *watch) socket(s imds.Sighting) (uint64, bool) {
 	return 0, false
 }
 
-// scanEvery is how often all processes are looked at for one listener: there may be thousands.
-const scanEvery = 100 * time.Millisecond
-
 // newest is how many of the latest processes are looked at first.
 const newest = 64
 
 // holder finds the process that has the socket open: first among those that have called before, then among the
 // latest, then among all.
-func (w *watch) holder(socket uint64) (int, bool) {
+func (w *watch) holder(socket uint64) (pid int, found bool) {
 	if pid, found := processes.HolderAmong(socket, w.recent); found {
 		return pid, true
 	}
@@ -192,11 +188,11 @@ func (w *watch) holder(socket uint64) (int, bool) {
 		return pid, true
 	}
 	// Where the kernel tells as well, it is not kept waiting: it tells before all could be looked at.
-	if time.Since(w.scanned) < scanEvery || w.link != nil && w.namer.kernel.Load() {
+	if w.link != nil && w.namer.kernel.Load() {
 		return 0, false
 	}
-	defer func() { w.scanned = time.Now() }()
-	return processes.Holder(socket, 0)
+	w.namer.scans.do(time.Now, func() { pid, found = processes.Holder(socket, 0) })
+	return pid, found
 }
 
 // mostRecent is how many processes are remembered that have called.

@@ -42,16 +42,11 @@ func (s *Server) serveEndpoint(id string, l *hostnet.Listener) (stop func()) {
 
 // linkOf is the interface of this host that an instance is attached to; empty: none.
 func (r *regional) linkOf(instance string) string {
-	all, err := r.service.Attachments(context.Background())
-	if err != nil {
+	a, err := r.service.Attachment(context.Background(), instance)
+	if err != nil || a == nil {
 		return ""
 	}
-	for _, a := range all {
-		if a.Instance == instance {
-			return a.Interface
-		}
-	}
-	return ""
+	return a.Interface
 }
 
 // HostNetwork is what a server can do to the host's network.
