@@ -34,8 +34,13 @@ func conflicts(a *openimds.Attachment, b *openimds.Attachment) bool {
 	if records.PlaceKey(a) != records.PlaceKey(b) {
 		return false
 	}
-	return len(a.Sources) == 0 || len(b.Sources) == 0 ||
-		slices.ContainsFunc(a.Sources, func(p netip.Prefix) bool { return slices.ContainsFunc(b.Sources, p.Overlaps) })
+	return Overlap(a.Sources, b.Sources)
+}
+
+// Overlap says whether one caller could be of both sources; none are all callers.
+func Overlap(a, b []netip.Prefix) bool {
+	return len(a) == 0 || len(b) == 0 ||
+		slices.ContainsFunc(a, func(p netip.Prefix) bool { return slices.ContainsFunc(b, p.Overlaps) })
 }
 
 // AttachInstance attaches an instance to a place of a host, this service's if none is named. An instance has one attachment; a

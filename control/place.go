@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -12,7 +13,36 @@ import (
 )
 
 // place is those who are attached there, in the order in which they came.
-type place []openimds.Attachment
+type place []records.Placed
+
+// elsewhere is this service's region, as places have it.
+func (s *Service) elsewhere() string {
+	if s.cfg.Region == cmp.Or(s.cfg.HomeRegion, s.cfg.Region) {
+		return ""
+	}
+	return s.cfg.Region
+}
+
+// attachmentOf gets the record of an attachment of whatever region.
+func (s *Service) attachmentOf(ctx context.Context, p *records.Placed) (store.Record, error) {
+	key := records.AttachmentPrefix + p.Instance
+	if p.Region == s.elsewhere() || s.cfg.Whole == nil {
+		return s.store.Get(ctx, key)
+	}
+	if p.Region != "" {
+		key = records.RegionKey(p.Region) + key
+	}
+	return s.cfg.Whole.Get(ctx, key)
+}
+
+// inUse refuses a place that another one has.
+func (s *Service) inUse(other *records.Placed) error {
+	if other.Region == s.elsewhere() {
+		return openimds.Errorf(openimds.InvalidInput, openimds.InUse, "The instance %s is attached to that place; detach it first", other.Instance)
+	}
+	region := cmp.Or(other.Region, s.cfg.HomeRegion)
+	return openimds.Errorf(openimds.InvalidInput, openimds.InUse, "The instance %s of the region %s is attached to that place; detach it there first", other.Instance, region)
+}
 
 func (s *Service) place(ctx context.Context, key string) (place, store.Record, error) {
 	was, err := s.store.Get(ctx, key)
@@ -32,20 +62,21 @@ func (s *Service) take(ctx context.Context, d *draft, a *openimds.Attachment) er
 	if err != nil {
 		return err
 	}
+	own := records.Placed{Attachment: *a, Region: s.elsewhere()}
 	for _, other := range p {
-		if other.Instance == a.Instance || !conflicts(&other, a) {
+		if other.Is(&own) || !conflicts(&other.Attachment, a) {
 			continue
 		}
 		// The attachment itself decides: its record may have been lost without the place's.
-		switch _, err := s.store.Get(ctx, records.AttachmentPrefix+other.Instance); {
+		switch _, err := s.attachmentOf(ctx, &other); {
 		case err == nil:
-			return openimds.Errorf(openimds.InvalidInput, openimds.InUse, "The instance %s is attached to that place; detach it first", other.Instance)
+			return s.inUse(&other)
 		case !errors.Is(err, store.ErrNoRecord):
 			return storeFailed(err)
 		}
-		p = p.without(other.Instance)
+		p = p.without(&other)
 	}
-	d.note(was, append(p.without(a.Instance), *a))
+	d.note(was, append(p.without(&own), own))
 	return nil
 }
 
@@ -62,7 +93,7 @@ func (s *Service) leave(ctx context.Context, d *draft, attached store.Record) er
 	if err != nil || was.Revision == store.IfAbsent {
 		return err
 	}
-	if p = p.without(a.Instance); len(p) > 0 {
+	if p = p.without(&records.Placed{Attachment: *a, Region: s.elsewhere()}); len(p) > 0 {
 		d.note(was, p)
 	} else {
 		d.changes = append(d.changes, store.Change{Verb: store.Delete, Key: was.Key, If: was.Revision})
@@ -70,6 +101,6 @@ func (s *Service) leave(ctx context.Context, d *draft, attached store.Record) er
 	return nil
 }
 
-func (p place) without(instance string) place {
-	return slices.DeleteFunc(slices.Clone(p), func(a openimds.Attachment) bool { return a.Instance == instance })
+func (p place) without(one *records.Placed) place {
+	return slices.DeleteFunc(slices.Clone(p), func(other records.Placed) bool { return other.Is(one) })
 }

@@ -21,6 +21,11 @@ import (
 type Config struct {
 	Region    string
 	AccountID string
+	// HomeRegion is the region whose records stand in Whole itself; empty: Region.
+	HomeRegion string
+	// Whole is the store of all regions, of which the service's own is a part; nil: the service's own. A place of a host is
+	// there once for all of them.
+	Whole store.Store
 	// Host is the name of the host that this service's process carries attachments out on; empty:
 	// [openimds.LocalHost].
 	Host string

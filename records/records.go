@@ -37,6 +37,9 @@ const (
 	RehearsalPrefix = "rehearsal/"
 )
 
+// RegionKey leads the records of that further region.
+func RegionKey(region string) string { return RegionPrefix + region + "/" }
+
 // Key is where the resource of that type and name has its record.
 func Key(t openimds.ResourceType, name string) string { return Prefix(t) + name }
 

@@ -90,6 +90,12 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, printable.Line(fmt.Sprintf("the guests of %d attachments are not answered: %v", n, why)), http.StatusServiceUnavailable)
 		return
 	}
+	for _, u := range s.unserved {
+		if u.Attachments > 0 {
+			http.Error(w, printable.Line(fmt.Sprintf("the guests of %d attachments are not answered: their region %s is not served", u.Attachments, u.Region)), http.StatusServiceUnavailable)
+			return
+		}
+	}
 	if s.host != nil {
 		if err := s.host.Blocked(); err != nil {
 			http.Error(w, "no instance is attached: "+err.Error(), http.StatusServiceUnavailable)

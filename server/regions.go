@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -67,15 +68,18 @@ func (s *Server) prepareRegions(ctx context.Context) error {
 	for _, name := range s.cfg.regions() {
 		r := &regional{region: name, home: name == home, kept: s.store}
 		if !r.home {
-			r.kept = within.New(s.store, records.RegionPrefix+name+"/")
+			r.kept = within.New(s.store, records.RegionKey(name), records.PlacePrefix)
 			if err := records.Upgrade(ctx, r.kept, openimds.LocalHost); err != nil {
+				return err
+			}
+			if err := records.SharePlaces(ctx, s.store, name); err != nil {
 				return err
 			}
 		}
 		s.regions = append(s.regions, r)
 	}
-	s.regional = s.regions[0]
-	return nil
+	s.regional, s.homeName = s.regions[0], home
+	return s.findUnserved(ctx)
 }
 
 // homeRegion is the region that the data directory began with. It is written down once, and is then what it is whatever
@@ -186,11 +190,61 @@ func (h shared) Set(endpoints []hostnet.Endpoint) error {
 		h.server.endpoints = map[string][]hostnet.Endpoint{}
 	}
 	h.server.endpoints[h.region.region] = own
-	var all []hostnet.Endpoint
-	for _, r := range h.server.regions {
-		all = append(all, h.server.endpoints[r.region]...)
+	if len(h.server.endpoints) < len(h.server.regions) {
+		return nil // as long as one region has not told its own, nobody knows whose the others' places are
+	}
+	all := h.server.admitted()
+	h.server.served = map[string]bool{}
+	for _, e := range all {
+		h.server.served[e.ID] = true
 	}
 	return h.server.setHost(all)
+}
+
+// admitted are the endpoints of all regions, but for those at a place that one of another region has: who is served there
+// stays, and comes first. [Server.endpointsMu] is held.
+func (s *Server) admitted() []hostnet.Endpoint {
+	type claim struct {
+		region *regional
+		hostnet.Endpoint
+	}
+	var claims []claim
+	for _, r := range s.regions {
+		for _, e := range s.endpoints[r.region] {
+			claims = append(claims, claim{r, e})
+		}
+	}
+	slices.SortStableFunc(claims, func(a, b claim) int {
+		switch {
+		case s.served[a.ID] == s.served[b.ID]:
+			return 0
+		case s.served[a.ID]:
+			return -1
+		}
+		return 1
+	})
+	var all []hostnet.Endpoint
+	there := map[string][]claim{} // by place
+	for _, c := range claims {
+		key := c.Interface + "\x00" + c.Netns + "\x00" + strconv.Itoa(c.PID)
+		first := slices.IndexFunc(there[key], func(other claim) bool {
+			return other.region != c.region && control.Overlap(other.Sources, c.Sources)
+		})
+		if first < 0 {
+			all, there[key] = append(all, c.Endpoint), append(there[key], c)
+			continue
+		}
+		_, id := s.regionOf(c.ID)
+		other := there[key][first]
+		_, holder := s.regionOf(other.ID)
+		if c.region.attachments != nil {
+			c.region.attachments.Changed(hostnet.EndpointStatus{
+				Endpoint: hostnet.Endpoint{ID: id}, State: hostnet.Failed, Since: time.Now(),
+				Reason: "the instance " + attach.InstanceOf(holder) + " of the region " + other.region.region + " is attached to that place: detach one",
+			})
+		}
+	}
+	return all
 }
 
 // byRegion gives each request to the region that it is signed for. Whatever is signed for none of them, or not at

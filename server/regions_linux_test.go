@@ -239,9 +239,26 @@ func TestSharedNetwork(t *testing.T) {
 	}
 	s.setHost = set
 	must(t, shared{s, west}.Set([]hostnet.Endpoint{{ID: "web#1", Interface: "tap1"}}))
+	if given != nil {
+		t.Errorf("the host is given %q before a region has told its own", given)
+	}
 	must(t, shared{s, east}.Set([]hostnet.Endpoint{{ID: "web#2", Interface: "tap0"}, {ID: "db#3", Interface: "tap2"}}))
 	if !reflect.DeepEqual(given, []string{"web#2", "db#3", "web#1@us-west-2"}) {
 		t.Errorf("the host is given %q", given)
+	}
+	// Who is served at a place stays, whichever region comes for it.
+	mine := []hostnet.Endpoint{{ID: "web#1", Interface: "tap1"}}
+	must(t, shared{s, east}.Set(mine))
+	if !reflect.DeepEqual(given, []string{"web#1@us-west-2"}) {
+		t.Errorf("with two for one place the host is given %q", given)
+	}
+	must(t, shared{s, west}.Set(nil))
+	if !reflect.DeepEqual(given, []string{"web#1"}) {
+		t.Errorf("once the place is free the host is given %q", given)
+	}
+	must(t, shared{s, west}.Set(mine))
+	if !reflect.DeepEqual(given, []string{"web#1"}) {
+		t.Errorf("with two for one place the host is given %q", given)
 	}
 	must(t, shared{s, east}.Set(nil))
 	if !reflect.DeepEqual(given, []string{"web#1@us-west-2"}) {

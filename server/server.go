@@ -69,6 +69,9 @@ type Server struct {
 	// regional is the first of the regions, whose the default instance is.
 	*regional
 	regions []*regional
+	// homeName is the region that the data directory began with; unserved are those with instances that are none of regions.
+	homeName string
+	unserved []UnservedRegion
 
 	// host is the host's network; nil where this process may not change it. endpoints are those of each region, all of
 	// which setHost gives to it.
@@ -76,6 +79,7 @@ type Server struct {
 	hostNotes   HostNetwork
 	endpointsMu sync.Mutex
 	endpoints   map[string][]hostnet.Endpoint
+	served      map[string]bool // ids of those that it has
 	setHost     func([]hostnet.Endpoint) error
 	settled     chan struct{} // closed once that is known of the attachments of all regions
 	naming      *naming.Namer
@@ -161,6 +165,7 @@ func (s *Server) open(ctx context.Context) error {
 		return err
 	}
 	s.warnUnattached(ctx)
+	s.warnUnserved()
 	if err := s.listen(ctx); err != nil {
 		return err
 	}
@@ -196,6 +201,7 @@ func (s *Server) openService(ctx context.Context) error {
 
 // openRegion makes the rules of a region, and who carries them out.
 func (s *Server) openRegion(ctx context.Context, r *regional, cfg control.Config, latest []openimds.AuditEntry) (err error) {
+	cfg.HomeRegion, cfg.Whole = s.homeName, s.store
 	cfg.Region, cfg.Audit, cfg.Changes = r.region, s.audits(r), changesOf{s, r}
 	if s.host != nil {
 		cfg.Attachments = guarding{s, r}

@@ -107,6 +107,9 @@ func welcome(ctx context.Context, s *server.Server) string {
 	} else if host.Refused != nil {
 		_ = say(&more, "  attached     none can be: %s\n", host.Refused)
 	}
+	for _, u := range s.Unserved() {
+		_ = say(&more, "  not served   %s\n", u)
+	}
 	for _, capability := range host.Missing {
 		_ = say(&more, "  missing      %s\n", capability)
 	}

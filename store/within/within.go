@@ -4,17 +4,29 @@ package within
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/openimds/openimds/store"
 )
 
-// New makes the store of the records of s whose keys begin with prefix. To close it closes nothing.
-func New(s store.Store, prefix string) store.Store { return part{s, prefix} }
+// New makes the store of the records of s whose keys begin with prefix. Keys that begin with one of those shared stand for
+// themselves in it: their records are those of s. What is listed or watched is shared only where its prefix begins so.
+// To close it closes nothing.
+func New(s store.Store, prefix string, shared ...string) store.Store { return part{s, prefix, shared} }
 
 type part struct {
 	store.Store
 	prefix string
+	shared []string
+}
+
+// outer is what a key, or the beginning of some, is in the whole store.
+func (p part) outer(key string) string {
+	if slices.ContainsFunc(p.shared, func(shared string) bool { return strings.HasPrefix(key, shared) }) {
+		return key
+	}
+	return p.prefix + key
 }
 
 func (p part) inner(r store.Record) store.Record {
@@ -24,15 +36,15 @@ func (p part) inner(r store.Record) store.Record {
 
 // Get implements [store.Store].
 func (p part) Get(ctx context.Context, key string) (store.Record, error) {
-	r, err := p.Store.Get(ctx, p.prefix+key)
+	r, err := p.Store.Get(ctx, p.outer(key))
 	return p.inner(r), err
 }
 
 // List implements [store.Store].
 func (p part) List(ctx context.Context, r store.Range) (store.Page, error) {
-	r.Prefix = p.prefix + r.Prefix
+	r.Prefix = p.outer(r.Prefix)
 	if r.After != "" {
-		r.After = p.prefix + r.After
+		r.After = p.outer(r.After)
 	}
 	page, err := p.Store.List(ctx, r)
 	for i := range page.Records {
@@ -48,7 +60,7 @@ func (p part) Commit(ctx context.Context, changes ...store.Change) (int64, error
 	}
 	outer := make([]store.Change, len(changes))
 	for i, c := range changes {
-		c.Key = p.prefix + c.Key
+		c.Key = p.outer(c.Key)
 		outer[i] = c
 	}
 	return p.Store.Commit(ctx, outer...)
@@ -56,7 +68,7 @@ func (p part) Commit(ctx context.Context, changes ...store.Change) (int64, error
 
 // Watch implements [store.Store].
 func (p part) Watch(prefix string, after int64) store.Watcher {
-	return watcher{p, p.Store.Watch(p.prefix+prefix, after)}
+	return watcher{p, p.Store.Watch(p.outer(prefix), after)}
 }
 
 // Close implements [store.Store].

@@ -30,6 +30,30 @@ func TestPart(t *testing.T) {
 	})
 }
 
+// TestSharedKeys: two parts have the records of shared keys in common, with the whole, in one commit with their own.
+func TestSharedKeys(t *testing.T) {
+	whole := mem.New()
+	one, two := within.New(whole, "part/one/", "shared/"), within.New(whole, "part/two/", "shared/")
+	changes := []store.Change{{Key: "own", Value: []byte("x"), If: store.IfAbsent}, {Key: "shared/a", Value: []byte("y"), If: store.IfAbsent}}
+	if _, err := one.Commit(t.Context(), changes...); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := two.Commit(t.Context(), changes...); err == nil {
+		t.Error("a shared key is taken twice")
+	}
+	for _, s := range []store.Store{whole, one, two} {
+		r, err := s.Get(t.Context(), "shared/a")
+		page, lerr := s.List(t.Context(), store.Range{Prefix: "shared/"})
+		seen, werr := s.Watch("shared/", 0).Next(t.Context())
+		if err != nil || lerr != nil || werr != nil || r.Key != "shared/a" || len(page.Records) != 1 || len(seen) != 1 || seen[0].Key != "shared/a" {
+			t.Errorf("a shared record is %+v, listed %+v, watched %+v: %v, %v, %v", r, page.Records, seen, err, lerr, werr)
+		}
+	}
+	if _, err := two.Get(t.Context(), "own"); err == nil {
+		t.Error("a part has the other's own record")
+	}
+}
+
 func TestTwoParts(t *testing.T) {
 	whole := mem.New()
 	one, two := within.New(whole, "part/one/"), within.New(whole, "part/two/")
