@@ -56,7 +56,7 @@ func TestValidate(t *testing.T) {
 // TestFields fails when an endpoint gets a field, until somebody has seen to it: a field of the place
 // belongs to samePlace, any other to what Set changes live.
 func TestFields(t *testing.T) {
-	want := []string{"ID", "Interface", "Sources", "MAC", "Alias", "Netns", "PID", "Bound", "ByName", "IPv6", "Once"}
+	want := []string{"ID", "Interface", "Sources", "MAC", "Alias", "Netns", "PID", "Bound", "Learned", "ByName", "IPv6", "Once"}
 	var got []string
 	for f := range reflect.TypeFor[hostnet.Endpoint]().Fields() {
 		got = append(got, f.Name)
