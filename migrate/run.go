@@ -37,9 +37,6 @@ func NewRun(p Provider, j *Journal) (*Run, error) {
 	return r, nil
 }
 
-// State is what the journal told when the run was made.
-func (r *Run) State() *State { return r.state }
-
 // now is this machine's clock, but never before the journal's last record: no exception begins to hold
 // again because a clock was set back.
 func (r *Run) now() time.Time {

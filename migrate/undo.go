@@ -37,18 +37,6 @@ func (r *Run) Undo(ctx context.Context, force bool) error {
 	return r.undo(ctx)
 }
 
-// InForce are the instances whose options are not yet as they were, the latest first.
-func (r *Run) InForce() []*Progress {
-	var inForce []*Progress
-	all := r.all()
-	for i := range all {
-		if p := all[len(all)-1-i]; p.InForce {
-			inForce = append(inForce, p)
-		}
-	}
-	return inForce
-}
-
 // toUndo are those in force, those that were gone and are there again (the journal was held against another server),
 // and by force those that were left with what somebody else had changed. The latest come first.
 func (r *Run) toUndo(ctx context.Context, force bool) []*Progress {
