@@ -35,7 +35,15 @@ type Protocol interface {
 	// Encode makes the answer of a result or, if err is not nil, of a failure: one of Head, Read and Run,
 	// a [*sigv4.Error], an [*Unread] or an [*openimds.Error]. Of all others the client learns nothing but
 	// that the service failed.
-	Encode(result any, err error) Answer
+	Encode(of Request, result any, err error) Answer
+}
+
+// Request is what an answer is of.
+type Request struct {
+	// ID is the request's, as every answer's head has it; some protocols have it in the body too.
+	ID string
+	// Head tells in which form it was asked; the body was read.
+	Head *http.Request
 }
 
 // Operation is what a request asks for.
@@ -136,7 +144,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !c.read && r.ContentLength != 0 {
 		front.Abandon(w)
 	}
-	answer := c.protocol.Encode(result, err)
+	answer := c.protocol.Encode(Request{c.id, r}, result, err)
 	write(w, c.id, answer)
 	target := fmt.Sprintf("%.80q", r.Header.Get("X-Amz-Target"))                     // it comes from anybody
 	if answer.Status >= http.StatusInternalServerError && r.Context().Err() == nil { // else the client left, and ended what it waited for

@@ -49,7 +49,7 @@ func (q query) Read(_ *http.Request, body []byte) (api.Operation, error) {
 	return op, nil
 }
 
-func (q query) Encode(result any, err error) api.Answer {
+func (q query) Encode(_ api.Request, result any, err error) api.Answer {
 	a := api.Answer{Status: 200, ContentType: "text/xml", Header: map[string]string{}, Body: fmt.Appendf(nil, "<%s>%v</%s>", q.service, result, q.service)}
 	if err != nil {
 		a.Status, a.Body = 400, fmt.Appendf(nil, "<%s-Error>%v</%s-Error>", q.service, err, q.service)

@@ -110,7 +110,7 @@ func unread(err error) *wireError {
 //
 // Clients look for an exception's name in different places: the AWS CLI and boto3 in the body, the
 // SDKs for Go and JavaScript in a header first. Both say the same, so that code may be the finer code.
-func (a *protocol) Encode(result any, err error) api.Answer {
+func (a *protocol) Encode(_ api.Request, result any, err error) api.Answer {
 	const json11 = "application/x-amz-json-1.1"
 	if err == nil {
 		body, failed := awsjson.Marshal(result)
