@@ -65,12 +65,16 @@ type Seen struct {
 	// empty where that is not known, as of virtual machines.
 	Executable string
 	Arguments  []string
+	// Place is what the process runs in, its user, unit and container, in any spelling that tells them apart.
+	Place string
 	// WithoutToken says whether it came without a token, whatever became of that.
 	WithoutToken bool
 	// Lost is the latest answer with a token that did not reach it; nil: none.
 	Lost *Lost
 	// Forwarded says whether it was refused a token because of X-Forwarded-For.
 	Forwarded bool
+	// Unsure says that Lost and Forwarded are of what is [Perhaps] another program.
+	Unsure bool
 }
 
 // For tells what there is to do about a caller, what comes first first. Nothing: it is done with IMDSv1.
@@ -86,6 +90,12 @@ func For(s Seen) []Advice {
 			Code: StopForwarding,
 			Text: "stop the proxy that adds X-Forwarded-For, or except 169.254.169.254 and fd00:ec2::254 from it (NO_PROXY): a request for a token that has that header is refused with 403",
 		})
+	}
+	if len(all) > 0 && s.Unsure {
+		for i := range all {
+			all[i].Text = "if it is this that asks for tokens there, " + all[i].Text
+		}
+		return append(all, aboutSoftware(s))
 	}
 	if len(all) > 0 || !s.WithoutToken {
 		return all // whose tokens are lost comes without one for want of them

@@ -83,6 +83,8 @@ func TestFor(t *testing.T) {
 		"behind some hops":           {advice.Seen{UserAgent: "Boto3/1.34.0", Lost: &advice.Lost{HopLimit: 1, Current: 1}}, "RaiseHopLimit", "above 1"},
 		"raised":                     {advice.Seen{UserAgent: "Boto3/1.34.0", WithoutToken: true, Lost: &advice.Lost{HopLimit: 1, Needed: 2, Current: 2}}, "FindFallback", ""},
 		"lost for another reason":    {advice.Seen{UserAgent: "Boto3/1.34.0", Lost: &advice.Lost{HopLimit: 2, Needed: 2, Current: 2}}, "", ""},
+		"perhaps behind a hop":       {advice.Seen{UserAgent: "curl/8.5.0", WithoutToken: true, Unsure: true, Lost: &advice.Lost{HopLimit: 1, Needed: 2, Current: 1}}, "RaiseHopLimit Rewrite", "if it is this that asks for tokens there, raise the hop limit to 2"},
+		"perhaps, and raised":        {advice.Seen{UserAgent: "curl/8.5.0", WithoutToken: true, Unsure: true, Lost: &advice.Lost{HopLimit: 1, Needed: 2, Current: 2}}, "Rewrite", ""},
 		"through a proxy":            {advice.Seen{UserAgent: "Boto3/1.34.0", WithoutToken: true, Forwarded: true}, "StopForwarding", "X-Forwarded-For"},
 		"through a proxy and a hop":  {advice.Seen{UserAgent: "Boto3/1.34.0", Forwarded: true, Lost: &advice.Lost{HopLimit: 1, Needed: 3, Current: 1}}, "RaiseHopLimit StopForwarding", ""},
 	} {
@@ -99,22 +101,33 @@ func TestFor(t *testing.T) {
 	}
 }
 
-func TestSameProgram(t *testing.T) {
+func TestAlike(t *testing.T) {
 	seen := func(exe string, args ...string) advice.Seen { return advice.Seen{Executable: exe, Arguments: args} }
+	says := func(agent string, s advice.Seen) advice.Seen { s.UserAgent = agent; return s }
+	in := func(place string, s advice.Seen) advice.Seen { s.Place = place; return s }
 	const python, curl = "/usr/bin/python3.11", "/usr/bin/curl"
+	const put, header = "X-aws-ec2-metadata-token-ttl-seconds: 60", "X-aws-ec2-metadata-token: "
+	asks := seen(curl, "curl", "-X", "PUT", "-H", put, "a")
 	for name, c := range map[string]struct {
-		a, b advice.Seen
-		want bool
+		asked, without advice.Seen
+		want           advice.Likeness
 	}{
-		"nobody knows":         {seen(""), seen(curl, "curl"), true},
-		"two files":            {seen(curl, "curl", "x"), seen(python, "python3", "x"), false},
-		"a script of curls":    {seen(curl, "curl", "-X", "PUT", "a"), seen(curl, "curl", "b"), true},
-		"two scripts":          {seen(python, "python3", "proxy.py"), seen(python, "python3", "-u", "app.py"), false},
-		"one script":           {seen(python, "python3", "app.py", "a"), seen(python, "python3", "-u", "app.py", "b"), true},
-		"a program of its own": {seen("/srv/app"), seen("/srv/app", "app"), true},
+		"an SDK of which nobody knows":     {says("Boto3/1", seen("")), says("Boto3/1", seen(python, "python3", "app.py")), advice.Same},
+		"an SDK that nobody knows":         {says("Boto3/1", seen("")), says("Boto3/1", seen("")), advice.Same},
+		"two files":                        {asks, seen(python, "python3", "x"), advice.Different},
+		"a script of curls":                {asks, seen(curl, "curl", "-H", header, "b"), advice.Same},
+		"a curl without a header":          {asks, seen(curl, "curl", "b"), advice.Perhaps},
+		"a curl without a header, unknown": {says("curl/8", seen("")), says("curl/8", seen(curl, "curl", "b")), advice.Perhaps},
+		"a curl with one, unknown":         {says("curl/8", seen("")), says("curl/8", seen(curl, "curl", "-H", header, "b")), advice.Same},
+		"curls that nobody knows":          {says("curl/8", seen("")), says("curl/8", seen("")), advice.Perhaps},
+		"curls of two units":               {in("a.service", asks), in("b.service", seen(curl, "curl", "-H", header, "b")), advice.Different},
+		"two scripts":                      {seen(python, "python3", "proxy.py"), seen(python, "python3", "-u", "app.py"), advice.Different},
+		"one script":                       {seen(python, "python3", "app.py", "a"), seen(python, "python3", "-u", "app.py", "b"), advice.Same},
+		"one script in two containers":     {in("a", seen(python, "python3", "app.py")), in("b", seen(python, "python3", "app.py")), advice.Different},
+		"a program of its own":             {seen("/srv/app"), seen("/srv/app", "app"), advice.Same},
 	} {
-		if advice.SameProgram(c.a, c.b) != c.want || advice.SameProgram(c.b, c.a) != c.want {
-			t.Errorf("%s: want %v", name, c.want)
+		if got := advice.Alike(c.asked, c.without); got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
 		}
 	}
 }

@@ -170,22 +170,6 @@ func toolOf(executable string, arguments []string) *tool {
 	return nil
 }
 
-// SameProgram says whether two callers can be one program: they are the same file, and the same script of an
-// interpreter. Where it is not known of one of them what it is, they can. Of commands that ask once (curl), each
-// call has a command line of its own, and a script is seen by them alone: they are all the same.
-func SameProgram(a, b Seen) bool {
-	if a.Executable == "" || b.Executable == "" {
-		return true
-	}
-	if a.Executable != b.Executable {
-		return false
-	}
-	if t := toolOf(a.Executable, nil); t != nil && t.kind == command {
-		return true
-	}
-	return firstWord(a.Arguments) == firstWord(b.Arguments)
-}
-
 // firstWord is the first argument that is no option: the script of an interpreter.
 func firstWord(arguments []string) string {
 	for _, a := range arguments[min(len(arguments), 1):] {

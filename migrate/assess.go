@@ -225,37 +225,29 @@ func latest(callers []Caller) Caller {
 	return slices.MaxFunc(callers, func(a, b Caller) int { return a.LastNoToken.Compare(b.LastNoToken) })
 }
 
+// who is what a caller is told apart by, whatever it asks for.
+type who struct{ source, userAgent, process string }
+
+func (c Caller) who() who { return who{c.Source, c.UserAgent, c.Process} }
+
 // tellApart parts callers without a token from those whom their token does not reach. Such a caller asks for the
-// token in one part of the tree and then without it in others: all of that is one victim.
+// token in one part of the tree, or by one command line, and then without it in others: all of that is one victim.
 func tellApart(callers []Caller, hopLimit int) (v1, victims []Caller) {
-	type who struct{ source, userAgent, process string }
-	lost := map[who]int{}
-	reached := map[who]bool{}
-	for _, c := range callers {
-		if c.WithToken > 0 {
-			reached[who{c.Source, c.UserAgent, c.Process}] = true
+	victims = lostTokens(callers, hopLimit)
+	of := func(c Caller) int {
+		at := slices.IndexFunc(victims, func(v Caller) bool { return v.who() == c.who() })
+		switch {
+		case c.ForHop == nil || c.NoToken+c.Rejected == 0:
+			return at
+		case !*c.ForHop:
+			return -1 // or nobody knows
+		case at < 0:
+			return slices.IndexFunc(victims, func(v Caller) bool { return v.Source == c.Source && v.UserAgent == c.UserAgent })
 		}
+		return at
 	}
 	for _, c := range callers {
-		if c.Lost == 0 && reached[who{c.Source, c.UserAgent, c.Process}] {
-			continue // its token was lost before that time, and reaches it now
-		}
-		at, known := lost[who{c.Source, c.UserAgent, c.Process}]
-		if !c.victim(hopLimit) || known && victims[at].NeededHopLimit >= c.NeededHopLimit {
-			continue
-		}
-		if !known {
-			lost[who{c.Source, c.UserAgent, c.Process}] = len(victims)
-			victims = append(victims, c)
-			continue
-		}
-		victims[at] = c
-	}
-	for i := range victims {
-		victims[i].PathGroup, victims[i].NoToken, victims[i].Rejected, victims[i].Failed = "", 0, 0, 0
-	}
-	for _, c := range callers {
-		if at, victim := lost[who{c.Source, c.UserAgent, c.Process}]; victim {
+		if at := of(c); at >= 0 {
 			victims[at].NoToken += c.NoToken
 			victims[at].Rejected += c.Rejected
 			victims[at].Failed += c.Failed
@@ -267,6 +259,36 @@ func tellApart(callers []Caller, hopLimit int) (v1, victims []Caller) {
 		}
 	}
 	return v1, victims
+}
+
+// lostTokens are the callers whom their tokens do not reach, one for each that is told apart, without counts.
+func lostTokens(callers []Caller, hopLimit int) (victims []Caller) {
+	lost := map[who]int{}
+	reached := map[who]bool{}
+	for _, c := range callers {
+		if c.WithToken > 0 {
+			reached[c.who()] = true
+		}
+	}
+	for _, c := range callers {
+		if c.Lost == 0 && reached[c.who()] {
+			continue // its token was lost before that time, and reaches it now
+		}
+		at, known := lost[c.who()]
+		if !c.victim(hopLimit) || known && victims[at].NeededHopLimit >= c.NeededHopLimit {
+			continue
+		}
+		if !known {
+			lost[c.who()] = len(victims)
+			victims = append(victims, c)
+			continue
+		}
+		victims[at] = c
+	}
+	for i := range victims {
+		victims[i].PathGroup, victims[i].NoToken, victims[i].Rejected, victims[i].Failed = "", 0, 0, 0
+	}
+	return victims
 }
 
 // victim says that the caller asked for tokens which the hop limit, still in force, kept from it.

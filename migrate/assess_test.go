@@ -111,6 +111,17 @@ func TestVictims(t *testing.T) {
 	if v1, victims := tellApart([]Caller{falls, before, reached}, 1); len(v1) != 1 || len(victims) != 0 {
 		t.Errorf("whom tokens reach again: %+v, %+v", v1, victims)
 	}
+	// Of command lines each is a caller of its own: which of them falls back, what there is to do about it tells.
+	puts := Caller{Source: "10.0.0.2", UserAgent: "curl/8", PathGroup: "api/token", Process: "curl -X PUT", Lost: 1, LostLast: noon, LostAt: 1, NeededHopLimit: 2}
+	empty := Caller{Source: "10.0.0.2", UserAgent: "curl/8", PathGroup: "meta-data", Process: "curl -H X-aws-ec2-metadata-token:", NoToken: 2, LastNoToken: noon, ForHop: new(true)}
+	plain := Caller{Source: "10.0.0.2", UserAgent: "curl/8", PathGroup: "meta-data", Process: "curl", NoToken: 3, LastNoToken: noon, ForHop: new(false)}
+	if v1, victims := tellApart([]Caller{plain, empty, puts}, 1); len(v1) != 1 || v1[0].NoToken != 3 || len(victims) != 1 || victims[0].NoToken != 2 {
+		t.Errorf("command lines: %+v, %+v", v1, victims)
+	}
+	plain.Process, puts.Process = "", "" // of a virtual machine
+	if v1, victims := tellApart([]Caller{plain, puts}, 1); len(v1) != 1 || len(victims) != 1 || victims[0].NoToken != 0 {
+		t.Errorf("command lines that nobody knows: %+v, %+v", v1, victims)
+	}
 	in := Instance{CreatedAt: noon.AddDate(-1, 0, 0), Options: Options{Tokens: optional, HopLimit: 1}}
 	a := DefaultCriteria().Judge(in, with(whole(14*aDay), func(c *Calls) { c.NoToken, c.Callers = 4, []Caller{falls, lost} }), nil, noon)
 	if want := "by 10.0.0.2 boto3/1.34, whom the token does not reach: it needs hop limit 2"; a.Verdict != NotYet || !strings.HasSuffix(a.Reason, want) {

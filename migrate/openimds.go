@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/advice"
 	"github.com/openimds/openimds/api/awsjson"
 	"github.com/openimds/openimds/api/lightsail/wire"
 	"github.com/openimds/openimds/client"
@@ -128,6 +129,9 @@ func callerOf(c wire.MetadataCaller, since time.Time) Caller {
 	}
 	for _, what := range c.Advice {
 		shown.Advice = append(shown.Advice, what.Text)
+	}
+	if openimds.V1Calls(c.Counts) > 0 && len(c.Advice) > 0 {
+		shown.ForHop = new(len(c.Advice) == 1 && c.Advice[0].Code == advice.RaiseHopLimit)
 	}
 	if u := c.TokenUndelivered; u != nil {
 		shown.LostLast, shown.LostAt, shown.NeededHopLimit = u.Time.Time, u.HopLimit, u.NeededHopLimit

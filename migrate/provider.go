@@ -73,6 +73,8 @@ type Caller struct {
 	Process string   `json:"process,omitempty"`
 	Period  string   `json:"period,omitempty"`
 	Advice  []string `json:"advice,omitempty"`
+	// ForHop says that all there is to do about its calls without a token is another hop limit; nil: nobody says.
+	ForHop *bool `json:"-"`
 	// NoToken and Rejected are its calls without a token in the time asked for: those answered or failed
 	// otherwise, and those refused for want of one. Failed are those of NoToken that no metric has.
 	NoToken  int64 `json:"noToken"`

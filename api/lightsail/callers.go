@@ -6,6 +6,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"reflect"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/openimds/openimds"
@@ -41,6 +44,10 @@ func (a *protocol) getCallers(ctx context.Context, in *wire.GetCallersRequest) (
 			result.Refusals = append(result.Refusals, wire.InstanceRefusal{InstanceName: one.Name, Reason: r.Reason, Status: r.Status, Count: r.Count})
 		}
 		callers, err := a.service.CallersOf(ctx, one.Name, since)
+		all := callers
+		if err == nil && !since.IsZero() {
+			all, err = a.service.CallersOf(ctx, one.Name, time.Time{})
+		}
 		var k wire.Known
 		if err == nil {
 			k, err = a.known(ctx, one.Name, known, time.Time{})
@@ -56,20 +63,20 @@ func (a *protocol) getCallers(ctx context.Context, in *wire.GetCallersRequest) (
 		if err != nil {
 			return result, err
 		}
-		result.Callers = append(result.Callers, a.showCallers(one, callers, boots, since)...)
+		result.Callers = append(result.Callers, a.showCallers(one, callers, all, boots, since)...)
 	}
 	return result, nil
 }
 
-// showCallers shows the callers of one instance, of which all that is remembered may be needed to say what there
-// is to do about one.
-func (a *protocol) showCallers(in *openimds.Instance, callers []openimds.Caller, boots []time.Time, since time.Time) []wire.MetadataCaller {
+// showCallers shows the callers of one instance in a time. All that is remembered is needed to say what there is to do
+// about one: software whose token was lost goes on without one for as long as it runs.
+func (a *protocol) showCallers(in *openimds.Instance, callers, all []openimds.Caller, boots []time.Time, since time.Time) []wire.MetadataCaller {
 	for _, c := range callers {
 		if advice.Parse(c.UserAgent).Boots() {
 			boots = append(boots, c.Sittings...)
 		}
 	}
-	hindered := hindrances(callers, in.Options.HopLimit, since)
+	hindered := hindrances(all, callers, in.Options.HopLimit, since)
 	shown := make([]wire.MetadataCaller, 0, len(callers))
 	for _, c := range callers {
 		one := wire.MetadataCaller{
@@ -84,12 +91,7 @@ func (a *protocol) showCallers(in *openimds.Instance, callers []openimds.Caller,
 		}
 		what := seen(c)
 		for _, h := range hindered[who{c.Source, c.UserAgent}] {
-			if advice.SameProgram(h, what) {
-				what.Lost, what.Forwarded = cmp.Or(what.Lost, h.Lost), what.Forwarded || h.Forwarded
-			}
-		}
-		if !what.WithoutToken && c.PathGroup != tokenGroup {
-			what.Lost, what.Forwarded = nil, false // told where tokens are asked for, and where it came without one
+			h.hinders(&what, c)
 		}
 		one.Advice = advice.For(what)
 		shown = append(shown, one)
@@ -97,37 +99,67 @@ func (a *protocol) showCallers(in *openimds.Instance, callers []openimds.Caller,
 	return shown
 }
 
-// tokenGroup is the path group of requests for tokens.
-const tokenGroup = "api/token"
-
 // who is what one program is on the wire, whatever it asks for. On one host several have that in common.
 type who struct{ source, userAgent string }
 
 func seen(c openimds.Caller) advice.Seen {
 	s := advice.Seen{UserAgent: c.UserAgent, WithoutToken: openimds.V1Calls(c.Counts) > 0}
 	if p := c.Process; p != nil {
-		s.Executable, s.Arguments = p.Executable, p.Arguments
+		s.Executable, s.Arguments, s.Place = p.Executable, p.Arguments, strings.Join([]string{p.User, p.Unit, p.Container}, "\x00")
 	}
 	return s
 }
 
-// hindrances finds out whose tokens do not arrive, or are refused to a proxy: all that such a program asks for
-// without a token it does for want of one. What was before since, or is over, does not count.
-func hindrances(callers []openimds.Caller, hopLimit int, since time.Time) map[who][]advice.Seen {
-	found := map[who][]advice.Seen{}
+// hindrance is a caller whose tokens do not arrive, or are refused to a proxy: all that such a program asks for
+// without a token it does for want of one.
+type hindrance struct {
+	of   openimds.Caller
+	seen advice.Seen
+}
+
+// hindrances finds them among all that are remembered. What is over does not count: a token that was lost before since,
+// where others arrived since then, or a later call for one that came through no proxy.
+func hindrances(all, callers []openimds.Caller, hopLimit int, since time.Time) map[who][]hindrance {
+	reached := map[who][]advice.Seen{}
 	for _, c := range callers {
-		one := seen(c)
-		if u := c.Undelivered; u != nil && !u.Time.Before(since) {
-			one.Lost = &advice.Lost{HopLimit: u.HopLimit, Needed: u.NeededHopLimit, Current: hopLimit}
-		}
-		// A later call for a token that came through no proxy has ended it.
-		one.Forwarded = !c.Forwarded.IsZero() && !c.Forwarded.Before(since) && c.LastSeen.Sub(c.Forwarded) < time.Millisecond
-		if one.Lost != nil || one.Forwarded {
+		if c.Counts[openimds.MetricWithToken] > 0 {
 			key := who{c.Source, c.UserAgent}
+			reached[key] = append(reached[key], seen(c))
+		}
+	}
+	found := map[who][]hindrance{}
+	for _, c := range all {
+		one, key := hindrance{c, seen(c)}, who{c.Source, c.UserAgent}
+		arrived := func(other advice.Seen) bool { return advice.Alike(one.seen, other) == advice.Same }
+		if u := c.Undelivered; u != nil && (!u.Time.Before(since) || !slices.ContainsFunc(reached[key], arrived)) {
+			one.seen.Lost = &advice.Lost{HopLimit: u.HopLimit, Needed: u.NeededHopLimit, Current: hopLimit}
+		}
+		one.seen.Forwarded = !c.Forwarded.IsZero() && c.LastSeen.Sub(c.Forwarded) < time.Millisecond
+		if one.seen.Lost != nil || one.seen.Forwarded {
 			found[key] = append(found[key], one)
 		}
 	}
 	return found
+}
+
+// hinders notes with another caller what it comes without a token for, if it is the same program. Where it came with
+// one or without is told where tokens are asked for.
+func (h hindrance) hinders(what *advice.Seen, c openimds.Caller) {
+	like := advice.Alike(h.seen, *what)
+	switch {
+	case h.of.PathGroup == c.PathGroup && reflect.DeepEqual(h.of.Process, c.Process):
+		like = advice.Same
+	case !what.WithoutToken:
+		return
+	}
+	if like == advice.Different || like == advice.Perhaps && !what.Unsure && (what.Lost != nil || what.Forwarded) {
+		return // or it is known what it is
+	}
+	if like == advice.Same && what.Unsure {
+		what.Lost, what.Forwarded = nil, false
+	}
+	what.Unsure = like == advice.Perhaps
+	what.Lost, what.Forwarded = cmp.Or(what.Lost, h.seen.Lost), what.Forwarded || h.seen.Forwarded
 }
 
 func periodOf(c openimds.Caller, boots []time.Time, now time.Time) wire.CallerPeriod {
