@@ -29,7 +29,7 @@ func (s *Server) acceptWaiting(l net.Listener, g *Guest, with around) error {
 		}
 		s.serving.Add(1)
 		w := workspaces.Get().(*workspace)
-		w.listener = with.listener
+		w.listener, w.era = with.listener, g.era.Load()
 		w.watch(with, func() netip.AddrPort { return addrPortOf(c.LocalAddr()) })
 		go s.converse(c, g, 0, w)
 	}

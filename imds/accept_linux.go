@@ -138,6 +138,7 @@ func passingErrno(err error) bool {
 // serveNow answers the request of a fresh connection if it is there and the answer fits into the
 // socket's buffer. It returns the workspace for the next one.
 func (s *Server) serveNow(fd int, g *Guest, overIPv6 bool, w *workspace) *workspace {
+	w.era = g.era.Load() // before the state is read
 	n, err := unix.Read(fd, w.in)
 	if n == 0 && err == nil {
 		g.leave()
@@ -211,7 +212,7 @@ func (s *Server) finish(c net.Conn, g *Guest, x exchange, w *workspace) {
 	defer s.serving.Done()
 	defer s.waited()
 	defer g.leave()
-	g.track(c)
+	g.track(c, w.era)
 	defer g.untrack(c)
 	defer func() { _ = c.Close() }()
 	defer workspaces.Put(w)
@@ -228,7 +229,7 @@ func (s *Server) keep(c net.Conn, g *Guest, w *workspace) {
 	defer s.serving.Done()
 	defer s.waited()
 	defer g.leave()
-	g.track(c)
+	g.track(c, w.era)
 	defer g.untrack(c)
 	defer func() { _ = c.Close() }()
 	workspaces.Put(w)

@@ -11,7 +11,9 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/openimds/openimds"
 	"golang.org/x/sys/unix"
 )
 
@@ -98,4 +100,35 @@ func serveWithFewDescriptors(t *testing.T) {
 	fmt.Println("addr " + w.addr)
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	_ = w.server.Shutdown(context.Background())
+}
+
+// An instance that stops between a request and the delay of its answer still ends the connection.
+func TestStopsBeforeTheDelay(t *testing.T) {
+	for what, later := range map[string]func(s *Server, c net.Conn, g *Guest, x exchange, w *workspace){
+		"delayed": func(s *Server, c net.Conn, g *Guest, x exchange, w *workspace) { s.finish(c, g, x, w) },
+		"silent":  func(s *Server, c net.Conn, g *Guest, _ exchange, w *workspace) { s.keep(c, g, w) },
+		"slow":    func(s *Server, c net.Conn, g *Guest, _ exchange, w *workspace) { s.converse(c, g, 0, w) },
+	} {
+		g := fuzzGuest(t, openimds.TokensOptional)
+		w := newWorkspace()
+		n := copy(w.in, get(amiPath))
+		x, complete := g.respond(w.in[:n], false, w)
+		if !complete || len(x.out) == 0 {
+			t.Fatal("no answer")
+		}
+		x.delay = time.Hour
+		g.enter()
+		g.server.serving.Add(1)
+		g.server.waiting.Add(1)
+		if err := g.Set(nil); err != nil {
+			t.Fatal(err)
+		}
+		near, far := net.Pipe()
+		_ = far.SetDeadline(time.Now().Add(patienceOfTests))
+		go later(g.server, near, g, x, w)
+		if got := readAll(t, far); got != "" {
+			t.Errorf("%s: %q", what, got)
+		}
+		g.server.serving.Wait()
+	}
 }

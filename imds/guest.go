@@ -22,6 +22,8 @@ type Guest struct {
 	// observers are those who see its requests; nil: nobody.
 	observers atomic.Pointer[[]*Observer]
 	active    atomic.Int64 // connections at once
+	// era tells the connections apart that closeConns must find from those that came after it.
+	era atomic.Uint64
 
 	mu      sync.Mutex
 	conns   map[net.Conn]struct{} // those that did not come and go in one step
@@ -125,9 +127,15 @@ func (g *Guest) Connections() int { return int(g.active.Load()) }
 // admit takes a request from the guest's bucket.
 func (g *Guest) admit(now time.Time) bool { return g.limit == nil || g.limit.AllowN(now, 1) }
 
-func (g *Guest) track(c net.Conn) {
+// track lets closeConns find a connection that was admitted in an era. If it came too late for that, it is
+// closed here: an answer that is held back is not the next instance's, nor one of a stopped one.
+func (g *Guest) track(c net.Conn, era uint64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.era.Load() != era {
+		_ = c.Close()
+		return
+	}
 	if g.conns == nil { // most guests never have one
 		g.conns = map[net.Conn]struct{}{}
 	}
@@ -144,6 +152,7 @@ func (g *Guest) closeConns() {
 	g.dropArrivals()
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.era.Add(1)
 	for c := range g.conns {
 		_ = c.Close() // its goroutine sees the error
 	}

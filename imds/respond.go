@@ -28,6 +28,8 @@ type workspace struct {
 	source netip.AddrPort
 	// listener is what it came by. It may be observed, and decides nothing.
 	listener net.Listener
+	// era is the guest's when the connection was admitted.
+	era uint64
 	// see is told of calls, which arrive at service; nil: nobody is.
 	see     func(Sighting)
 	service netip.AddrPort

@@ -168,7 +168,7 @@ func (s *Server) converse(c net.Conn, g *Guest, read int, w *workspace) {
 	defer s.waited()
 	defer g.leave()
 	_ = c.SetReadDeadline(time.Now().Add(s.patience.head))
-	g.track(c)
+	g.track(c, w.era)
 	defer g.untrack(c)
 	defer func() { _ = c.Close() }()
 	defer workspaces.Put(w)
