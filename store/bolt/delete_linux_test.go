@@ -110,6 +110,16 @@ func TestFullDiskDeletes(t *testing.T) {
 			if page, err := s.List(t.Context(), store.Range{Prefix: "instance/0"}); err != nil || len(page.Records) > 0 {
 				t.Errorf("%d deleted records are there, %v", len(page.Records), err)
 			}
+			// What was created on the way, and the operations, may have taken all the room that was made.
+			page, err := s.List(t.Context(), store.Range{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range page.Records {
+				if _, err := s.Commit(t.Context(), store.Change{Verb: store.Delete, Key: r.Key, If: store.Whatever}); err != nil {
+					t.Fatalf("deletion of %s: %v", r.Key, err)
+				}
+			}
 			t.Logf("%d created, %d refused while they were deleted", created, refused)
 			if err := os.Remove(filepath.Join(dir, "others")); err != nil {
 				t.Fatal(err)
