@@ -207,7 +207,7 @@ func (h *handler) answer(c *call, r *http.Request) (any, error) {
 	}
 	ctx, done := context.WithTimeout(r.Context(), callTime)
 	defer done()
-	ctx = control.WithActor(ctx, actorName(c.who))
+	ctx = control.WithActor(ctx, ActorName(c.who))
 	ctx = control.WithRequest(ctx, c.id, r.RemoteAddr)
 	return op.Run(context.WithValue(ctx, callerKey{}, c.who))
 }

@@ -33,7 +33,7 @@ func (f refusals) signature(id, what string, r *http.Request, err error) error {
 func (f refusals) readOnly(c *call, operation string, r *http.Request, account string) error {
 	err := openimds.Errorf(openimds.AccessDenied, openimds.ReadOnly, "User: arn:aws:iam::%s:user/%s is not authorized to perform: %s:%s on resource: *",
 		account, c.who.Profile, c.protocol.Service(), operation)
-	f.note(c.id, operation, r, actorName(c.who), err, c.who.KeyID)
+	f.note(c.id, operation, r, ActorName(c.who), err, c.who.KeyID)
 	return err
 }
 
@@ -68,8 +68,8 @@ func Signed(auth Authenticator, service string, tell Refused, what string, next 
 	})
 }
 
-// actorName is who made a change.
-func actorName(who sigv4.Identity) string { return who.KeyID + " (" + who.Profile + ")" }
+// ActorName is who made a change, for the audit.
+func ActorName(who sigv4.Identity) string { return who.KeyID + " (" + who.Profile + ")" }
 
 // claimedKeyForm is narrower than what a key id may be: in the place of the id people put their
 // secret, which has small letters.

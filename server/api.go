@@ -56,13 +56,14 @@ func newAPIServer(s *Server) *front.Server {
 			WrongPerSecond: wrongPerSecond,
 		})
 	}
+	sessions := s.consoleSessions(verifiers[s.cfg.Region])
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", ok)
 	mux.HandleFunc("GET /readyz", s.ready)
 	mux.Handle("GET /metrics", s.metrics(verifiers[s.cfg.Region]))
-	mux.Handle("/", s.byRegion(verifiers))
+	mux.Handle("/", s.byRegion(verifiers, sessions))
 	return front.New(front.Config{
-		Handler: mux, Certificates: s.certificates, Connections: s.cfg.APIConnections, Log: s.log,
+		Handler: s.withConsole(mux, sessions), Certificates: s.certificates, Connections: s.cfg.APIConnections, Log: s.log,
 	})
 }
 

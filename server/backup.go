@@ -68,7 +68,7 @@ func addFiles(out *backup.Writer, dataDir string) error {
 // kept says whether a file of the data directory is one to keep, by its name: not a reserve, a lock, a socket, where this
 // server is, or one in the making.
 func kept(name string) bool {
-	return filepath.IsLocal(name) && name != EndpointsFile && !strings.HasPrefix(name, ".") && !strings.Contains(name, "/.") && !strings.Contains(name, "\\") &&
+	return filepath.IsLocal(name) && name != EndpointsFile && name != ConsoleSessionsFile && !strings.HasPrefix(name, ".") && !strings.Contains(name, "/.") && !strings.Contains(name, "\\") &&
 		!slices.Contains([]string{".reserve", ".lock", ".sock"}, filepath.Ext(name))
 }
 

@@ -64,6 +64,10 @@ type Config struct {
 	APIInsecure bool
 	// APIConnections is how many connections the API has at once, at least 2; one source may have half.
 	APIConnections int
+	// Console has the API's address serve a web page at /console/. ConsoleHosts are DNS names that browsers may open it by,
+	// beside localhost, IP addresses and the names of APICert.
+	Console      bool
+	ConsoleHosts []string
 	// AnonymousMetrics lets /metrics be read without a signature.
 	AnonymousMetrics bool
 
@@ -104,6 +108,7 @@ func Defaults() Config {
 		AllowIMDSIPv6:  true,
 		APIListen:      "127.0.0.1:1339",
 		APIConnections: 256,
+		Console:        true,
 		Region:         "us-east-1",
 		AccountID:      "123456789012",
 		TransitionTime: 250 * time.Millisecond,
@@ -179,7 +184,10 @@ func (c *Config) checkAddresses() error {
 			return err
 		}
 	}
-	return check("APIListen", c.APIListen)
+	if err := check("APIListen", c.APIListen); err != nil {
+		return err
+	}
+	return c.checkNames("ConsoleHosts", c.ConsoleHosts)
 }
 
 // checkTLS refuses half of what TLS needs.
@@ -209,14 +217,22 @@ func (c *Config) checkGuests() error {
 	if c.GuestRate > 0 && c.GuestBurst == 0 {
 		return invalid("%s must be at least 1 while there is a %s", burst, rate)
 	}
-	for _, name := range c.AllowHosts {
-		if strings.ContainsAny(name, ":/@ *") || name == "" {
-			return invalid("%s %q is not a DNS name; give it without scheme, port or wildcard", c.named("AllowHosts"), name)
-		}
+	if err := c.checkNames("AllowHosts", c.AllowHosts); err != nil {
+		return err
 	}
 	for _, name := range c.Uplinks {
 		if err := openimds.ValidateInterface(name); err != nil {
 			return invalid("%s: %w", c.named("Uplinks"), err)
+		}
+	}
+	return nil
+}
+
+// checkNames refuses what a browser or a guest cannot have in Host.
+func (c *Config) checkNames(member string, names []string) error {
+	for _, name := range names {
+		if strings.ContainsAny(name, ":/@ *") || name == "" {
+			return invalid("%s %q is not a DNS name; give it without scheme, port or wildcard", c.named(member), name)
 		}
 	}
 	return nil

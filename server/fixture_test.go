@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -148,4 +149,12 @@ func exchange(t testing.TB, addr, request string) string {
 	answer, err := io.ReadAll(c)
 	must(t, err)
 	return string(answer)
+}
+
+// readAudit is the audit log as it is now.
+func readAudit(t testing.TB, i *installation) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(i.server.DataDir(), auditFile))
+	must(t, err)
+	return string(text)
 }

@@ -15,9 +15,9 @@ import (
 	"github.com/openimds/openimds/agent"
 	"github.com/openimds/openimds/alarms"
 	"github.com/openimds/openimds/api"
-	"github.com/openimds/openimds/api/lightsail"
 	"github.com/openimds/openimds/api/sigv4"
 	"github.com/openimds/openimds/attach"
+	"github.com/openimds/openimds/console"
 	"github.com/openimds/openimds/control"
 	"github.com/openimds/openimds/guestside"
 	"github.com/openimds/openimds/hostnet"
@@ -249,11 +249,11 @@ func (s *Server) admitted() []hostnet.Endpoint {
 
 // byRegion gives each request to the region that it is signed for. Whatever is signed for none of them, or not at
 // all, the first one refuses.
-func (s *Server) byRegion(verifiers map[string]*sigv4.Verifier) http.Handler {
+func (s *Server) byRegion(verifiers map[string]*sigv4.Verifier, sessions *console.Sessions) http.Handler {
 	handlers := make(map[string]http.Handler, len(s.regions))
 	for _, r := range s.regions {
 		handlers[r.region] = api.New(api.Config{
-			Protocols: []api.Protocol{lightsail.New(lightsail.Config{Service: r.service, Regions: s.cfg.regions(), Version: s.cfg.Version})},
+			Protocols: []api.Protocol{s.protocolOf(r, sessions)},
 			Auth:      verifiers[r.region], Account: r.service.AccountID(), Refused: s.refusals.Tell, Log: s.log,
 		})
 	}

@@ -33,6 +33,9 @@ func (s *Server) Serve(ctx context.Context) error {
 	if s.certificates != nil {
 		running.Go(func() { s.certificates.Run(besides) })
 	}
+	if s.console != nil {
+		running.Go(func() { s.console.Run(ctx) }) // its streams end before the answers are waited for
+	}
 	s.runHost(besides, ctx, &running)
 	s.runHandover(besides, &running)
 	s.runBackups(besides, &running)

@@ -9,7 +9,7 @@
 //	s.Close()
 //
 // It listens on Config.IMDSListen, whose callers are the default instance; on Config.APIListen, for the signed
-// operations of the control API, /metrics, /healthz and /readyz; at 169.254.169.254 and fd00:ec2::254 of every place
+// operations of the control API, /console/, /metrics, /healthz and /readyz; at 169.254.169.254 and fd00:ec2::254 of every place
 // that an instance is attached to, where the process may change the host's network (Linux); and on a socket in the
 // data directory, by which "openimds run --instance" hands listeners over (Linux).
 //
@@ -38,6 +38,7 @@ import (
 	"github.com/openimds/openimds/attach"
 	"github.com/openimds/openimds/attest"
 	"github.com/openimds/openimds/audit"
+	"github.com/openimds/openimds/console"
 	"github.com/openimds/openimds/control"
 	"github.com/openimds/openimds/credentials"
 	"github.com/openimds/openimds/guestside"
@@ -90,6 +91,7 @@ type Server struct {
 	imdsL         []net.Listener
 	apiL          []net.Listener
 	api           *front.Server
+	console       *console.Console // nil: there is none
 	// certificates of the control API; nil: it does not speak TLS.
 	certificates *front.Certificates
 }

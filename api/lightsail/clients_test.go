@@ -26,6 +26,7 @@ const (
 func everyOperation() []request {
 	return append(lightsailRequests(),
 		request{"GetProfile", `{}`}, // which the clients of these tests do not know yet
+		request{"OpenIMDS_20261122.CreateConsoleLink", `{}`},
 		request{"OpenIMDS_20261122.DescribeService", `{}`},
 		request{"OpenIMDS_20261122.DescribeInstance", `{"instanceName":"demo"}`},
 		request{"OpenIMDS_20261122.ModifyInstanceMetadataDefaults", `{"httpTokens":"required","httpPutResponseHopLimit":-1}`},

@@ -17,6 +17,7 @@ import (
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/api"
 	"github.com/openimds/openimds/api/awsjson"
+	"github.com/openimds/openimds/api/sigv4"
 	"github.com/openimds/openimds/control"
 )
 
@@ -26,10 +27,18 @@ type Config struct {
 	Service *control.Service
 	// Regions are those that the server has; nil: that of Service alone.
 	Regions []string
+	// Links are by which operators sign in to the console; nil: there is no console.
+	Links Links
 	// Version of the program, for DescribeService.
 	Version string
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
+}
+
+// Links make what lets one browser sign in to the console, once and soon.
+type Links interface {
+	// Link makes the token of a link for whoever has signed the request.
+	Link(ctx context.Context, who sigv4.Identity) (token string, until time.Time, err error)
 }
 
 // New makes the protocol. It answers POST requests to "/" and nothing else.

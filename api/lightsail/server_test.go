@@ -109,13 +109,20 @@ func newServerOn(t testing.TB, store store.Store, adapt ...func(*control.Config)
 	s.refusals = audit.NewRefusals(record, cfg.Now)
 	t.Cleanup(s.refusals.Close)
 	handler := api.New(api.Config{
-		Protocols: []api.Protocol{lightsail.New(lightsail.Config{Service: s.service, Version: "1.2.3", Now: cfg.Now})},
+		Protocols: []api.Protocol{lightsail.New(lightsail.Config{Service: s.service, Links: links{}, Version: "1.2.3", Now: cfg.Now})},
 		Auth:      verifier, Account: cfg.AccountID, Refused: s.refusals.Tell, Log: log, Now: cfg.Now,
 	})
 	http := httptest.NewServer(handler)
 	t.Cleanup(http.Close)
 	s.url = http.URL
 	return s
+}
+
+// links makes links to a console that is not there.
+type links struct{}
+
+func (links) Link(context.Context, sigv4.Identity) (string, time.Time, error) {
+	return "link", time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC), nil
 }
 
 // Changes implements [openimds.ChangeLog].

@@ -62,6 +62,15 @@ func table() map[string]action {
 	return targets
 }
 
+// Targets are those that are answered, by the names of their operations.
+func Targets() map[string]string {
+	targets := map[string]string{}
+	for target := range table() {
+		targets[operationName(target)] = target
+	}
+	return targets
+}
+
 // lightsailActions are the operations of Lightsail that are built.
 func lightsailActions() []action {
 	return []action{
@@ -125,6 +134,7 @@ func lightsailActions() []action {
 func openIMDSActions() []action {
 	return []action{
 		act(wire.AttachInstance, (*protocol).attachInstance),
+		act(wire.CreateConsoleLink, (*protocol).createConsoleLink),
 		act(wire.DescribeInstance, (*protocol).describeInstance),
 		act(wire.DescribeService, (*protocol).describeService),
 		act(wire.DetachInstance, (*protocol).detachInstance),

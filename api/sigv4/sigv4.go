@@ -8,6 +8,7 @@ package sigv4
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/subtle"
 	"fmt"
 	"net/http"
@@ -141,4 +142,31 @@ func (v *Verifier) identify(r *http.Request, a *authorization, headers map[strin
 		return Identity{}, errUnrecognized
 	}
 	return Identity{KeyID: key.ID, Profile: key.Profile, ReadOnly: key.ReadOnly}, nil
+}
+
+// CheckSecret tells whose an access key is, for somebody who shows it whole where nothing can be signed: a browser. A
+// refusal is an [*Error], and counts with the wrong signatures of its address; what is unknown takes the same work as
+// what does not match.
+func (v *Verifier) CheckSecret(remoteAddr, id, secret string) (Identity, error) {
+	key, known, err := v.cfg.Keys(id)
+	if err != nil {
+		return Identity{}, fmt.Errorf("look up an access key: %w", err)
+	}
+	if !known {
+		key.Secret = v.decoy
+	}
+	want, got := sha256.Sum256([]byte(key.Secret)), sha256.Sum256([]byte(secret))
+	if subtle.ConstantTimeCompare(want[:], got[:]) != 1 || !known {
+		return Identity{}, v.Wrong(remoteAddr)
+	}
+	return Identity{KeyID: key.ID, Profile: key.Profile, ReadOnly: key.ReadOnly}, nil
+}
+
+// Wrong counts something wrong, by which somebody wanted to be taken for the holder of a key, with the wrong signatures of
+// that address, and returns the refusal.
+func (v *Verifier) Wrong(remoteAddr string) error {
+	if !v.wrong.allow(remoteAddr, v.cfg.Now()) {
+		return errThrottled
+	}
+	return errUnrecognized
 }

@@ -38,6 +38,7 @@ var flagOf = map[string]string{
 	"GuestConnections": "guest-connections", "AllowHosts": "allow-host", "AllowIMDSIPv6": "allow-imds-ipv6",
 	"RoleCredentials": "role-credentials", "Uplinks": "guard-all-but", "APIListen": "api-listen", "APICert": "api-cert",
 	"APIKey": "api-key", "APICA": "api-ca", "APIInsecure": "api-insecure", "APIConnections": "api-connections",
+	"Console": "console", "ConsoleHosts": "console-host",
 	"AnonymousMetrics": "api-anonymous-metrics", "Region": "region", "MoreRegions": "region", "AccountID": "account-id", "TransitionTime": "transition-time", "AlarmWebhook": "alarm-webhook",
 	"AuditBestEffort": "audit-best-effort", "ReadyFile": "ready-file",
 }
@@ -64,6 +65,8 @@ func (c *serveConfig) addServerFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.APICA, "api-ca", "", "`file` with the certificates (PEM) by which clients know that of --api-cert, for 'openimds env'")
 	f.BoolVar(&c.APIInsecure, "api-insecure", false, "let --api-listen be open to other machines without TLS")
 	f.IntVar(&c.APIConnections, "api-connections", c.APIConnections, "connections at once of the control API; one source may have half of them")
+	f.BoolVar(&c.Console, "console", c.Console, "serve the web page /console/ at --api-listen")
+	f.StringSliceVar(&c.ConsoleHosts, "console-host", nil, "further DNS `name` that browsers may open the console by; repeatable")
 	f.StringVar(&c.DefaultInstance, "default-instance", c.DefaultInstance, "`name` of the instance that the callers of --imds-listen are; made where there is no instance at all")
 	f.Float64Var(&c.GuestRate, "guest-rate", c.GuestRate, "requests a second of one instance; 0: no limit")
 	f.IntVar(&c.GuestBurst, "guest-burst", c.GuestBurst, "requests at once of one instance, above its rate")

@@ -1,0 +1,60 @@
+package server
+
+import (
+	"crypto/x509"
+	"net/http"
+	"path/filepath"
+
+	"github.com/openimds/openimds/api"
+	"github.com/openimds/openimds/api/lightsail"
+	"github.com/openimds/openimds/api/sigv4"
+	"github.com/openimds/openimds/console"
+)
+
+// ConsoleSessionsFile has who is signed in to the console, without what they are known by.
+const ConsoleSessionsFile = "console-sessions"
+
+// consoleSessions are who is signed in to the console; nil: there is none.
+func (s *Server) consoleSessions(verifier *sigv4.Verifier) *console.Sessions {
+	if !s.cfg.Console {
+		return nil
+	}
+	return console.NewSessions(console.SessionsConfig{
+		File: filepath.Join(s.cfg.DataDir, ConsoleSessionsFile), Keys: s.keys.Lookup, Door: verifier,
+		Audit: s.audit.Record, Refused: s.refusals.Tell, Log: s.log,
+	})
+}
+
+// protocolOf makes the control API's protocol for a region.
+func (s *Server) protocolOf(r *regional, sessions *console.Sessions) api.Protocol {
+	cfg := lightsail.Config{Service: r.service, Regions: s.cfg.regions(), Version: s.cfg.Version}
+	if sessions != nil {
+		cfg.Links = sessions
+	}
+	return lightsail.New(cfg)
+}
+
+// withConsole has the console answer what is its own, if there is one. It comes before whoever cleans paths up.
+func (s *Server) withConsole(others http.Handler, sessions *console.Sessions) http.Handler {
+	if sessions == nil {
+		return others
+	}
+	cfg := console.Config{
+		Sessions: sessions, Targets: lightsail.Targets(), Account: s.cfg.AccountID, Refused: s.refusals.Tell,
+		Hosts: s.cfg.ConsoleHosts, Streams: s.cfg.APIConnections * 2 / 5, Version: s.cfg.Version, Log: s.log,
+	}
+	if s.certificates != nil {
+		cfg.Certificate = func() *x509.Certificate { return s.certificates.Leaf() }
+	}
+	for _, r := range s.regions {
+		cfg.Regions = append(cfg.Regions, console.Region{Name: r.region, Protocol: s.protocolOf(r, sessions), Store: r.kept})
+	}
+	s.console = console.New(cfg)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if console.Serves(r) {
+			s.console.ServeHTTP(w, r)
+			return
+		}
+		others.ServeHTTP(w, r)
+	})
+}
