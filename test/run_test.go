@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/config"
+	minio "github.com/minio/minio-go/v6/pkg/credentials"
 )
 
 // In this mode the test binary is a program that finds its credentials and region as any other with
@@ -19,11 +20,27 @@ import (
 const sdkMode = "OPENIMDS_TEST_SDK"
 
 func sdkProgram() int {
+	if os.Getenv(sdkMode) == "minio" {
+		return minioProgram()
+	}
 	cfg, err := config.LoadDefaultConfig(context.Background(), config.WithEC2IMDSRegion())
 	if err == nil {
 		keys, kerr := cfg.Credentials.Retrieve(context.Background())
 		err = kerr
 		fmt.Println(keys.AccessKeyID, keys.Source, cfg.Region)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// minioProgram is one with MinIO's client of before November 2020, which knows no tokens.
+func minioProgram() int {
+	keys, err := minio.NewIAM("").Get()
+	if err == nil {
+		_, err = fmt.Println(keys.AccessKeyID)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
