@@ -75,6 +75,37 @@ type MetricHistory interface {
 	Points(ctx context.Context, instanceID string, metrics []string, start, end time.Time, period time.Duration) ([][]MetricPoint, error)
 }
 
+// MetricSum is what the samples of one metric of an instance in a time come to.
+type MetricSum struct {
+	Sum int64
+	// Samples is how many there are, First when the first of them begins, and Until when the last one ends.
+	Samples      int
+	First, Until time.Time
+	// Damaged says that some of it cannot be read, so that Sum is the least that there was.
+	Damaged bool
+}
+
+// FleetHistory reads what was counted of many instances at once.
+type FleetHistory interface {
+	// Sums returns, by their ids, the sums of a metric of all instances that have samples which begin at or after
+	// start, rounded down to the minute, and before end. It tells of the last [FleetKept] only; of a day that is past,
+	// what another host tells late may take ten minutes to be seen.
+	Sums(ctx context.Context, metric string, start, end time.Time) (map[string]MetricSum, error)
+	// FleetPoints returns the points of a metric of all the instances together that one says yes to, by periods that
+	// are laid from start as those of [MetricHistory]. It tells of the last [FleetKept] only.
+	FleetPoints(ctx context.Context, one func(instanceID string) bool, metric string, start, end time.Time, period time.Duration) ([]FleetPoint, error)
+}
+
+// FleetPoint is what the samples of many instances come to in one period. Samples are those of each instance.
+type FleetPoint struct {
+	Start   time.Time
+	Sum     int64
+	Samples int
+}
+
+// FleetKept is how far back a [FleetHistory] tells: as far as single samples are kept.
+const FleetKept = 62 * 24 * time.Hour
+
 // Known is how far it is known what an instance's guest called in a time. Where nothing was counted, none
 // of its calls need mean that there were none.
 type Known struct {

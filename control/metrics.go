@@ -123,25 +123,32 @@ func (s *Service) Known(ctx context.Context, name string, start, end time.Time) 
 	return knownBy(samples[0], in.CreatedAt.Truncate(openimds.MetricPeriod), start, end), nil
 }
 
-// knownBy tells how far a time is known of which there are those samples, or sums of them by the hour. Of the hour
-// in which the instance was born, nothing is missing that was before.
+// knownBy tells how far a time is known of which there are those samples, or sums of them by the hour.
 func knownBy(samples []openimds.MetricPoint, born, start, end time.Time) openimds.Known {
-	var k openimds.Known
-	covered := time.Duration(0)
+	var s openimds.MetricSum
 	for i, p := range samples {
 		if i == 0 {
-			if p.Start.Before(born) {
-				p.Start = born
-			}
-			k.Since = p.Start
+			s.First = p.Start
 		}
-		length := time.Duration(p.Samples) * openimds.MetricPeriod
-		k.Until = p.Start.Add(length)
-		covered += length
+		s.Until = p.Start.Add(time.Duration(p.Samples) * openimds.MetricPeriod)
+		s.Samples += p.Samples
 	}
-	k.Missing = max(k.Until.Sub(k.Since)-covered, 0)
+	return knownOf(s, born, start, end)
+}
+
+// knownOf tells how far a time is known of which there are those samples. Of an hour in which the instance was born,
+// nothing is missing that was before.
+func knownOf(s openimds.MetricSum, born, start, end time.Time) openimds.Known {
+	if s.Samples == 0 {
+		return openimds.Known{}
+	}
+	k := openimds.Known{Since: s.First, Until: s.Until}
+	if k.Since.Before(born) {
+		k.Since = born
+	}
+	k.Missing = max(k.Until.Sub(k.Since)-time.Duration(s.Samples)*openimds.MetricPeriod, 0)
 	// The sample that is under way may not have begun yet where it is counted.
-	k.Complete = len(samples) > 0 && k.Missing == 0 && !k.Since.After(start) && !k.Until.Before(end.Add(-openimds.MetricPeriod))
+	k.Complete = !s.Damaged && k.Missing == 0 && !k.Since.After(start) && !k.Until.Before(end.Add(-openimds.MetricPeriod))
 	return k
 }
 

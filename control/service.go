@@ -58,7 +58,7 @@ type Config struct {
 }
 
 // Service is the only door to a change. Its methods validate, decide, and commit to the store by
-// compare-and-set; they hold no state of their own, so any number of services may share one store.
+// compare-and-set; they hold no state of their own but what they have read, so any number of services may share one store.
 //
 // Errors are [openimds.Error]s, written Kind/Code in the comments of the methods that have some of their own. Any
 // method may return InvalidInput/Malformed for a name that cannot be one, InvalidInput/TooLarge where an instance
@@ -71,6 +71,9 @@ type Service struct {
 	// process tells the seats that were taken through this service from those of an earlier or later process of
 	// its host.
 	process string
+	// What was read of all instances and attachments, for who looks through all of them.
+	instances   *remembered[*FleetInstance]
+	attachments *remembered[*openimds.Attachment]
 	// again has room for the one writer whose turn it is to try again after a conflict.
 	again chan struct{}
 }
@@ -81,7 +84,11 @@ func New(store store.Store, cfg Config) *Service {
 		cfg.Now = time.Now
 	}
 	cfg.Host = cmp.Or(cfg.Host, openimds.LocalHost)
-	return &Service{store: store, cfg: cfg, process: openimds.NewUUID(), again: make(chan struct{}, 1)}
+	return &Service{
+		store: store, cfg: cfg, process: openimds.NewUUID(), again: make(chan struct{}, 1),
+		instances:   newRemembered(records.InstancePrefix, readFleetInstance),
+		attachments: newRemembered(records.AttachmentPrefix, readAttachment),
+	}
 }
 
 var (

@@ -93,6 +93,9 @@ type Range struct {
 	After string
 	// Limit is the most records to return; 0 is no limit.
 	Limit int
+	// KeysOnly asks for keys and revisions alone, as who knows the values of earlier ones does: values and leases are
+	// left out wherever that is cheaper than to read them.
+	KeysOnly bool
 }
 
 // Page is the answer to a [Range].

@@ -34,6 +34,7 @@ const pruneEvery = time.Hour
 // [github.com/openimds/openimds/usage/history] does so in a store.
 type History interface {
 	openimds.MetricHistory
+	openimds.FleetHistory
 	// Begin makes sure that the instance has a sample of that time, be it of zero; Add counts n more in it.
 	// Neither waits for anything but memory: a request may call them.
 	Begin(instanceID string, at time.Time)
@@ -78,6 +79,7 @@ type Meter struct {
 
 var (
 	_ openimds.MetricHistory  = (*Meter)(nil)
+	_ openimds.FleetHistory   = (*Meter)(nil)
 	_ openimds.CallerList     = (*Meter)(nil)
 	_ openimds.RefusalCounter = (*Meter)(nil)
 	_ openimds.RefusalList    = (*Meter)(nil)
@@ -225,4 +227,24 @@ func (r *Meter) Points(ctx context.Context, instanceID string, metrics []string,
 		g.mu.Unlock()
 	}
 	return r.cfg.History.Points(ctx, instanceID, metrics, start, end, period)
+}
+
+// Sums implements [openimds.FleetHistory]: those of the history, with what was counted up to now.
+func (r *Meter) Sums(ctx context.Context, metric string, start, end time.Time) (map[string]openimds.MetricSum, error) {
+	r.gatherAll()
+	return r.cfg.History.Sums(ctx, metric, start, end)
+}
+
+// FleetPoints implements [openimds.FleetHistory], in the same way.
+func (r *Meter) FleetPoints(ctx context.Context, one func(instanceID string) bool, metric string, start, end time.Time, period time.Duration) ([]openimds.FleetPoint, error) {
+	r.gatherAll()
+	return r.cfg.History.FleetPoints(ctx, one, metric, start, end, period)
+}
+
+func (r *Meter) gatherAll() {
+	for _, g := range r.all() {
+		g.mu.Lock()
+		g.gather(g.sample.Load())
+		g.mu.Unlock()
+	}
 }

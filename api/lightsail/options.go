@@ -7,8 +7,9 @@ import (
 	"github.com/openimds/openimds/api/lightsail/wire"
 )
 
-func optionsOf(in *openimds.Instance) wire.MetadataOptions {
-	o := in.Options
+func optionsOf(in *openimds.Instance) wire.MetadataOptions { return shownOptions(in.Options) }
+
+func shownOptions(o openimds.MetadataOptions) wire.MetadataOptions {
 	return wire.MetadataOptions{State: o.State, HTTPTokens: o.Tokens, HTTPEndpoint: o.Endpoint, HTTPPutResponseHopLimit: o.HopLimit, HTTPProtocolIPv6: o.IPv6}
 }
 

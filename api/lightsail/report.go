@@ -33,5 +33,5 @@ func showOptions(o *openimds.MetadataOptions) *wire.MetadataOptions {
 	if o == nil {
 		return nil
 	}
-	return new(optionsOf(&openimds.Instance{Options: *o}))
+	return new(shownOptions(*o))
 }

@@ -109,7 +109,11 @@ func (s *Store) List(ctx context.Context, r store.Range) (page store.Page, err e
 				page.More = true
 				return nil
 			}
-			record, err := open(tx, key, sealed)
+			read := open
+			if r.KeysOnly {
+				read = openKey
+			}
+			record, err := read(tx, key, sealed)
 			if err != nil {
 				return err
 			}

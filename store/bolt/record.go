@@ -58,6 +58,14 @@ func open(tx *bbolt.Tx, key, sealed []byte) (store.Record, error) {
 	}, nil
 }
 
+// openKey is open without the value, which is not read: nor is its checksum.
+func openKey(_ *bbolt.Tx, key, sealed []byte) (store.Record, error) {
+	if len(sealed) < headerSize {
+		return store.Record{}, fmt.Errorf("the record %q of the store is damaged; restore the store from a backup", key)
+	}
+	return store.Record{Key: string(key), Revision: int64(binary.BigEndian.Uint64(sealed))}, nil
+}
+
 // put writes a record.
 func put(tx *bbolt.Tx, key string, value []byte, revision int64) error {
 	sealed := seal(key, value, revision)

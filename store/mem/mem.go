@@ -66,6 +66,9 @@ func (m *Store) List(ctx context.Context, r store.Range) (store.Page, error) {
 	}
 	for _, key := range keys {
 		record := m.records[key]
+		if r.KeysOnly {
+			record = store.Record{Key: key, Revision: record.Revision}
+		}
 		record.Value = bytes.Clone(record.Value)
 		page.Records = append(page.Records, record)
 	}

@@ -310,6 +310,11 @@ func testRanges(t *testing.T, ctx context.Context, s store.Store) {
 		if !slices.Equal(keys, row.keys) || page.More != row.more {
 			t.Errorf("%+v: %q, more %v; want %q, %v", row.r, keys, page.More, row.keys, row.more)
 		}
+		row.r.KeysOnly = true
+		same := func(key, whole store.Record) bool { return key.Key == whole.Key && key.Revision == whole.Revision }
+		if bare, err := s.List(ctx, row.r); err != nil || !slices.EqualFunc(bare.Records, page.Records, same) || bare.More != page.More || bare.Revision != page.Revision {
+			t.Errorf("%+v: %+v, %v; want the keys and revisions of %+v", row.r, bare, err, page)
+		}
 	}
 }
 

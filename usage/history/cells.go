@@ -130,17 +130,33 @@ func decodeRecord(r store.Record, parts int64) ([]cell, error) {
 
 // decodeCells reads what encodeCells wrote of a day with that many parts.
 func decodeCells(b []byte, parts int64) ([]cell, error) {
+	var cells []cell
+	err := eachRun(b, parts, func(first *cell, n int) {
+		for i := range n {
+			c := *first
+			c.at += i
+			cells = append(cells, c)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return cells, nil
+}
+
+// eachRun passes on the runs of equal cells that encodeCells wrote of a day with that many parts: the first of each,
+// and how many there are. Of a damaged record it may have passed on some.
+func eachRun(b []byte, parts int64, pass func(first *cell, n int)) error {
 	if len(b) == 0 {
-		return nil, errDamaged
+		return errDamaged
 	}
 	if b[0] > cellsFormat {
-		return nil, fmt.Errorf("it has format %d, this program knows %d: run the newer openimds", b[0], cellsFormat)
+		return fmt.Errorf("it has format %d, this program knows %d: run the newer openimds", b[0], cellsFormat)
 	}
 	d := decoder{b: b[1:], metrics: formatMetrics[b[0]]}
 	if d.metrics == 0 {
-		return nil, errDamaged
+		return errDamaged
 	}
-	var cells []cell
 	for next := uint64(0); len(d.b) > 0; {
 		at, n := next+d.uvarint(), d.uvarint()
 		c := cell{samples: int(d.uvarint()), sum: d.counts()}
@@ -149,16 +165,13 @@ func decodeCells(b []byte, parts int64) ([]cell, error) {
 			c.min, c.max = d.counts(), d.counts()
 		}
 		if d.broken || c.samples < 1 || at < next || at >= uint64(parts) || n == 0 || n > uint64(parts)-at {
-			return nil, errDamaged
+			return errDamaged
 		}
-		for ; n > 0; n-- {
-			c.at = int(at)
-			cells = append(cells, c)
-			at++
-		}
-		next = at
+		c.at = int(at)
+		pass(&c, int(n))
+		next = at + n
 	}
-	return cells, nil
+	return nil
 }
 
 type decoder struct {

@@ -33,9 +33,13 @@ type History struct {
 	cfg      Config
 	journals sync.Map   // instance id → *journal
 	flushing sync.Mutex // one flush at a time
+	past     pastFleet
 }
 
-var _ openimds.MetricHistory = (*History)(nil)
+var (
+	_ openimds.MetricHistory = (*History)(nil)
+	_ openimds.FleetHistory  = (*History)(nil)
+)
 
 // New makes a history of what is in the store.
 func New(cfg Config) *History {
@@ -51,14 +55,18 @@ func New(cfg Config) *History {
 
 // Begin makes sure that the instance has a sample of that time, be it of zero.
 func (h *History) Begin(instanceID string, at time.Time) {
-	h.with(instanceID, func(j *journal) { j.unsaved(sampleNumber(at)) })
+	n := sampleNumber(at)
+	h.with(instanceID, func(j *journal) { j.unsaved(n) })
+	h.past.changed(floorDiv(n, samplesPerDay))
 }
 
 // Add counts n more in the instance's sample of that time; a metric that is none of [openimds.Metrics] has
 // no place. Neither it nor Begin waits for the store, or for another instance.
 func (h *History) Add(instanceID string, at time.Time, metric string, n uint64) {
 	if m := metricOf(metric); m != noMetric {
-		h.with(instanceID, func(j *journal) { j.unsaved(sampleNumber(at))[m] += n })
+		sample := sampleNumber(at)
+		h.with(instanceID, func(j *journal) { j.unsaved(sample)[m] += n })
+		h.past.changed(floorDiv(sample, samplesPerDay))
 	}
 }
 

@@ -73,7 +73,9 @@ func (h *History) sumUpDay(ctx context.Context, number int64, instanceID string)
 		cells = addHours(cells, old)
 	}
 	changes = append(changes, store.Change{Verb: store.Put, Key: hourKey(number, instanceID), Value: encodeCells(cells), If: was.Revision})
-	if _, err := h.cfg.Store.Commit(ctx, changes...); !errors.Is(err, store.ErrConflict) {
+	_, err = h.cfg.Store.Commit(ctx, changes...)
+	h.past.changed(number)
+	if !errors.Is(err, store.ErrConflict) {
 		return err
 	}
 	return nil // another host was faster; what it left over has its turn in an hour

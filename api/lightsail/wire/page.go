@@ -68,6 +68,15 @@ func (q GetMetadataCountsRequest) From(token string) GetMetadataCountsRequest {
 	return q
 }
 
+// From is [Paged].
+func (q SearchInstancesRequest) From(token string) SearchInstancesRequest {
+	q.PageToken = token
+	return q
+}
+
+// Next is [Page].
+func (r SearchInstancesResult) Next() string { return r.NextPageToken }
+
 // Next is [Page].
 func (r GetInstancesResult) Next() string { return r.NextPageToken }
 
