@@ -1,0 +1,164 @@
+// Who calls, and what takes each of them to IMDSv2.
+import { useSignal } from "@preact/signals";
+import { RangeChoice, rangeOf } from "./range";
+import { useCall } from "./live";
+import { instancePath, Link } from "./route";
+import { t } from "./text";
+import { Time, windowOf } from "./time";
+import { Amount, Loading, Note, Problem, Scroll, Teach } from "./ui";
+import type { Caller, FleetCaller } from "./wire";
+
+/** callerName is what people know a caller by: its program, else what it says of itself. */
+export function callerName(c: Caller): string {
+  const p = c.process;
+  if (p?.arguments?.length) return p.arguments.join(" ");
+  return p?.executable || c.userAgent || t.callers.noAgent;
+}
+
+const place = (c: Caller) => [c.process?.container, c.process?.unit, c.process?.package].filter(Boolean).join(" · ");
+
+export function CallerTable({ callers, fleet, label }: { callers: FleetCaller[]; fleet?: boolean; label: string }) {
+  const cols = t.callers.columns;
+  return (
+    <Scroll label={label}>
+      {/* The roles stay what they are where a narrow screen has the rows laid out otherwise. */}
+      <table class="callers" role="table">
+        <thead role="rowgroup">
+          <tr role="row">
+            <Head>{cols.who}</Head>
+            {fleet && <Head>{cols.instance}</Head>}
+            <Head number>{cols.v1}</Head>
+            <Head number>{cols.refused}</Head>
+            <Head number>{cols.v2}</Head>
+            <Head>{cols.last}</Head>
+            <Head>{cols.todo}</Head>
+          </tr>
+        </thead>
+        <tbody role="rowgroup">
+          {callers.map((c) => (
+            <CallerRow key={c.instanceName + c.callerKey} c={c} fleet={fleet} />
+          ))}
+        </tbody>
+      </table>
+    </Scroll>
+  );
+}
+
+const Head = ({ children, number }: { children: string; number?: boolean }) => (
+  <th scope="col" role="columnheader" class={number ? "number" : ""}>
+    {children}
+  </th>
+);
+
+const Count = ({ of, label, v1 }: { of: number | undefined; label: string; v1?: boolean }) => (
+  <td role="cell" class={"number" + (v1 && of ? " v1" : "")} data-label={label}>
+    <Amount of={of ?? 0} />
+  </td>
+);
+
+function CallerRow({ c, fleet }: { c: FleetCaller; fleet?: boolean }) {
+  const names = c.instanceNames ?? [c.instanceName];
+  const cols = t.callers.columns;
+  return (
+    <tr role="row">
+      <td role="cell" class="who">
+        <span class="clip" title={callerName(c)}>
+          {callerName(c)}
+        </span>
+        <span class="dim clip">
+          {c.source}
+          {place(c) && " · " + place(c)}
+          {c.process && c.userAgent && " · " + c.userAgent}
+        </span>
+      </td>
+      {fleet && (
+        <td role="cell" class="on">
+          <Link to={instancePath(names[0], "callers")}>{names[0]}</Link>
+          {names.length > 1 && <span class="dim"> {t.callers.moreInstances(names.length)}</span>}
+        </td>
+      )}
+      <Count of={c.counts.MetadataNoToken} label={cols.v1} v1 />
+      <Count of={c.counts.MetadataNoTokenRejected} label={cols.refused} />
+      <Count of={c.counts.MetadataWithToken} label={cols.v2} />
+      <td role="cell" class="when">
+        <Time at={c.lastSeen} />
+        <span class="dim">{c.period.text}</span>
+      </td>
+      <td role="cell" class="todo">
+        {c.advice?.length ? (
+          c.advice.map((a) => (
+            <p key={a.code + a.text}>
+              {a.text}
+              {a.source?.startsWith("https://") && (
+                <>
+                  {" "}
+                  <a href={a.source} target="_blank" rel="noreferrer">
+                    {t.source}
+                  </a>
+                </>
+              )}
+            </p>
+          ))
+        ) : (
+          <span class="dim">{t.callers.done}</span>
+        )}
+      </td>
+    </tr>
+  );
+}
+
+export function CallersPage() {
+  const range = rangeOf("1d");
+  const { data, error, again } = useCall("GetFleetCallers", { since: windowOf(range).start, limit: 200 }, { on: ["usage"], every: 30_000 });
+  return (
+    <main id="content" class="page">
+      <div class="head">
+        <h1 tabIndex={-1}>{t.fleet.inTheWay}</h1>
+        <RangeChoice value={range} />
+      </div>
+      {error && <Problem error={error} again={again} />}
+      {!data && !error && <Loading />}
+      {data?.incomplete?.map((why) => <Note key={why}>{t.fleet.incomplete + ": " + why}</Note>)}
+      {data && data.callers.length > 0 && <CallerTable callers={data.callers} fleet label={t.fleet.inTheWay} />}
+      {data && data.callers.length === 0 && <Teach say={t.fleet.inTheWayNone} teach={t.fleet.inTheWayTeach} />}
+    </main>
+  );
+}
+
+/** InstanceCallers has one page of an instance's callers after the other. */
+export function InstanceCallers({ name }: { name: string }) {
+  const range = rangeOf("1d");
+  const tokens = useSignal<string[]>([]);
+  const since = windowOf(range).start;
+  return (
+    <>
+      <div class="tools">
+        <RangeChoice value={range} onChange={() => (tokens.value = [])} />
+      </div>
+      {["", ...tokens.value].map((pageToken, i, all) => (
+        <CallerPage key={range + pageToken} name={name} since={since} pageToken={pageToken} more={i === all.length - 1 ? (next) => (tokens.value = [...tokens.value, next]) : undefined} />
+      ))}
+    </>
+  );
+}
+
+function CallerPage(props: { name: string; since: number; pageToken: string; more?: (token: string) => void }) {
+  const { name, since, pageToken } = props;
+  const { data, error, again } = useCall("GetCallers", { instanceName: name, since, ...(pageToken && { pageToken }) }, { on: ["usage"], every: 10_000 });
+  if (error && !data) return <Problem error={error} again={again} />;
+  if (!data) return <Loading />;
+  const next = data.nextPageToken;
+  return (
+    <>
+      {error && <Problem error={error} again={again} />}
+      {data.known.some((k) => !k.complete) && <Note>{t.callers.incomplete}</Note>}
+      {data.callers.length > 0 && <CallerTable callers={data.callers} label={t.callers.heading} />}
+      {data.callers.length === 0 && pageToken === "" && !next && <Teach say={t.callers.none} teach={t.callers.noneTeach} />}
+      {next && props.more && (
+        <button type="button" class="button" onClick={() => props.more!(next)}>
+          {t.callers.more}
+        </button>
+      )}
+    </>
+  );
+}

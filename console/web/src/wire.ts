@@ -1,0 +1,292 @@
+// The shapes of the control API's operations, as far as the page uses them. Times are seconds since
+// 1970, but for what comes out of an instance's record or the audit log: those are RFC 3339 texts.
+
+export type Tokens = "optional" | "required";
+export type Toggle = "enabled" | "disabled";
+
+export interface MetadataOptions {
+  state: "pending" | "applied";
+  httpTokens: Tokens;
+  httpEndpoint: Toggle;
+  httpPutResponseHopLimit: number;
+  httpProtocolIpv6: Toggle;
+}
+
+export interface Tag {
+  key: string;
+  value?: string;
+}
+
+export interface Rehearsal {
+  mode: string;
+  share?: number;
+  since: string;
+  until: string;
+  ended?: string;
+}
+
+export interface Faults {
+  on: string;
+  latencyMillis?: number;
+  jitterMillis?: number;
+  latencyShare?: number;
+  status?: number;
+  statusShare?: number;
+  refuseShare?: number;
+  dropShare?: number;
+  expiredCredentials?: boolean;
+  absentSeconds?: number;
+  until?: string;
+  count?: number;
+  met?: number;
+}
+
+export interface Instance {
+  name: string;
+  arn: string;
+  supportCode: string;
+  createdAt: number;
+  location: { availabilityZone: string; regionName: string };
+  tags: Tag[];
+  blueprintId?: string;
+  blueprintName?: string;
+  bundleId?: string;
+  privateIpAddress?: string;
+  publicIpAddress?: string;
+  ipv6Addresses: string[];
+  state: { code: number; name: string };
+  metadataOptions: MetadataOptions;
+  faults?: Faults;
+  rehearsal?: Rehearsal;
+}
+
+export interface Maintenance {
+  id: string;
+  code: string;
+  description: string;
+  state: string;
+  notBefore: string;
+  notAfter?: string;
+}
+
+export interface WholeInstance {
+  name: string;
+  id: string;
+  launchedAt: string;
+  zone: string;
+  tagsInMetadata?: boolean;
+  role?: { name: string } | null;
+  userData?: string; // base64
+  userDataSize: number;
+  events?: {
+    rebalanceAt?: string;
+    spot?: { action: string; time: string };
+    maintenance?: Maintenance[];
+    lifecycleState?: string;
+  };
+  hidden: string[];
+}
+
+export interface Datapoint {
+  timestamp: number;
+  sum?: number;
+}
+
+export interface Known {
+  instanceName: string;
+  since?: number;
+  until?: number;
+  missingSeconds: number;
+  complete: boolean;
+}
+
+export interface Advice {
+  code: string;
+  text: string;
+  source?: string;
+}
+
+export interface Caller {
+  instanceName: string;
+  callerKey: string;
+  source: string;
+  userAgent: string;
+  pathGroup: string;
+  process?: { executable?: string; arguments?: string[]; user?: string; unit?: string; container?: string; package?: string };
+  agent?: { tool: string; version?: string };
+  counts: Record<string, number>;
+  countedSince?: number;
+  firstSeen: number;
+  lastSeen: number;
+  lastWithoutToken?: number;
+  period: { kind: string; text: string };
+  advice?: Advice[];
+}
+
+export interface FleetCaller extends Caller {
+  instanceNames?: string[];
+}
+
+export interface Alarm {
+  name: string;
+  createdAt: number;
+  monitoredResourceInfo: { name: string };
+  comparisonOperator: string;
+  evaluationPeriods: number;
+  datapointsToAlarm: number;
+  period: number;
+  threshold: number;
+  metricName: string;
+  state: "OK" | "ALARM" | "INSUFFICIENT_DATA";
+}
+
+export interface Attachment {
+  instanceName: string;
+  host?: string;
+  interface?: string;
+  sources?: string[];
+  networkNamespace?: string;
+  processId?: number;
+  createdAt: number;
+  byName?: boolean;
+  guestInterfaces?: { macAddress?: string; addresses?: string[] }[];
+  state: string;
+  reason?: string;
+}
+
+export interface AuditEntry {
+  when: string;
+  who: string;
+  what: string;
+  resource?: string;
+  source?: string;
+  change?: string;
+  before?: Record<string, unknown>;
+  after?: Record<string, unknown>;
+  failure?: string;
+}
+
+export interface FoundInstance {
+  name: string;
+  state: string;
+  zone: string;
+  blueprintId?: string;
+  bundleId?: string;
+  metadataOptions: MetadataOptions;
+  privateIp?: string;
+  attached: boolean;
+  noToken: number | null;
+  /** unknownSeconds: of so much of the time it is not known; there may have been more. */
+  unknownSeconds?: number;
+  tags?: Tag[];
+}
+
+export interface TreeEntry {
+  path: string;
+  kind: "directory" | "value" | "secret";
+  value?: string;
+  doc?: string;
+}
+
+export interface Tree {
+  status: number;
+  entries: TreeEntry[];
+  versions?: string[];
+}
+
+export interface Operation {
+  id: string;
+  status: string;
+}
+
+type Named = { instanceName: string };
+type Done = { operation: Operation };
+type AllDone = { operations: Operation[] };
+
+/** Every operation that the page calls: what it takes and what it answers. */
+export interface Operations {
+  GetInstance: [Named, { instance: Instance }];
+  DescribeInstance: [Named & { includeUserData?: boolean }, { instance: WholeInstance }];
+  SetInstance: [Named & { userData?: string; tagsInMetadata?: boolean }, Done];
+  UpdateInstanceMetadataOptions: [Named & Partial<Omit<MetadataOptions, "state">>, Done];
+  StartRehearsal: [Named & { mode: string; seconds: number }, Done];
+  StopRehearsal: [Named, Done];
+  GetMetricData: [
+    Named & { metricName: string; period: number; startTime: number; endTime: number; statistics: string[] },
+    { metricName: string; metricData: Datapoint[]; known: Known },
+  ];
+  GetCallers: [Partial<Named> & { since?: number; pageToken?: string }, { callers: Caller[]; known: Known[]; nextPageToken?: string }];
+  GetAlarms: [{ monitoredResourceName?: string; pageToken?: string }, { alarms: Alarm[]; nextPageToken?: string }];
+  GetAttachments: [Record<string, never>, { attachments: Attachment[] }];
+  DetachInstance: [Named, Done];
+  AttachInstance: [Named & { interface?: string; networkNamespace?: string; processId?: number }, Done];
+  UpdateInstanceEvents: [
+    Named & {
+      clear?: string[];
+      spot?: { action: string; time: number };
+      rebalance?: { noticeTime: number };
+      maintenance?: { eventId?: string; code?: string; description?: string; state?: string; notBefore?: number; notAfter?: number };
+      lifecycleState?: string;
+    },
+    Done,
+  ];
+  UpdateInstanceFaults: [
+    Named & {
+      clear?: boolean;
+      on?: string;
+      latencyMillis?: number;
+      status?: number;
+      statusShare?: number;
+      refuseShare?: number;
+      dropShare?: number;
+      expiredCredentials?: boolean;
+      absentSeconds?: number;
+      forMillis?: number;
+      count?: number;
+    },
+    Done,
+  ];
+  TagResource: [{ resourceName: string; tags: Tag[] }, AllDone];
+  UntagResource: [{ resourceName: string; tagKeys: string[] }, AllDone];
+  GetAuditEntries: [
+    { resource?: string; limit?: number; pageToken?: string },
+    { entries: AuditEntry[]; nextPageToken?: string; incomplete?: string[] },
+  ];
+  SearchInstances: [
+    { query?: string; metadataFilter?: string; sortBy?: string; descending?: boolean; since?: number; pageSize?: number; page?: number },
+    { instances: FoundInstance[]; total: number; pages: number },
+  ];
+  GetFleet: [
+    { since?: number },
+    {
+      instances: number;
+      optional: number;
+      required: number;
+      disabled: number;
+      pending: number;
+      states: Record<string, number>;
+      unheard: number;
+      noToken: { sum: number | null; unknownInstances: number };
+    },
+  ];
+  GetFleetMetricData: [
+    { metricName: string; startTime: number; endTime: number; period: number; worst?: number },
+    { datapoints: Datapoint[]; worst: { instanceName: string; sum: number; datapoints: Datapoint[] }[]; incomplete?: string[] },
+  ];
+  GetFleetCallers: [{ since?: number; limit?: number }, { callers: FleetCaller[]; incomplete?: string[] }];
+  GetMetadataTree: [Named & { version: string; path: string; protocol: "v1" | "v2"; reveal?: boolean }, Tree];
+}
+
+export type Op = keyof Operations;
+export type Input<O extends Op> = Operations[O][0];
+export type Output<O extends Op> = Operations[O][1];
+
+/** Session is who is signed in, as the server tells. */
+export interface Session {
+  accessKeyId: string;
+  readOnly: boolean;
+  regions: string[];
+  region: string;
+  version: string;
+  expires: string;
+}
