@@ -16,7 +16,7 @@ export npm_config_cache ?= $(CURDIR)/.cache/npm
 export OPENIMDS_DATA_DIR ?= $(CURDIR)/.openimds
 endif
 
-.PHONY: build run test bench lint fmt generate soak help
+.PHONY: build run test bench lint fmt generate console soak help
 
 build: ## build bin/openimds (default)
 	@mkdir -p bin
@@ -39,6 +39,9 @@ fmt: ## format all Go files
 
 generate: ## make the generated documents and golden files again
 	$(GO) generate ./...
+
+console: ## bundle the console's page from console/web again; needs npm, and Go brings the bundler
+	@cd console/web && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && node_modules/.bin/tsc && $(GO) run .
 
 soak: ## an hour (SOAK=10m: shorter) of churn with figures that must stay flat; then the tests again and again
 	@OPENIMDS_SOAK=$${SOAK:-1h} $(GO) test ./cmd/openimds -run '^TestSoak$$' -count=1 -v -timeout 0
