@@ -70,7 +70,7 @@ func (p *page) serve(w http.ResponseWriter, r *http.Request, name string) {
 		return
 	}
 	found := p.files[name]
-	loaded := strings.HasPrefix(name, assets)
+	loaded := strings.HasPrefix(name+"/", assets)
 	deep := !loaded && (strings.Contains(name, "/") || !strings.Contains(name, "."))
 	switch {
 	case found == nil && deep:

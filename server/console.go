@@ -40,11 +40,14 @@ func (s *Server) withConsole(others http.Handler, sessions *console.Sessions) ht
 		return others
 	}
 	cfg := console.Config{
-		Sessions: sessions, Targets: lightsail.Targets(), Account: s.cfg.AccountID, Refused: s.refusals.Tell,
+		Sessions: sessions, Targets: map[string]string{}, Account: s.cfg.AccountID, Refused: s.refusals.Tell,
 		Hosts: s.cfg.ConsoleHosts, Streams: s.cfg.APIConnections * 2 / 5, Version: s.cfg.Version, Log: s.log,
 	}
 	if s.certificates != nil {
 		cfg.Certificate = func() *x509.Certificate { return s.certificates.Leaf() }
+	}
+	for name, op := range lightsail.Operations() {
+		cfg.Targets[name] = op.Target
 	}
 	for _, r := range s.regions {
 		cfg.Regions = append(cfg.Regions, console.Region{Name: r.region, Protocol: s.protocolOf(r, sessions), Store: r.kept})
@@ -58,3 +61,6 @@ func (s *Server) withConsole(others http.Handler, sessions *console.Sessions) ht
 		others.ServeHTTP(w, r)
 	})
 }
+
+// HasConsole says whether there is a console at [Server.APIURL].
+func (s *Server) HasConsole() bool { return s.cfg.Console }

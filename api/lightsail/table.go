@@ -62,13 +62,19 @@ func table() map[string]action {
 	return targets
 }
 
-// Targets are those that are answered, by the names of their operations.
-func Targets() map[string]string {
-	targets := map[string]string{}
-	for target := range table() {
-		targets[operationName(target)] = target
+// Listed is an operation of the table.
+type Listed struct {
+	Target  string
+	Changes bool
+}
+
+// Operations are those that are answered, by their names.
+func Operations() map[string]Listed {
+	operations := map[string]Listed{}
+	for target, a := range table() {
+		operations[operationName(target)] = Listed{target, a.changes}
 	}
-	return targets
+	return operations
 }
 
 // lightsailActions are the operations of Lightsail that are built.

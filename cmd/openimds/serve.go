@@ -118,6 +118,9 @@ func welcome(ctx context.Context, s *server.Server) string {
 		_ = say(&listeners, "  guest side   http://%s/latest/meta-data/\n", at)
 	}
 	_ = say(&listeners, "  control API  %s/\n", s.APIURL())
+	if s.HasConsole() {
+		_ = say(&listeners, "  console      %s/console/ ('openimds console' opens it)\n", s.APIURL())
+	}
 	if regions := s.Regions(); len(regions) > 1 {
 		_ = say(&listeners, "  regions      %s\n", strings.Join(regions, ", "))
 	}
