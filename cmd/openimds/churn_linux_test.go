@@ -41,11 +41,12 @@ func times(t *testing.T, variable string, usual int) int {
 // the end nothing may be left of any. CYCLES is how many attachments it makes, and it goes on for a
 // hundred times as many requests.
 func TestChurn(t *testing.T) {
+	t.Parallel()
 	if os.Getenv(insideVariable) == "" {
 		runInside(t)
 		return
 	}
-	cycles := times(t, "CYCLES", 150)
+	cycles := times(t, "CYCLES", 60)
 	must(t, prepareInside())
 	h := newChurnHost(t)
 	spots := h.spots()

@@ -16,6 +16,7 @@ import (
 // their names, while it makes a data directory: the next start finds nothing that stops it, and an operator's
 // key that works.
 func TestKilledAtTheStart(t *testing.T) {
+	t.Parallel()
 	strace, err := exec.LookPath("strace")
 	if err != nil {
 		t.Skip("skipped: strace is not installed")

@@ -18,6 +18,7 @@ import (
 // TestKilledInTransition kills the real program while instances are pending and stopping: whatever it was in the middle
 // of, the next one ends, once, and leaves nothing that waits. RESTARTS is how often.
 func TestKilledInTransition(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "data")
 	p := startProcess(t, dir)
 	operator := func(args ...string) {
@@ -27,7 +28,7 @@ func TestKilledInTransition(t *testing.T) {
 		}
 	}
 	operator("instance", "create", "web-0")
-	restarts := times(t, "RESTARTS", 6)
+	restarts := times(t, "RESTARTS", 4)
 	for n := 1; n <= restarts; n++ {
 		born, dying := fmt.Sprint("web-", n), fmt.Sprint("web-", n-1)
 		operator("instance", "create", born, "--no-wait")

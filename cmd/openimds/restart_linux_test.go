@@ -25,11 +25,12 @@ import (
 // pause: no answer may be that service's, or another instance's. RESTARTS is how often, and it goes on for five
 // hundred times as many requests.
 func TestRestarts(t *testing.T) {
+	t.Parallel()
 	if os.Getenv(insideVariable) == "" {
 		runInside(t)
 		return
 	}
-	restarts := times(t, "RESTARTS", 6)
+	restarts := times(t, "RESTARTS", 4)
 	runtime.LockOSThread() // Pdeathsig is of the thread, and others end
 	defer runtime.UnlockOSThread()
 	must(t, prepareInside())

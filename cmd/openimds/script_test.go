@@ -16,17 +16,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/openimds/openimds/sandbox"
 	"github.com/openimds/openimds/server"
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.etcd.io/bbolt"
 )
-
-// TestMain makes this test binary the program "openimds" of the stories.
-func TestMain(m *testing.M) {
-	sandbox.Warden()
-	testscript.Main(m, map[string]func(){"openimds": main})
-}
 
 // patience is how long a story waits for what takes milliseconds on a machine that is not busy.
 const patience = 3 * time.Minute
@@ -63,6 +56,7 @@ func TestStories(t *testing.T) {
 				return err
 			}
 			env.Setenv("PACKAGING", packaging)
+			env.Setenv("PATH", filepath.Dir(quick())+string(filepath.ListSeparator)+env.Getenv("PATH"))
 			env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
 			// Stories run at the same time, so none may use the default ports.
 			env.Setenv("OPENIMDS_IMDS_LISTEN", "127.0.0.1:0")

@@ -95,7 +95,7 @@ func (s *started) command(t *testing.T, args ...string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, s.cmd.Path, append(args, "--endpoint", "http://"+s.api, "--data-dir", filepath.Join(s.dir, "data"))...)
+	cmd := exec.CommandContext(ctx, quick(), append(args, "--endpoint", "http://"+s.api, "--data-dir", filepath.Join(s.dir, "data"))...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %v\n%s", args, err, out)
 	}
@@ -160,6 +160,7 @@ func getMetadata(t *testing.T, s *started) {
 
 // TestStopsInTime: whatever hangs, the program ends without waiting for it, and with 0 where nothing failed.
 func TestStopsInTime(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("it starts programs")
 	}
@@ -282,6 +283,7 @@ func alive(pid int) bool {
 
 // A disk that does not answer is not waited for either; then the program says so, and has failed.
 func TestStopsWithoutTheDisk(t *testing.T) {
+	t.Parallel()
 	strace, err := exec.LookPath("strace")
 	if err != nil || runtime.GOOS != "linux" {
 		t.Skip("a disk that hangs needs strace")
@@ -321,6 +323,7 @@ func TestStopsWithoutTheDisk(t *testing.T) {
 
 // TestFirstThreadIsFree: the kernel gives SIGTERM to the first thread, which must not be one that a disk can keep.
 func TestFirstThreadIsFree(t *testing.T) {
+	t.Parallel()
 	t.Run("nothing else is run on it", func(t *testing.T) { // this test's own process has the program's init, too
 		if runtime.GOOS != "linux" {
 			t.Skip("a thread's number is Linux's to tell")
@@ -378,6 +381,7 @@ func traced(pid int) bool {
 
 // The second signal is obeyed at once, with all of these hanging.
 func TestSecondSignal(t *testing.T) {
+	t.Parallel()
 	s := start(t, func(s *started) { s.cmd.Stderr = full(t) }, "--imds-listen-shared", "--role-credentials", "*=process:sleep 1000")
 	c, err := net.Dial("tcp", s.api)
 	if err != nil {
@@ -395,6 +399,7 @@ func TestSecondSignal(t *testing.T) {
 
 // A run that is ended before its command has begun has the exit code that a shell has for the signal.
 func TestRunEndedBeforeItsCommand(t *testing.T) {
+	t.Parallel()
 	program, err := exec.LookPath("openimds")
 	if err != nil {
 		t.Fatal(err)
@@ -427,6 +432,7 @@ func TestRunEndedBeforeItsCommand(t *testing.T) {
 
 // The end of its terminal ends no server.
 func TestOutlivesItsTerminal(t *testing.T) {
+	t.Parallel()
 	s := start(t, nil)
 	if err := s.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)

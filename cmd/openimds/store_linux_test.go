@@ -40,19 +40,6 @@ func (p *process) logged() string {
 	return p.log.String()
 }
 
-// command is the program with these arguments.
-func command(dir string, args ...string) *exec.Cmd {
-	cmd := exec.Command(os.Args[0], args...)
-	cmd.Args[0] = "openimds" // by which this test binary knows what it is: see TestMain
-	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "OPENIMDS_") && !strings.HasPrefix(v, "AWS_") {
-			cmd.Env = append(cmd.Env, v)
-		}
-	}
-	cmd.Env = append(cmd.Env, "OPENIMDS_DATA_DIR="+dir)
-	return cmd
-}
-
 func startProcess(t *testing.T, dir string) *process {
 	t.Helper()
 	ready := filepath.Join(t.TempDir(), "ready")
@@ -106,6 +93,7 @@ func (p *process) guest(t *testing.T) string {
 // change is acknowledged, whatever the disk says later; that is said where somebody looks; guests and
 // reads go on; and a new start goes on from what was acknowledged.
 func TestFsyncFails(t *testing.T) {
+	t.Parallel()
 	for _, call := range []string{"fdatasync", "fsync"} {
 		t.Run(call, func(t *testing.T) { fsyncFails(t, call) })
 	}
@@ -182,6 +170,7 @@ func fsyncFails(t *testing.T, call string) {
 // TestFullDiskServes fills the disk of a data directory to the last byte: guests are served, what grows
 // is refused and said, deletions work, and all goes on by itself when there is room.
 func TestFullDiskServes(t *testing.T) {
+	t.Parallel()
 	disk := t.TempDir()
 	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "mode=0700,size=2m"); err != nil {
 		t.Skipf("skipped: this test mounts a small file system, which needs root (%v)", err)

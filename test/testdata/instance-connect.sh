@@ -24,7 +24,7 @@ inside ip route add default via 172.26.0.1
 
 openimds serve --imds-listen 127.0.0.1:0 --api-listen 127.0.0.1:0 --ready-file "$work/ready" >"$work/server.log" 2>&1 &
 server=$!
-for i in $(seq 600); do [ -e "$work/ready" ] && break; sleep 0.05; done
+for i in $(seq 3600); do [ -e "$work/ready" ] && break; sleep 0.05; done
 api=http://$(sed -n 's/^api=//p' "$work/ready")
 {
 	openimds instance create web-1 --endpoint "$api"
@@ -46,21 +46,21 @@ exec "$1/eic_curl_authorized_keys" root $2
 END
 mkdir "$work/certs" "$work/none"
 # The programs give up where a read takes more than a second, which a busy machine may take.
-asked() { # WORD FINGERPRINT CERTIFICATES
-	for i in $(seq 5); do
+asked() { # WORD FINGERPRINT CERTIFICATES TRIES
+	for i in $(seq "$4"); do
 		got=$(inside unshare --mount sh "$work/sshd" "$programs" "$2" "$3" 2>>"$work/sshd.log") || :
 		[ -z "$got" ] || break
 	done
 	echo "$1 $(echo "$got" | cut -d' ' -f1,2 | tr '\n' ' ')"
 }
-asked before "" "$work/certs"
+asked before "" "$work/certs" 2
 openimds ssh-key push web-1 --user root --key "$work/one.pub" --endpoint "$api" >>"$work/commands.log" 2>&1
 openimds ssh-key signer >"$work/certs/openimds_EC2_Instance_Connect_CA.pem"
-asked one "" "$work/certs"
+asked one "" "$work/certs" 20
 openimds ssh-key push web-1 --user root --key "$work/two.pub" --endpoint "$api" >>"$work/commands.log" 2>&1
-asked both "" "$work/certs"
-asked second "$(fingerprint "$work/two.pub")" "$work/certs"
-asked foreign SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU "$work/certs"
-asked unknown-authority "" "$work/none"
+asked both "" "$work/certs" 20
+asked second "$(fingerprint "$work/two.pub")" "$work/certs" 20
+asked foreign SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU "$work/certs" 2
+asked unknown-authority "" "$work/none" 2
 echo "want-one $(cut -d' ' -f1,2 "$work/one.pub")"
 echo "want-two $(cut -d' ' -f1,2 "$work/two.pub")"
