@@ -54,6 +54,14 @@ type AlarmConfig struct {
 	NotifyOn []AlarmState `json:"notifyOn"`
 	// Notify says whether anything is told at all.
 	Notify bool `json:"notify"`
+	// Description is what people say of the alarm; nil in a change: it stays as it is.
+	Description *string `json:"description,omitempty"`
+}
+
+// StateReason is why an alarm was put into its state by hand, in words and, if there are any, as data: a JSON text.
+type StateReason struct {
+	Words string `json:"words,omitempty"`
+	Data  string `json:"data,omitempty"`
 }
 
 // AlarmPeriod is the length of an alarm's periods; Lightsail has no other.
@@ -67,7 +75,9 @@ type Alarm struct {
 	AlarmConfig
 	State          AlarmState `json:"state"`
 	StateChangedAt time.Time  `json:"stateChangedAt"`
-	Tags           []Tag      `json:"tags,omitempty"`
+	// StateReason is of a state that it was put into by hand.
+	StateReason StateReason `json:"stateReason,omitzero"`
+	Tags        []Tag       `json:"tags,omitempty"`
 	// InstanceUUID is of the instance's ARN.
 	InstanceUUID string `json:"instanceUuid"`
 }

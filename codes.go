@@ -104,6 +104,9 @@ const (
 	FieldMissingData Field = "the treatment of missing data"
 	FieldNotifyOn    Field = "the list of states to tell of"
 	FieldPeriod      Field = "the period"
+	FieldDescription Field = "the description"
+	FieldReason      Field = "the reason of the state"
+	FieldReasonData  Field = "the data of the reason"
 
 	// Of attachments.
 	FieldInterface Field = "the interface"

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"slices"
+	"unicode/utf8"
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/records"
@@ -13,6 +14,10 @@ import (
 const (
 	maxAlarmPeriods    = 288 // a day
 	maxAlarmsPerMetric = 2
+	// In characters, as CloudWatch limits them.
+	maxAlarmDescription = 1024
+	maxStateReason      = 1023
+	maxStateData        = 4000
 )
 
 // checkAlarmConfig refuses what Lightsail refuses, and fills in the defaults.
@@ -41,6 +46,9 @@ func checkAlarmConfig(c *openimds.AlarmConfig) error {
 	if !slices.Contains([]openimds.MissingData{openimds.MissingBreaching, openimds.MissingNotBreaching, openimds.MissingIgnore, openimds.MissingMissing}, c.MissingData) {
 		return openimds.Errorf(openimds.InvalidInput, openimds.UnknownValue, "%s is unknown: %.50q", openimds.FieldMissingData, c.MissingData)
 	}
+	if c.Description != nil && utf8.RuneCountInString(*c.Description) > maxAlarmDescription {
+		return openimds.Errorf(openimds.InvalidInput, openimds.TooLarge, "%s has at most %d characters", openimds.FieldDescription, maxAlarmDescription)
+	}
 	if len(c.NotifyOn) == 0 {
 		c.NotifyOn = []openimds.AlarmState{openimds.AlarmAlarm}
 	}
@@ -65,8 +73,8 @@ func checkAlarmState(s openimds.AlarmState) error {
 // PutAlarm makes an alarm, or gives the one of that name another configuration. A new one begins
 // with insufficient data; a changed one keeps its state until it is evaluated.
 //
-// Errors: InvalidInput/UnknownValue, InvalidInput/OutOfRange and InvalidInput/Incomplete for what the
-// configuration says, InvalidInput/TooMany for a third alarm of a metric; InvalidInput/OutOfRange,
+// Errors: InvalidInput/UnknownValue, InvalidInput/OutOfRange, InvalidInput/TooLarge and InvalidInput/Incomplete for what
+// the configuration says, InvalidInput/TooMany for a third alarm of a metric; InvalidInput/OutOfRange,
 // InvalidInput/TooLarge, InvalidInput/TooMany, InvalidInput/Duplicate and InvalidInput/Reserved for the tags;
 // InvalidInput/NameTaken where something else has the name; NotFound/DoesNotExist without the instance.
 func (s *Service) PutAlarm(ctx context.Context, name string, c openimds.AlarmConfig, tags []openimds.Tag) ([]openimds.Operation, error) {
@@ -97,6 +105,9 @@ func (s *Service) PutAlarm(ctx context.Context, name string, c openimds.AlarmCon
 				return err
 			}
 			alarm = &openimds.Alarm{Name: name, UUID: openimds.NewUUID(), CreatedAt: d.now, State: openimds.AlarmInsufficient, StateChangedAt: d.now, Tags: tags}
+		}
+		if c.Description == nil {
+			c.Description = alarm.Description
 		}
 		alarm.AlarmConfig, alarm.InstanceUUID = c, in.UUID
 		if isNew {

@@ -2,8 +2,10 @@ package control
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"time"
+	"unicode/utf8"
 
 	"github.com/openimds/openimds"
 )
@@ -13,8 +15,25 @@ import (
 //
 // Errors: InvalidInput/UnknownValue for a state that there is not; NotFound/DoesNotExist.
 func (s *Service) TestAlarm(ctx context.Context, name string, state openimds.AlarmState) ([]openimds.Operation, error) {
+	return s.SetAlarmState(ctx, name, state, openimds.StateReason{})
+}
+
+// SetAlarmState is [Service.TestAlarm] with a reason, which is shown as long as the alarm is in that state.
+//
+// Errors: InvalidInput/UnknownValue for a state that there is not, InvalidInput/TooLarge and InvalidInput/Malformed for
+// the reason; NotFound/DoesNotExist.
+func (s *Service) SetAlarmState(ctx context.Context, name string, state openimds.AlarmState, why openimds.StateReason) ([]openimds.Operation, error) {
 	if err := checkAlarmState(state); err != nil {
 		return nil, err
+	}
+	if utf8.RuneCountInString(why.Words) > maxStateReason {
+		return nil, openimds.Errorf(openimds.InvalidInput, openimds.TooLarge, "%s has at most %d characters", openimds.FieldReason, maxStateReason)
+	}
+	if utf8.RuneCountInString(why.Data) > maxStateData {
+		return nil, openimds.Errorf(openimds.InvalidInput, openimds.TooLarge, "%s has at most %d characters", openimds.FieldReasonData, maxStateData)
+	}
+	if why.Data != "" && !json.Valid([]byte(why.Data)) {
+		return nil, openimds.Errorf(openimds.InvalidInput, openimds.Malformed, "%s must be JSON", openimds.FieldReasonData)
 	}
 	return operationsOf(s.commit(ctx, "TestAlarm", func(d *draft) error {
 		alarm, was, err := s.alarm(ctx, name)
@@ -22,7 +41,10 @@ func (s *Service) TestAlarm(ctx context.Context, name string, state openimds.Ala
 			return err
 		}
 		if alarm.State != state {
-			alarm.State, alarm.StateChangedAt = state, d.now
+			alarm.StateChangedAt = d.now
+		}
+		if alarm.State != state || alarm.StateReason != why {
+			alarm.State, alarm.StateReason = state, why
 			d.put(was, alarm)
 		}
 		d.operation(alarmOperation("TestAlarm", alarm))
@@ -73,7 +95,7 @@ func (s *Service) evaluate(ctx context.Context, name string) (*openimds.Alarm, e
 			return err
 		}
 		if state := judge(alarm, points[0]); state != alarm.State {
-			alarm.State, alarm.StateChangedAt = state, d.now
+			alarm.State, alarm.StateChangedAt, alarm.StateReason = state, d.now, openimds.StateReason{}
 			d.put(was, alarm)
 			changed = alarm
 		}

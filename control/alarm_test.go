@@ -315,3 +315,43 @@ func TestMetricData(t *testing.T) {
 	_, err = get("MetadataNoToken", "Count", from, from.Add(1), time.Minute)
 	refused(t, err, openimds.Unavailable, openimds.HistoryAway, "The history of the metrics cannot be read; try again")
 }
+
+// TestAlarmWords: a description stays until another one is given, and a reason as long as the state that it is of.
+func TestAlarmWords(t *testing.T) {
+	f := newFixture(t, nil)
+	ctx := t.Context()
+	f.create("web")
+	said := alarmOf("web")
+	said.Description = new("who calls?")
+	for _, c := range []openimds.AlarmConfig{said, alarmOf("web")} {
+		if _, err := f.PutAlarm(ctx, "alarm", c, nil); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := f.Alarm(ctx, "alarm"); err != nil || got.Description == nil || *got.Description != "who calls?" {
+			t.Fatalf("%+v, %v", got, err)
+		}
+	}
+	said.Description = new(strings.Repeat("ü", 1025))
+	_, err := f.PutAlarm(ctx, "alarm", said, nil)
+	refused(t, err, openimds.InvalidInput, openimds.TooLarge, "The description has at most 1024 characters")
+	why := openimds.StateReason{Words: "a drill", Data: `{"a":1}`}
+	if _, err := f.SetAlarmState(ctx, "alarm", openimds.AlarmOK, why); err != nil {
+		t.Fatal(err)
+	}
+	since, err := f.Alarm(ctx, "alarm")
+	if err != nil || since.StateReason != why {
+		t.Fatalf("%+v, %v", since, err)
+	}
+	_, err = f.SetAlarmState(ctx, "alarm", openimds.AlarmAlarm, openimds.StateReason{Words: strings.Repeat("x", 1024)})
+	refused(t, err, openimds.InvalidInput, openimds.TooLarge, "The reason of the state has at most 1023 characters")
+	_, err = f.SetAlarmState(ctx, "alarm", openimds.AlarmAlarm, openimds.StateReason{Data: "{"})
+	refused(t, err, openimds.InvalidInput, openimds.Malformed, "The data of the reason must be JSON")
+	_, err = f.SetAlarmState(ctx, "alarm", openimds.AlarmAlarm, openimds.StateReason{Data: `"` + strings.Repeat("x", 4000) + `"`})
+	refused(t, err, openimds.InvalidInput, openimds.TooLarge, "The data of the reason has at most 4000 characters")
+	if _, err := f.TestAlarm(ctx, "alarm", openimds.AlarmOK); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := f.Alarm(ctx, "alarm"); err != nil || got.StateReason != (openimds.StateReason{}) || !got.StateChangedAt.Equal(since.StateChangedAt) {
+		t.Errorf("%+v, %v", got, err)
+	}
+}

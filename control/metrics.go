@@ -10,6 +10,9 @@ import (
 // maxPoints is the most periods that one question spans, as CloudWatch limits it.
 const maxPoints = 1440
 
+// maxSeries is the most that [Service.MetricSeries] spans, as CloudWatch limits GetMetricData.
+const maxSeries = 100800
+
 // MetricData returns the points of a metric of an instance by periods that are laid from start, as
 // [openimds.MetricHistory] says; of a status check it is the one of now. A unit that the metric does not have
 // yields none.
@@ -19,11 +22,23 @@ const maxPoints = 1440
 // InvalidInput/Conflicting for times in the wrong order, InvalidInput/TooMany for more points than CloudWatch
 // gives; NotFound/DoesNotExist; Unavailable/HistoryAway.
 func (s *Service) MetricData(ctx context.Context, name, metric, unit string, start, end time.Time, period time.Duration) ([]openimds.MetricPoint, error) {
+	return s.metricData(ctx, name, metric, unit, start, end, period, maxPoints)
+}
+
+// MetricSeries is [Service.MetricData] for times of up to 100,800 periods.
+//
+// Errors: OperationFailure/NotEnforced, InvalidInput/UnknownValue, InvalidInput/OutOfRange, InvalidInput/Conflicting and
+// InvalidInput/TooMany as there; NotFound/DoesNotExist; Unavailable/HistoryAway.
+func (s *Service) MetricSeries(ctx context.Context, name, metric, unit string, start, end time.Time, period time.Duration) ([]openimds.MetricPoint, error) {
+	return s.metricData(ctx, name, metric, unit, start, end, period, maxSeries)
+}
+
+func (s *Service) metricData(ctx context.Context, name, metric, unit string, start, end time.Time, period time.Duration, most int) ([]openimds.MetricPoint, error) {
 	m, ok := openimds.FindMetric(metric)
 	if !ok {
 		return nil, openimds.Errorf(openimds.InvalidInput, openimds.UnknownValue, "The metric %.100s does not exist", metric)
 	}
-	if err := checkPoints(start, end, period); err != nil {
+	if err := checkPoints(start, end, period, most); err != nil {
 		return nil, err
 	}
 	in, _, err := s.instance(ctx, name)
@@ -51,7 +66,7 @@ func (s *Service) MetricData(ctx context.Context, name, metric, unit string, sta
 // order, InvalidInput/TooMany for more points than CloudWatch gives; NotFound/DoesNotExist;
 // Unavailable/HistoryAway.
 func (s *Service) MetricCounts(ctx context.Context, name string, start, end time.Time, period time.Duration) (map[string]int64, error) {
-	if err := checkPoints(start, end, period); err != nil {
+	if err := checkPoints(start, end, period, maxPoints); err != nil {
 		return nil, err
 	}
 	in, _, err := s.instance(ctx, name)
@@ -75,15 +90,15 @@ func (s *Service) MetricCounts(ctx context.Context, name string, start, end time
 }
 
 // checkPoints refuses a time that cannot be divided into periods, or into too many.
-func checkPoints(start, end time.Time, period time.Duration) error {
+func checkPoints(start, end time.Time, period time.Duration, most int) error {
 	if period < time.Minute || period%time.Minute != 0 {
 		return openimds.Errorf(openimds.InvalidInput, openimds.OutOfRange, "The period must be a multiple of 60 seconds, not %d", int64(period/time.Second))
 	}
 	if !start.Before(end) {
 		return openimds.Errorf(openimds.InvalidInput, openimds.Conflicting, "The start time must be before the end time")
 	}
-	if wanted := (end.Sub(start)-1)/period + 1; wanted > maxPoints {
-		return openimds.Errorf(openimds.InvalidInput, openimds.TooMany, "You have requested up to %d datapoints, which exceeds the limit of %d. You may reduce the datapoints requested by increasing %s, or decreasing the time range.", wanted, maxPoints, openimds.FieldPeriod)
+	if wanted := (end.Sub(start)-1)/period + 1; wanted > time.Duration(most) {
+		return openimds.Errorf(openimds.InvalidInput, openimds.TooMany, "You have requested up to %d datapoints, which exceeds the limit of %d. You may reduce the datapoints requested by increasing %s, or decreasing the time range.", wanted, most, openimds.FieldPeriod)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/api"
 	"github.com/openimds/openimds/api/awsjson"
 	"github.com/openimds/openimds/api/lightsail/wire"
 )
@@ -56,12 +57,12 @@ func (a *protocol) getAlarms(ctx context.Context, in *wire.GetAlarmsRequest) (wi
 		return result, nil
 	}
 	list := "GetAlarms/" + in.MonitoredResourceName
-	after, err := pagePlace(list, in.PageToken)
+	after, err := api.PagePlace(list, in.PageToken)
 	if err != nil {
 		return wire.GetAlarmsResult{}, err
 	}
 	found, next, err := a.service.Alarms(ctx, in.MonitoredResourceName, after, pageSize)
-	result := wire.GetAlarmsResult{Alarms: []wire.Alarm{}, NextPageToken: pageToken(list, next)}
+	result := wire.GetAlarmsResult{Alarms: []wire.Alarm{}, NextPageToken: api.PageToken(list, next)}
 	for _, one := range found {
 		result.Alarms = append(result.Alarms, a.alarm(one))
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/api"
 	"github.com/openimds/openimds/api/awsjson"
 	"github.com/openimds/openimds/api/lightsail/wire"
 )
@@ -47,7 +48,7 @@ func (a *protocol) getBundles(_ context.Context, in *wire.CatalogueRequest) (wir
 
 // cut takes one page of a catalogue, and makes the token of the next one.
 func cut[T any](list string, in *wire.CatalogueRequest, all []T, id func(T) string) ([]T, string, error) {
-	after, err := pagePlace(list, in.PageToken)
+	after, err := api.PagePlace(list, in.PageToken)
 	if err != nil {
 		return nil, "", err
 	}
@@ -57,7 +58,7 @@ func cut[T any](list string, in *wire.CatalogueRequest, all []T, id func(T) stri
 	if len(all) <= pageSize {
 		return all, "", nil
 	}
-	return all[:pageSize], pageToken(list, id(all[pageSize-1])), nil
+	return all[:pageSize], api.PageToken(list, id(all[pageSize-1])), nil
 }
 
 // getRegions shows the regions of this installation: what is signed for another one is refused, so that tools

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/api"
 	"github.com/openimds/openimds/api/awsjson"
 	"github.com/openimds/openimds/api/lightsail/wire"
 	"github.com/openimds/openimds/control"
@@ -36,7 +37,7 @@ func (a *protocol) searchInstances(ctx context.Context, in *wire.SearchInstances
 	if in.PageSize != nil {
 		q.PageSize = *in.PageSize
 	}
-	switch place, err := pagePlace(list, in.PageToken); {
+	switch place, err := api.PagePlace(list, in.PageToken); {
 	case err != nil:
 		return result, err
 	case place != "" && in.Page != nil:
@@ -52,7 +53,7 @@ func (a *protocol) searchInstances(ctx context.Context, in *wire.SearchInstances
 	}
 	result.Total, result.Pages = total, (total+q.PageSize-1)/q.PageSize
 	if q.Page < result.Pages {
-		result.NextPageToken = pageToken(list, strconv.Itoa(q.Page+1))
+		result.NextPageToken = api.PageToken(list, strconv.Itoa(q.Page+1))
 	}
 	for i := range found {
 		result.Instances = append(result.Instances, showFound(&found[i]))

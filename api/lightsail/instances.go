@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/api"
 	"github.com/openimds/openimds/api/lightsail/wire"
 	"github.com/openimds/openimds/control"
 )
@@ -38,7 +39,7 @@ func (a *protocol) getInstance(ctx context.Context, in *wire.GetInstanceRequest)
 
 func (a *protocol) getInstances(ctx context.Context, in *wire.GetInstancesRequest) (wire.GetInstancesResult, error) {
 	const list = "GetInstances"
-	after, err := pagePlace(list, in.PageToken)
+	after, err := api.PagePlace(list, in.PageToken)
 	if err != nil {
 		return wire.GetInstancesResult{}, err
 	}
@@ -46,7 +47,7 @@ func (a *protocol) getInstances(ctx context.Context, in *wire.GetInstancesReques
 	if err != nil {
 		return wire.GetInstancesResult{}, err
 	}
-	result := wire.GetInstancesResult{Instances: []wire.Instance{}, NextPageToken: pageToken(list, next)}
+	result := wire.GetInstancesResult{Instances: []wire.Instance{}, NextPageToken: api.PageToken(list, next)}
 	for _, one := range found {
 		shown, err := a.instanceWith(ctx, one, in.IncludeHealthStatus)
 		if err != nil {

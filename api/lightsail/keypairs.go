@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/api"
 	"github.com/openimds/openimds/api/awsjson"
 	"github.com/openimds/openimds/api/lightsail/wire"
 )
@@ -38,12 +39,12 @@ func (a *protocol) getKeyPair(ctx context.Context, in *wire.GetKeyPairRequest) (
 
 func (a *protocol) getKeyPairs(ctx context.Context, in *wire.GetKeyPairsRequest) (wire.GetKeyPairsResult, error) {
 	const list = "GetKeyPairs"
-	after, err := pagePlace(list, in.PageToken)
+	after, err := api.PagePlace(list, in.PageToken)
 	if err != nil {
 		return wire.GetKeyPairsResult{}, err
 	}
 	pairs, next, err := a.service.KeyPairs(ctx, in.IncludeDefaultKeyPair, after, pageSize)
-	result := wire.GetKeyPairsResult{KeyPairs: []wire.KeyPair{}, NextPageToken: pageToken(list, next)}
+	result := wire.GetKeyPairsResult{KeyPairs: []wire.KeyPair{}, NextPageToken: api.PageToken(list, next)}
 	for _, pair := range pairs {
 		result.KeyPairs = append(result.KeyPairs, a.keyPair(pair))
 	}

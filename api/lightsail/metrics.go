@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/api"
 	"github.com/openimds/openimds/api/awsjson"
 	"github.com/openimds/openimds/api/lightsail/wire"
 )
@@ -120,12 +121,12 @@ func (a *protocol) selected(ctx context.Context, list, name, token string) ([]*o
 		one, err := a.service.Instance(ctx, name)
 		return []*openimds.Instance{one}, "", err
 	}
-	after, err := pagePlace(list, token)
+	after, err := api.PagePlace(list, token)
 	if err != nil {
 		return nil, "", err
 	}
 	page, next, err := a.service.Instances(ctx, after, pageSize)
-	return page, pageToken(list, next), err
+	return page, api.PageToken(list, next), err
 }
 
 // gone says that an instance of a list was deleted while the list was worked through; one that was

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/api"
 	"github.com/openimds/openimds/api/awsjson"
 	"github.com/openimds/openimds/api/lightsail/wire"
 )
@@ -50,20 +51,20 @@ func (a *protocol) getOperation(ctx context.Context, in *wire.GetOperationReques
 // getOperations shows the latest first, as recorded answers do, though AWS's text says otherwise.
 func (a *protocol) getOperations(ctx context.Context, in *wire.PageRequest) (wire.GetOperationsResult, error) {
 	const list = "GetOperations"
-	after, err := pagePlace(list, in.PageToken)
+	after, err := api.PagePlace(list, in.PageToken)
 	if err != nil {
 		return wire.GetOperationsResult{}, err
 	}
 	ops, next, err := a.service.Operations(ctx, after, pageSize)
-	return wire.GetOperationsResult{Operations: a.operations(ops), NextPageToken: pageToken(list, next)}, err
+	return wire.GetOperationsResult{Operations: a.operations(ops), NextPageToken: api.PageToken(list, next)}, err
 }
 
 func (a *protocol) getOperationsForResource(ctx context.Context, in *wire.GetOperationsForResourceRequest) (wire.GetOperationsResult, error) {
 	list := "GetOperationsForResource/" + in.ResourceName
-	after, err := pagePlace(list, in.PageToken)
+	after, err := api.PagePlace(list, in.PageToken)
 	if err != nil {
 		return wire.GetOperationsResult{}, err
 	}
 	ops, next, err := a.service.OperationsOf(ctx, in.ResourceName, after, pageSize)
-	return wire.GetOperationsResult{Operations: a.operations(ops), NextPageToken: pageToken(list, next)}, err
+	return wire.GetOperationsResult{Operations: a.operations(ops), NextPageToken: api.PageToken(list, next)}, err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/api"
 	"github.com/openimds/openimds/api/awsjson"
 	"github.com/openimds/openimds/api/lightsail/wire"
 )
@@ -42,12 +43,12 @@ func (a *protocol) getStaticIP(ctx context.Context, in *wire.StaticIPRequest) (w
 
 func (a *protocol) getStaticIPs(ctx context.Context, in *wire.PageRequest) (wire.GetStaticIPsResult, error) {
 	const list = "GetStaticIps"
-	after, err := pagePlace(list, in.PageToken)
+	after, err := api.PagePlace(list, in.PageToken)
 	if err != nil {
 		return wire.GetStaticIPsResult{}, err
 	}
 	found, next, err := a.service.StaticIPs(ctx, after, pageSize)
-	result := wire.GetStaticIPsResult{StaticIPs: []wire.StaticIP{}, NextPageToken: pageToken(list, next)}
+	result := wire.GetStaticIPsResult{StaticIPs: []wire.StaticIP{}, NextPageToken: api.PageToken(list, next)}
 	for _, ip := range found {
 		result.StaticIPs = append(result.StaticIPs, a.staticIP(ip))
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/api"
 	"github.com/openimds/openimds/api/lightsail/wire"
 )
 
@@ -33,10 +34,10 @@ func (a *protocol) untagResource(ctx context.Context, in *wire.UntagResourceRequ
 
 func (a *protocol) getActiveNames(ctx context.Context, in *wire.PageRequest) (wire.GetActiveNamesResult, error) {
 	const list = "GetActiveNames"
-	after, err := pagePlace(list, in.PageToken)
+	after, err := api.PagePlace(list, in.PageToken)
 	if err != nil {
 		return wire.GetActiveNamesResult{}, err
 	}
 	names, next, err := a.service.Names(ctx, after, pageSize)
-	return wire.GetActiveNamesResult{ActiveNames: append([]string{}, names...), NextPageToken: pageToken(list, next)}, err
+	return wire.GetActiveNamesResult{ActiveNames: append([]string{}, names...), NextPageToken: api.PageToken(list, next)}, err
 }
