@@ -109,10 +109,11 @@ const FleetKept = 62 * 24 * time.Hour
 // Known is how far it is known what an instance's guest called in a time. Where nothing was counted, none
 // of its calls need mean that there were none.
 type Known struct {
-	// Since and Until are the beginning of the first sample of that time and the end of the last one; the
-	// zero time: there is none. Until may lie ahead: the last sample is under way then.
+	// Since and Until are from when until when samples tell of that time; the zero time: there is none. They are equal
+	// where a sample is there and nobody can tell how much of it was watched.
 	Since, Until time.Time
-	// Missing is how much between the two has no sample: the instance was stopped, or its host was away.
+	// Missing is how much between the two is not known: the instance was stopped, or its host was away. Samples at the
+	// ends of such a time are a part of it.
 	Missing time.Duration
 	// Complete says that all of the time is known, as far as it has come and the instance was there.
 	Complete bool

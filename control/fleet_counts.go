@@ -47,6 +47,22 @@ func (c *fleetCounts) of(f *FleetInstance) (n int64, known openimds.Known, unkno
 	return sum.Sum, known, unknown
 }
 
+// knownOf tells how far a time is known of which there are those samples, by whole ones ([knownBy] is exact). Of an hour
+// in which the instance was born, nothing is missing that was before.
+func knownOf(s openimds.MetricSum, born, start, end time.Time) openimds.Known {
+	if s.Samples == 0 {
+		return openimds.Known{}
+	}
+	k := openimds.Known{Since: s.First, Until: s.Until}
+	if k.Since.Before(born) {
+		k.Since = born
+	}
+	k.Missing = max(k.Until.Sub(k.Since)-time.Duration(s.Samples)*openimds.MetricPeriod, 0)
+	// The sample that is under way may not have begun yet where it is counted.
+	k.Complete = !s.Damaged && k.Missing == 0 && !k.Since.After(start) && !k.Until.Before(end.Add(-openimds.MetricPeriod))
+	return k
+}
+
 // rank puts instances in the order of their counts, those before of which it is not known that there are none.
 func (c *fleetCounts) rank(f *FleetInstance) int64 {
 	n, known, _ := c.of(f)

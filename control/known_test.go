@@ -10,44 +10,54 @@ import (
 	"github.com/openimds/openimds/store"
 )
 
-// What was not counted is not known, and is told apart from nothing.
+// What was not counted is not known, and is told apart from nothing. What is told to be known was watched: a sample is
+// there if it was watched in a part.
 func TestKnown(t *testing.T) {
-	var none time.Time
+	const m = time.Minute
 	for name, c := range map[string]struct {
-		samples  []int // which of the five-minute samples since the instance's creation there are
-		since    time.Duration
-		want     openimds.Known
-		from, to int // the samples of Since and Until; -1: none
+		samples     []int // which of the five-minute samples there are; the instance is created a minute into that of 0
+		since       time.Duration
+		from, until time.Duration // since the beginning of sample 0; both 0: nothing is known
+		missing     time.Duration
+		complete    bool
 	}{
-		"all":             {samples: []int{0, 1, 2, 3}, want: openimds.Known{Complete: true}, from: 0, to: 4},
-		"not begun yet":   {samples: []int{0, 1, 2}, want: openimds.Known{Complete: true}, from: 0, to: 3},
-		"a part":          {samples: []int{0, 1, 2, 3}, since: 7 * time.Minute, want: openimds.Known{Complete: true}, from: 1, to: 4},
-		"nothing":         {from: -1, to: -1},
-		"from later on":   {samples: []int{1, 2, 3}, from: 1, to: 4},
-		"until before":    {samples: []int{0, 1}, from: 0, to: 2},
-		"a gap":           {samples: []int{0, 3}, want: openimds.Known{Missing: 10 * time.Minute}, from: 0, to: 4},
-		"a part without":  {samples: []int{0}, since: 7 * time.Minute, from: -1, to: -1},
-		"before it began": {samples: []int{0, 1, 2, 3}, since: -time.Hour, want: openimds.Known{Complete: true}, from: 0, to: 4},
+		"all":                  {samples: []int{0, 1, 2, 3, 4, 5, 6}, from: m, until: 32 * m, complete: true},
+		"not begun yet":        {samples: []int{0, 1, 2, 3, 4, 5}, from: m, until: 30 * m, complete: true},
+		"a part":               {samples: []int{0, 1, 2, 3, 4, 5, 6}, since: 7 * m, from: 7 * m, until: 32 * m, complete: true},
+		"a part of the last":   {samples: []int{0, 1, 2, 3, 4, 5, 6}, since: 31 * m, from: 31 * m, until: 32 * m, complete: true},
+		"nothing":              {},
+		"from later on":        {samples: []int{1, 2, 3, 4, 5, 6}, from: 10 * m, until: 32 * m},
+		"only just":            {samples: []int{6}, from: 32 * m, until: 32 * m},
+		"until before":         {samples: []int{0, 1, 2}, from: m, until: 10 * m},
+		"a gap":                {samples: []int{0, 1, 4, 5, 6}, from: m, until: 32 * m, missing: 20 * m},
+		"a gap and little":     {samples: []int{0, 1, 6}, from: m, until: 32 * m, missing: 27 * m},
+		"a part without":       {samples: []int{0}, since: 7 * m},
+		"a part that begins":   {samples: []int{2, 3, 4, 5, 6}, since: 11 * m, from: 15 * m, until: 32 * m},
+		"a part with the last": {samples: []int{1, 2, 3, 4, 5, 6}, since: 11 * m, from: 11 * m, until: 32 * m, complete: true},
+		"before it began":      {samples: []int{0, 1, 2, 3, 4, 5, 6}, since: -time.Hour, from: m, until: 32 * m, complete: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := &history{samples: map[time.Time]float64{}}
 			f := newFixture(t, withHistory(h))
+			now := f.clock()
+			f.sleep(now.Truncate(openimds.MetricPeriod).Add(6 * m).Sub(now))
 			f.create("web")
-			created := f.get("web").CreatedAt
-			first := created.Truncate(openimds.MetricPeriod)
+			first := f.get("web").CreatedAt.Truncate(openimds.MetricPeriod)
 			for _, n := range c.samples {
 				h.samples[first.Add(time.Duration(n)*openimds.MetricPeriod)] = 0
 			}
-			f.sleep(first.Add(17 * time.Minute).Sub(created))
-			start := none
+			f.sleep(31 * m)
+			var start, none time.Time
 			if c.since != 0 {
 				start = first.Add(c.since)
 			}
-			want := c.want
-			if c.from >= 0 {
-				want.Since, want.Until = first.Add(time.Duration(c.from)*openimds.MetricPeriod), first.Add(time.Duration(c.to)*openimds.MetricPeriod)
+			want := openimds.Known{Missing: c.missing, Complete: c.complete}
+			if c.until > 0 {
+				want.Since, want.Until = first.Add(c.from), first.Add(c.until)
 			}
-			if got, err := f.Known(t.Context(), "web", start, none); err != nil || got != want {
+			got, err := f.Known(t.Context(), "web", start, none)
+			got.Since, got.Until, got.Missing = got.Since.Round(time.Second), got.Until.Round(time.Second), got.Missing.Round(time.Second)
+			if err != nil || got != want {
 				t.Errorf("%+v, %v, want %+v", got, err, want)
 			}
 		})
@@ -78,8 +88,10 @@ func TestKnownSinceLongAgo(t *testing.T) {
 			{Start: hour, Samples: whole - int(first.Sub(hour)/openimds.MetricPeriod) - samples}, {Start: hour.Add(time.Hour), Samples: whole},
 		}
 		f.sleep(hour.Add(2 * time.Hour).Sub(created))
-		want := openimds.Known{Since: first, Until: hour.Add(2 * time.Hour), Complete: samples == 0, Missing: time.Duration(samples) * openimds.MetricPeriod}
-		if got, err := f.Known(t.Context(), "web", time.Time{}, time.Time{}); err != nil || got != want {
+		// What is missing may be anywhere in the hour, whose samples nobody can tell apart any more.
+		want := openimds.Known{Since: created, Until: hour.Add(2 * time.Hour), Complete: samples == 0, Missing: time.Duration(3*samples) * openimds.MetricPeriod}
+		got, err := f.Known(t.Context(), "web", time.Time{}, time.Time{})
+		if got.Until = got.Until.Round(time.Second); err != nil || got != want {
 			t.Errorf("%+v, %v, want %+v", got, err, want)
 		}
 	}

@@ -124,47 +124,83 @@ func (s *Service) Known(ctx context.Context, name string, start, end time.Time) 
 	if err != nil {
 		return openimds.Known{}, err
 	}
+	asked := span{start, end}
 	if now := s.cfg.Now(); end.IsZero() || end.After(now) {
+		asked.until = now
 		end = now.Add(1) // the sample of this moment is one of them
 	}
 	if start.Before(in.CreatedAt) {
-		start = in.CreatedAt
+		asked.since = in.CreatedAt
 	}
-	start = start.Truncate(openimds.MetricPeriod)
-	samples, err := s.points(ctx, in, start, end, openimds.MetricPeriod, openimds.MetricNoToken)
+	// With the sample before: whether somebody counted in all of the first one, nothing else tells.
+	from := asked.since.Truncate(openimds.MetricPeriod).Add(-openimds.MetricPeriod)
+	samples, err := s.points(ctx, in, from, end, openimds.MetricPeriod, openimds.MetricNoToken)
 	if err != nil {
 		return openimds.Known{}, err
 	}
-	return knownBy(samples[0], in.CreatedAt.Truncate(openimds.MetricPeriod), start, end), nil
+	return knownBy(samples[0], in.CreatedAt, asked), nil
 }
 
-// knownBy tells how far a time is known of which there are those samples, or sums of them by the hour.
-func knownBy(samples []openimds.MetricPoint, born, start, end time.Time) openimds.Known {
-	var s openimds.MetricSum
-	for i, p := range samples {
-		if i == 0 {
-			s.First = p.Start
+// span is a time from a moment until another.
+type span struct{ since, until time.Time }
+
+// knownBy tells how far a time is known of which there are those samples, or sums of them by the hour, and the one before
+// it. A sample is there if the instance was watched at some moment of it, so that the first one after a time without any,
+// and the last one before, are not known as a whole: they are left out, lest more seems to be known than is.
+func knownBy(samples []openimds.MetricPoint, created time.Time, asked span) openimds.Known {
+	var k openimds.Known
+	covered := time.Duration(0)
+	for _, run := range runsOf(samples, created.Truncate(openimds.MetricPeriod)) {
+		if !run.until.After(asked.since) {
+			continue
 		}
-		s.Until = p.Start.Add(time.Duration(p.Samples) * openimds.MetricPeriod)
-		s.Samples += p.Samples
+		sure := run.sure(created, asked)
+		if k.Since.IsZero() || covered == 0 {
+			k.Since = sure.since
+		}
+		k.Until = sure.until
+		covered += sure.until.Sub(sure.since)
 	}
-	return knownOf(s, born, start, end)
+	k.Missing = max(k.Until.Sub(k.Since)-covered, 0)
+	// The sample that is under way may not have begun yet where it is counted.
+	k.Complete = !k.Since.IsZero() && k.Missing == 0 && !k.Since.After(asked.since) && !k.Until.Before(asked.until.Add(-openimds.MetricPeriod))
+	return k
 }
 
-// knownOf tells how far a time is known of which there are those samples. Of an hour in which the instance was born,
-// nothing is missing that was before.
-func knownOf(s openimds.MetricSum, born, start, end time.Time) openimds.Known {
-	if s.Samples == 0 {
-		return openimds.Known{}
+// runsOf are the times in which one sample follows the other. Of the hour in which the instance was born, nothing is
+// missing that was before.
+func runsOf(samples []openimds.MetricPoint, born time.Time) (runs []span) {
+	for _, p := range samples {
+		begins := p.Start
+		if begins.Before(born) {
+			begins = born
+		}
+		ends := begins.Add(time.Duration(p.Samples) * openimds.MetricPeriod)
+		if last := len(runs) - 1; last >= 0 && runs[last].until.Equal(begins) {
+			runs[last].until = ends
+		} else {
+			runs = append(runs, span{begins, ends})
+		}
 	}
-	k := openimds.Known{Since: s.First, Until: s.Until}
-	if k.Since.Before(born) {
-		k.Since = born
+	return runs
+}
+
+// sure is the part of a run of samples, and of the time asked for, that was watched as a whole.
+func (run span) sure(created time.Time, asked span) span {
+	sure := asked
+	if second := run.since.Add(openimds.MetricPeriod); asked.since.Before(second) && created.Before(run.since) {
+		sure.since = second
 	}
-	k.Missing = max(k.Until.Sub(k.Since)-time.Duration(s.Samples)*openimds.MetricPeriod, 0)
-	// The sample that is under way may not have begun yet where it is counted.
-	k.Complete = !s.Damaged && k.Missing == 0 && !k.Since.After(start) && !k.Until.Before(end.Add(-openimds.MetricPeriod))
-	return k
+	if run.until.Before(asked.until) {
+		sure.until = run.until
+		if run.until.Before(asked.until.Add(-openimds.MetricPeriod)) {
+			sure.until = run.until.Add(-openimds.MetricPeriod)
+		}
+	}
+	if sure.since.After(sure.until) {
+		sure.since = sure.until
+	}
+	return sure
 }
 
 // CallersOf returns who called an instance's metadata service at or after since, the latest first.

@@ -29,7 +29,8 @@ const (
 type Criteria struct {
 	// Window is how far back nobody may have called without a token.
 	Window time.Duration `json:"window"`
-	// Calls is how many calls without a token are put up with, whether they were answered, refused or failed.
+	// Calls is how many calls without a token are put up with, whether they were answered or failed. One that was refused,
+	// by a brown-out or while tokens were required, is not: it would be again.
 	Calls int64 `json:"calls"`
 	// Gaps is how much of the window may be unknown, at its ends and in between together, for instances that are
 	// stopped at night.
@@ -50,7 +51,7 @@ const lateness = 20 * time.Minute
 
 // Cycles are what a window has seen without a gap: a zero proves nothing of a job that had no occasion to run.
 type Cycles struct {
-	// Boots are -1 if they are not known. A reboot from inside the instance is not seen.
+	// All are -1 if they are not known. A reboot from inside the instance is not seen.
 	Boots     int `json:"boots"`
 	Days      int `json:"days"`
 	Weeks     int `json:"weeks"`
@@ -109,6 +110,7 @@ func (c Criteria) Judge(in Instance, calls Calls, err error, now time.Time) Asse
 
 func (c Criteria) verdict(a *Assessment, err error) (Verdict, string) {
 	unknown := c.unknownIn(a)
+	_, refused := a.refused()
 	switch {
 	case a.Options.Tokens == required:
 		return Done, "tokens are required"
@@ -116,7 +118,7 @@ func (c Criteria) verdict(a *Assessment, err error) (Verdict, string) {
 		return Unknown, "what it called cannot be found out: " + err.Error()
 	case a.NoToken == nil:
 		return Unknown, fmt.Sprintf("nothing was counted in the last %s", inDays(c.Window))
-	case a.unheard() > c.Calls: // more of them do no harm: whatever is missing, these are there
+	case a.unheard() > c.Calls || refused > 0: // more of them do no harm: whatever is missing, these are there
 		return NotYet, a.whoCalls()
 	case unknown > c.Gaps:
 		return Unknown, c.whatIsUnknown(a, unknown)
@@ -147,7 +149,7 @@ func (c Criteria) unproven(a *Assessment) (begin, end time.Duration) {
 	if a.ShutUntil.After(since) {
 		since = a.ShutUntil
 	}
-	if begin = since.Sub(from); begin <= openimds.MetricPeriod {
+	if begin = since.Sub(from); begin <= 2*openimds.MetricPeriod { // its first sample may not be known as a whole
 		begin = 0
 	}
 	return begin, max(a.At.Add(-lateness).Sub(a.Until), 0)
@@ -190,16 +192,19 @@ func (a *Assessment) unheard() int64 {
 	return max(named, counted) + failed
 }
 
-// refused is how many of them were.
-func (a *Assessment) refused() int64 {
-	named := int64(0)
+// refused is how many of them were, and surely how many of these were so in just that time: metrics tell of whole samples.
+func (a *Assessment) refused() (all, surely int64) {
 	for _, c := range slices.Concat(a.V1, a.Victims) {
-		named += c.Rejected
+		all += c.Rejected
 	}
+	surely = all
 	if a.Rejected != nil {
-		named = max(named, *a.Rejected)
+		all = max(all, *a.Rejected)
 	}
-	return named
+	if !a.CallersKnown {
+		surely = all
+	}
+	return all, surely
 }
 
 // whoCalls says who keeps an instance from being ready.
@@ -208,7 +213,7 @@ func (a *Assessment) whoCalls() string {
 	if a.unheard() == 1 {
 		text = "1 call without a token since " + stamp(a.Since)
 	}
-	if refused := a.refused(); refused > 0 {
+	if refused, _ := a.refused(); refused > 0 {
 		text += fmt.Sprintf(" (%d refused)", refused)
 	}
 	switch {
@@ -313,7 +318,7 @@ func (c Caller) hopAdvice() string {
 func cyclesIn(calls Calls) Cycles {
 	c := Cycles{Boots: -1}
 	if calls.Since.IsZero() {
-		return c
+		return Cycles{-1, -1, -1, -1}
 	}
 	if calls.Boots != nil {
 		c.Boots = 0

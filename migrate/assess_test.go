@@ -43,9 +43,12 @@ func TestVerdicts(t *testing.T) {
 		"one too many":      {old, with(whole(14*aDay), func(c *Calls) { c.NoToken = 6 }), nil, Criteria{Calls: 5}, NotYet, "6 calls"},
 		"failed calls":      {old, with(whole(14*aDay), func(c *Calls) { c.Callers = []Caller{v1} }), nil, Criteria{}, NotYet, "3 calls without a token since 2026-11-12 12:00 UTC, the last by 10.0.0.1 curl/7"},
 		"refused calls":     {old, with(whole(14*aDay), func(c *Calls) { c.Rejected = new(int64(500)) }), nil, Criteria{}, NotYet, "500 calls without a token since 2026-11-12 12:00 UTC (500 refused)"},
-		"of each kind, put up with": {old, with(whole(14*aDay), func(c *Calls) {
-			c.NoToken, c.Rejected, c.Callers = 2, new(int64(3)), []Caller{{NoToken: 4, Failed: 4, LastNoToken: noon}}
-		}), nil, Criteria{Calls: 9}, Ready, "9 calls"},
+		"put up with": {old, with(whole(14*aDay), func(c *Calls) {
+			c.NoToken, c.Callers = 2, []Caller{{NoToken: 4, Failed: 4, LastNoToken: noon}}
+		}), nil, Criteria{Calls: 6}, Ready, "6 calls"},
+		"refused, and so not put up with": {old, with(whole(14*aDay), func(c *Calls) {
+			c.NoToken, c.Rejected, c.Callers = 2, new(int64(1)), []Caller{{NoToken: 4, Rejected: 1, Failed: 4, LastNoToken: noon}}
+		}), nil, Criteria{Calls: 1000}, NotYet, "7 calls without a token since 2026-11-12 12:00 UTC (1 refused)"},
 		"of each kind, one too many": {old, with(whole(14*aDay), func(c *Calls) {
 			c.NoToken, c.Rejected, c.Callers = 2, new(int64(3)), []Caller{{NoToken: 4, Failed: 4, LastNoToken: noon}}
 		}), nil, Criteria{Calls: 8}, NotYet, "9 calls without a token since 2026-11-12 12:00 UTC (3 refused)"},

@@ -108,17 +108,18 @@ func (l *Lightsail) Calls(ctx context.Context, of Instance, since time.Time) (Ca
 	if since.Before(of.CreatedAt) {
 		since = of.CreatedAt
 	}
+	asked := Span{since, now}
 	since = since.Truncate(metricPeriod)
-	points, err := l.points(ctx, of.Name, openimds.MetricNoToken, since, now)
+	// With the sample before: see watched.
+	points, err := l.points(ctx, of.Name, openimds.MetricNoToken, since.Add(-metricPeriod), now)
 	if err != nil {
 		return Calls{}, err
 	}
-	calls := Calls{}
+	calls := watched(points, of.CreatedAt, asked)
+	points = slices.DeleteFunc(points, func(p point) bool { return p.start.Before(since) })
 	for _, p := range points {
 		calls.NoToken += int64(p.sum)
 	}
-	calls.Since, calls.Until, calls.Missing = covered(points)
-	calls.Gaps = gapsOf(points)
 	var changed time.Time
 	if calls.Boots, changed, err = l.operations(ctx, of, since); err != nil {
 		return Calls{}, err
@@ -152,17 +153,49 @@ func refusedIn(rejected, others []point) (n int64, whole bool) {
 	return n, len(others) > 0 && !missing
 }
 
-// gapsOf are the times between samples that have none.
-func gapsOf(points []point) (gaps []Span) {
+// watched is what samples tell of, one after the other, of which the first may be before the time asked for. A sample is
+// there if something was counted at some moment of it: the first one after a time without any, and the last one before,
+// are left out, unless the instance was created in it, lest more seems to be known than is.
+func watched(points []point, created time.Time, asked Span) (calls Calls) {
+	var runs []Span
 	for i, p := range points {
-		if i == 0 {
-			continue
-		}
-		if end := points[i-1].start.Add(metricPeriod); p.start.After(end) {
-			gaps = append(gaps, Span{end, p.start})
+		end := p.start.Add(metricPeriod)
+		if i > 0 && !p.start.After(runs[len(runs)-1].Until) {
+			runs[len(runs)-1].Until = end
+		} else {
+			runs = append(runs, Span{p.start, end})
 		}
 	}
-	return gaps
+	for _, run := range runs {
+		sure := asked
+		if second := run.Since.Add(metricPeriod); asked.Since.Before(second) && created.Before(run.Since) {
+			sure.Since = second
+		}
+		if run.Until.Before(asked.Until.Add(-lateness)) { // else the next one may be still to come
+			sure.Until = run.Until.Add(-metricPeriod)
+		} else if run.Until.Before(asked.Until) {
+			sure.Until = run.Until
+		}
+		if !run.Until.After(asked.Since) {
+			continue
+		}
+		if sure.Since.After(sure.Until) {
+			sure.Since = sure.Until
+		}
+		calls.add(sure)
+	}
+	return calls
+}
+
+// add puts a further time that is known to those before it.
+func (c *Calls) add(known Span) {
+	switch {
+	case c.Since.IsZero() || c.Since.Equal(c.Until):
+		*c = Calls{Since: known.Since}
+	case known.Since.After(c.Until):
+		c.Gaps, c.Missing = append(c.Gaps, Span{c.Until, known.Since}), c.Missing+known.Since.Sub(c.Until)
+	}
+	c.Until = known.Until
 }
 
 // point is one sample of a metric. A sample without a sum is none.
@@ -195,15 +228,6 @@ func (l *Lightsail) points(ctx context.Context, name, metric string, from, to ti
 	}
 	slices.SortFunc(points, func(a, b point) int { return a.start.Compare(b.start) })
 	return slices.CompactFunc(points, func(a, b point) bool { return a.start.Equal(b.start) }), nil
-}
-
-// covered is what samples tell of: from when until when, and how much of it has none.
-func covered(points []point) (since, until time.Time, missing time.Duration) {
-	if len(points) == 0 {
-		return
-	}
-	since, until = points[0].start, points[len(points)-1].start.Add(metricPeriod)
-	return since, until, max(until.Sub(since)-time.Duration(len(points))*metricPeriod, 0)
 }
 
 // rejections are the samples of refused calls, if there is such a metric.

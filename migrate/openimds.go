@@ -37,7 +37,10 @@ func (o OpenIMDS) Calls(ctx context.Context, of Instance, since time.Time) (Call
 	known := counted.Known
 	calls := Calls{
 		Since: known.Since.OrZero(), Until: known.Until.OrZero(), Missing: time.Duration(known.MissingSeconds) * time.Second,
-		NoToken: counted.Counts[openimds.MetricNoToken], Rejected: new(counted.Counts[openimds.MetricNoTokenRejected]),
+		NoToken: counted.Counts[openimds.MetricNoToken],
+	}
+	if known.Since != nil { // else a zero would tell of nothing
+		calls.Rejected = new(counted.Counts[openimds.MetricNoTokenRejected])
 	}
 	if calls.Callers, err = o.callers(ctx, of.Name, since); err != nil {
 		return Calls{}, err
@@ -48,11 +51,11 @@ func (o OpenIMDS) Calls(ctx context.Context, of Instance, since time.Time) (Call
 	}
 	calls.Due, calls.Callers = earlier.due, append(calls.Callers, earlier.lost...)
 	if calls.Missing > 0 {
-		points, err := o.points(ctx, of.Name, openimds.MetricNoToken, calls.Since.Truncate(metricPeriod), calls.Until)
+		points, err := o.points(ctx, of.Name, openimds.MetricNoToken, calls.Since.Truncate(metricPeriod).Add(-metricPeriod), calls.Until)
 		if err != nil {
 			return Calls{}, err
 		}
-		calls.Gaps = gapsOf(points)
+		calls.Gaps = watched(points, of.CreatedAt, Span{calls.Since, calls.Until}).Gaps
 	}
 	calls.Boots, _, err = o.operations(ctx, of, since)
 	return calls, err

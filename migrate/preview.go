@@ -68,7 +68,7 @@ func WritePlan(d Draft, found []Assessment) (string, error) {
 	}
 	write("criteria:             # what makes an instance ready")
 	beside("  window", spell(d.Criteria.Window), "nobody has called without a token for as long as this")
-	beside("  calls", d.Criteria.Calls, "but for so many calls, answered or refused")
+	beside("  calls", d.Criteria.Calls, "but for so many calls; one that was refused counts more than any")
 	beside("  gaps", spell(d.Criteria.Gaps), "and but for so much of the window of which nothing is known")
 	beside("  reboots", d.Criteria.Reboots, "in that time it was rebooted so often")
 	beside("  month-ends", d.Criteria.MonthEnds, "and saw so many month ends")

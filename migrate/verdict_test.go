@@ -118,7 +118,7 @@ func TestBoots(t *testing.T) {
 	})
 }
 
-// The provider tells where the gaps are.
+// The provider tells where the gaps are, with the samples at their ends, of which nobody knows how much was counted.
 func TestGapsAreKnown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStandIn(0, true)
@@ -130,10 +130,10 @@ func TestGapsAreKnown(t *testing.T) {
 			t.Fatal(err)
 		}
 		calls, err := p.Calls(t.Context(), all[0], time.Now().Add(-14*aDay))
-		if err != nil || calls.Missing != aDay || len(calls.Gaps) != 1 || !calls.Gaps[0].Since.Equal(begun) || !calls.Gaps[0].Until.Equal(begun.Add(aDay)) {
+		if err != nil || calls.Missing != aDay+2*metricPeriod || len(calls.Gaps) != 1 || !calls.Gaps[0].Since.Equal(begun.Add(-metricPeriod)) || !calls.Gaps[0].Until.Equal(begun.Add(aDay+metricPeriod)) {
 			t.Errorf("%+v, %v", calls, err)
 		}
-		if c := cyclesIn(calls); c.Days != 12 || c.Weeks != 1 {
+		if c := cyclesIn(calls); c.Days != 11 || c.Weeks != 1 {
 			t.Errorf("%+v", c)
 		}
 	})

@@ -56,7 +56,7 @@ func (a *protocol) known(ctx context.Context, instance string, start, end time.T
 	k, err := a.service.Known(ctx, instance, start, end)
 	return wire.Known{
 		InstanceName: instance, Since: unlessZero(k.Since), Until: unlessZero(k.Until),
-		MissingSeconds: int(k.Missing / time.Second), Complete: k.Complete,
+		MissingSeconds: int((k.Missing + time.Second - 1) / time.Second), Complete: k.Complete,
 	}, err
 }
 

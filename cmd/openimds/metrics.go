@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"time"
 
 	"github.com/openimds/openimds"
@@ -20,7 +22,8 @@ func newMetrics() *cobra.Command {
 		Short: "Show what was counted of instances' calls, in all or by periods",
 		Long: `Show how often instances' metadata was called in a time, with and without a token; with --metric, one metric
 of one instance by periods. Times are UTC. What is not known is said below: an instance that was stopped was
-not counted.
+not counted. V1 FAILED, calls without a token that failed for another reason than the lack of one, is no metric: it is
+summed up of the callers, whose calls of long ago are known by the hour or day and counted whole.
 
   openimds metrics --since 7d
   openimds metrics demo --metric MetadataNoToken --since 1d --period 1h`,
@@ -72,6 +75,9 @@ func (c *clientConfig) showCounts(cmd *cobra.Command, api *client.Client, select
 				return err
 			}
 			for _, counts := range page.Counts {
+				if err := addFailed(cmd.Context(), api, counts, start); err != nil {
+					return err
+				}
 				all, known = append(all, counts), append(known, counts.Known)
 			}
 		}
@@ -81,11 +87,18 @@ func (c *clientConfig) showCounts(cmd *cobra.Command, api *client.Client, select
 		return failed
 	}
 	err := c.show(cmd.OutOrStdout(), all, func(row func(...any)) {
-		row("INSTANCE", "V1 ANSWERED", "V1 REFUSED", "TOKENS", "V2 ANSWERED", "TOKENS LOST")
+		row("INSTANCE", "V1 ANSWERED", "V1 REFUSED", "V1 FAILED", "TOKENS", "V2 ANSWERED", "TOKENS LOST")
 		for _, one := range all {
-			n := one.Counts
-			row(one.InstanceName, n[openimds.MetricNoToken], n[openimds.MetricNoTokenRejected], n[openimds.MetricTokenRequests],
-				n[openimds.MetricWithToken], n[openimds.MetricTokenUndelivered])
+			cells := []any{one.InstanceName}
+			for _, what := range []string{openimds.MetricNoToken, openimds.MetricNoTokenRejected, openimds.CountNoTokenFailed, openimds.MetricTokenRequests, openimds.MetricWithToken, openimds.MetricTokenUndelivered} {
+				n, counted := one.Counts[what]
+				if !counted || one.Known.Since == nil && n == 0 { // which would tell of nothing
+					cells = append(cells, "unknown")
+					continue
+				}
+				cells = append(cells, n)
+			}
+			row(cells...)
 		}
 	})
 	if err == nil && c.output != "json" {
@@ -95,6 +108,24 @@ func (c *clientConfig) showCounts(cmd *cobra.Command, api *client.Client, select
 		return err
 	}
 	return failed
+}
+
+// addFailed adds to what was counted of an instance the calls without a token that failed, of which only callers tell.
+func addFailed(ctx context.Context, api *client.Client, counts wire.MetadataCounts, since time.Time) error {
+	failed := int64(0)
+	for page, err := range client.Pages(ctx, api, wire.GetCallers, wire.GetCallersRequest{InstanceName: counts.InstanceName, Since: awsjson.At(since)}) {
+		if refused, ok := errors.AsType[*client.Error](err); ok && refused.NotFound() {
+			return nil // deleted meanwhile: nobody knows
+		}
+		if err != nil {
+			return err
+		}
+		for _, caller := range page.Callers {
+			failed += caller.Counts[openimds.CountNoTokenFailed]
+		}
+	}
+	counts.Counts[openimds.CountNoTokenFailed] = failed
+	return nil
 }
 
 // showPoints shows one metric by periods. What the guest side does not count, Lightsail's operation tells.

@@ -157,7 +157,7 @@ func (f *criteriaFlags) add(cmd *cobra.Command) {
 	f.window = span(migrate.DefaultWindow)
 	flags := cmd.Flags()
 	flags.Var(&f.window, "window", "how long nobody may have called without a token, as a `duration` (14d, 36h)")
-	flags.Int64Var(&f.calls, "calls", 0, "how many calls without a token are put up with, answered or refused")
+	flags.Int64Var(&f.calls, "calls", 0, "how many calls without a token are put up with, of those that were not refused")
 	flags.Var(&f.gaps, "gaps", "how much of the window may be unknown, as a `duration`: instances that are stopped at night")
 	flags.IntVar(&f.reboots, "reboots", 0, "how many reboots the window has to have")
 	flags.IntVar(&f.monthEnds, "month-ends", 0, "how many month ends the window has to have")

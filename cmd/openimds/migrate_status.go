@@ -83,7 +83,7 @@ func (m *migrateFlags) showStatus(out io.Writer, found []migrate.Assessment) err
 	err := m.show(out, found, func(row func(...any)) {
 		row("INSTANCE", "REGION", "VERDICT", "V1 CALLS", "REFUSED", "BOOTS", "DAYS", "WEEKS", "MONTH ENDS", "OPTIONS", "REASON")
 		for _, a := range found {
-			row(a.Name, a.Region, a.Verdict, numberOr(a.NoToken), numberOr(a.Rejected), unlessUnknown(a.Cycles.Boots), a.Cycles.Days, a.Cycles.Weeks, a.Cycles.MonthEnds, a.Options, a.Reason)
+			row(a.Name, a.Region, a.Verdict, numberOr(a.NoToken), numberOr(a.Rejected), unlessUnknown(a.Cycles.Boots), unlessUnknown(a.Cycles.Days), unlessUnknown(a.Cycles.Weeks), unlessUnknown(a.Cycles.MonthEnds), a.Options, a.Reason)
 		}
 	})
 	if err != nil || m.output == "json" {

@@ -29,6 +29,9 @@ func (in Input) instance(ctx context.Context, a migrate.Assessment) Instance {
 		unknown(a.Cycles.Boots < 0, "how often it was started in the window")
 	}
 	r.details(ctx, in, a)
+	if a.Since.IsZero() && len(r.Callers) == 0 {
+		r.Callers, r.V2Callers = nil, nil // none was seen, where nobody looked
+	}
 	unknown(r.Calls.V1 != nil && r.Calls.Rejected == nil, "how many calls were refused")
 	unknown(r.Calls.V2 == nil, "how many calls came with a token")
 	unknown(r.Callers == nil, "who called")

@@ -60,8 +60,13 @@ func made(t *testing.T, in Input) (*Report, string) {
 
 // What is not known is called so, in both forms, and is nowhere a zero.
 func TestUnknown(t *testing.T) {
-	for what, p := range map[string]told{"an error": {err: errors.New("throttled")}, "no metric": {}} {
-		r, page := made(t, input(p, nil))
+	for what, c := range map[string]struct {
+		told
+		Source
+	}{
+		"an error": {told{err: errors.New("throttled")}, nil}, "no metric": {}, "no callers where nothing was counted": {Source: source{details: Details{Callers: []Caller{}, V2Callers: new(0)}}},
+	} {
+		r, page := made(t, input(c.told, c.Source))
 		one := r.Instances[0]
 		if one.Verdict != migrate.Unknown || r.Totals["unknown"] != 1 || one.Calls != (Calls{}) || one.Window != nil || one.Callers != nil || one.History != nil {
 			t.Errorf("%s: %+v", what, one)
