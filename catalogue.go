@@ -37,6 +37,10 @@ type Blueprint struct {
 // DefaultOptions are the metadata options of a new instance of the blueprint.
 func (b Blueprint) DefaultOptions() MetadataOptions { return b.Options.Apply(DefaultOptions()) }
 
+// RequiresTokens says whether new instances of the blueprint require session tokens unless told otherwise, as those of
+// images with EC2's ImdsSupport v2.0.
+func (b Blueprint) RequiresTokens() bool { return b.DefaultOptions().Tokens == TokensRequired }
+
 // Ports are the firewall rules of a new instance of the blueprint.
 func (b Blueprint) Ports(addressType string) []Port {
 	numbers := []int{80, 22}

@@ -50,6 +50,10 @@ const (
 	AuditAway Code = "AuditAway"
 	// HistoryAway: what the guest side counted cannot be read.
 	HistoryAway Code = "HistoryAway"
+	// TokensEnforced: the account demands that session tokens are required.
+	TokensEnforced Code = "TokensEnforced"
+	// Terminated: what was asked for before is there no more.
+	Terminated Code = "Terminated"
 	// Broken: the service itself failed, or what it keeps is damaged.
 	Broken Code = "Broken"
 )
@@ -64,8 +68,12 @@ const (
 	FieldEndpoint     Field = "the endpoint"
 	FieldHopLimit     Field = "the hop limit"
 	FieldIPv6Endpoint Field = "the IPv6 endpoint"
+	FieldMetadataTags Field = "the tags in the metadata"
+	// FieldTokensEnforced is of the account's defaults.
+	FieldTokensEnforced Field = "the enforcement of session tokens"
 
 	// Of new instances and their addresses.
+	FieldClientToken  Field = "the client's token"
 	FieldBlueprint    Field = "the blueprint"
 	FieldBundle       Field = "the bundle"
 	FieldAddressType  Field = "the IP address type"

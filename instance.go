@@ -95,9 +95,6 @@ type Instance struct {
 	// UserData is served as it is, byte for byte; at most MaxUserData bytes.
 	UserData []byte `json:"userData,omitempty"`
 	Tags     []Tag  `json:"tags,omitempty"`
-	// TagsInMetadata shows the tags under tags/instance. Lightsail has no such switch; it is off
-	// unless set through the openimds operations.
-	TagsInMetadata bool `json:"tagsInMetadata,omitempty"`
 	// Role is the instance profile; nil: iam/ does not exist.
 	Role *Role `json:"role,omitempty"`
 	// ExtendedCredentials shows the role's credentials with their account, too, below

@@ -39,7 +39,9 @@ type MetadataOptions struct {
 	// HopLimit is the IP TTL (IPv6 hop limit) of the answer to a token PUT, 1 to 64.
 	HopLimit int `json:"hopLimit"`
 	// IPv6 says whether fd00:ec2::254 answers.
-	IPv6  EndpointMode `json:"ipv6"`
+	IPv6 EndpointMode `json:"ipv6"`
+	// Tags says whether the guest sees the instance's tags, under tags/instance.
+	Tags  EndpointMode `json:"tags"`
 	State OptionsState `json:"state"`
 }
 
@@ -51,6 +53,7 @@ func DefaultOptions() MetadataOptions {
 		Endpoint: EndpointEnabled,
 		HopLimit: 1,
 		IPv6:     EndpointDisabled,
+		Tags:     EndpointDisabled,
 		State:    OptionsApplied,
 	}
 }
@@ -67,6 +70,8 @@ func (o MetadataOptions) Validate() error {
 		return Errorf(InvalidInput, OutOfRange, "%s must be %d to %d, not %d", FieldHopLimit, MinHopLimit, MaxHopLimit, o.HopLimit)
 	case o.IPv6 != EndpointEnabled && o.IPv6 != EndpointDisabled:
 		return Errorf(InvalidInput, UnknownValue, "%s must be enabled or disabled, not %q", FieldIPv6Endpoint, o.IPv6)
+	case o.Tags != EndpointEnabled && o.Tags != EndpointDisabled:
+		return Errorf(InvalidInput, UnknownValue, "%s must be enabled or disabled, not %q", FieldMetadataTags, o.Tags)
 	case o.State != OptionsPending && o.State != OptionsApplied:
 		return Errorf(InvalidInput, UnknownValue, "metadata options have the unknown state %q", o.State)
 	}
@@ -79,6 +84,7 @@ type OptionsUpdate struct {
 	Endpoint *EndpointMode `json:"endpoint,omitempty"`
 	HopLimit *int          `json:"hopLimit,omitempty"`
 	IPv6     *EndpointMode `json:"ipv6,omitempty"`
+	Tags     *EndpointMode `json:"tags,omitempty"`
 }
 
 // Apply returns o with the members of u that are set.
@@ -95,6 +101,9 @@ func (u OptionsUpdate) Apply(o MetadataOptions) MetadataOptions {
 	if u.IPv6 != nil {
 		o.IPv6 = *u.IPv6
 	}
+	if u.Tags != nil {
+		o.Tags = *u.Tags
+	}
 	return o
 }
 
@@ -102,7 +111,7 @@ func (u OptionsUpdate) Apply(o MetadataOptions) MetadataOptions {
 func (u OptionsUpdate) Or(other OptionsUpdate) OptionsUpdate {
 	return OptionsUpdate{
 		Tokens: cmp.Or(u.Tokens, other.Tokens), Endpoint: cmp.Or(u.Endpoint, other.Endpoint),
-		HopLimit: cmp.Or(u.HopLimit, other.HopLimit), IPv6: cmp.Or(u.IPv6, other.IPv6),
+		HopLimit: cmp.Or(u.HopLimit, other.HopLimit), IPv6: cmp.Or(u.IPv6, other.IPv6), Tags: cmp.Or(u.Tags, other.Tags),
 	}
 }
 
@@ -117,4 +126,16 @@ const (
 // leave open too, the blueprint decides.
 type AccountDefaults struct {
 	Options OptionsUpdate `json:"options"`
+	// TokensEnforced, when enabled, has no instance launched unless its tokens are required, and lets nobody make them
+	// optional again; empty: nobody has a preference, which is as good as disabled.
+	TokensEnforced EndpointMode `json:"tokensEnforced,omitempty"`
+}
+
+// Enforced says whether tokens may not be optional.
+func (d AccountDefaults) Enforced() bool { return d.TokensEnforced == EndpointEnabled }
+
+// DefaultsUpdate is a partial change of [AccountDefaults]; nil keeps the value.
+type DefaultsUpdate struct {
+	Options        OptionsUpdate
+	TokensEnforced *EndpointMode
 }

@@ -25,7 +25,11 @@ var handled = map[string][]string{
 	"FaultsMet":       {"NotFound/DoesNotExist"},  // an instance that has gone
 	"EndTransition":   {"NotFound/DoesNotExist"},  // what ended without it
 	"MarkApplied":     {"NotFound/DoesNotExist"},
-	"OperationsOf":    {"NotFound/DoesNotExist"},                                                                              // pruned
+	"OperationsOf":    {"NotFound/DoesNotExist"},                            // pruned
+	"CreateInstances": {"InvalidInput/Mismatch", "InvalidInput/Terminated"}, // of launches of EC2's
+	"RunInstances":    {"InvalidInput/NameTaken"},                           // its ids are new
+	"TagResources":    {"InvalidInput/Mismatch"},                            // it is told no ARN
+	"UntagResources":  {"InvalidInput/Duplicate", "InvalidInput/OutOfRange", "InvalidInput/Reserved", "InvalidInput/TooMany", "InvalidInput/Mismatch"},
 	"UntagResource":   {"InvalidInput/Duplicate", "InvalidInput/OutOfRange", "InvalidInput/Reserved", "InvalidInput/TooMany"}, // of tags that were refused when they came
 }
 

@@ -19,6 +19,7 @@ var enforced = map[string][]string{
 	"Endpoint": {"imds"},
 	"HopLimit": {"imds"},
 	"IPv6":     {"imds"},
+	"Tags":     {"metadata"},
 	"State":    {"control", "agent"},
 }
 
@@ -94,7 +95,6 @@ var shown = map[string][]string{
 	"ManagedKeys":         {"metadata"},
 	"UserData":            {"metadata"},
 	"Tags":                {"control", "metadata", "api/lightsail"},
-	"TagsInMetadata":      {"control", "metadata"},
 	"Role":                {"control", "metadata"},
 	"ExtendedCredentials": {"control", "metadata"},
 	"Events":              {"metadata"},

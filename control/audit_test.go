@@ -60,7 +60,7 @@ func TestAudit(t *testing.T) {
 		t.Fatal(err)
 	}
 	options := func(hops int, state string) string {
-		return fmt.Sprintf(`{"tokens":"optional","endpoint":"enabled","hopLimit":%d,"ipv6":"disabled","state":%q}`, hops, state)
+		return fmt.Sprintf(`{"tokens":"optional","endpoint":"enabled","hopLimit":%d,"ipv6":"disabled","tags":"disabled","state":%q}`, hops, state)
 	}
 	expect("AKID (ops)", "UpdateInstanceMetadataOptions",
 		"Instance/web options: "+options(1, "applied")+" → "+options(2, "pending")+`, optionsOperation: null → "`+op.ID+`"`)

@@ -1,8 +1,10 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/records"
@@ -17,22 +19,30 @@ func (s *Service) Defaults(ctx context.Context) (openimds.AccountDefaults, error
 }
 
 // ModifyDefaults changes what u has of them, and returns all. [openimds.NoPreference] and
-// [openimds.NoHopLimitPreference] take a preference away. Instances that are there keep their options.
+// [openimds.NoHopLimitPreference] take a preference away. Instances that are there keep their options; where tokens
+// are enforced, those that require them keep that, too.
 //
 // Errors: InvalidInput/UnknownValue and InvalidInput/OutOfRange for values that no instance may have,
 // InvalidInput/NotEnforced for IPv6 in an installation without.
-func (s *Service) ModifyDefaults(ctx context.Context, u openimds.OptionsUpdate) (openimds.AccountDefaults, error) {
+func (s *Service) ModifyDefaults(ctx context.Context, u openimds.DefaultsUpdate) (openimds.AccountDefaults, error) {
 	var next openimds.AccountDefaults
-	if err := s.checkOptions(preferred(u)); err != nil {
+	if err := s.checkOptions(preferred(u.Options)); err != nil {
 		return next, err
+	}
+	if e := u.TokensEnforced; e != nil && *e != openimds.EndpointEnabled && *e != openimds.EndpointDisabled && *e != openimds.NoPreference {
+		return next, openimds.Errorf(openimds.InvalidInput, openimds.UnknownValue, "%s must be enabled, disabled or no-preference, not %.100q", openimds.FieldTokensEnforced, *e)
 	}
 	_, err := s.commit(ctx, "ModifyInstanceMetadataDefaults", func(d *draft) error {
 		now, was, err := s.defaults(ctx)
 		if err != nil {
 			return err
 		}
-		next.Options = preferred(u.Or(now.Options))
-		if next.Options.Apply(openimds.MetadataOptions{}) != now.Options.Apply(openimds.MetadataOptions{}) {
+		next.Options = preferred(u.Options.Or(now.Options))
+		next.TokensEnforced = *cmp.Or(u.TokensEnforced, &now.TokensEnforced)
+		if next.TokensEnforced == openimds.NoPreference {
+			next.TokensEnforced = ""
+		}
+		if next.Options.Apply(openimds.MetadataOptions{}) != now.Options.Apply(openimds.MetadataOptions{}) || next.TokensEnforced != now.TokensEnforced {
 			d.put(was, next)
 		}
 		return nil
@@ -54,7 +64,29 @@ func preferred(u openimds.OptionsUpdate) openimds.OptionsUpdate {
 	if u.IPv6 != nil && *u.IPv6 == openimds.NoPreference {
 		u.IPv6 = nil
 	}
+	if u.Tags != nil && *u.Tags == openimds.NoPreference {
+		u.Tags = nil
+	}
 	return u
+}
+
+// enforceTokens refuses tokens that are not required where the account demands that they are, in a draft that does
+// not happen if the account's mind is changed meanwhile.
+func (s *Service) enforceTokens(ctx context.Context, d *draft, name string, tokens openimds.TokensMode) error {
+	if tokens == openimds.TokensRequired {
+		return nil
+	}
+	defaults, was, err := s.defaults(ctx)
+	if err != nil {
+		return err
+	}
+	if defaults.Enforced() {
+		return openimds.Errorf(openimds.OperationFailure, openimds.TokensEnforced, "The account demands that session tokens are required: %s cannot have them %s", name, tokens)
+	}
+	if !slices.ContainsFunc(d.changes, func(c store.Change) bool { return c.Key == was.Key }) {
+		d.changes = append(d.changes, store.Change{Verb: store.Check, Key: was.Key, If: was.Revision})
+	}
+	return nil
 }
 
 // defaults reads them, and their record as the state to compare with.
@@ -71,15 +103,11 @@ func (s *Service) defaults(ctx context.Context) (openimds.AccountDefaults, store
 	return d, r, err
 }
 
-// launchDefaults are those that this installation can carry out: it may have been started without the IPv6
+// carriedOut are those that this installation can carry out: it may have been started without the IPv6
 // address since somebody preferred that, and an instance can be made all the same.
-func (s *Service) launchDefaults(ctx context.Context) (openimds.OptionsUpdate, error) {
-	d, _, err := s.defaults(ctx)
-	if err != nil {
-		return openimds.OptionsUpdate{}, err
+func (s *Service) carriedOut(preferred openimds.OptionsUpdate) openimds.OptionsUpdate {
+	if !s.cfg.AllowIMDSIPv6 {
+		preferred.IPv6 = nil
 	}
-	if d.Options.IPv6 != nil && !s.cfg.AllowIMDSIPv6 {
-		d.Options.IPv6 = nil
-	}
-	return d.Options, nil
+	return preferred
 }

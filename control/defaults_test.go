@@ -37,7 +37,7 @@ func TestLaunchPrecedence(t *testing.T) {
 		{"each by itself", "amazon_linux_2023", says("", 5), says("optional", 0), "optional", 5},
 	} {
 		f := newFixture(t, nil)
-		if _, err := f.ModifyDefaults(t.Context(), tt.account); err != nil {
+		if _, err := f.ModifyDefaults(t.Context(), openimds.DefaultsUpdate{Options: tt.account}); err != nil {
 			t.Fatal(err)
 		}
 		l := launch("web")
@@ -67,7 +67,7 @@ func TestDefaults(t *testing.T) {
 		{says(openimds.NoPreference, 0), says("", 7)},
 		{says("", openimds.NoHopLimitPreference), says("", 0)},
 	} {
-		if now, err := f.ModifyDefaults(t.Context(), step.change); err != nil || !reflect.DeepEqual(now.Options, step.then) {
+		if now, err := f.ModifyDefaults(t.Context(), openimds.DefaultsUpdate{Options: step.change}); err != nil || !reflect.DeepEqual(now.Options, step.then) {
 			t.Errorf("%+v, %v, want %+v", now.Options, err, step.then)
 		}
 		is(step.then)
@@ -77,11 +77,11 @@ func TestDefaults(t *testing.T) {
 		t.Errorf("the audit was told %+v", told)
 	}
 	// Half of a change is none.
-	f.ModifyDefaults(t.Context(), says("optional", 2))
+	f.ModifyDefaults(t.Context(), openimds.DefaultsUpdate{Options: says("optional", 2)})
 	for _, bad := range []openimds.OptionsUpdate{
 		says("never", 0), says("required", 65), says("required", -2), {Tokens: says("required", 0).Tokens, Endpoint: new(openimds.EndpointMode("on"))},
 	} {
-		if _, err := f.ModifyDefaults(t.Context(), bad); openimds.KindOf(err) != openimds.InvalidInput {
+		if _, err := f.ModifyDefaults(t.Context(), openimds.DefaultsUpdate{Options: bad}); openimds.KindOf(err) != openimds.InvalidInput {
 			t.Errorf("%+v: %v", bad, err)
 		}
 		is(says("optional", 2))
@@ -97,7 +97,7 @@ func TestDefaults(t *testing.T) {
 func TestDefaultsNotCarriedOut(t *testing.T) {
 	with := newFixture(t, func(c *control.Config, _ *store.Store) { c.AllowIMDSIPv6 = true })
 	on := openimds.OptionsUpdate{IPv6: new(openimds.EndpointEnabled)}
-	if _, err := with.ModifyDefaults(t.Context(), on); err != nil {
+	if _, err := with.ModifyDefaults(t.Context(), openimds.DefaultsUpdate{Options: on}); err != nil {
 		t.Fatal(err)
 	}
 	with.create("web-6")
@@ -106,7 +106,7 @@ func TestDefaultsNotCarriedOut(t *testing.T) {
 	if a, b := without.get("web-6").Options.IPv6, without.get("web-4").Options.IPv6; a != openimds.EndpointEnabled || b != openimds.EndpointDisabled {
 		t.Errorf("IPv6 is %s, then %s", a, b)
 	}
-	if _, err := without.ModifyDefaults(t.Context(), on); openimds.CodeOf(err) != openimds.NotEnforced {
+	if _, err := without.ModifyDefaults(t.Context(), openimds.DefaultsUpdate{Options: on}); openimds.CodeOf(err) != openimds.NotEnforced {
 		t.Errorf("IPv6 in an installation without: %v", err)
 	}
 }
@@ -114,7 +114,7 @@ func TestDefaultsNotCarriedOut(t *testing.T) {
 // TestFirstInstanceHasDefaults: the instance of a first start is one like others.
 func TestFirstInstanceHasDefaults(t *testing.T) {
 	f := newFixture(t, nil)
-	if _, err := f.ModifyDefaults(t.Context(), says("required", 2)); err != nil {
+	if _, err := f.ModifyDefaults(t.Context(), openimds.DefaultsUpdate{Options: says("required", 2)}); err != nil {
 		t.Fatal(err)
 	}
 	in, err := f.EnsureInstance(t.Context(), "demo")

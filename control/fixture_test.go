@@ -62,7 +62,7 @@ type bounded struct {
 }
 
 func (b bounded) Commit(ctx context.Context, changes ...store.Change) (int64, error) {
-	if most := 100; len(changes) > most {
+	if most := 124; len(changes) > most {
 		b.t.Errorf("a commit has %d changes, above %d", len(changes), most)
 	}
 	return b.Store.Commit(ctx, changes...)

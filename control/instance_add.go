@@ -17,7 +17,7 @@ var instanceIDForm = regexp.MustCompile(`^i-[0-9a-f]{8,17}$`)
 // result: with the id and the addresses that Lightsail lets nobody choose. It begins with its options
 // applied, without events, faults and recording.
 //
-// Errors: InvalidInput/NameTaken; InvalidInput/Conflicting for one that does not begin so, InvalidInput/Mismatch
+// Errors: InvalidInput/NameTaken for the name and the id; InvalidInput/Conflicting for one that does not begin so, InvalidInput/Mismatch
 // for one of another region; InvalidInput/UnknownValue, InvalidInput/OutOfRange, InvalidInput/TooLarge,
 // InvalidInput/TooMany, InvalidInput/Duplicate, InvalidInput/Reserved and InvalidInput/Incomplete for what no
 // instance can have, InvalidInput/NotEnforced for what this installation does not carry out.
@@ -29,7 +29,10 @@ func (s *Service) AddInstance(ctx context.Context, in *openimds.Instance) (openi
 		if err := s.refuseTaken(ctx, in.Name); err != nil {
 			return err
 		}
-		d.create(openimds.TypeInstance, in.Name, in)
+		if err := s.refuseTakenID(ctx, in.ID); err != nil {
+			return err
+		}
+		d.createInstance(in)
 		d.operation(instanceOperation("CreateInstance", in))
 		return nil
 	})
@@ -70,10 +73,8 @@ func (s *Service) checkInstance(in *openimds.Instance) error {
 	if err := checkTags(in.Tags); err != nil {
 		return err
 	}
-	if in.TagsInMetadata {
-		if err := checkTagsInMetadata(in.Tags); err != nil {
-			return err
-		}
+	if err := checkTagsInMetadata(in); err != nil {
+		return err
 	}
 	if err := checkOverlay(in.Overlay); err != nil {
 		return err

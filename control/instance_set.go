@@ -13,7 +13,8 @@ import (
 
 // InstanceUpdate is a partial change of what Lightsail has no operation for; nil keeps the value.
 type InstanceUpdate struct {
-	UserData       *[]byte
+	UserData *[]byte
+	// TagsInMetadata is [openimds.MetadataOptions.Tags], set with what else the guest reads.
 	TagsInMetadata *bool
 	// RoleName gives the instance a role with an instance profile of the same name; empty takes it.
 	RoleName *string
@@ -79,10 +80,8 @@ func (s *Service) SetInstance(ctx context.Context, name string, u InstanceUpdate
 		if err := checkOverlay(in.Overlay); err != nil {
 			return err
 		}
-		if in.TagsInMetadata {
-			if err := checkTagsInMetadata(in.Tags); err != nil {
-				return err
-			}
+		if err := checkTagsInMetadata(in); err != nil {
+			return err
 		}
 		d.putInstance(was, in)
 		d.operation(instanceOperation("SetInstance", in))
@@ -171,7 +170,12 @@ func (u *InstanceUpdate) check() error {
 
 func (u *InstanceUpdate) apply(in *openimds.Instance) error {
 	set(&in.UserData, u.UserData)
-	set(&in.TagsInMetadata, u.TagsInMetadata)
+	if u.TagsInMetadata != nil {
+		in.Options.Tags = openimds.EndpointDisabled
+		if *u.TagsInMetadata {
+			in.Options.Tags = openimds.EndpointEnabled
+		}
+	}
 	set(&in.ExtendedCredentials, u.ExtendedCredentials)
 	set(&in.OwnerID, u.OwnerID)
 	set(&in.ImageID, u.ImageID)

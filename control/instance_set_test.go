@@ -21,7 +21,7 @@ func TestSetInstance(t *testing.T) {
 		want   func(*instance)
 	}{
 		"UserData":            {update{UserData: new([]byte("a\x00b"))}, func(in *instance) { in.UserData = []byte("a\x00b") }},
-		"TagsInMetadata":      {update{TagsInMetadata: new(true)}, func(in *instance) { in.TagsInMetadata = true }},
+		"TagsInMetadata":      {update{TagsInMetadata: new(true)}, func(in *instance) { in.Options.Tags = openimds.EndpointEnabled }},
 		"ExtendedCredentials": {update{ExtendedCredentials: new(true)}, func(in *instance) { in.ExtendedCredentials = true }},
 		"RoleName":            {update{RoleName: new("")}, func(in *instance) { in.Role = nil }},
 		"OwnerID":             {update{OwnerID: new("000029643808")}, func(in *instance) { in.OwnerID = "000029643808" }},

@@ -186,7 +186,7 @@ func TestStopStart(t *testing.T) {
 	stopped := f.get("web")
 	want := *first
 	want.State, want.ModifiedAt = openimds.StateStopped, stopped.ModifiedAt
-	want.Options = openimds.MetadataOptions{Tokens: "required", Endpoint: "enabled", HopLimit: 2, IPv6: "disabled", State: "applied"}
+	want.Options = openimds.MetadataOptions{Tokens: "required", Endpoint: "enabled", HopLimit: 2, IPv6: "disabled", Tags: "disabled", State: "applied"}
 	want.NICs = append([]openimds.NIC(nil), first.NICs...)
 	want.NICs[0].Associations, want.NICs[0].PublicHostname = nil, ""
 	if !reflect.DeepEqual(stopped, &want) {

@@ -175,10 +175,13 @@ func (s *Service) Access(ctx context.Context, name string) (*openimds.Instance, 
 	return in, pair.PrivateKey, nil
 }
 
-// launchKeys returns the keys of new instances, and names the default pair if none was named.
+// launchKeys returns the keys of new instances, and names the default pair if Lightsail makes them and none was named.
 func (s *Service) launchKeys(ctx context.Context, l *InstancesLaunch) ([]openimds.PublicKey, error) {
 	var pair *openimds.KeyPair
 	var err error
+	if l.EC2 != nil && l.KeyPairName == "" {
+		return nil, nil
+	}
 	if l.KeyPairName == "" || l.KeyPairName == openimds.DefaultKeyPairName {
 		pair, err = s.DefaultKeyPair(ctx)
 	} else {

@@ -14,8 +14,9 @@ import (
 // once. Writers of different members never undo each other.
 //
 // Errors: InvalidInput/UnknownValue and InvalidInput/OutOfRange for values that there are not,
-// InvalidInput/NotEnforced for IPv6 in an installation without; NotFound/DoesNotExist; OperationFailure/WrongState
-// unless it runs or is stopped.
+// InvalidInput/NotEnforced for IPv6 in an installation without, InvalidInput/Malformed for tags that the metadata cannot
+// show, InvalidInput/Conflicting where a recording would hide them; NotFound/DoesNotExist; OperationFailure/WrongState unless it runs or is stopped, OperationFailure/TokensEnforced
+// for optional tokens where the account demands required ones ([Service.ModifyDefaults]).
 func (s *Service) UpdateOptions(ctx context.Context, name string, u openimds.OptionsUpdate) (openimds.Operation, error) {
 	if err := s.checkOptions(u); err != nil {
 		return openimds.Operation{}, err
@@ -30,6 +31,9 @@ func (s *Service) UpdateOptions(ctx context.Context, name string, u openimds.Opt
 		}
 		next := u.Apply(in.Options)
 		if err := next.Validate(); err != nil {
+			return err
+		}
+		if err := s.permitted(ctx, d, in, next); err != nil {
 			return err
 		}
 		op := instanceOperation("UpdateInstanceMetadataOptions", in)
@@ -55,6 +59,24 @@ func (s *Service) UpdateOptions(ctx context.Context, name string, u openimds.Opt
 		return openimds.Operation{}, err
 	}
 	return d.operations[0], nil
+}
+
+// permitted refuses options that in must not get, or cannot be carried out with what else it has.
+func (s *Service) permitted(ctx context.Context, d *draft, in *openimds.Instance, next openimds.MetadataOptions) error {
+	if next.Tags != in.Options.Tags {
+		if in.Recorded != nil {
+			return openimds.Errorf(openimds.InvalidInput, openimds.Conflicting, "The instance %s answers a recording, which would hide its tags: lay a value over the path instead, or take the recording away", in.Name)
+		}
+		shown := *in
+		shown.Options = next
+		if err := checkTagsInMetadata(&shown); err != nil {
+			return err
+		}
+	}
+	if next.Tokens == in.Options.Tokens {
+		return nil
+	}
+	return s.enforceTokens(ctx, d, in.Name, next.Tokens)
 }
 
 // checkOptions refuses values that no instance may have, before any is looked at.
@@ -154,6 +176,9 @@ func (s *Service) endWaiting(ctx context.Context, d *draft, id string, status op
 	for len(row) > maxEnded {
 		early := row[len(row)-maxEnded:]
 		row = row[:len(row)-maxEnded]
+		if s.trial {
+			continue
+		}
 		part := &draft{service: s, now: d.now}
 		for _, w := range early {
 			part.end(w.was, w.op, status, details)

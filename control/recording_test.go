@@ -76,7 +76,7 @@ func TestRecording(t *testing.T) {
 	if err := set(update{Recording: &openimds.Recording{}, TagsInMetadata: new(true)}); err != nil {
 		t.Fatal(err)
 	}
-	if in := f.get("web"); in.Recorded != nil || in.Recording != nil || !in.TagsInMetadata {
-		t.Errorf("the recording is %+v, tags in metadata %v", in.Recording, in.TagsInMetadata)
+	if in := f.get("web"); in.Recorded != nil || in.Recording != nil || in.Options.Tags != openimds.EndpointEnabled {
+		t.Errorf("the recording is %+v, tags in metadata %v", in.Recording, in.Options.Tags)
 	}
 }

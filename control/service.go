@@ -76,6 +76,10 @@ type Service struct {
 	attachments *remembered[*openimds.Attachment]
 	// again has room for the one writer whose turn it is to try again after a conflict.
 	again chan struct{}
+	// byID: methods take an instance's id where others take its name.
+	byID bool
+	// trial: nothing is committed.
+	trial bool
 }
 
 // New makes the service of one installation.
@@ -89,6 +93,22 @@ func New(store store.Store, cfg Config) *Service {
 		instances:   newRemembered(records.InstancePrefix, readFleetInstance),
 		attachments: newRemembered(records.AttachmentPrefix, readAttachment),
 	}
+}
+
+// ByID is the same service with methods that take an instance's id, "i-" and hexadecimal digits, where others take its
+// name: a change then meets that very instance, and never another one that was given its name.
+func (s *Service) ByID() *Service {
+	by := *s
+	by.byID = true
+	return &by
+}
+
+// Trial is the same service, which refuses a change as ever and makes none: what its methods return without an error
+// is what would have been.
+func (s *Service) Trial() *Service {
+	only := *s
+	only.trial = true
+	return &only
 }
 
 var (

@@ -45,9 +45,12 @@ func checkTags(tags []openimds.Tag) error {
 	return nil
 }
 
-// checkTagsInMetadata refuses tags that the metadata cannot show.
-func checkTagsInMetadata(tags []openimds.Tag) error {
-	for _, t := range tags {
+// checkTagsInMetadata refuses tags that the metadata cannot show, where it is to show them.
+func checkTagsInMetadata(in *openimds.Instance) error {
+	if in.Options.Tags != openimds.EndpointEnabled {
+		return nil
+	}
+	for _, t := range in.Tags {
 		if !metadata.IsTagKey(t.Key) {
 			return openimds.Errorf(openimds.InvalidInput, openimds.Malformed, "The tag key %.130q cannot be shown in the metadata: only letters, digits and + - = . , _ : @ can, and not . .. _index", t.Key)
 		}
@@ -64,7 +67,26 @@ func (s *Service) TagResource(ctx context.Context, name, arn string, tags []open
 	if err := checkTags(tags); err != nil {
 		return nil, err
 	}
-	return s.editTags(ctx, "TagResource", name, arn, func(now []openimds.Tag) []openimds.Tag {
+	return operationsOf(s.commit(ctx, "TagResource", func(d *draft) error { return s.editTags(ctx, d, "TagResource", name, arn, withTags(tags)) }))
+}
+
+// TagResources is [Service.TagResource] of several, as [Service.StopInstances].
+//
+// Errors: InvalidInput/OutOfRange, InvalidInput/TooMany, InvalidInput/Duplicate and InvalidInput/Reserved for the tags,
+// InvalidInput/Incompatible for what has no tags; NotFound/DoesNotExist.
+func (s *Service) TagResources(ctx context.Context, names []string, tags []openimds.Tag) error {
+	if err := checkTags(tags); err != nil {
+		return err
+	}
+	_, err := s.each(ctx, "TagResource", names, func(s *Service, d *draft, name string) error {
+		return s.editTags(ctx, d, "TagResource", name, "", withTags(tags))
+	})
+	return err
+}
+
+// withTags sets tags by their keys.
+func withTags(tags []openimds.Tag) func([]openimds.Tag) []openimds.Tag {
+	return func(now []openimds.Tag) []openimds.Tag {
 		for _, t := range tags {
 			if i := slices.IndexFunc(now, func(other openimds.Tag) bool { return other.Key == t.Key }); i >= 0 {
 				now[i] = t
@@ -73,7 +95,27 @@ func (s *Service) TagResource(ctx context.Context, name, arn string, tags []open
 			}
 		}
 		return now
+	}
+}
+
+// TagMatch is a tag of that key, whatever its value where Value is nil.
+type TagMatch struct {
+	Key   string
+	Value *string
+}
+
+// UntagResources takes tags away from several resources, as [Service.StopInstances]; those that match none stay.
+//
+// Errors: InvalidInput/Incompatible for what has no tags; NotFound/DoesNotExist.
+func (s *Service) UntagResources(ctx context.Context, names []string, tags []TagMatch) error {
+	_, err := s.each(ctx, "UntagResource", names, func(s *Service, d *draft, name string) error {
+		return s.editTags(ctx, d, "UntagResource", name, "", func(now []openimds.Tag) []openimds.Tag {
+			return slices.DeleteFunc(now, func(t openimds.Tag) bool {
+				return slices.ContainsFunc(tags, func(m TagMatch) bool { return m.Key == t.Key && (m.Value == nil || *m.Value == t.Value) })
+			})
+		})
 	})
+	return err
 }
 
 // UntagResource takes tags away by their keys; keys without a tag are no error.
@@ -81,49 +123,47 @@ func (s *Service) TagResource(ctx context.Context, name, arn string, tags []open
 // Errors: InvalidInput/Mismatch for another ARN, InvalidInput/Incompatible for what has no tags;
 // NotFound/DoesNotExist.
 func (s *Service) UntagResource(ctx context.Context, name, arn string, keys []string) ([]openimds.Operation, error) {
-	return s.editTags(ctx, "UntagResource", name, arn, func(now []openimds.Tag) []openimds.Tag {
-		return slices.DeleteFunc(now, func(t openimds.Tag) bool { return slices.Contains(keys, t.Key) })
-	})
+	return operationsOf(s.commit(ctx, "UntagResource", func(d *draft) error {
+		return s.editTags(ctx, d, "UntagResource", name, arn, func(now []openimds.Tag) []openimds.Tag {
+			return slices.DeleteFunc(now, func(t openimds.Tag) bool { return slices.Contains(keys, t.Key) })
+		})
+	}))
 }
 
 // editTags changes the tags of the resource of that name, of whichever type it is.
-func (s *Service) editTags(ctx context.Context, what, name, arn string, edit func([]openimds.Tag) []openimds.Tag) ([]openimds.Operation, error) {
-	return operationsOf(s.commit(ctx, what, func(d *draft) error {
-		r, err := s.anyResource(ctx, name)
-		if err != nil {
+func (s *Service) editTags(ctx context.Context, d *draft, what, name, arn string, edit func([]openimds.Tag) []openimds.Tag) error {
+	r, err := s.anyResource(ctx, name)
+	if err != nil {
+		return err
+	}
+	if arn != "" && arn != s.ARN(r.kind, r.uuid) {
+		return openimds.Errorf(openimds.InvalidInput, openimds.Mismatch, "The resource %s does not have the ARN %.300s", name, arn)
+	}
+	if r.tags == nil {
+		return openimds.Errorf(openimds.InvalidInput, openimds.Incompatible, "A %s has no tags", r.kind)
+	}
+	before := slices.Clone(*r.tags)
+	*r.tags = edit(*r.tags)
+	if err := checkTags(*r.tags); err != nil { // for their number
+		return err
+	}
+	op := openimds.Operation{Type: what, Resource: strings.TrimPrefix(r.was.Key, records.Prefix(r.kind)), ResourceType: r.kind}
+	in, isInstance := r.value.(*openimds.Instance)
+	if isInstance {
+		op.Zone = in.Zone
+		if err := checkTagsInMetadata(in); err != nil {
 			return err
 		}
-		if arn != "" && arn != s.ARN(r.kind, r.uuid) {
-			return openimds.Errorf(openimds.InvalidInput, openimds.Mismatch, "The resource %s does not have the ARN %.300s", name, arn)
-		}
-		if r.tags == nil {
-			return openimds.Errorf(openimds.InvalidInput, openimds.Incompatible, "A %s has no tags", r.kind)
-		}
-		before := slices.Clone(*r.tags)
-		*r.tags = edit(*r.tags)
-		if err := checkTags(*r.tags); err != nil { // for their number
-			return err
-		}
-		op := openimds.Operation{Type: what, Resource: name, ResourceType: r.kind}
-		in, isInstance := r.value.(*openimds.Instance)
+	}
+	if !slices.Equal(before, *r.tags) {
 		if isInstance {
-			op.Zone = in.Zone
-			if in.TagsInMetadata {
-				if err := checkTagsInMetadata(in.Tags); err != nil {
-					return err
-				}
-			}
+			d.putInstance(r.was, in)
+		} else {
+			d.put(r.was, r.value)
 		}
-		if !slices.Equal(before, *r.tags) {
-			if isInstance {
-				d.putInstance(r.was, in)
-			} else {
-				d.put(r.was, r.value)
-			}
-		}
-		d.operation(op)
-		return nil
-	}))
+	}
+	d.operation(op)
+	return nil
 }
 
 // resource is a resource of any type, as far as tagging has to know it.
@@ -137,6 +177,13 @@ type resource struct {
 
 // anyResource finds the resource of that name: names are unique across the types.
 func (s *Service) anyResource(ctx context.Context, name string) (resource, error) {
+	if s.byID && strings.HasPrefix(name, "i-") {
+		in, was, err := s.instanceOfID(ctx, name)
+		if err != nil {
+			return resource{}, err
+		}
+		return resource{openimds.TypeInstance, in, was, in.UUID, &in.Tags}, nil
+	}
 	if err := openimds.ValidateName(name); err != nil {
 		return resource{}, err
 	}

@@ -169,8 +169,8 @@ func TestTagsInMetadata(t *testing.T) {
 		if _, err := f.TagResource(ctx, "web", "", tags("a+-=._:@Z9", "any / value")); err != nil {
 			t.Error(err)
 		}
-		if in := f.get("web"); !in.TagsInMetadata || len(in.Tags) != 2 {
-			t.Errorf("at the end: %v %v", in.TagsInMetadata, in.Tags)
+		if in := f.get("web"); in.Options.Tags != openimds.EndpointEnabled || len(in.Tags) != 2 {
+			t.Errorf("at the end: %v %v", in.Options.Tags, in.Tags)
 		}
 	}
 }

@@ -67,7 +67,7 @@ func fixedInstance() *openimds.Instance {
 	in.UserData = []byte("#!/bin/sh\n\x00\xff\n")
 	in.PublicKeys = []openimds.PublicKey{{Name: "my-key", Key: "ssh-ed25519 AAAA my-key"}, {Name: "second", Key: "ssh-rsa BBBB"}}
 	in.ManagedKeys = []openimds.ManagedKey{{User: "ec2-user", Lines: "ssh-ed25519 CCCC", Until: noon.Add(time.Minute)}}
-	in.TagsInMetadata = true
+	in.Options.Tags = openimds.EndpointEnabled
 	in.Tags = []openimds.Tag{
 		{Key: "Name", Value: "web"}, {Key: "empty"}, {Key: "Also+-=.,_:@", Value: "signs"},
 		{Key: "not allowed", Value: "x"}, {Key: "a/b", Value: "x"}, {Key: "_index", Value: "x"}, {Key: "..", Value: "x"},

@@ -56,7 +56,7 @@ func guests() map[string]func(*Config) *openimds.Instance {
 		},
 		"extended":                with(func(in *openimds.Instance) { in.ExtendedCredentials = true }),
 		"extended without a role": with(func(in *openimds.Instance) { in.ExtendedCredentials, in.Role = true, nil }),
-		"plain tags":              with(func(in *openimds.Instance) { in.TagsInMetadata = false }),
+		"plain tags":              with(func(in *openimds.Instance) { in.Options.Tags = openimds.EndpointDisabled }),
 		"no role":                 with(func(in *openimds.Instance) { in.Role = nil }),
 		"unauthorized":            failing(openimds.CredentialsUnauthorized, "EC2 cannot assume the role X.  Please see documentation at <url>."),
 		"no profile":              failing(openimds.CredentialsNoProfile, "Instance Profile with Id AIPA cannot be found.  Please see <url>."),

@@ -96,7 +96,9 @@ func (in *Instance) record(now time.Time) (*openimds.Instance, error) {
 	record := openimds.NewInstance(launch, now)
 	record.ID = cmp.Or(in.ID, record.ID)
 	record.LifeCycle = cmp.Or(in.LifeCycle, record.LifeCycle)
-	record.TagsInMetadata = len(in.Tags) > 0
+	if len(in.Tags) > 0 {
+		record.Options.Tags = openimds.EndpointEnabled
+	}
 	record.ExtendedCredentials = in.ExtendedCredentials
 	record.Options = in.Options.update().Apply(record.Options)
 	if err := in.connect(&record.NICs[0], region); err != nil {

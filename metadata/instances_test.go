@@ -102,7 +102,7 @@ func fullInstance() *openimds.Instance {
 		{User: "ec2-user", Lines: "ssh-ed25519 CCCC", Until: now.Add(time.Second)},
 		{User: "expired", Lines: "ssh-ed25519 DDDD", Until: now},
 	}
-	in.TagsInMetadata = true
+	in.Options.Tags = openimds.EndpointEnabled
 	in.Tags = []openimds.Tag{
 		{Key: "Name", Value: "a b/c"}, {Key: "empty"}, {Key: "+-=.,_:@", Value: "signs"}, {Key: "Another", Value: "ü"},
 		{Key: "not allowed", Value: "x"}, {Key: "not/allowed", Value: "x"}, {Key: "_index", Value: "x"},

@@ -212,7 +212,7 @@ var placeholders = map[string]keys{
 	},
 	"{key}": {
 		count: func(v *View, _ args) int {
-			if !v.Instance.TagsInMetadata {
+			if v.Instance.Options.Tags != openimds.EndpointEnabled {
 				return 0
 			}
 			return len(v.Instance.Tags)

@@ -57,7 +57,7 @@ func oddInstance() *openimds.Instance {
 	in := openimds.NewInstance(openimds.Launch{Name: "web", Region: "us-east-1"}, noon.Add(-24*time.Hour))
 	in.Options.Tokens = openimds.TokensOptional
 	in.UserData = []byte("#!\x1f\x8b\x00\xff\r\n\r\n")
-	in.TagsInMetadata = true
+	in.Options.Tags = openimds.EndpointEnabled
 	in.Tags = []openimds.Tag{{Key: "empty"}, {Key: "Z+-=.,_:@", Value: "signs"}, {Key: "A", Value: " ü\n"}}
 	in.PublicKeys = []openimds.PublicKey{{Name: "k=1/x", Key: "ssh-rsa AAAA"}}
 	in.Overlay = map[string]*string{"meta-data/odd %2f+&?#;name": new("1"), "meta-data/empty": new(""), "meta-data/dir/..x/y": new("2"), "dynamic/new": new("3\n")}

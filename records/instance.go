@@ -13,18 +13,22 @@ import (
 // DecodeInstance reads an instance's record and refuses one whose options cannot be carried out:
 // the defaults are permissive, so a doubtful record must not fall back to them.
 func DecodeInstance(r store.Record) (*openimds.Instance, error) {
-	in, schema, err := open[*openimds.Instance](r)
+	stored, schema, err := open[storedInstance](r)
 	if err != nil {
 		return nil, err
 	}
+	in := stored.Instance
 	switch {
 	case schema < recordSchema || schema > recordedSchema:
 		return nil, newerSchema(r, schema, recordedSchema)
+	case in == nil:
+		return nil, fmt.Errorf("record %s is damaged: it is empty", r.Key)
 	case (schema == recordedSchema) != (in.Recorded != nil), in.Recorded != nil && (in.Recorded.ID == "" || in.Recording != nil):
 		return nil, fmt.Errorf("record %s is damaged: where its recording is cannot be told", r.Key)
 	case in.Recording != nil:
 		in.Recorded = in.Recording.Summary()
 	}
+	stored.nameTags()
 	if err := in.Options.Validate(); err != nil {
 		return nil, fmt.Errorf("record %s: %w", r.Key, err)
 	}
@@ -32,6 +36,33 @@ func DecodeInstance(r store.Record) (*openimds.Instance, error) {
 		return nil, fmt.Errorf("record %s: the token key has %d bytes, not %d", r.Key, len(in.TokenKey), openimds.TokenKeySize)
 	}
 	return in, nil
+}
+
+// storedInstance is an instance's record as this program and those before it write it.
+type storedInstance struct {
+	*openimds.Instance
+	// TagsInMetadata is what became an option.
+	TagsInMetadata bool `json:"tagsInMetadata,omitempty"`
+}
+
+// nameTags says by the options what the records of earlier versions say beside them.
+func (s *storedInstance) nameTags() {
+	if s.Options.Tags != "" {
+		return
+	}
+	s.Options.Tags = openimds.EndpointDisabled
+	if s.TagsInMetadata {
+		s.Options.Tags = openimds.EndpointEnabled
+	}
+}
+
+// DecodeTerminated reads what is left of a deleted instance.
+func DecodeTerminated(r store.Record) (*openimds.Instance, error) {
+	in, schema, err := open[*openimds.Instance](r)
+	if err == nil && schema != recordSchema {
+		err = newerSchema(r, schema, recordSchema)
+	}
+	return in, err
 }
 
 // EncodeInstance makes the record that [DecodeInstance] reads. A recording without a record of its own

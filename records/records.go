@@ -33,6 +33,12 @@ const (
 	RegionPrefix = "region/"
 	// HomeKey says which region the records are of that stand behind no region's name.
 	HomeKey = "home-region"
+	// InstanceIDPrefix leads the ids of instances: their keys go on with the id, their values are the names.
+	InstanceIDPrefix = "instance-id/"
+	// TerminatedPrefix leads what is left of deleted instances for a while: their keys go on with the id.
+	TerminatedPrefix = "terminated/"
+	// LaunchPrefix leads the launches that a client may ask for again: their keys go on with the client's token.
+	LaunchPrefix = "launch/"
 	// RehearsalPrefix leads the names of the instances with a rehearsal whose end is not written down.
 	RehearsalPrefix = "rehearsal/"
 )
@@ -45,6 +51,15 @@ func Key(t openimds.ResourceType, name string) string { return Prefix(t) + name 
 
 // NameKey is where the resource of that name, of whatever type, holds it.
 func NameKey(name string) string { return NamePrefix + name }
+
+// InstanceIDKey is where the instance of that id is found.
+func InstanceIDKey(id string) string { return InstanceIDPrefix + id }
+
+// TerminatedKey is where the instance of that id is remembered once it is deleted.
+func TerminatedKey(id string) string { return TerminatedPrefix + id }
+
+// LaunchKey is where the launch with that client's token is remembered.
+func LaunchKey(token string) string { return LaunchPrefix + token }
 
 // RehearsalKey is where it is noted that the instance of that name has a rehearsal.
 func RehearsalKey(instance string) string { return RehearsalPrefix + instance }

@@ -13,10 +13,12 @@ import (
 )
 
 // LayoutKey is where a store says how its keys are laid out: at first, operations stood in the order of
-// time, names were looked for among the resources of each type, and places knew no host.
+// time, names were looked for among the resources of each type, and places knew no host; later, instances were found
+// by their names alone.
 const (
-	LayoutKey = "layout"
-	layout    = 2
+	LayoutKey    = "layout"
+	layoutByName = 2
+	layout       = 3
 )
 
 const (
@@ -32,32 +34,41 @@ const (
 func Upgrade(ctx context.Context, s store.Store, host string) error {
 	r, err := s.Get(ctx, LayoutKey)
 	switch {
+	case errors.Is(err, store.ErrNoRecord):
+		r = store.Record{Key: LayoutKey, Revision: store.IfAbsent}
+		err = carryAll(ctx, s, host)
 	case err == nil:
-		now, err := Decode[int](r)
-		if err == nil && now > layout {
-			err = fmt.Errorf("the store's records have layout %d and this program knows %d; run the openimds that wrote them, or choose another --data-dir", now, layout)
+		now := 0
+		now, err = Decode[int](r)
+		switch {
+		case err != nil || now == layout:
+			return err
+		case now > layout:
+			return fmt.Errorf("the store's records have layout %d and this program knows %d; run the openimds that wrote them, or choose another --data-dir", now, layout)
+		case now == layoutByName:
+			err = rewrite(ctx, s, InstancePrefix, takeID)
 		}
-		return err
-	case !errors.Is(err, store.ErrNoRecord):
-		return err
 	}
-	page, err := s.List(ctx, store.Range{Limit: 1})
 	if err != nil {
-		return err
-	}
-	if len(page.Records) > 0 {
-		if err := carryOver(ctx, s, host); err != nil {
-			return fmt.Errorf("the records of an earlier openimds cannot be carried over: %w; start again to go on", err)
-		}
+		return fmt.Errorf("the records of an earlier openimds cannot be carried over: %w; start again to go on", err)
 	}
 	done, err := Encode(layout)
 	if err == nil {
-		_, err = s.Commit(ctx, store.Change{Verb: store.Put, Key: LayoutKey, Value: done, If: store.IfAbsent})
+		_, err = s.Commit(ctx, store.Change{Verb: store.Put, Key: LayoutKey, Value: done, If: r.Revision})
 	}
 	if errors.Is(err, store.ErrConflict) {
 		return Upgrade(ctx, s, host) // another host did it meanwhile
 	}
 	return err
+}
+
+// carryAll carries over the records of a store that does not say how they are laid out; an empty one has none.
+func carryAll(ctx context.Context, s store.Store, host string) error {
+	page, err := s.List(ctx, store.Range{Limit: 1})
+	if err != nil || len(page.Records) == 0 {
+		return err
+	}
+	return carryOver(ctx, s, host)
 }
 
 // carryOver does it under a lease: with one in it, a store's file is one that earlier programs refuse, which
@@ -72,7 +83,7 @@ func carryOver(ctx context.Context, s store.Store, host string) error {
 		OperationOfPrefix:             turnKey,
 		AttachmentPrefix:              func(r store.Record) ([]store.Change, error) { return nameHost(r, host) },
 		PlacePrefix:                   func(r store.Record) ([]store.Change, error) { return movePlace(r, host) },
-		Prefix(openimds.TypeInstance): takeName(openimds.TypeInstance),
+		Prefix(openimds.TypeInstance): takeNameAndID,
 		Prefix(openimds.TypeKeyPair):  takeName(openimds.TypeKeyPair),
 		Prefix(openimds.TypeStaticIP): takeName(openimds.TypeStaticIP),
 		Prefix(openimds.TypeAlarm):    takeName(openimds.TypeAlarm),
@@ -156,6 +167,23 @@ func takeName(t openimds.ResourceType) func(store.Record) ([]store.Change, error
 		name := strings.TrimPrefix(r.Key, Prefix(t))
 		return []store.Change{{Verb: store.Put, Key: NameKey(name), Value: []byte(t), If: store.Whatever}}, nil
 	}
+}
+
+// takeNameAndID has an instance hold both.
+func takeNameAndID(r store.Record) ([]store.Change, error) {
+	name, _ := takeName(openimds.TypeInstance)(r)
+	id, err := takeID(r)
+	return append(name, id...), err
+}
+
+// takeID has an instance be found by its id. One that cannot be read stays, and is found by nobody.
+func takeID(r store.Record) ([]store.Change, error) {
+	in, _, err := open[*openimds.Instance](r)
+	if err != nil || in == nil || in.ID == "" {
+		return nil, nil
+	}
+	name := strings.TrimPrefix(r.Key, InstancePrefix)
+	return []store.Change{{Verb: store.Put, Key: InstanceIDKey(in.ID), Value: []byte(name), If: store.Whatever}}, nil
 }
 
 // nameHost says in an attachment on which host it is. One that cannot be read attaches nobody, and stays.

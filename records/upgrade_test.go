@@ -97,7 +97,7 @@ func turnBack(t *testing.T, s store.Store, host string) {
 	for key, value := range dump(t, s) {
 		was := key
 		switch kind, _, _ := strings.Cut(key, "/"); kind {
-		case "layout", "name":
+		case "layout", "name", "instance-id":
 			key = ""
 		case "operation", "operation-of":
 			at := strings.LastIndex(key, "/") + 1
@@ -194,6 +194,36 @@ func TestUpgrade(t *testing.T) {
 		if err := records.Upgrade(t.Context(), interrupted{kept, &none}, "other"); err != nil {
 			t.Errorf("an upgrade of what is upgraded: %v", err)
 		}
+	}
+}
+
+// TestUpgradeFromNames: instances of a store in which they were found by their names alone are found by their ids
+// as well, also after an interruption.
+func TestUpgradeFromNames(t *testing.T) {
+	kept := mem.New()
+	fill(t, kept, openimds.LocalHost)
+	want := dump(t, kept)
+	byName, _ := json.Marshal(records.Envelope[int]{Schema: 1, Data: 2})
+	changes := []store.Change{{Key: "layout", Value: byName, If: store.Whatever}}
+	for key := range want {
+		if strings.HasPrefix(key, "instance-id/") {
+			changes = append(changes, store.Change{Verb: store.Delete, Key: key, If: store.Whatever})
+		}
+	}
+	if _, err := kept.Commit(t.Context(), changes...); err != nil {
+		t.Fatal(err)
+	}
+	var left atomic.Int64
+	if err := records.Upgrade(t.Context(), interrupted{kept, &left}, openimds.LocalHost); !errors.Is(err, errPower) {
+		t.Fatal(err)
+	}
+	if err := records.Upgrade(t.Context(), kept, openimds.LocalHost); err != nil {
+		t.Fatal(err)
+	}
+	got := dump(t, kept)
+	delete(got, "layout")
+	if !maps.Equal(got, want) {
+		t.Errorf("%d records, want %d", len(got), len(want))
 	}
 }
 

@@ -90,7 +90,7 @@ func (s *Server) endRehearsals(ctx context.Context, r *regional) {
 	}
 }
 
-// pruneOperations forgets old operations now, for a process may not live for an hour, and every hour.
+// pruneOperations forgets old operations, terminated instances and launches now, for a process may not live for an hour, and every hour.
 func (s *Server) pruneOperations(ctx context.Context, r *regional) {
 	tick := time.NewTicker(operationsEvery)
 	defer tick.Stop()
@@ -99,11 +99,14 @@ func (s *Server) pruneOperations(ctx context.Context, r *regional) {
 			return
 		}
 		n, err := r.service.PruneOperations(ctx, operationsAge, operationsKept)
+		if err == nil {
+			_, err = r.service.Forget(ctx)
+		}
 		switch {
 		case ctx.Err() != nil || errors.Is(err, store.ErrClosed):
 			return
 		case err != nil:
-			s.log.Warn("old operations could not be forgotten; trying again in an hour", "error", err)
+			s.log.Warn("old operations, launches or terminated instances could not be forgotten; trying again in an hour", "error", err)
 		case n > 0:
 			s.log.Info("old operations were forgotten", "operations", n)
 		}

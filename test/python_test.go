@@ -102,7 +102,7 @@ func TestCloudInit(t *testing.T) {
 		in.UserData = []byte(userData)
 		in.PublicKeys = []openimds.PublicKey{{Name: "mine", Key: publicKey(t)}}
 		in.Tags = []openimds.Tag{{Key: "Name", Value: "web"}, {Key: "Stage", Value: "a b"}}
-		in.TagsInMetadata = true
+		in.Options.Tags = openimds.EndpointEnabled
 	})
 	var got struct {
 		Version, UserData, Instance, Hostname, Zone, Region string

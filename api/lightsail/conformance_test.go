@@ -106,13 +106,15 @@ var (
 	}
 	// ownMembers are ours, or of SDKs newer than the model.
 	ownMembers = map[string]string{
-		"StartInstance.attributeUpdates":   "of aws-sdk-go-v2 1.70",
-		"GetInstance.includeHealthStatus":  "the same",
-		"GetInstances.includeHealthStatus": "the same",
-		"Instance.instanceStatus":          "the same",
-		"Instance.systemStatus":            "the same",
-		"Instance.faults":                  "while there are faults on purpose, they are shown wherever the instance is",
-		"Instance.rehearsal":               "while required tokens are rehearsed, it is shown wherever the instance is",
+		"StartInstance.attributeUpdates":                     "of aws-sdk-go-v2 1.70",
+		"GetInstance.includeHealthStatus":                    "the same",
+		"GetInstances.includeHealthStatus":                   "the same",
+		"Instance.instanceStatus":                            "the same",
+		"Instance.systemStatus":                              "the same",
+		"Instance.faults":                                    "while there are faults on purpose, they are shown wherever the instance is",
+		"InstanceMetadataOptions.instanceMetadataTags":       "an option of EC2's, which the same instance has",
+		"UpdateInstanceMetadataOptions.instanceMetadataTags": "an option of EC2's, which the same instance has",
+		"Instance.rehearsal":                                 "while required tokens are rehearsed, it is shown wherever the instance is",
 	}
 	// ownWords are words of requests that the model does not have.
 	ownWords = map[string][]string{

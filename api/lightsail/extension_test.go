@@ -21,7 +21,7 @@ func TestSetInstance(t *testing.T) {
 			"ancestorAmiIds":["ami-1"],"productCodes":["abc"],"placementGroup":"pg","partitionNumber":2,"hostId":"h-1","detailedMonitoring":true,"hibernation":true,
 			"availabilityZone":"us-east-1b","hostname":"a.example","publicHostname":"b.example","overlay":{"meta-data/ami-id":"x","meta-data/mac":null}}`,
 			want: `{"operation":{"operationType":"SetInstance","resourceName":"demo","status":"Succeeded"}}`},
-		{target: describe, body: `{"instanceName":"demo","includeUserData":true}`, want: `{"instance":{"name":"demo","arn":"*","userData":"AP8=","userDataSize":2,"tagsInMetadata":true,"extendedCredentials":true,
+		{target: describe, body: `{"instanceName":"demo","includeUserData":true}`, want: `{"instance":{"name":"demo","arn":"*","userData":"AP8=","userDataSize":2,"options":{"tags":"enabled"},"extendedCredentials":true,
 			"role":{"name":"app","profileArn":"arn:aws:iam::000029643808:instance-profile/app","profileId":"*"},"ownerId":"000029643808","imageId":"ami-0123456789abcdef0",
 			"instanceType":"m5.large","architecture":"arm64","system":"xen","lifeCycle":"spot","reservationId":"r-1","launchIndex":3,"kernelId":"aki-1","ramdiskId":"ari-1",
 			"ancestorAmiIds":["ami-1"],"productCodes":["abc"],"placementGroup":"pg","partitionNumber":2,"hostId":"h-1","detailedMonitoring":true,"hibernation":true,

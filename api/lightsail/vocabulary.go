@@ -10,6 +10,9 @@ var vocabulary = openimds.Vocabulary{
 		openimds.FieldEndpoint:     "httpEndpoint",
 		openimds.FieldHopLimit:     "httpPutResponseHopLimit",
 		openimds.FieldIPv6Endpoint: "httpProtocolIpv6",
+		openimds.FieldMetadataTags: "instanceMetadataTags",
+
+		openimds.FieldTokensEnforced: "httpTokensEnforced",
 
 		openimds.FieldBlueprint:    "blueprint",
 		openimds.FieldBundle:       "bundle",

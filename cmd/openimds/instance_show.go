@@ -163,7 +163,7 @@ func rowsOfRecord(w *wire.WholeInstance, row func(...any)) {
 	}
 	row("role", role)
 	row("user data", counted(w.UserDataSize, "byte"))
-	row("tags in metadata", map[bool]string{true: "yes", false: "no"}[w.TagsInMetadata])
+	row("tags in metadata", map[bool]string{true: "yes", false: "no"}[w.Options.Tags == openimds.EndpointEnabled])
 	rare := func(name, value string) {
 		if value != "" {
 			row(name, value)

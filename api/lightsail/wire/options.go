@@ -18,6 +18,8 @@ type MetadataOptions struct {
 	HTTPEndpoint            openimds.EndpointMode `json:"httpEndpoint"`
 	HTTPPutResponseHopLimit int                   `json:"httpPutResponseHopLimit"`
 	HTTPProtocolIPv6        openimds.EndpointMode `json:"httpProtocolIpv6"`
+	// InstanceMetadataTags is EC2's; Lightsail has none.
+	InstanceMetadataTags openimds.EndpointMode `json:"instanceMetadataTags,omitzero"`
 }
 
 // UpdateInstanceMetadataOptionsRequest keeps the value of each option that it leaves out.
@@ -28,6 +30,7 @@ type UpdateInstanceMetadataOptionsRequest struct {
 	// The model has no bounds for the hop limit; the service has.
 	HTTPPutResponseHopLimit *int          `json:"httpPutResponseHopLimit,omitzero"`
 	HTTPProtocolIPv6        *HTTPEndpoint `json:"httpProtocolIpv6,omitzero"`
+	InstanceMetadataTags    *HTTPEndpoint `json:"instanceMetadataTags,omitzero"` // as EC2's
 }
 
 // LaunchOptions are the options that new instances begin with, as far as the request says.
@@ -36,6 +39,7 @@ type LaunchOptions struct {
 	HTTPEndpoint            *HTTPEndpoint `json:"httpEndpoint,omitzero"`
 	HTTPPutResponseHopLimit *int          `json:"httpPutResponseHopLimit,omitzero"`
 	HTTPProtocolIPv6        *HTTPEndpoint `json:"httpProtocolIpv6,omitzero"`
+	InstanceMetadataTags    *HTTPEndpoint `json:"instanceMetadataTags,omitzero"` // as EC2's
 }
 
 // MetadataDefaults are the options that new instances of the region begin with where their launch does not say.
@@ -45,6 +49,10 @@ type MetadataDefaults struct {
 	HTTPEndpoint            *openimds.EndpointMode `json:"httpEndpoint,omitzero"`
 	HTTPPutResponseHopLimit *int                   `json:"httpPutResponseHopLimit,omitzero"`
 	HTTPProtocolIPv6        *openimds.EndpointMode `json:"httpProtocolIpv6,omitzero"`
+	InstanceMetadataTags    *openimds.EndpointMode `json:"instanceMetadataTags,omitzero"`
+	// HTTPTokensEnforced, when enabled, has nobody launch an instance whose tokens are not required, or make them
+	// optional again.
+	HTTPTokensEnforced openimds.EndpointMode `json:"httpTokensEnforced,omitzero"`
 }
 
 // MetadataDefaultsChange keeps each default that it leaves out. The word no-preference takes one away, and so does a
@@ -54,6 +62,8 @@ type MetadataDefaultsChange struct {
 	HTTPEndpoint            *DefaultEndpoint `json:"httpEndpoint,omitzero"`
 	HTTPPutResponseHopLimit *int             `json:"httpPutResponseHopLimit,omitzero"`
 	HTTPProtocolIPv6        *DefaultEndpoint `json:"httpProtocolIpv6,omitzero"`
+	InstanceMetadataTags    *DefaultEndpoint `json:"instanceMetadataTags,omitzero"`
+	HTTPTokensEnforced      *DefaultEndpoint `json:"httpTokensEnforced,omitzero"`
 }
 
 // DefaultTokens is an [HTTPTokens] that may be nobody's preference.
