@@ -60,7 +60,7 @@ func (l *Launch) complete() {
 		l.BundleID = bundle.ID
 	}
 	l.InstanceType = cmp.Or(l.InstanceType, bundle.EC2Type, "t3.nano")
-	l.ImageID = cmp.Or(l.ImageID, "ami-"+stableID(l.BlueprintID, l.Region))
+	l.ImageID = cmp.Or(l.ImageID, ImageID(l.BlueprintID, l.Region))
 	l.RootDevice = cmp.Or(l.RootDevice, blueprint.RootDevice, "/dev/xvda")
 	l.Username = cmp.Or(l.Username, blueprint.Username)
 	l.AddressType = cmp.Or(l.AddressType, AddressDual)
@@ -68,6 +68,9 @@ func (l *Launch) complete() {
 		l.ReservationID = NewID("r-")
 	}
 }
+
+// ImageID is the id that the image of a blueprint has in a region, as guests and EC2's API see it.
+func ImageID(blueprint, region string) string { return "ami-" + stableID(blueprint, region) }
 
 // NewInstance makes a running instance with ids, addresses and a token key of its own.
 //

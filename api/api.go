@@ -83,8 +83,8 @@ type Authenticator interface {
 
 // Config is what the API works with.
 type Config struct {
-	// Protocols are what is spoken, at least one. The first answers what is signed for none of them, or
-	// not signed at all.
+	// Protocols are what is spoken, at least one. What is signed for none of them, or not signed at all, is answered by the
+	// first whose head it has, or the first.
 	Protocols []Protocol
 	// Auth decides who is asking.
 	Auth Authenticator
@@ -154,10 +154,17 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		"source", r.RemoteAddr, "status", answer.Status, "duration", time.Since(started))
 }
 
-// protocolOf finds whom a request is for. The signature is verified for that very service.
+// protocolOf finds whom a request is for. The signature is verified for that very service. One that is signed for none
+// is refused whoever answers it: that is whose request it looks like, so that its sender can read why.
 func (h *handler) protocolOf(r *http.Request) Protocol {
-	if p, ok := h.protocols[sigv4.ClaimedService(r)]; ok {
+	service := sigv4.ClaimedService(r)
+	if p, ok := h.protocols[service]; ok {
 		return p
+	}
+	for _, p := range h.cfg.Protocols {
+		if _, err := p.Head(r); err == nil {
+			return p
+		}
 	}
 	return h.cfg.Protocols[0]
 }

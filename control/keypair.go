@@ -63,16 +63,33 @@ func (s *Service) CreateKeyPair(ctx context.Context, name string, tags []openimd
 //
 // Errors: InvalidInput/NameTaken; InvalidInput/Malformed for what is no public key.
 func (s *Service) ImportKeyPair(ctx context.Context, name, publicKey string) (openimds.Operation, error) {
+	_, op, err := s.importKeyPair(ctx, name, publicKey, nil)
+	return op, err
+}
+
+// AddPublicKey is [Service.ImportKeyPair] with tags, and returns the key pair.
+//
+// Errors: InvalidInput/NameTaken; InvalidInput/Malformed for what is no public key; InvalidInput/OutOfRange,
+// InvalidInput/TooMany, InvalidInput/Duplicate and InvalidInput/Reserved for the tags.
+func (s *Service) AddPublicKey(ctx context.Context, name, publicKey string, tags []openimds.Tag) (*openimds.KeyPair, error) {
+	if err := checkTags(tags); err != nil {
+		return nil, err
+	}
+	pair, _, err := s.importKeyPair(ctx, name, publicKey, tags)
+	return pair, err
+}
+
+func (s *Service) importKeyPair(ctx context.Context, name, publicKey string, tags []openimds.Tag) (*openimds.KeyPair, openimds.Operation, error) {
 	if err := s.checkNewKeyPair(ctx, name); err != nil {
-		return openimds.Operation{}, err
+		return nil, openimds.Operation{}, err
 	}
 	key, err := parsePublicKey(publicKey)
 	if err != nil {
-		return openimds.Operation{}, err
+		return nil, openimds.Operation{}, err
 	}
-	return s.addKeyPair(ctx, "ImportKeyPair", &openimds.KeyPair{
-		Name: name, UUID: openimds.NewUUID(), PublicKey: keyLine(key, name), Fingerprint: fingerprint(key),
-	})
+	pair := &openimds.KeyPair{Name: name, UUID: openimds.NewUUID(), PublicKey: keyLine(key, name), Fingerprint: fingerprint(key), Tags: tags}
+	op, err := s.addKeyPair(ctx, "ImportKeyPair", pair)
+	return pair, op, err
 }
 
 // checkNewKeyPair refuses a name before a key is made in vain.

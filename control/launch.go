@@ -160,7 +160,7 @@ func (s *Service) draftLaunch(ctx context.Context, d *draft, l InstancesLaunch, 
 		if l.EC2 != nil {
 			in.Name = in.ID
 		}
-		if err := s.enforceTokens(ctx, d, in.Name, in.Options.Tokens); err != nil {
+		if err := s.enforceTokens(ctx, d, "a new instance", in.Options.Tokens); err != nil {
 			return nil, err
 		}
 		if err := checkTagsInMetadata(in); err != nil {

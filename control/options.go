@@ -18,11 +18,30 @@ import (
 // show, InvalidInput/Conflicting where a recording would hide them; NotFound/DoesNotExist; OperationFailure/WrongState unless it runs or is stopped, OperationFailure/TokensEnforced
 // for optional tokens where the account demands required ones ([Service.ModifyDefaults]).
 func (s *Service) UpdateOptions(ctx context.Context, name string, u openimds.OptionsUpdate) (openimds.Operation, error) {
-	if err := s.checkOptions(u); err != nil {
+	d, _, err := s.changeOptions(ctx, name, u)
+	if err != nil {
 		return openimds.Operation{}, err
 	}
-	d, err := s.commit(ctx, "UpdateInstanceMetadataOptions", func(d *draft) error {
-		in, was, err := s.instance(ctx, name)
+	return d.operations[0], nil
+}
+
+// ChangeOptions is [Service.UpdateOptions] that returns the instance as the change left it.
+//
+// Errors: those of UpdateOptions, which are InvalidInput/UnknownValue, InvalidInput/OutOfRange, InvalidInput/NotEnforced,
+// InvalidInput/Malformed, InvalidInput/Conflicting, NotFound/DoesNotExist, OperationFailure/WrongState and
+// OperationFailure/TokensEnforced.
+func (s *Service) ChangeOptions(ctx context.Context, name string, u openimds.OptionsUpdate) (*openimds.Instance, error) {
+	_, in, err := s.changeOptions(ctx, name, u)
+	return in, err
+}
+
+func (s *Service) changeOptions(ctx context.Context, name string, u openimds.OptionsUpdate) (d *draft, in *openimds.Instance, err error) {
+	if err := s.checkOptions(u); err != nil {
+		return nil, nil, err
+	}
+	d, err = s.commit(ctx, "UpdateInstanceMetadataOptions", func(d *draft) (err error) {
+		var was store.Record
+		in, was, err = s.instance(ctx, name)
 		if err != nil {
 			return err
 		}
@@ -55,10 +74,7 @@ func (s *Service) UpdateOptions(ctx context.Context, name string, u openimds.Opt
 		d.putInstance(was, in)
 		return nil
 	})
-	if err != nil {
-		return openimds.Operation{}, err
-	}
-	return d.operations[0], nil
+	return d, in, err
 }
 
 // permitted refuses options that in must not get, or cannot be carried out with what else it has.

@@ -16,6 +16,7 @@ import (
 	"github.com/openimds/openimds/alarms"
 	"github.com/openimds/openimds/api"
 	"github.com/openimds/openimds/api/cloudwatch"
+	"github.com/openimds/openimds/api/ec2"
 	"github.com/openimds/openimds/api/sigv4"
 	"github.com/openimds/openimds/attach"
 	"github.com/openimds/openimds/console"
@@ -254,7 +255,11 @@ func (s *Server) byRegion(verifiers map[string]*sigv4.Verifier, sessions *consol
 	handlers := make(map[string]http.Handler, len(s.regions))
 	for _, r := range s.regions {
 		handlers[r.region] = api.New(api.Config{
-			Protocols: []api.Protocol{s.protocolOf(r, sessions), cloudwatch.New(cloudwatch.Config{Service: r.service})},
+			Protocols: []api.Protocol{
+				s.protocolOf(r, sessions),
+				ec2.New(ec2.Config{Service: r.service, Regions: s.cfg.regions()}),
+				cloudwatch.New(cloudwatch.Config{Service: r.service}),
+			},
 			Auth:      verifiers[r.region], Account: r.service.AccountID(), Refused: s.refusals.Tell, Log: s.log,
 		})
 	}

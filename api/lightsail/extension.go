@@ -29,6 +29,7 @@ func (a *protocol) describeInstance(ctx context.Context, in *wire.DescribeInstan
 	whole := wire.WholeInstance{
 		Instance: found.Told(), ARN: a.service.ARN(openimds.TypeInstance, found.UUID),
 		UserData: found.UserData, UserDataSize: len(found.UserData), Overlay: found.Overlay, Hidden: []string{},
+		TagsInMetadata: found.Options.Tags == openimds.EndpointEnabled,
 	}
 	whole.Recording = summaryOf(found.Recorded)
 	if !in.IncludeUserData {

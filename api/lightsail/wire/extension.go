@@ -52,6 +52,8 @@ type WholeInstance struct {
 	// UserDataSize is in bytes, whether or not the user data is shown.
 	UserDataSize int                `json:"userDataSize"`
 	Overlay      map[string]*string `json:"overlay,omitempty"`
+	// TagsInMetadata says by itself what one of the options says.
+	TagsInMetadata bool `json:"tagsInMetadata,omitempty"`
 	// Recording tells of the recording that the guest is answered, without its items.
 	Recording *RecordingSummary `json:"recording,omitempty"`
 	// Hidden names what there is and was not asked for: "userData", or paths of the overlay.
