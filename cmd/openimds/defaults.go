@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/api/lightsail/wire"
 	"github.com/openimds/openimds/client"
@@ -10,6 +12,7 @@ import (
 func newDefaults() *cobra.Command {
 	var c clientConfig
 	var o optionFlags
+	var enforced string
 	cmd := &cobra.Command{
 		Use:   "defaults",
 		Short: "Show or change the metadata options that new instances begin with",
@@ -28,7 +31,8 @@ are there keep their options.
 			}
 			request := wire.MetadataDefaultsChange{
 				HTTPTokens: given[wire.DefaultTokens](o.tokens), HTTPEndpoint: given[wire.DefaultEndpoint](o.endpoint),
-				HTTPProtocolIPv6: given[wire.DefaultEndpoint](o.ipv6),
+				HTTPProtocolIPv6: given[wire.DefaultEndpoint](o.ipv6), InstanceMetadataTags: given[wire.DefaultEndpoint](o.tags),
+				HTTPTokensEnforced: given[wire.DefaultEndpoint](enforced),
 			}
 			if cmd.Flags().Changed("hop-limit") {
 				request.HTTPPutResponseHopLimit = &o.hopLimit
@@ -47,6 +51,8 @@ are there keep their options.
 				row("endpoint", preference(now.HTTPEndpoint))
 				row("hop limit", preference(now.HTTPPutResponseHopLimit))
 				row("IPv6 endpoint", preference(now.HTTPProtocolIPv6))
+				row("tags in metadata", preference(now.InstanceMetadataTags))
+				row("tokens enforced", cmp.Or(now.HTTPTokensEnforced, openimds.NoPreference))
 			})
 		},
 	}
@@ -56,6 +62,8 @@ are there keep their options.
 	f.StringVar(&o.endpoint, "http-endpoint", "", "enabled, disabled or no-preference")
 	f.IntVar(&o.hopLimit, "hop-limit", 0, "how many hops a token may travel, 1 to 64; -1: no preference")
 	f.StringVar(&o.ipv6, "ipv6", "", "enabled, disabled or no-preference")
+	f.StringVar(&o.tags, "instance-metadata-tags", "", "enabled, disabled or no-preference")
+	f.StringVar(&enforced, "http-tokens-enforced", "", "enabled, disabled or no-preference: while enabled, nothing is launched without required tokens, and required ones cannot be made optional")
 	return cmd
 }
 

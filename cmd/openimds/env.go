@@ -16,7 +16,7 @@ import (
 // What "openimds env" sets, and what it takes away since it would lead AWS's clients elsewhere.
 var (
 	setByEnv = []string{
-		"AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_ENDPOINT_URL_LIGHTSAIL", "AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE",
+		"AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_ENDPOINT_URL_LIGHTSAIL", "AWS_ENDPOINT_URL_EC2", "AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE",
 		"AWS_DEFAULT_REGION", "AWS_REGION", "AWS_ENDPOINT_URL_CLOUDWATCH", "AWS_CA_BUNDLE",
 	}
 	unsetByEnv = []string{
@@ -69,7 +69,7 @@ func newEnv() *cobra.Command {
   eval "$(openimds env --unset)"    as it was before
 
 In that shell SDKs have the role of the instance, by the metadata service, and no other credentials. The control API
-is reached by a profile: 'aws lightsail …' and 'aws cloudwatch …' have it by themselves, other clients with AWS_PROFILE=openimds.
+is reached by a profile: 'aws lightsail …', 'aws ec2 …' and 'aws cloudwatch …' have it by themselves, other clients with AWS_PROFILE=openimds.
 
 The settings are those of "openimds serve", from the same flags, environment variables and file; the
 addresses that these leave open are those of the server of the data directory, as of its last start.`,
@@ -93,7 +93,7 @@ addresses that these leave open are those of the server of the data directory, a
 			}
 			bin := filepath.Join(filepath.Dir(access.Profiles), binDir)
 			if strings.ContainsRune(bin, ':') {
-				if err := say(cmd.ErrOrStderr(), "openimds: a name with a colon cannot be on a shell's path, so 'aws lightsail' needs AWS_PROFILE=%s here: %s\n", apiProfile, bin); err != nil {
+				if err := say(cmd.ErrOrStderr(), "openimds: a name with a colon cannot be on a shell's path, so 'aws lightsail' and 'aws ec2' need AWS_PROFILE=%s here: %s\n", apiProfile, bin); err != nil {
 					return err
 				}
 				bin = ""
@@ -130,7 +130,7 @@ func (c *serveConfig) printEnv(out io.Writer, access server.Access, bin string) 
 	if err := say(out, keepBefore, strings.Join(slices.Concat(setByEnv, unsetByEnv), " ")); err != nil {
 		return err
 	}
-	values := []string{access.IMDS, access.API, access.Profiles, access.Profiles, c.Region, c.Region, access.API, access.CA}
+	values := []string{access.IMDS, access.API, access.API, access.Profiles, access.Profiles, c.Region, c.Region, access.API, access.CA}
 	for i, name := range setByEnv {
 		if values[i] == "" { // only the CA may be
 			if err := say(out, keepCA); err != nil {

@@ -139,6 +139,9 @@ func rowsOfOptions(o wire.MetadataOptions, row func(...any)) {
 	row("endpoint", dash(o.HTTPEndpoint))
 	row("hop limit", o.HTTPPutResponseHopLimit)
 	row("IPv6 endpoint", dash(o.HTTPProtocolIPv6))
+	if o.InstanceMetadataTags != "" { // AWS's Lightsail has none
+		row("tags in metadata", o.InstanceMetadataTags)
+	}
 	row("options", dash(o.State))
 }
 
@@ -163,7 +166,6 @@ func rowsOfRecord(w *wire.WholeInstance, row func(...any)) {
 	}
 	row("role", role)
 	row("user data", counted(w.UserDataSize, "byte"))
-	row("tags in metadata", map[bool]string{true: "yes", false: "no"}[w.Options.Tags == openimds.EndpointEnabled])
 	rare := func(name, value string) {
 		if value != "" {
 			row(name, value)

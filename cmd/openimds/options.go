@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 
 	"github.com/openimds/openimds/api/lightsail/wire"
@@ -12,8 +13,8 @@ import (
 
 // optionFlags are the flags of an instance's metadata options.
 type optionFlags struct {
-	tokens, endpoint, ipv6 string
-	hopLimit               int
+	tokens, endpoint, ipv6, tags string
+	hopLimit                     int
 }
 
 func (o *optionFlags) add(f *pflag.FlagSet) {
@@ -21,13 +22,14 @@ func (o *optionFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&o.endpoint, "http-endpoint", "", "enabled or disabled")
 	f.IntVar(&o.hopLimit, "hop-limit", 0, "how many hops a token may travel, 1 to 64")
 	f.StringVar(&o.ipv6, "ipv6", "", "enabled or disabled")
+	f.StringVar(&o.tags, "instance-metadata-tags", "", "enabled or disabled: whether the guest sees the instance's tags; not at AWS's Lightsail")
 }
 
 // launch are the options that flags have, for a new instance.
 func (o *optionFlags) launch(f *pflag.FlagSet) wire.LaunchOptions {
 	asked := wire.LaunchOptions{
 		HTTPTokens: given[wire.HTTPTokens](o.tokens), HTTPEndpoint: given[wire.HTTPEndpoint](o.endpoint),
-		HTTPProtocolIPv6: given[wire.HTTPEndpoint](o.ipv6),
+		HTTPProtocolIPv6: given[wire.HTTPEndpoint](o.ipv6), InstanceMetadataTags: given[wire.HTTPEndpoint](o.tags),
 	}
 	if f.Changed("hop-limit") {
 		asked.HTTPPutResponseHopLimit = &o.hopLimit
@@ -41,6 +43,7 @@ func (o *optionFlags) update(f *pflag.FlagSet) wire.UpdateInstanceMetadataOption
 	return wire.UpdateInstanceMetadataOptionsRequest{
 		HTTPTokens: asked.HTTPTokens, HTTPEndpoint: asked.HTTPEndpoint,
 		HTTPPutResponseHopLimit: asked.HTTPPutResponseHopLimit, HTTPProtocolIPv6: asked.HTTPProtocolIPv6,
+		InstanceMetadataTags: asked.InstanceMetadataTags,
 	}
 }
 
@@ -102,12 +105,27 @@ func (c *clientConfig) changeOptions(cmd *cobra.Command, api *client.Client, sel
 	tell, end := c.gather(cmd)
 	return end(forEach(cmd, names, func(name string) error {
 		update.InstanceName = name
+		if err := hasTagsOption(cmd.Context(), api, update); err != nil {
+			return err
+		}
 		answer, err := client.Call(cmd.Context(), api, wire.UpdateInstanceMetadataOptions, update)
 		if err != nil {
 			return err
 		}
 		return tell(answer.Operation)
 	}))
+}
+
+// hasTagsOption refuses to change an option that the instance does not have: AWS's Lightsail passes over it.
+func hasTagsOption(ctx context.Context, api *client.Client, update wire.UpdateInstanceMetadataOptionsRequest) error {
+	if update.InstanceMetadataTags == nil {
+		return nil
+	}
+	answer, err := client.Call(ctx, api, wire.GetInstance, wire.GetInstanceRequest{InstanceName: update.InstanceName})
+	if err == nil && answer.Instance.MetadataOptions.InstanceMetadataTags == "" {
+		err = errors.New("--instance-metadata-tags: this API's instances have no such option; leave it out")
+	}
+	return err
 }
 
 // namedOptions are the options of one of several instances.

@@ -46,7 +46,7 @@ func writeProfiles(dataDir string) error {
 // binDir is where the data directory has programs for the path.
 const binDir = "bin"
 
-// ownAWS has "aws lightsail" and "aws cloudwatch" sign with a key of the API, while all else finds the role of the instance: AWS's clients
+// ownAWS has "aws lightsail", "aws ec2" and "aws cloudwatch" sign with a key of the API, while all else finds the role of the instance: AWS's clients
 // have one chain of credentials for both, in which a key would hide the role. The words are looked at as the AWS CLI
 // does: options of its own may stand before the service.
 const ownAWS = `#!/bin/sh
@@ -67,7 +67,7 @@ for word do
 		continue ;;
 	esac
 	case $word in
-	lightsail|cloudwatch)
+	lightsail|ec2|cloudwatch)
 		export AWS_PROFILE="${AWS_PROFILE:-%s}"
 		break ;;
 	-*) option=$word ;;

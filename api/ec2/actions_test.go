@@ -1,0 +1,216 @@
+package ec2_test
+
+import (
+	"encoding/base64"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const publicKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ+1P0dyDrHSlHxPCsQWKjCqXgcUJ8HOQ1wLvS0B3c6p me@here"
+
+// TestBothAPIs: what one API changes the other shows, whichever made the instance, with the same operations.
+func TestBothAPIs(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	changed := s.must("Action=ModifyInstanceMetadataOptions&HttpTokens=required&HttpPutResponseHopLimit=2&InstanceId=" + s.demo)
+	for name, want := range map[string]string{
+		"instanceId": s.demo, "state": "pending", "httpTokens": "required", "httpPutResponseHopLimit": "2", "httpEndpoint": "enabled",
+		"httpProtocolIpv6": "disabled", "instanceMetadataTags": "disabled",
+	} {
+		if got := value(t, changed, name); got != want {
+			t.Errorf("%s is %s, want %s", name, got, want)
+		}
+	}
+	options := func(name string) map[string]any {
+		return s.lightsail("GetInstance", `{"instanceName":"`+name+`"}`)["instance"].(map[string]any)["metadataOptions"].(map[string]any)
+	}
+	if o := options("demo"); o["httpTokens"] != "required" || o["state"] != "pending" || o["httpPutResponseHopLimit"] != 2.0 {
+		t.Errorf("Lightsail shows %v", o)
+	}
+	operations := s.lightsail("GetOperationsForResource", `{"resourceName":"demo"}`)["operations"].([]any)
+	if op := operations[0].(map[string]any); op["operationType"] != "UpdateInstanceMetadataOptions" || op["status"] != "Started" {
+		t.Errorf("the operation is %v", op)
+	}
+	in, err := s.service.Instance(t.Context(), "demo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.service.MarkApplied(t.Context(), in); err != nil {
+		t.Fatal(err)
+	}
+	if got := value(t, s.must("Action=DescribeInstances&Filter.1.Name=metadata-options.state&Filter.1.Value.1=applied"), "httpTokens"); got != "required" {
+		t.Errorf("applied: %s", got)
+	}
+	s.lightsail("UpdateInstanceMetadataOptions", `{"instanceName":"demo","httpTokens":"optional","instanceMetadataTags":"enabled"}`)
+	shown := s.must("Action=DescribeInstances&InstanceId.1=" + s.demo)
+	if value(t, shown, "httpTokens") != "optional" || value(t, shown, "instanceMetadataTags") != "enabled" || value(t, shown, "httpPutResponseHopLimit") != "2" {
+		t.Errorf("EC2 shows %s", shown)
+	}
+
+	id := s.run(1, "&MetadataOptions.HttpEndpoint=disabled&KeyName=")[0]
+	if o := options(id); o["httpEndpoint"] != "disabled" {
+		t.Errorf("Lightsail shows an instance of EC2's with %v", o)
+	}
+	s.lightsail("DeleteInstance", `{"instanceName":"`+id+`"}`)
+	shown = s.must("Action=DescribeInstances&InstanceId.1=" + id)
+	if !strings.Contains(shown, "<instanceState><code>48</code><name>terminated</name></instanceState>") || strings.Contains(shown, "privateIpAddress") {
+		t.Errorf("after Lightsail's deletion: %s", shown)
+	}
+	s.call("Action=ModifyInstanceMetadataOptions&HttpTokens=required&InstanceId="+id).refused(t, "IncorrectInstanceState", "is terminated")
+}
+
+// TestLife: an instance of EC2's from its launch to its end.
+func TestLife(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	s.must("Action=ImportKeyPair&KeyName=mine&PublicKeyMaterial=" + url.QueryEscape(base64.StdEncoding.EncodeToString([]byte(publicKey))) +
+		"&TagSpecification.1.ResourceType=key-pair&TagSpecification.1.Tag.1.Key=of&TagSpecification.1.Tag.1.Value=me")
+	ids := s.run(2, "&InstanceType=t3.small&KeyName=mine&Placement.AvailabilityZone=us-east-1b&IamInstanceProfile.Name=app"+
+		"&UserData="+url.QueryEscape(base64.StdEncoding.EncodeToString([]byte("\x00\xff#!")))+
+		"&TagSpecification.1.ResourceType=instance&TagSpecification.1.Tag.1.Key=tier&TagSpecification.1.Tag.1.Value=web"+
+		"&MetadataOptions.HttpTokens=required&MetadataOptions.HttpPutResponseHopLimit=3&MetadataOptions.InstanceMetadataTags=enabled&MetadataOptions.HttpProtocolIpv6=enabled")
+	shown := s.must("Action=DescribeInstances&Filter.1.Name=tag:tier&Filter.1.Value.1=w*")
+	if got := values(shown, "reservationId"); len(got) != 1 {
+		t.Errorf("one launch is the reservations %v", got)
+	}
+	for name, want := range map[string][]string{
+		"instanceId": ids, "instanceType": {"t3.small", "t3.small"}, "keyName": {"mine", "mine"}, "availabilityZone": {"us-east-1b", "us-east-1b"},
+		"httpTokens": {"required", "required"}, "httpPutResponseHopLimit": {"3", "3"}, "instanceMetadataTags": {"enabled", "enabled"}, "httpProtocolIpv6": {"enabled", "enabled"},
+		"amiLaunchIndex": {"0", "1"}, "arn": {"arn:aws:iam::123456789012:instance-profile/app", "arn:aws:iam::123456789012:instance-profile/app"},
+	} {
+		got := values(shown, name)
+		if name == "instanceId" || name == "amiLaunchIndex" { // pages are in the order of names
+			slices.Sort(got)
+			slices.Sort(want)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", name, got, want)
+		}
+	}
+	if got := value(t, s.must("Action=DescribeInstanceAttribute&Attribute=userData&InstanceId="+ids[0]), "value"); got != "AP8jIQ==" {
+		t.Errorf("user data %s", got)
+	}
+	all := list("InstanceId", ids...)
+	if got := values(s.must("Action=DescribeInstanceStatus"+all), "status"); len(got) != 8 {
+		t.Errorf("statuses %v", got)
+	}
+	s.must("Action=CreateTags" + list("ResourceId", ids...) + "&Tag.1.Key=a&Tag.1.Value=b&Tag.2.Key=c")
+	s.must("Action=DeleteTags" + list("ResourceId", ids...) + "&Tag.1.Key=a&Tag.1.Value=other&Tag.2.Key=c")
+	if got := values(s.must("Action=DescribeTags&Filter.1.Name=resource-id&Filter.1.Value.1="+ids[0]), "key"); !slices.Equal(got, []string{"tier", "a"}) {
+		t.Errorf("tags %v", got)
+	}
+	s.must("Action=RebootInstances" + all)
+	s.must("Action=StopInstances" + all)
+	s.call("Action=RebootInstances"+all).refused(t, "IncorrectInstanceState", "")
+	if got := values(s.must("Action=DescribeInstances&Filter.1.Name=instance-state-name&Filter.1.Value.1=stopped"), "instanceId"); len(got) != 2 {
+		t.Errorf("stopped: %v", got)
+	}
+	s.must("Action=StartInstances" + all)
+	moved := s.must("Action=TerminateInstances" + all)
+	if got := values(moved, "name"); !slices.Equal(got, []string{"terminated", "running", "terminated", "running"}) {
+		t.Errorf("terminated: %v", got)
+	}
+	s.must("Action=TerminateInstances" + all)
+	s.call("Action=StartInstances"+all).refused(t, "IncorrectInstanceState", "terminated")
+	s.call("Action=DescribeInstanceAttribute&Attribute=userData&InstanceId="+ids[0]).refused(t, "IncorrectInstanceState", "terminated")
+
+	keys := s.must("Action=DescribeKeyPairs&IncludePublicKey=true&KeyName.1=mine")
+	if value(t, keys, "keyType") != "ed25519" || !strings.HasPrefix(value(t, keys, "publicKey"), "ssh-ed25519 ") {
+		t.Errorf("key pair: %s", keys)
+	}
+	pair := value(t, keys, "keyPairId")
+	s.must("Action=CreateTags&ResourceId.1=" + pair + "&Tag.1.Key=x&Tag.1.Value=y")
+	if got := value(t, s.must("Action=DescribeKeyPairs&KeyPairId.1="+pair+"&Filter.1.Name=tag-key&Filter.1.Value.1=x"), "keyName"); got != "mine" {
+		t.Errorf("key pair %s", got)
+	}
+	if got := values(s.must("Action=DescribeTags&Filter.1.Name=resource-type&Filter.1.Value.1=key-pair"), "key"); !slices.Equal(got, []string{"of", "x"}) {
+		t.Errorf("tags of key pairs: %v", got)
+	}
+}
+
+// TestIdempotence: a launch with the same token is the same launch.
+func TestIdempotence(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	first := s.run(2, "&ClientToken=abc")
+	if again := s.run(2, "&ClientToken=abc"); !slices.Equal(first, again) {
+		t.Errorf("%v, then %v", first, again)
+	}
+	image := s.image("ubuntu_24_04")
+	s.call("Action=RunInstances&MinCount=1&MaxCount=1&ClientToken=abc&ImageId="+image).refused(t, "IdempotentParameterMismatch", "ClientToken")
+	s.must("Action=TerminateInstances&InstanceId.1=" + first[0])
+	s.call("Action=RunInstances&MinCount=2&MaxCount=2&ClientToken=abc&ImageId="+image).refused(t, "IdempotentInstanceTerminated", first[0])
+}
+
+// TestDefaults: what the account prefers goes before the image, and what it demands nobody gets around.
+func TestDefaults(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	if got := s.must("Action=GetInstanceMetadataDefaults"); !strings.Contains(got, "<accountLevel><managedBy>account</managedBy></accountLevel>") {
+		t.Errorf("at first: %s", got)
+	}
+	launched := func(image, parameters string) [2]string {
+		t.Helper()
+		shown := s.must("Action=RunInstances&MinCount=1&MaxCount=1&ImageId=" + s.image(image) + parameters)
+		return [2]string{value(t, shown, "httpTokens"), value(t, shown, "httpPutResponseHopLimit")}
+	}
+	for _, tt := range []struct {
+		change, image, parameters string
+		want                      [2]string
+	}{
+		{"", "ubuntu_24_04", "", [2]string{"optional", "1"}},
+		{"", "amazon_linux_2023", "", [2]string{"required", "2"}},
+		{"&HttpTokens=optional", "amazon_linux_2023", "", [2]string{"optional", "2"}},
+		{"&HttpTokens=required&HttpPutResponseHopLimit=5", "ubuntu_24_04", "", [2]string{"required", "5"}},
+		{"", "ubuntu_24_04", "&MetadataOptions.HttpTokens=optional", [2]string{"optional", "5"}},
+		{"&HttpTokens=no-preference&HttpPutResponseHopLimit=-1", "amazon_linux_2023", "&MetadataOptions.HttpPutResponseHopLimit=9", [2]string{"required", "9"}},
+	} {
+		if tt.change != "" {
+			s.must("Action=ModifyInstanceMetadataDefaults" + tt.change)
+		}
+		if got := launched(tt.image, tt.parameters); got != tt.want {
+			t.Errorf("%s %s %s: %v, want %v", tt.change, tt.image, tt.parameters, got, tt.want)
+		}
+	}
+	s.must("Action=ModifyInstanceMetadataDefaults&HttpTokensEnforced=enabled&InstanceMetadataTags=enabled&HttpEndpoint=enabled")
+	if got := s.must("Action=GetInstanceMetadataDefaults"); value(t, got, "httpTokensEnforced") != "enabled" || value(t, got, "instanceMetadataTags") != "enabled" {
+		t.Errorf("then: %s", got)
+	}
+	s.call("Action=RunInstances&MinCount=1&MaxCount=1&ImageId="+s.image("ubuntu_24_04")).refused(t, "UnsupportedOperation", "demands that session tokens are required")
+	if got := launched("ubuntu_24_04", "&MetadataOptions.HttpTokens=required"); got[0] != "required" {
+		t.Errorf("required: %v", got)
+	}
+	s.must("Action=ModifyInstanceMetadataOptions&HttpTokens=required&InstanceId=" + s.demo)
+	s.call("Action=ModifyInstanceMetadataOptions&HttpTokens=optional&InstanceId="+s.demo).refused(t, "UnsupportedOperation", "demands")
+}
+
+// TestPages: all pages together are all instances, living before terminated, each once.
+func TestPages(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	want := append(s.run(20, ""), s.demo)
+	s.must("Action=TerminateInstances" + list("InstanceId", want[:7]...))
+	for _, parameters := range []string{"&MaxResults=5", "&MaxResults=8", "&MaxResults=1000", ""} {
+		var got []string
+		pages := 0
+		for token := ""; ; pages++ {
+			page := s.must("Action=DescribeInstances" + parameters + "&NextToken=" + url.QueryEscape(token))
+			got = append(got, values(page, "instanceId")...)
+			next := values(page, "nextToken")
+			if len(next) == 0 {
+				break
+			}
+			token = next[0]
+		}
+		slices.Sort(got)
+		slices.Sort(want)
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %d pages with %d of %d instances", parameters, pages+1, len(got), len(want))
+		}
+	}
+	s.call("Action=DescribeInstances&NextToken=x").refused(t, "InvalidNextToken", "")
+	page := s.must("Action=DescribeImages&MaxResults=5")
+	s.call("Action=DescribeInstances&NextToken="+value(t, page, "nextToken")).refused(t, "InvalidNextToken", "")
+}
