@@ -25,7 +25,8 @@ import (
 )
 
 // The tests change a host's network, so the test binary starts itself again in a network namespace of
-// its own, which is the host of all tests, and in a mount namespace of its own for /run/netns.
+// its own, which is the host of all tests, in a mount namespace of its own for /run/netns, and in a PID
+// namespace of its own, in which it does not find the namespaces of what else runs on this machine.
 
 const insideVariable = "HOSTNET_TEST_INSIDE"
 
@@ -70,7 +71,7 @@ func TestMain(m *testing.M) {
 	cmd.Env = append(os.Environ(), insideVariable+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL,
+		Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL,
 	}
 	runtime.LockOSThread() // Pdeathsig is of the thread
 	err = cmd.Run()
@@ -89,6 +90,9 @@ func TestMain(m *testing.M) {
 
 func prepareHost() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return err
+	}
+	if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {
 		return err
 	}
 	if err := os.MkdirAll("/run/netns", 0o755); err != nil {

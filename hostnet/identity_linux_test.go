@@ -417,6 +417,30 @@ func TestNumberReused(t *testing.T) {
 	}
 }
 
+// TestNumberReusedUnseen has a link replaced twice, each time by the other machine's of its number; the
+// second time sysfs tells nothing of it, as while a link comes or goes. The number alone makes it nobody's.
+func TestNumberReusedUnseen(t *testing.T) {
+	h, _ := newHost(t) // which is not run
+	mine, other := newNamespace(t, "g1"), newNamespace(t, "g2")
+	attach := func() { must(t, h.Set([]hostnet.Endpoint{{ID: "mine", Interface: "i1"}})) }
+	mine.renumber("")
+	attach()
+	mine.comesToHear("mine")
+	other.renumber("")
+	attach()
+	another(t, h, "mine")
+	must(t, unix.Mount("tmpfs", "/sys/class/net", "tmpfs", 0, ""))
+	defer func() { _ = unix.Unmount("/sys/class/net", unix.MNT_DETACH) }()
+	other.renumber("")
+	attach()
+	attach() // what was kept of the first look does not help the second
+	other.hearsNothing(metadata4)
+	must(t, unix.Unmount("/sys/class/net", unix.MNT_DETACH))
+	attach()
+	other.hearsNothing(metadata4)
+	another(t, h, "mine")
+}
+
 // renumber makes the guest's link anew as i1, of always the same number.
 func (ns *namespace) renumber(br string) {
 	ns.rewire("i1", func(a *netlink.LinkAttrs) {

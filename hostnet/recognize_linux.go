@@ -185,8 +185,8 @@ func (h *Network) bind(s *seat, where place) (kept bool) {
 	default:
 		now = s.at.ns.face
 	}
-	if s.bound != nil && *s.bound == now {
-		return true
+	if s.bound != nil && (*s.bound == now || s.bound.Serial != 0 && now.Serial == 0 && s.bound.same(now)) {
+		return true // it is no other one because sysfs does not tell for a moment
 	}
 	if h.cfg.Bind == nil {
 		s.bound, s.lost = &now, false

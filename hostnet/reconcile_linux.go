@@ -44,6 +44,7 @@ func (h *Network) reconcile(orphans []*attachment) error {
 		}
 		err := h.seatAt(s, where)
 		if errors.Is(err, errAbsent) {
+			s.lost = true
 			h.report(s, Waiting, s.place()+" does not exist")
 		} else if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", s.ID, err))

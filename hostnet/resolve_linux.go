@@ -40,7 +40,7 @@ func (h *Network) resolve(orphans []*attachment) (map[*seat]place, []*attachment
 			s.lost = true
 			leave(s, Waiting, s.place()+" does not exist")
 		case errors.As(err, &other):
-			s.found = &other.found
+			s.found, s.lost = &other.found, true
 			leave(s, Waiting, other.text)
 		case err != nil:
 			leave(s, Failed, err.Error())
