@@ -193,6 +193,19 @@ type CallerList interface {
 	Callers(ctx context.Context, instanceID string, since time.Time) ([]Caller, error)
 }
 
+// FleetCallerList reads who called many instances.
+type FleetCallerList interface {
+	// CallersWithoutToken returns, by their ids, the callers of the instances that one says yes to and that anybody called
+	// without a session token at or after since.
+	CallersWithoutToken(ctx context.Context, one func(instanceID string) bool, since time.Time) (map[string]CallersSince, error)
+}
+
+// CallersSince are the callers of an instance from some time on, and all that are remembered.
+type CallersSince struct{ Since, All []Caller }
+
+// OtherCallers is the source of the one caller that stands for all whom there was no room for.
+const OtherCallers = "others"
+
 // RefusalCounter tells how many calls were refused for want of a session token.
 type RefusalCounter interface {
 	// Refused is how many of an instance's calls were, as [MetricNoTokenRejected] has it, since this process

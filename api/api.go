@@ -50,7 +50,7 @@ type Request struct {
 type Operation struct {
 	// Name is of the operation without any prefix, for the audit.
 	Name string
-	// Changes says that it may change something; keys that only look may not ask for it.
+	// Changes says that it may change something, or shows what is for few; keys that only look may not ask for it.
 	Changes bool
 	// Run checks the request and carries it out.
 	Run func(context.Context) (any, error)

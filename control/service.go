@@ -42,6 +42,8 @@ type Config struct {
 	Refusals openimds.RefusalCounter
 	// Refused tells what this process's guest side refused, and why; nil: it has none.
 	Refused openimds.RefusalList
+	// Guests tells what guests would be answered; nil: nobody can.
+	Guests openimds.GuestAnswers
 	// Reports signs the reports of the installation, and Changes reads what Audit was told; nil: nobody does.
 	Reports openimds.ReportSigner
 	Changes openimds.ChangeLog

@@ -58,6 +58,8 @@ type Config struct {
 	Log *slog.Logger
 }
 
+var _ openimds.GuestAnswers = (*Server)(nil)
+
 // Server serves instances of a store.
 type Server struct {
 	cfg    Config
@@ -158,6 +160,18 @@ func (s *Server) Serve(l net.Listener, name string) error { return s.server.Serv
 // Observe begins to see the requests of the named instance's guest; see [imds.Guest.Observe].
 func (s *Server) Observe(name string, on net.Listener, room int) *imds.Observer {
 	return s.guest(name).Observe(on, room)
+}
+
+// Look answers what the guest of an instance would be answered; see [imds.Server.Look]. Of one that is not served here, no
+// credentials were fetched ahead, and nothing that is signed for it is kept.
+func (s *Server) Look(in *openimds.Instance, v2 bool, paths ...string) ([]openimds.GuestAnswer, error) {
+	answers, err := s.server.Look(in, v2, paths...)
+	s.seating.Lock()
+	defer s.seating.Unlock()
+	if s.cfg.Signer != nil && s.seats[in.Name] == 0 {
+		s.cfg.Signer.Forget(in.ID)
+	}
+	return answers, err
 }
 
 // Connections is how many connections the instance's guest has open.

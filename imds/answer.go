@@ -191,7 +191,7 @@ func (s *state) get(r *request, raw []byte, now time.Time, w *workspace) respons
 	item, found := metadata.Get(&view, string(path))
 	resp := page(404)
 	if found {
-		resp = response{status: 200, contentType: item.ContentType, modified: item.Modified, body: item.Body}
+		resp = response{status: 200, contentType: item.ContentType, modified: item.Modified, body: item.Body, listing: item.Listing}
 	}
 	resp.ttl = left
 	resp.rehearsed = left == 0 && s.rehearsal != nil && s.rehearsal.underWay(now)

@@ -57,27 +57,11 @@ func (g *Guest) Set(in *openimds.Instance) error {
 		g.closeConns()
 		return nil
 	}
-	if err := in.Options.Validate(); err != nil {
-		return err
-	}
-	if in.Recorded != nil && in.Recording == nil {
-		return errors.New("the instance's recording was not read") // the table is no stand-in for it
-	}
-	if in.Faults != nil {
-		if err := in.Faults.Validate(); err != nil {
-			return err
-		}
-	}
-	in = in.Told()
-	sealer, err := session.NewSealer(in.TokenKey, in.ID)
+	next, err := g.server.stateOf(in)
 	if err != nil {
 		return err
 	}
-	if in.Rehearsal != nil {
-		if err := in.Rehearsal.Validate(); err != nil {
-			return err
-		}
-	}
+	in = next.instance
 	var before *faults
 	var rehearsed *rehearsal
 	if was := g.state.Load(); was != nil {
@@ -87,18 +71,10 @@ func (g *Guest) Set(in *openimds.Instance) error {
 	rehearses := newRehearsal(in.Rehearsal, rehearsed, g.server.cfg.Now())
 	counters := g.counters(in)
 	g.seat(in, counters)
-	old := g.state.Swap(&state{
-		instance:    g.server.compactor.copy(in),
-		sealer:      sealer,
-		faults:      met,
-		rehearsal:   rehearses,
-		credentials: credentialsFor(met, g.server.cfg.Credentials),
-		signatures:  g.server.cfg.Signatures,
-		keys:        g.server.cfg.Keys,
-		recorded:    metadata.NewRecorded(in),
-		allowHosts:  g.server.allowHosts,
-		usage:       counters,
-	})
+	next.instance = g.server.compactor.copy(in)
+	next.faults, next.rehearsal, next.usage = met, rehearses, counters
+	next.credentials = credentialsFor(met, next.credentials)
+	old := g.state.Swap(next)
 	counters.Rehearsing(in.Rehearsal) // who reads that it is under way finds it so
 	g.tellFaults(in, before, met)
 	g.tellRehearsal(in, rehearsed, rehearses)
@@ -107,6 +83,35 @@ func (g *Guest) Set(in *openimds.Instance) error {
 		g.closeConns()
 	}
 	return nil
+}
+
+// stateOf is what an instance is answered from where it meets nothing on purpose and nobody counts.
+func (s *Server) stateOf(in *openimds.Instance) (*state, error) {
+	if err := in.Options.Validate(); err != nil {
+		return nil, err
+	}
+	if in.Recorded != nil && in.Recording == nil {
+		return nil, errors.New("the instance's recording was not read") // the table is no stand-in for it
+	}
+	if in.Faults != nil {
+		if err := in.Faults.Validate(); err != nil {
+			return nil, err
+		}
+	}
+	if in.Rehearsal != nil {
+		if err := in.Rehearsal.Validate(); err != nil {
+			return nil, err
+		}
+	}
+	in = in.Told()
+	sealer, err := session.NewSealer(in.TokenKey, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	return &state{
+		instance: in, sealer: sealer, credentials: s.cfg.Credentials, signatures: s.cfg.Signatures, keys: s.cfg.Keys,
+		recorded: metadata.NewRecorded(in), allowHosts: s.allowHosts,
+	}, nil
 }
 
 // enter admits a connection, or says that the guest has too many.

@@ -19,6 +19,7 @@ type response struct {
 	// modified is the value of Last-Modified; it and Accept-Ranges stand on answers that hold data.
 	modified time.Time
 	body     []byte
+	listing  bool // body is the listing of a directory
 	call     usage.Call
 	// rehearsed: a rehearsal of required tokens found that they would have refused this.
 	rehearsed bool

@@ -52,6 +52,8 @@ type Item struct {
 	ContentType string
 	// Modified is when the item last changed, as far as known; never later than the view's Now.
 	Modified time.Time
+	// Listing says that it is the listing of a directory.
+	Listing bool
 }
 
 // Category is one row of the table, for whoever shows or checks it.
@@ -116,7 +118,7 @@ func Get(v *View, path string) (Item, bool) {
 		return v.Recorded.get(v, path)
 	}
 	if path == "" {
-		return v.finish(Item{Body: []byte(versionList), ContentType: textPlain, Modified: v.Instance.LaunchedAt}), true
+		return v.finish(Item{Body: []byte(versionList), ContentType: textPlain, Modified: v.Instance.LaunchedAt, Listing: true}), true
 	}
 	version, rest, _ := strings.Cut(path, "/")
 	at, ok := versionIndex[version]

@@ -168,7 +168,7 @@ func (r *Recorded) get(v *View, at string) (Item, bool) {
 		return v.finish(it), ok
 	}
 	it := p.item
-	it.Body = bytes.Clone(it.Body)
+	it.Body, it.Listing = bytes.Clone(it.Body), p.listing
 	return v.finish(it), true
 }
 

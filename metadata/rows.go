@@ -225,7 +225,7 @@ var instanceRows = []row{
 		If: always,
 	},
 	{
-		Path: "user-data", Since: "1.0", Listed: true,
+		Path: "user-data", Since: "1.0", Listed: true, Secret: true,
 		Doc: "What the user gave the instance at launch, byte for byte.", When: "there is user data; listed even without",
 		Value:         body(func(b []byte, in *openimds.Instance) []byte { return append(b, in.UserData...) }),
 		ContentType:   octetStream,
@@ -332,14 +332,14 @@ var credentialRows = []row{
 		If:    hasRole,
 	},
 	{
-		Path: "meta-data/iam/security-credentials/{role}", Since: "2012-01-12",
+		Path: "meta-data/iam/security-credentials/{role}", Since: "2012-01-12", Secret: true,
 		Doc: "Temporary credentials of the role, as JSON. Requests with and without a session token get different ones.", When: "the instance has a role",
 		Value: credentials(roleSet, false),
 		If:    hasRole,
 	},
 	{
 		// AWS documents it nowhere; its SDKs of 2025 and later ask for it first, and go on with the row above after a 404.
-		Path: "meta-data/iam/security-credentials-extended/{role}", Since: "2024-04-11", Undated: true,
+		Path: "meta-data/iam/security-credentials-extended/{role}", Since: "2024-04-11", Undated: true, Secret: true,
 		Doc: "Temporary credentials of the role with their `AccountId`, as JSON.", When: "the instance has a role and shows extended credentials",
 		Value: credentials(roleSet, true),
 		If: func(v *View, a args) bool {
@@ -353,7 +353,7 @@ var credentialRows = []row{
 		If:    hasCredentials,
 	},
 	{
-		Path: "meta-data/identity-credentials/ec2/security-credentials/ec2-instance", Since: "2018-05-23",
+		Path: "meta-data/identity-credentials/ec2/security-credentials/ec2-instance", Since: "2018-05-23", Secret: true,
 		Doc: "Temporary credentials of the instance itself, as JSON, for AWS's own features.", When: "the service has credentials to give",
 		Value: credentials(func(*View) openimds.CredentialSet { return openimds.InstanceIdentity }, false),
 		If:    hasCredentials,

@@ -29,6 +29,8 @@ type row struct {
 	// Listed means that the listing shows the category even where it does not exist, as AWS does
 	// with user-data.
 	Listed bool
+	// Secret means that the value is one: who looks at a guest's tree does not see it unasked.
+	Secret bool
 	// Unlisted means that no listing shows the directory of the category, as with AWS's dynamic/fws.
 	Unlisted bool
 }

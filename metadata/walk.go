@@ -68,7 +68,7 @@ func (r *request) item(s spot) (Item, bool) {
 		it.Body = make([]byte, 0, 64)
 		return r.value(row, it, s.args)
 	}
-	it.ContentType = textPlain
+	it.ContentType, it.Listing = textPlain, true
 	it.Body = r.list(s)
 	return it, len(it.Body) > 0
 }

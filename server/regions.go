@@ -41,6 +41,11 @@ type regional struct {
 	attachments *attach.Attachments
 }
 
+// Look implements [openimds.GuestAnswers]: the guest side is opened after the rules, and before anybody asks.
+func (r *regional) Look(in *openimds.Instance, v2 bool, paths ...string) ([]openimds.GuestAnswer, error) {
+	return r.guests.Look(in, v2, paths...)
+}
+
 // regions are those that the Config names, the first one first.
 func (c *Config) regions() []string { return append([]string{c.Region}, c.MoreRegions...) }
 

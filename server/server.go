@@ -205,6 +205,7 @@ func (s *Server) openService(ctx context.Context) error {
 func (s *Server) openRegion(ctx context.Context, r *regional, cfg control.Config, latest []openimds.AuditEntry) (err error) {
 	cfg.HomeRegion, cfg.Whole = s.homeName, s.store
 	cfg.Region, cfg.Audit, cfg.Changes = r.region, s.audits(r), changesOf{s, r}
+	cfg.Guests = r
 	if s.host != nil {
 		cfg.Attachments = guarding{s, r}
 	} else {

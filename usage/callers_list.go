@@ -42,6 +42,11 @@ func (r *Meter) Callers(ctx context.Context, instanceID string, since time.Time)
 		}
 		merge(stored)
 	}
+	return callersSince(all, since), nil
+}
+
+// callersSince puts together what several records have of one instance's callers.
+func callersSince(all []callerRecord, since time.Time) []openimds.Caller {
 	merged := map[callerKey]callerRecord{}
 	for _, family := range families(all) {
 		from, whole := commonBeginning(family, since), !slices.ContainsFunc(family, func(c callerRecord) bool { return c.Process != "" })
@@ -62,7 +67,7 @@ func (r *Meter) Callers(ctx context.Context, instanceID string, since time.Time)
 		return cmp.Or(b.LastSeen.Compare(a.LastSeen), cmp.Compare(a.Source, b.Source),
 			cmp.Compare(a.PathGroup, b.PathGroup), cmp.Compare(a.UserAgent, b.UserAgent), cmp.Compare(commandOf(a), commandOf(b)))
 	})
-	return callers, nil
+	return callers
 }
 
 // after is the caller with what it called from a time on, as exactly as that is known.

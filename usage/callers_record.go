@@ -15,7 +15,7 @@ import (
 )
 
 // Others is the source of the one caller that stands for all who came after the table was full.
-const Others = "others"
+const Others = openimds.OtherCallers
 
 // callersPrefix leads the keys of records of callers, which go on with the instance's id, a slash and the host.
 const callersPrefix = "usage/callers/"

@@ -78,11 +78,12 @@ type Meter struct {
 }
 
 var (
-	_ openimds.MetricHistory  = (*Meter)(nil)
-	_ openimds.FleetHistory   = (*Meter)(nil)
-	_ openimds.CallerList     = (*Meter)(nil)
-	_ openimds.RefusalCounter = (*Meter)(nil)
-	_ openimds.RefusalList    = (*Meter)(nil)
+	_ openimds.MetricHistory   = (*Meter)(nil)
+	_ openimds.FleetHistory    = (*Meter)(nil)
+	_ openimds.CallerList      = (*Meter)(nil)
+	_ openimds.FleetCallerList = (*Meter)(nil)
+	_ openimds.RefusalCounter  = (*Meter)(nil)
+	_ openimds.RefusalList     = (*Meter)(nil)
 )
 
 // NewMeter makes a meter without guests. [Meter.Run] keeps it flushed.

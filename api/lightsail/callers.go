@@ -76,9 +76,9 @@ func (a *protocol) showCallers(in *openimds.Instance, callers, all []openimds.Ca
 			boots = append(boots, c.Sittings...)
 		}
 	}
-	hindered := hindrances(all, callers, in.Options.HopLimit, since)
+	todo := advised(all, callers, in.Options.HopLimit, since)
 	shown := make([]wire.MetadataCaller, 0, len(callers))
-	for _, c := range callers {
+	for i, c := range callers {
 		one := wire.MetadataCaller{
 			InstanceName: in.Name, CallerKey: callerKey(c), Source: c.Source, UserAgent: c.UserAgent, PathGroup: c.PathGroup, Process: c.Process,
 			Agent: agentOf(c.UserAgent), Counts: c.Counts, CountedSince: unlessZero(c.CountedSince),
@@ -89,14 +89,25 @@ func (a *protocol) showCallers(in *openimds.Instance, callers, all []openimds.Ca
 		if u := c.Undelivered; u != nil {
 			one.TokenUndelivered = &wire.UndeliveredToken{Time: awsjson.Epoch{Time: u.Time}, HopLimit: u.HopLimit, NeededHopLimit: u.NeededHopLimit, CurrentHopLimit: in.Options.HopLimit}
 		}
+		one.Advice = todo[i]
+		shown = append(shown, one)
+	}
+	return shown
+}
+
+// advised says what there is to do about each of the callers of one instance in a time, of which all that are
+// remembered may tell.
+func advised(all, callers []openimds.Caller, hopLimit int, since time.Time) [][]advice.Advice {
+	hindered := hindrances(all, callers, hopLimit, since)
+	todo := make([][]advice.Advice, 0, len(callers))
+	for _, c := range callers {
 		what := seen(c)
 		for _, h := range hindered[who{c.Source, c.UserAgent}] {
 			h.hinders(&what, c)
 		}
-		one.Advice = advice.For(what)
-		shown = append(shown, one)
+		todo = append(todo, advice.For(what))
 	}
-	return shown
+	return todo
 }
 
 // who is what one program is on the wire, whatever it asks for. On one host several have that in common.

@@ -3,6 +3,7 @@ package lightsail_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,6 +22,12 @@ const (
 	publicKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ+1P0dyDrHSlHxPCsQWKjCqXgcUJ8HOQ1wLvS0B3c6p me@here"
 	aTime     = `"startTime":1704067200,"endTime":1704070800.5`
 )
+
+// recently is a time of which single samples are kept.
+func recently() string {
+	now := time.Now().Unix()
+	return fmt.Sprintf(`"startTime":%d,"endTime":%d`, now-3600, now)
+}
 
 // everyOperation asks for each operation that is built, once, in an order in which all succeed.
 func everyOperation() []request {
@@ -51,6 +58,9 @@ func everyOperation() []request {
 		request{"OpenIMDS_20261122.GetCallers", `{}`},
 		request{"OpenIMDS_20261122.SearchInstances", `{"query":"de","metadataFilter":"all","sortBy":"noToken","descending":true,"pageSize":200,"page":1}`},
 		request{"OpenIMDS_20261122.GetFleet", `{}`},
+		request{"OpenIMDS_20261122.GetFleetMetricData", `{"metricName":"MetadataNoToken","period":3600,` + recently() + `}`},
+		request{"OpenIMDS_20261122.GetFleetCallers", `{"limit":200}`},
+		request{"OpenIMDS_20261122.GetMetadataTree", `{"instanceName":"demo","version":"latest","path":"meta-data","protocol":"v2"}`},
 		request{"OpenIMDS_20261122.WaitForRefusals", `{"instances":[{"instanceName":"demo"}]}`},
 	)
 }

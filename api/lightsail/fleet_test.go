@@ -1,6 +1,9 @@
 package lightsail_test
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 const ours = "OpenIMDS_20261122."
 
@@ -28,4 +31,52 @@ func TestSearchInstances(t *testing.T) {
 			"noToken":{"sum":null,"unknownInstances":3}}`},
 		{target: ours + "GetFleet", body: `{"since":4102444800}`, exception: invalid, message: "The time begins in the future"},
 	})
+}
+
+func TestGetFleetMetricDataRefuses(t *testing.T) {
+	t.Parallel()
+	const target = ours + "GetFleetMetricData"
+	newServer(t).steps([]step{
+		{target: target, body: `{"metricName":"MetadataNoToken","period":300,` + recently() + `}`,
+			want: `{"metricName":"MetadataNoToken","datapoints":[],"worst":[],"incomplete":["*"]}`},
+		{target: target, body: `{"metricName":"CPUUtilization","period":300,` + recently() + `}`, exception: invalid, message: "1 validation error detected: Value 'CPUUtilization' at 'metricName'"},
+		{target: target, body: `{"metricName":"MetadataNoToken","period":90,` + recently() + `}`, exception: invalid},
+		{target: target, body: `{"metricName":"MetadataNoToken","period":300,` + aTime + `}`, exception: invalid, message: "What many instances counted together is known of the last 62 days"},
+		{target: target, body: `{"metricName":"MetadataNoToken","period":300,"worst":51,` + recently() + `}`, exception: invalid, message: "Of the worst there are 0 to 50 told, not 51"},
+	})
+}
+
+func TestGetMetadataTree(t *testing.T) {
+	t.Parallel()
+	const target = ours + "GetMetadataTree"
+	s := newServer(t)
+	s.steps([]step{
+		{target: ours + "SetInstance", body: `{"instanceName":"demo","roleName":"app","userData":"c2VjcmV0LXdvcmQ="}`, want: `{}`},
+		{target: target, body: `{"instanceName":"demo"}`, want: `{"status":200,"version":"latest","path":"","entries":[
+			{"path":"dynamic","kind":"directory","value":"!","doc":"!"},{"path":"meta-data","kind":"directory"},{"path":"user-data","kind":"secret","value":"!","valueBase64":"!","doc":"*"}]}`},
+		{target: target, body: `{"instanceName":"demo","path":"/meta-data/../user-data/","reveal":true}`, want: `{"status":200,"entries":[{"path":"user-data","kind":"secret","value":"secret-word"}]}`},
+		{target: target, body: `{"instanceName":"demo","path":"meta-data/iam/security-credentials","protocol":"v1"}`, want: `{"entries":[{"path":"meta-data/iam/security-credentials/app","kind":"secret","value":"!"}]}`},
+		{target: target, body: `{"instanceName":"demo","version":"2000-01-01"}`, want: `{"status":404,"entries":[]}`},
+		{target: target, body: `{"instanceName":"demo","protocol":"v3"}`, exception: invalid},
+		{target: target, body: `{"instanceName":"absent","reveal":true}`, exception: notFound, code: "DoesNotExist"},
+	})
+	// A key that only looks sees all but secrets, however it asks for them.
+	for body, status := range map[string]int{
+		`{"instanceName":"demo"}`: 200, `{"instanceName":"demo","reveal":false}`: 200, `{"instanceName":"demo","reveal":true}`: 400, `{"instanceName":"demo","Reveal":true}`: 400,
+	} {
+		a := s.send(s.request(s.looks, target, body))
+		if a.status != status || status == 400 && !strings.Contains(a.body, "AccessDeniedException") {
+			t.Errorf("%s by a key that only looks: %d %s", body, a.status, a.body)
+		}
+		if strings.Contains(a.body, "secret-word") {
+			t.Errorf("%s shows the user data: %s", body, a.body)
+		}
+	}
+	audit := s.audit.String()
+	if n := strings.Count(audit, `"revealed":"latest/user-data"`); n != 1 {
+		t.Errorf("the audit log tells of the secrets %d times, want once: %s", n, audit)
+	}
+	if strings.Contains(audit, "secret-word") {
+		t.Error("the audit log has the secret")
+	}
 }

@@ -98,7 +98,7 @@ func (a *protocol) Read(r *http.Request, body []byte) (api.Operation, error) {
 	target := r.Header.Get("X-Amz-Target")
 	found := a.table[target]
 	return api.Operation{
-		Name: operationName(target), Changes: found.changes,
+		Name: operationName(target), Changes: found.changes || found.reveals != nil && found.reveals(body),
 		Run: func(ctx context.Context) (any, error) { return found.run(a, ctx, body) },
 	}, nil
 }

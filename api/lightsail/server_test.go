@@ -28,6 +28,8 @@ import (
 	"github.com/openimds/openimds/attest"
 	"github.com/openimds/openimds/audit"
 	"github.com/openimds/openimds/control"
+	"github.com/openimds/openimds/credentials/generated"
+	"github.com/openimds/openimds/imds"
 	"github.com/openimds/openimds/store"
 	"github.com/openimds/openimds/store/mem"
 )
@@ -86,7 +88,8 @@ func newServerOn(t testing.TB, store store.Store, adapt ...func(*control.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := control.Config{Region: "us-east-1", AccountID: "123456789012", AllowIMDSIPv6: true, Audit: record, Reports: signs, Changes: s, KeySigner: keySigner{}}
+	cfg := control.Config{Region: "us-east-1", AccountID: "123456789012", AllowIMDSIPv6: true, Audit: record, Reports: signs, Changes: s, KeySigner: keySigner{},
+		Guests: imds.NewServer(imds.Config{Credentials: generated.Source{}})}
 	for _, f := range adapt {
 		f(&cfg)
 	}

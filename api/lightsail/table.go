@@ -17,6 +17,8 @@ const targetLightsail = "Lightsail_20161128."
 type action struct {
 	target  string
 	changes bool
+	// reveals says that a request shows what a key that only looks may not see; nil: none does.
+	reveals func(body []byte) bool
 	// run reads the request and carries it out.
 	run func(a *protocol, ctx context.Context, body []byte) (any, error)
 	// request and result are the structures that stand on the wire; nil: the operation is not built.
@@ -38,6 +40,12 @@ func act[Q, R any](target wire.Target[Q, R], f func(*protocol, context.Context, 
 			return f(a, ctx, request)
 		},
 	}
+}
+
+// guarded is an action of which some requests show what a key that only looks may not see.
+func guarded(a action, reveals func(body []byte) bool) action {
+	a.reveals = reveals
+	return a
 }
 
 // absent makes the action of an operation of Lightsail's that is not built.
@@ -147,9 +155,12 @@ func openIMDSActions() []action {
 		act(wire.GetAttachments, (*protocol).getAttachments),
 		act(wire.GetCallers, (*protocol).getCallers),
 		act(wire.GetFleet, (*protocol).getFleet),
+		act(wire.GetFleetCallers, (*protocol).getFleetCallers),
+		act(wire.GetFleetMetricData, (*protocol).getFleetMetricData),
 		act(wire.GetGuardedPlaces, (*protocol).getGuardedPlaces),
 		act(wire.GetInstanceMetadataDefaults, (*protocol).getDefaults),
 		act(wire.GetMetadataCounts, (*protocol).getMetadataCounts),
+		guarded(act(wire.GetMetadataTree, (*protocol).getMetadataTree), reveals),
 		act(wire.GetMetricData, (*protocol).getMetricData),
 		act(wire.GetOptionsHistory, (*protocol).getOptionsHistory),
 		act(wire.GetReportKey, (*protocol).getReportKey),

@@ -1,6 +1,8 @@
 package wire
 
 import (
+	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/advice"
 	"github.com/openimds/openimds/api/awsjson"
 )
 
@@ -8,6 +10,9 @@ import (
 var (
 	SearchInstances = looks[SearchInstancesRequest, SearchInstancesResult](openIMDS + "SearchInstances")
 	GetFleet        = looks[GetFleetRequest, GetFleetResult](openIMDS + "GetFleet")
+
+	GetFleetMetricData = looks[GetFleetMetricDataRequest, GetFleetMetricDataResult](openIMDS + "GetFleetMetricData")
+	GetFleetCallers    = looks[GetFleetCallersRequest, GetFleetCallersResult](openIMDS + "GetFleetCallers")
 )
 
 // SearchInstancesRequest asks for a page of the instances that are looked for.
@@ -82,6 +87,78 @@ type FleetNoToken struct {
 	Sum *int64 `json:"sum"`
 	// UnknownInstances are those of which not all of the time is known.
 	UnknownInstances int `json:"unknownInstances"`
+}
+
+// GetFleetMetricDataRequest asks for a metric of all instances together.
+type GetFleetMetricDataRequest struct {
+	MetricName CountedMetricName `json:"metricName" check:"required"`
+	Period     *MetricPeriod     `json:"period" check:"required"`    // seconds
+	StartTime  *awsjson.Epoch    `json:"startTime" check:"required"` // at most 62 days ago
+	EndTime    *awsjson.Epoch    `json:"endTime" check:"required"`
+	// Worst is of how many instances, those that counted most, the points are told too: 0 to 50; 10.
+	Worst *int `json:"worst,omitzero"`
+}
+
+// GetFleetMetricDataResult has the sums of the instances that there are now, in the order of time. A period in which
+// nothing is known has no datapoint.
+type GetFleetMetricDataResult struct {
+	MetricName string           `json:"metricName"`
+	Datapoints []FleetDatapoint `json:"datapoints"`
+	// Worst are the instances that counted most, the most first; none that counted nothing.
+	Worst []WorstInstance `json:"worst"`
+	// Incomplete says why there may have been more; empty: all is known.
+	Incomplete []string `json:"incomplete"`
+}
+
+// FleetDatapoint is a period.
+type FleetDatapoint struct {
+	Timestamp awsjson.Epoch `json:"timestamp"`
+	Sum       int64         `json:"sum"`
+	// SampleCount is how many samples of five minutes it is the sum of, each instance's counted.
+	SampleCount int `json:"sampleCount"`
+}
+
+// WorstInstance is one of the instances that counted most.
+type WorstInstance struct {
+	InstanceName string           `json:"instanceName"`
+	Sum          int64            `json:"sum"`
+	Datapoints   []FleetDatapoint `json:"datapoints"`
+}
+
+// GetFleetCallersRequest asks who calls without a session token, of all instances.
+type GetFleetCallersRequest struct {
+	// Since is when the time begins, up to now: a day ago unless it is said, at most 62 days.
+	Since *awsjson.Epoch `json:"since,omitzero"`
+	Limit *int           `json:"limit,omitzero"` // 1 to 200; 20
+}
+
+// GetFleetCallersResult has those who called most, the most first.
+type GetFleetCallersResult struct {
+	Callers []FleetCaller `json:"callers"`
+	// Total is how many there are in all.
+	Total int `json:"total"`
+	// Incomplete says why there may be more; empty: all is known.
+	Incomplete []string `json:"incomplete"`
+}
+
+// FleetCaller is one software on any number of instances: the same user agent, of the same program where that is known.
+type FleetCaller struct {
+	UserAgent string                  `json:"userAgent"`
+	Process   *openimds.CallerProcess `json:"process,omitempty"`
+	Agent     *CallerAgent            `json:"agent,omitempty"`
+	// Others says that it is all those whom an instance had no room to tell apart.
+	Others bool `json:"others,omitempty"`
+	// NoToken is how many calls without a session token it made since, whatever became of them.
+	NoToken int64 `json:"noToken"`
+	// Counts are of its calls as in GetCallers.
+	Counts map[string]int64 `json:"counts"`
+	// Instances is how many instances it was on, InstanceNames some of them, those first where it called most.
+	Instances        int           `json:"instances"`
+	InstanceNames    []string      `json:"instanceNames"`
+	PathGroups       []string      `json:"pathGroups"`
+	LastWithoutToken awsjson.Epoch `json:"lastWithoutToken"`
+	// Advice is what there is to do until it needs IMDSv1 no more, the first thing first; absent: nothing is known.
+	Advice []advice.Advice `json:"advice,omitempty"`
 }
 
 // MetadataFilter says which instances are looked for: those that take both versions, the second only, none, or whose
