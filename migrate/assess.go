@@ -1,10 +1,8 @@
 package migrate
 
 import (
-	"context"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/openimds/openimds"
@@ -77,6 +75,8 @@ type Assessment struct {
 	Victims []Caller `json:"victims,omitempty"`
 	// Due are callers without a token that did not come in that time and are to come again.
 	Due []Caller `json:"due,omitempty"`
+	// Unheard says why nobody answers the instance's guest now; empty: somebody does, or the provider does not tell.
+	Unheard string `json:"unheard,omitempty"`
 	// CallersKnown says whether the provider names callers at all.
 	CallersKnown bool `json:"callersKnown"`
 	// BlueprintCallsV1 says that software of the blueprint is taken to call without a token.
@@ -84,12 +84,6 @@ type Assessment struct {
 	Verdict          Verdict `json:"verdict"`
 	// Reason says why, in one line.
 	Reason string `json:"reason"`
-}
-
-// Assess looks at one instance.
-func Assess(ctx context.Context, p Provider, in Instance, c Criteria, now time.Time) Assessment {
-	calls, err := p.Calls(ctx, in, now.Add(-c.Window))
-	return c.Judge(in, calls, err, now)
 }
 
 // Judge is the verdict on an instance of which that is known, or nothing but an error.
@@ -361,25 +355,6 @@ func (k Span) add(c *Cycles) {
 			c.MonthEnds++
 		}
 	}
-}
-
-// atOnce is how many instances are looked at at the same time.
-const atOnce = 8
-
-// Status assesses the instances, in their order.
-func Status(ctx context.Context, p Provider, instances []Instance, c Criteria, now time.Time) []Assessment {
-	all := make([]Assessment, len(instances))
-	turns := make(chan struct{}, atOnce)
-	var working sync.WaitGroup
-	for i, in := range instances {
-		turns <- struct{}{}
-		working.Go(func() {
-			all[i] = Assess(ctx, p, in, c, now)
-			<-turns
-		})
-	}
-	working.Wait()
-	return all
 }
 
 // stamp is a time as people read it here.

@@ -121,6 +121,29 @@ func (p *Plan) puts(in Instance, r Refusal, now time.Time) *Exception {
 	return nil
 }
 
+// Strangers are the exceptions for callers as which none is known of their instances, by what the steps tell of them, each
+// in one line: one that is misspelt puts up with nobody. Where callers are not known, nobody can tell.
+func (p *Plan) Strangers(steps []Step) []string {
+	var lines []string
+	for _, e := range p.Exceptions {
+		known, met := false, false
+		for _, s := range steps {
+			if !e.ofCallers() || !e.Has(s.Assessment.Instance) || !s.Assessment.CallersKnown {
+				continue
+			}
+			known = true
+			met = met || slices.ContainsFunc(slices.Concat(s.Assessment.V1, s.Assessment.Victims, s.Assessment.Due), func(c Caller) bool {
+				return like(e.UserAgent, c.UserAgent) && like(e.Source, c.Source)
+			})
+		}
+		if known && !met {
+			what := strings.TrimSpace(e.UserAgent + " " + e.Source)
+			lines = append(lines, fmt.Sprintf("line %d: the exception of %s is for callers like %q, and no caller without a token that is known is like that", e.line, e.Owner, what))
+		}
+	}
+	return lines
+}
+
 // Ended are the exceptions that do not hold any more, each in one line that says what to do.
 func (p *Plan) Ended(now time.Time) []string {
 	var ended []string

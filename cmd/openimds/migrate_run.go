@@ -74,6 +74,11 @@ process that is ended watches nothing any more, and says so.
 			if err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
 			}
+			for _, line := range plan.Strangers(steps) {
+				if err := say(cmd.ErrOrStderr(), "openimds: %s: %s\n", args[0], line); err != nil {
+					return err
+				}
+			}
 			n := 0
 			for _, step := range steps {
 				if step.Requires {

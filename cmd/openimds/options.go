@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 
+	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/api/lightsail/wire"
 	"github.com/openimds/openimds/client"
 	"github.com/spf13/cobra"
@@ -132,6 +134,14 @@ func hasTagsOption(ctx context.Context, api *client.Client, update wire.UpdateIn
 type namedOptions struct {
 	InstanceName    string               `json:"instanceName"`
 	MetadataOptions wire.MetadataOptions `json:"metadataOptions"`
+	// Rehearsal is the one of required tokens that is under way, which changes no option; nil: none.
+	Rehearsal *openimds.Rehearsal `json:"rehearsal,omitempty"`
+}
+
+// oneOptions are those of one instance.
+type oneOptions struct {
+	wire.MetadataOptions
+	Rehearsal *openimds.Rehearsal `json:"rehearsal,omitempty"`
 }
 
 // showOptions shows the options of what is selected: of one instance that is named as a list, else as a table.
@@ -144,7 +154,7 @@ func (c *clientConfig) showOptions(ctx context.Context, cmd *cobra.Command, out 
 	failed := forEach(cmd, names, func(name string) error {
 		answer, err := client.Call(ctx, api, wire.GetInstance, wire.GetInstanceRequest{InstanceName: name})
 		if err == nil {
-			all = append(all, namedOptions{name, answer.Instance.MetadataOptions})
+			all = append(all, namedOptions{name, answer.Instance.MetadataOptions, answer.Instance.Rehearsal})
 		}
 		return err
 	})
@@ -152,14 +162,28 @@ func (c *clientConfig) showOptions(ctx context.Context, cmd *cobra.Command, out 
 	case len(all) == 0 && failed != nil:
 		return failed
 	case len(args) == 1:
-		options := all[0].MetadataOptions
-		return c.show(out, options, func(row func(...any)) { rowsOfOptions(options, row) })
+		options := oneOptions{all[0].MetadataOptions, all[0].Rehearsal}
+		return c.show(out, options, func(row func(...any)) {
+			rowsOfOptions(options.MetadataOptions, row)
+			if options.Rehearsal != nil {
+				row("rehearsal", options.Rehearsal)
+			}
+		})
 	}
 	err = c.show(out, all, func(row func(...any)) {
-		row("NAME", "TOKENS", "ENDPOINT", "HOP LIMIT", "IPV6", "OPTIONS")
+		head := []any{"NAME", "TOKENS", "ENDPOINT", "HOP LIMIT", "IPV6", "OPTIONS"}
+		rehearsed := slices.ContainsFunc(all, func(one namedOptions) bool { return one.Rehearsal != nil })
+		if rehearsed {
+			head = append(head, "REHEARSAL")
+		}
+		row(head...)
 		for _, one := range all {
 			o := one.MetadataOptions
-			row(one.InstanceName, dash(o.HTTPTokens), dash(o.HTTPEndpoint), o.HTTPPutResponseHopLimit, dash(o.HTTPProtocolIPv6), dash(o.State))
+			cells := []any{one.InstanceName, dash(o.HTTPTokens), dash(o.HTTPEndpoint), o.HTTPPutResponseHopLimit, dash(o.HTTPProtocolIPv6), dash(o.State)}
+			if rehearsed {
+				cells = append(cells, one.Rehearsal)
+			}
+			row(cells...)
 		}
 	})
 	if err != nil {
