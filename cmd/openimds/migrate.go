@@ -36,14 +36,14 @@ instance brought back by itself when a caller is refused. Every step stands in a
   openimds migrate undo plan.yaml --yes
 
 With --provider lightsail the instances are Amazon Lightsail's, of the region of --region (several: a,b), of the
-profile, or of --all-regions. Nothing is changed without --yes or a yes at the terminal.`,
+profile, or of --all-regions, which name a server's regions too. Nothing is changed without --yes or a yes at the terminal.`,
 		Args: noSubcommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	m.addFlags(cmd)
 	f := cmd.PersistentFlags()
 	f.StringVar(&m.provider, "provider", "openimds", "whose instances: openimds or lightsail")
-	f.BoolVar(&m.allRegions, "all-regions", false, "with --provider lightsail: all regions of Lightsail")
+	f.BoolVar(&m.allRegions, "all-regions", false, "all regions of Lightsail, or of the server")
 	cmd.AddCommand(newMigrateStatus(&m), newMigratePlan(&m), newMigrateApply(&m), newMigrateResume(&m), newMigrateUndo(&m), newMigratePolicy(), newMigrateRehearse(&m), newMigrateReport(&m), newMigrateVerify(), newMigrateKey(&m))
 	return cmd
 }
@@ -69,38 +69,33 @@ func (m *migrateFlags) providerOf(ctx context.Context, name string, regions []st
 	switch {
 	case name != "openimds" && name != "lightsail":
 		return nil, usagef("--provider must be openimds or lightsail, not %q", name)
-	case name == "openimds" && (m.allRegions || len(regions) > 1):
-		return nil, usagef("--all-regions and several --region are for --provider lightsail; with openimds name one --region at a time")
 	case m.allRegions && len(regions) > 0 && m.region != "":
 		return nil, usagef("--all-regions and --region exclude each other")
 	}
-	if name == "openimds" {
-		api, err := m.openIn(ctx, m.location().url, regions, 0)
-		if err != nil {
-			return nil, err
-		}
-		return migrate.NewOpenIMDS(api), nil
+	of, endpoint, attempts := func(api *client.Client) migrate.Provider { return migrate.NewOpenIMDS(api) }, m.location().url, 0
+	if name == "lightsail" {
+		of = func(api *client.Client) migrate.Provider { return migrate.NewLightsail(api) }
+		endpoint, attempts = cmp.Or(m.endpoint, os.Getenv("AWS_ENDPOINT_URL_LIGHTSAIL"), amazon), awsAttempts
 	}
-	endpoint := cmp.Or(m.endpoint, os.Getenv("AWS_ENDPOINT_URL_LIGHTSAIL"), amazon)
-	first, err := m.openIn(ctx, endpoint, regions[:min(len(regions), 1)], awsAttempts)
+	first, err := m.openIn(ctx, endpoint, regions[:min(len(regions), 1)], attempts)
 	if err != nil {
 		return nil, err
 	}
 	if m.allRegions {
-		if regions, err = lightsailRegions(ctx, first); err != nil {
+		if regions, err = regionsOf(ctx, first); err != nil {
 			return nil, err
 		}
 	}
 	if len(regions) == 0 {
-		return migrate.NewLightsail(first), nil
+		return of(first), nil
 	}
 	var providers []migrate.Provider
 	for _, region := range slices.Compact(slices.Sorted(slices.Values(regions))) {
-		api, err := m.openIn(ctx, endpoint, []string{region}, awsAttempts)
+		api, err := m.openIn(ctx, endpoint, []string{region}, attempts)
 		if err != nil {
 			return nil, err
 		}
-		providers = append(providers, migrate.NewLightsail(api))
+		providers = append(providers, of(api))
 	}
 	return migrate.InRegions(providers...), nil
 }
@@ -114,8 +109,8 @@ func (m *migrateFlags) openIn(ctx context.Context, endpoint string, regions []st
 	return c.openTo(ctx, endpoint, attempts)
 }
 
-// lightsailRegions are all that Lightsail has.
-func lightsailRegions(ctx context.Context, api *client.Client) ([]string, error) {
+// regionsOf are all that Lightsail, or a server of openimds, has.
+func regionsOf(ctx context.Context, api *client.Client) ([]string, error) {
 	answer, err := client.Call(ctx, api, wire.GetRegions, wire.GetRegionsRequest{})
 	if err != nil {
 		return nil, err

@@ -57,6 +57,9 @@ func newMigrateRehearse(m *migrateFlags) *cobra.Command {
   openimds migrate rehearse --plan plan.yaml --wave canary --brown-out --for 10m`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			flags.provider = m.provider
+			if m.provider == "openimds" && (m.allRegions || len(m.flagRegions()) > 1) {
+				return usagef("a rehearsal is of one region: name one --region at a time")
+			}
 			if (len(args) > 0) == (flags.plan != "") {
 				return usagef("name the instances, or a --plan that has them")
 			}

@@ -70,7 +70,7 @@ func (f *reportFlags) run(cmd *cobra.Command, m *migrateFlags, args []string) er
 	}
 	var seal func(context.Context, []byte) ([]byte, error)
 	if m.provider == "openimds" {
-		api, err := m.openIn(cmd.Context(), m.location().url, nil, 0)
+		api, err := m.openIn(cmd.Context(), m.location().url, in.Provider.Regions()[:1], 0)
 		if err != nil {
 			return err
 		}
@@ -78,7 +78,10 @@ func (f *reportFlags) run(cmd *cobra.Command, m *migrateFlags, args []string) er
 		if in.Installation, err = server.Installation(cmd.Context()); err != nil {
 			return err
 		}
-		in.Source, seal = server, server.Seal
+		seal = server.Seal
+		if in.Source, err = m.sources(cmd.Context(), in.Provider.Regions()); err != nil {
+			return err
+		}
 	}
 	if in.Instances, err = namedInstances(cmd.Context(), in.Provider, args); err != nil {
 		return err
@@ -88,6 +91,19 @@ func (f *reportFlags) run(cmd *cobra.Command, m *migrateFlags, args []string) er
 		return err
 	}
 	return f.write(cmd, m, made, seal)
+}
+
+// sources tell more of the instances of each of a server's regions.
+func (m *migrateFlags) sources(ctx context.Context, regions []string) (report.Source, error) {
+	all := report.InRegions{}
+	for _, region := range regions {
+		api, err := m.openIn(ctx, m.location().url, []string{region}, 0)
+		if err != nil {
+			return nil, err
+		}
+		all[region] = report.OpenIMDS{API: api}
+	}
+	return all, nil
 }
 
 // input is what the flags say of what the report is made of.

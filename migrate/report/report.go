@@ -5,6 +5,7 @@ package report
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"sync"
 	"time"
@@ -174,6 +175,18 @@ type Details struct {
 // Source tells them. An error leaves what it returns beside it, and is one more thing that is not known.
 type Source interface {
 	Details(ctx context.Context, in migrate.Instance, since, now time.Time) (Details, error)
+}
+
+// InRegions are the sources of several regions, by their names.
+type InRegions map[string]Source
+
+// Details is [Source].
+func (s InRegions) Details(ctx context.Context, in migrate.Instance, since, now time.Time) (Details, error) {
+	of, ok := s[in.Region]
+	if !ok {
+		return Details{}, fmt.Errorf("nobody was asked of the region %s", in.Region)
+	}
+	return of.Details(ctx, in, since, now)
 }
 
 // Input is what a report is made of.
