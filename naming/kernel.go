@@ -2,6 +2,7 @@ package naming
 
 import (
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -38,16 +39,28 @@ func plain(a netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port())
 }
 
+// mostEarly is how many calls are kept that the kernel has told of and the listener not yet: it looks for the processes
+// of those before meanwhile, while the kernel tells of a call as soon as it is answered.
+const mostEarly = 1024
+
 // open are the calls that nobody has named yet, by where they come from.
 type open struct {
 	mu       sync.Mutex
 	bySource map[netip.AddrPort][]unnamed
 	order    []unnamed // as they came
+	early    []*trace.Call
 }
 
-func (o *open) add(s unnamed) {
+// add takes note of a call, and returns those that the kernel has told of already and that it may be.
+func (o *open) add(s unnamed) (early []*trace.Call) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	source := s.source()
+	for _, c := range o.early {
+		if c.Source == source && mayBe(s, *c) {
+			early = append(early, c)
+		}
+	}
 	if o.bySource == nil {
 		o.bySource = map[netip.AddrPort][]unnamed{}
 	}
@@ -55,8 +68,28 @@ func (o *open) add(s unnamed) {
 		o.remove(o.order[0])
 		o.order = o.order[1:]
 	}
-	o.bySource[s.source()] = append(o.bySource[s.source()], s)
+	o.bySource[source] = append(o.bySource[source], s)
 	o.order = append(o.order, s)
+	return early
+}
+
+// wait keeps what the kernel has told of a call that no listener has told of so far.
+func (o *open) wait(c trace.Call) *trace.Call {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for len(o.early) > 0 && (len(o.early) == mostEarly || c.Time.Sub(o.early[0].Time) > heardFor) {
+		o.early = o.early[1:]
+	}
+	c.Source = plain(c.Source)
+	o.early = append(o.early, &c)
+	return &c
+}
+
+// heard forgets what the kernel has told of a call that is named by now.
+func (o *open) heard(c *trace.Call) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.early = slices.DeleteFunc(o.early, func(other *trace.Call) bool { return other == c })
 }
 
 // remove says whether the call was still there.
@@ -109,11 +142,16 @@ func (o *open) of(c trace.Call) (all []unnamed) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, s := range o.bySource[plain(c.Source)] {
-		if s.At.Sub(c.Time).Abs() < near && speaks(s.Sighting, c) {
+		if mayBe(s, c) {
 			all = append(all, s)
 		}
 	}
 	return all
+}
+
+// mayBe says whether both can be one call, as far as time and version tell.
+func mayBe(s unnamed, c trace.Call) bool {
+	return s.At.Sub(c.Time).Abs() < near && speaks(s.Sighting, c)
 }
 
 // speaks says whether both are of one version, as far as that was seen.
@@ -149,7 +187,28 @@ func (n *Namer) told(c trace.Call) {
 	if c.Service != trace.Metadata || len(c.Process.Argv) == 0 {
 		return
 	}
-	if s, ok := n.open.match(c); ok {
+	if !n.nameAs(c) && c.Netns != 0 && c.Source.IsValid() {
+		kept := n.open.wait(c)
+		if n.nameAs(c) { // it was told of in between
+			n.open.heard(kept)
+		}
+	}
+}
+
+// nameAs names the one call that the kernel can mean.
+func (n *Namer) nameAs(c trace.Call) bool {
+	s, ok := n.open.match(c)
+	if ok {
 		s.Who.Is(shown(c.Process), s.Call, s.At)
+	}
+	return ok
+}
+
+// opened takes note of a call that is not named yet, unless the kernel has told of it already.
+func (n *Namer) opened(s unnamed) {
+	for _, c := range n.open.add(s) {
+		if n.nameAs(*c) {
+			n.open.heard(c)
+		}
 	}
 }

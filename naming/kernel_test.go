@@ -2,12 +2,18 @@ package naming
 
 import (
 	"net/netip"
+	"runtime"
+	"strconv"
 	"testing"
 	"time"
 
+	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/imds"
+	"github.com/openimds/openimds/processes"
+	"github.com/openimds/openimds/store/mem"
 	"github.com/openimds/openimds/trace"
 	"github.com/openimds/openimds/usage"
+	"github.com/openimds/openimds/usage/history"
 )
 
 // within are namespaces that are known.
@@ -87,4 +93,88 @@ func TestOpenIsBounded(t *testing.T) {
 	if len(o.order) != 1 || len(o.bySource) != 1 {
 		t.Errorf("%d are open an hour later", len(o.order))
 	}
+}
+
+// The kernel may tell of a call before the listener does, which is busy with those before: it is named all the same, once.
+func TestToldEarly(t *testing.T) {
+	noon := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	store := mem.New()
+	meter := usage.NewMeter(usage.Config{Store: store, History: history.New(history.Config{Store: store}), Now: func() time.Time { return noon }})
+	guest := meter.Guest("i-1", "web-1")
+	source := netip.MustParseAddrPort("10.0.0.1:4000")
+	counted := func() imds.Sighting {
+		return imds.Sighting{Who: guest.Count(usage.NoToken, source.Addr(), []byte("latest/meta-data"), []byte("curl/8"), noon), Call: usage.NoToken, Source: source, At: noon}
+	}
+	n := &Namer{}
+	told := trace.Call{Time: noon, Source: source, Netns: 7, Version: trace.V1, Service: trace.Metadata, Process: processes.Process{Exe: "/usr/bin/curl", Argv: []string{"curl"}}}
+	n.told(told)
+	n.opened(unnamed{counted(), within(8)}) // another guest's, of the same address
+	n.opened(unnamed{counted(), within(7)})
+	n.opened(unnamed{counted(), within(7)}) // another call from there
+	callers, err := meter.Callers(t.Context(), "i-1", time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := int64(0)
+	for _, c := range callers {
+		if c.Process != nil {
+			named += c.Counts[openimds.MetricNoToken]
+		}
+	}
+	if named != 1 {
+		t.Errorf("%d calls were named, want the one that was told of: %+v", named, callers)
+	}
+	for i := range 3 * mostEarly {
+		n.told(trace.Call{Time: noon.Add(time.Duration(i)), Source: netip.AddrPortFrom(source.Addr(), uint16(i)), Netns: 9, Service: trace.Metadata, Process: told.Process})
+		if len(n.open.early) > mostEarly {
+			t.Fatalf("%d are kept", len(n.open.early))
+		}
+	}
+}
+
+// However many programs call, what is kept of them is bounded.
+func TestManyCallersTakeLittleMemory(t *testing.T) {
+	noon := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	store := mem.New()
+	meter := usage.NewMeter(usage.Config{Store: store, History: history.New(history.Config{Store: store}), Now: func() time.Time { return noon }})
+	guest := meter.Guest("i-1", "web-1")
+	n := &Namer{}
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	for i := range 10_000 {
+		at := noon.Add(time.Duration(i) * time.Millisecond)
+		source := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), uint16(1024+i))
+		who := guest.Count(usage.NoToken, source.Addr(), []byte("latest/meta-data"), []byte("agent/"+strconv.Itoa(i)), at)
+		n.opened(unnamed{imds.Sighting{Who: who, Call: usage.NoToken, Source: source, At: at}, within(7)})
+		p := processes.Process{Exe: "/usr/bin/program" + strconv.Itoa(i), User: "user" + strconv.Itoa(i)}
+		for k := range 10 {
+			p.Argv = append(p.Argv, "argument-"+strconv.Itoa(10*i+k))
+		}
+		n.told(trace.Call{Time: at, Source: source, Netns: 7, Version: trace.V1, Service: trace.Metadata, Process: p})
+		// And one of which no listener tells, as of another server's guest.
+		n.told(trace.Call{Time: at, Source: source, Netns: 8, Version: trace.V1, Service: trace.Metadata, Process: p})
+	}
+	const most = 8 << 20
+	if took := int64(heap()) - int64(before); took > most {
+		t.Errorf("10,000 callers take %d bytes, want %d at most", took, most)
+	} else {
+		t.Logf("10,000 callers take %d KiB", took>>10)
+	}
+	all, err := meter.Callers(t.Context(), "i-1", time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var calls int64
+	for _, c := range all {
+		calls += c.Counts[openimds.MetricNoToken]
+	}
+	if calls != 10_000 {
+		t.Errorf("%d calls are counted, want all", calls)
+	}
+	runtime.KeepAlive(n)
 }

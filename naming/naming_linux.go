@@ -86,7 +86,7 @@ func (w *watch) run(ctx context.Context) {
 		case <-w.more:
 			var calls []imds.Sighting
 			for s, ok := w.take(); ok; s, ok = w.take() {
-				w.namer.open.add(unnamed{s, w})
+				w.namer.opened(unnamed{s, w})
 				calls = append(calls, s)
 			}
 			for _, s := range calls {

@@ -21,6 +21,7 @@ type conversation struct {
 	since   time.Time
 	spoke   bool           // something was sent
 	told    bool           // that nothing was
+	cut     bool           // it may not have been looked at any more since a sample is taken
 	source  netip.AddrPort // the caller's end; not valid: nothing was sent
 	next    uint32
 	head    []byte // of the request that is not complete
@@ -226,7 +227,7 @@ func (cs *conversations) silent(c *conversation, now time.Time) {
 		late := c.pending[0]
 		c.pending = c.pending[1:]
 		if late.Remark == "" {
-			late.Remark = noAnswer(late.Version)
+			late.Remark = c.noAnswer(late.Version)
 		}
 		cs.finish(late)
 	}
@@ -234,12 +235,30 @@ func (cs *conversations) silent(c *conversation, now time.Time) {
 		return
 	}
 	c.told = true
+	remark := "connected, but no request was seen"
+	if c.cut {
+		remark = notLooked
+	}
 	cs.finish(&call{who: c.who, Call: Call{
-		Time: c.since, Service: serviceOf(c.first.addr), Address: c.first.addr, Version: Unknown, Remark: "connected, but no request was seen",
+		Time: c.since, Service: serviceOf(c.first.addr), Address: c.first.addr, Version: Unknown, Remark: remark,
 	}})
 }
 
-func noAnswer(v Version) string {
+// sampling notes that a smaller share of connections is looked at from now on: what is not seen any more of those that
+// have begun need not be missing.
+func (cs *conversations) sampling() {
+	for at := cs.order.Front(); at != nil; at = at.Next() {
+		at.Value.(*conversation).cut = true
+	}
+}
+
+const notLooked = "not all of it was looked at: only a sample of the connections is"
+
+// noAnswer says of a call that has none what that means.
+func (c *conversation) noAnswer(v Version) string {
+	if c.cut {
+		return notLooked
+	}
 	if v == Token {
 		return "no answer seen: the hop limit may be too small for this caller"
 	}

@@ -47,6 +47,17 @@ func TestConversation(t *testing.T) {
 		do   func(*joined)
 		want []string
 	}{
+		"cut off by sampling": {func(j *joined) {
+			j.packet(1, strings.Replace(a, "GET", "PUT", 1)+a)
+			j.reply(1, ok)
+			j.sampling()
+			j.tick(noon.Add(later))
+		}, []string{"v1 PUT /a 200", "v1 GET /a 0 not all of it was looked at: only a sample of the connections is"}},
+		"connected, and cut off": {func(j *joined) {
+			j.begin(event{cookie: 1, addr: imds}, &caller{}, noon)
+			j.sampling()
+			j.tick(noon.Add(later))
+		}, []string{"unknown   0 not all of it was looked at: only a sample of the connections is"}},
 		"one":        {func(j *joined) { j.packet(1, a); j.reply(1, ok) }, []string{"v1 GET /a 200"}},
 		"sent again": {func(j *joined) { j.packet(1, a); j.packet(1, a); j.reply(1, ok); j.reply(1, ok) }, []string{"v1 GET /a 200"}},
 		"around the end of the numbers": {func(j *joined) {

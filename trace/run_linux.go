@@ -212,6 +212,7 @@ func (t *tracer) tellGap(g *governor, told *[lossKinds]uint64, dropped *uint64, 
 
 // govern takes more or fewer connections.
 func (t *tracer) govern(g *governor, now time.Time) {
+	before := g.n
 	change := g.measure(now, cpuTime())
 	if change == "" {
 		return
@@ -219,6 +220,9 @@ func (t *tracer) govern(g *governor, now time.Time) {
 	if err := t.source.lookAt(g.n); err != nil {
 		t.note(fmt.Sprintf("taking a sample of connections failed: %v", err))
 		return
+	}
+	if g.n > before {
+		t.joined.sampling()
 	}
 	t.note(change)
 }
