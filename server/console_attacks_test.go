@@ -167,7 +167,7 @@ func TestConsolePaths(t *testing.T) {
 // server's.
 func TestConsoleSessions(t *testing.T) {
 	t.Parallel()
-	i := openInstallation(t, forTest(t.TempDir()))
+	i := openInstallation(t, atOwnAddress(forTest(t.TempDir()), 2))
 	key := i.client.key
 	b := newBrowser(t, i.server.APIURL())
 	name := "openimds-console-" + b.url[strings.LastIndex(b.url, ":")+1:len(b.url)-len("/console/")]

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -85,6 +86,14 @@ func (b *browser) signIn(id, secret string) {
 	if status, answer := b.ask("POST", "session", keyForm(id, secret)); status != http.StatusOK {
 		b.t.Fatalf("sign in: %d %s", status, answer)
 	}
+}
+
+// atOwnAddress has the API listen where no other test does, so that the port is still free for a second start.
+func atOwnAddress(cfg Config, n int) Config {
+	if runtime.GOOS == "linux" { // which has all of 127/8
+		cfg.APIListen = fmt.Sprintf("127.0.77.%d:0", n)
+	}
+	return cfg
 }
 
 // signedIn is a browser of whoever has the installation's own key.
