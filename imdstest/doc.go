@@ -32,6 +32,8 @@
 // change the instance as an operator does, and return when it is done: the very next request obeys.
 // What cannot be done ends the test with one line, so they are called from the test's own goroutine.
 //
+// A program that changes options by EC2's API finds it at [Server.EC2].
+//
 // # Requests
 //
 // [Server.Requests] has every request that was answered, with the version of the protocol that it

@@ -43,6 +43,7 @@ type Server struct {
 	mu       sync.Mutex
 	observer *imds.Observer
 	requests []Request
+	ec2      *EC2 // nil: nobody has asked for it
 }
 
 // New starts a metadata service and lets the test's own process be on the instance: AWS's SDKs find

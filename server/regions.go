@@ -265,7 +265,7 @@ func (s *Server) byRegion(verifiers map[string]*sigv4.Verifier, sessions *consol
 				ec2.New(ec2.Config{Service: r.service, Regions: s.cfg.regions()}),
 				cloudwatch.New(cloudwatch.Config{Service: r.service}),
 			},
-			Auth:      verifiers[r.region], Account: r.service.AccountID(), Refused: s.refusals.Tell, Log: s.log,
+			Auth: verifiers[r.region], Account: r.service.AccountID(), Refused: s.refusals.Tell, Log: s.log,
 		})
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/api/ec2/wire"
@@ -166,7 +167,7 @@ func (c *call) describeImages(_ context.Context, in *wire.DescribeImagesRequest)
 		"description":         func(i *wire.Image) string { return i.Description },
 		"state":               func(i *wire.Image) string { return i.ImageState },
 		"architecture":        func(i *wire.Image) string { return i.Architecture },
-		"platform":            func(i *wire.Image) string { return i.Platform },
+		"platform":            func(i *wire.Image) string { return strings.ToLower(i.Platform) },
 		"owner-id":            func(i *wire.Image) string { return i.ImageOwnerID },
 		"owner-alias":         func(i *wire.Image) string { return i.ImageOwnerAlias },
 		"image-type":          func(i *wire.Image) string { return i.ImageType },
@@ -193,7 +194,7 @@ func showImage(b openimds.Blueprint, region string) wire.Image {
 		RootDeviceType: "ebs", RootDeviceName: b.RootDevice, VirtualizationType: "hvm", Hypervisor: "xen",
 	}
 	if b.Platform == openimds.PlatformWindows {
-		shown.Platform, shown.PlatformDetails = "windows", "Windows"
+		shown.Platform, shown.PlatformDetails = "Windows", "Windows"
 	}
 	if b.RequiresTokens() {
 		shown.IMDSSupport = "v2.0"

@@ -26,6 +26,7 @@ import (
 	"github.com/openimds/openimds/api/lightsail"
 	"github.com/openimds/openimds/api/sigv4"
 	"github.com/openimds/openimds/control"
+	"github.com/openimds/openimds/records"
 	"github.com/openimds/openimds/store"
 	"github.com/openimds/openimds/store/mem"
 )
@@ -218,4 +219,17 @@ func (s *server) image(blueprint string) string {
 func (s *server) run(n int, parameters string) []string {
 	s.t.Helper()
 	return values(s.must(fmt.Sprintf("Action=RunInstances&ImageId=%s&MinCount=%d&MaxCount=%d%s", s.image("ubuntu_24_04"), n, n, parameters)), "instanceId")
+}
+
+// endTransitions ends what instances are in the middle of, once its time has come.
+func (s *server) endTransitions(ctx context.Context) {
+	page, err := s.store.List(ctx, store.Range{Prefix: records.TransitionKey("")})
+	if err != nil {
+		return
+	}
+	for _, r := range page.Records {
+		if of, err := records.Decode[records.Transition](r); err == nil && time.Since(of.Begun) > of.Lasts {
+			_ = s.service.EndTransition(ctx, strings.TrimPrefix(r.Key, records.TransitionKey("")), of.Begun) // again in a moment
+		}
+	}
 }

@@ -3,6 +3,7 @@ package ec2
 import (
 	"cmp"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/openimds/openimds"
@@ -109,7 +110,7 @@ func rootDevice(in *openimds.Instance) string {
 // platformOf is a word only for Windows.
 func platformOf(in *openimds.Instance) string {
 	if bundle, _ := openimds.FindBlueprint(in.BlueprintID); bundle.Platform == openimds.PlatformWindows {
-		return "windows"
+		return "Windows"
 	}
 	return ""
 }
@@ -182,7 +183,7 @@ var instanceFilters = map[string]func(*openimds.Instance) []string{
 		return one(in.LaunchedAt.UTC().Format("2006-01-02T15:04:05.000Z"))
 	},
 	"instance-lifecycle": func(in *openimds.Instance) []string { return one(lifecycleOf(in)) },
-	"platform":           func(in *openimds.Instance) []string { return one(platformOf(in)) },
+	"platform":           func(in *openimds.Instance) []string { return one(strings.ToLower(platformOf(in))) }, // as documented
 	"hypervisor":         func(in *openimds.Instance) []string { return one(hypervisorOf(in)) },
 	"iam-instance-profile.arn": func(in *openimds.Instance) []string {
 		if in.Role == nil {
