@@ -61,7 +61,9 @@ export function AlarmsPage() {
       <div class="head">
         <h1 tabIndex={-1}>{t.alarms.heading}</h1>
       </div>
-      <Alarms />
+      <section class="section" aria-label={t.alarms.heading}>
+        <Alarms />
+      </section>
     </main>
   );
 }

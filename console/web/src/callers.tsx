@@ -1,23 +1,28 @@
 // Who calls, and what takes each of them to IMDSv2.
 import { useSignal } from "@preact/signals";
+import type { ComponentChildren } from "preact";
 import { RangeChoice, rangeOf } from "./range";
 import { useCall } from "./live";
 import { instancePath, Link } from "./route";
 import { t } from "./text";
 import { Time, windowOf } from "./time";
 import { Amount, Loading, Note, Problem, Scroll, Teach } from "./ui";
-import type { Caller, FleetCaller } from "./wire";
+import type { Advice, Caller, FleetCaller } from "./wire";
+
+type Named = Pick<Caller, "userAgent" | "process">;
 
 /** callerName is what people know a caller by: its program, else what it says of itself. */
-export function callerName(c: Caller): string {
+export function callerName(c: Named): string {
   const p = c.process;
   if (p?.arguments?.length) return p.arguments.join(" ");
   return p?.executable || c.userAgent || t.callers.noAgent;
 }
 
-const place = (c: Caller) => [c.process?.container, c.process?.unit, c.process?.package].filter(Boolean).join(" · ");
+/** beside is what else is known of it, besides its name. */
+const beside = (c: Named, ...more: string[]) =>
+  [...more, c.process?.container, c.process?.unit, c.process?.package, c.process ? c.userAgent : ""].filter(Boolean).join(" · ");
 
-export function CallerTable({ callers, fleet, label }: { callers: FleetCaller[]; fleet?: boolean; label: string }) {
+function Table({ label, fleet, children }: { label: string; fleet?: boolean; children: ComponentChildren }) {
   const cols = t.callers.columns;
   return (
     <Scroll label={label}>
@@ -34,11 +39,7 @@ export function CallerTable({ callers, fleet, label }: { callers: FleetCaller[];
             <Head>{cols.todo}</Head>
           </tr>
         </thead>
-        <tbody role="rowgroup">
-          {callers.map((c) => (
-            <CallerRow key={c.instanceName + c.callerKey} c={c} fleet={fleet} />
-          ))}
-        </tbody>
+        <tbody role="rowgroup">{children}</tbody>
       </table>
     </Scroll>
   );
@@ -50,60 +51,87 @@ const Head = ({ children, number }: { children: string; number?: boolean }) => (
   </th>
 );
 
+const Who = ({ name, more }: { name: string; more: string }) => (
+  <td role="cell" class="who">
+    <span class="clip" title={name}>
+      {name}
+    </span>
+    {more && (
+      <span class="dim clip" title={more}>
+        {more}
+      </span>
+    )}
+  </td>
+);
+
 const Count = ({ of, label, v1 }: { of: number | undefined; label: string; v1?: boolean }) => (
   <td role="cell" class={"number" + (v1 && of ? " v1" : "")} data-label={label}>
     <Amount of={of ?? 0} />
   </td>
 );
 
-function CallerRow({ c, fleet }: { c: FleetCaller; fleet?: boolean }) {
-  const names = c.instanceNames ?? [c.instanceName];
+const Todo = ({ advice, done }: { advice?: Advice[]; done: string }) => (
+  <td role="cell" class="todo">
+    {advice?.map((a) => (
+      <p key={a.code + a.text}>
+        {a.text}
+        {a.source?.startsWith("https://") && (
+          <>
+            {" "}
+            <a href={a.source} target="_blank" rel="noreferrer">
+              {t.source}
+            </a>
+          </>
+        )}
+      </p>
+    ))}
+    {!advice?.length && <span class="dim">{done}</span>}
+  </td>
+);
+
+function CallerTable({ callers, label }: { callers: Caller[]; label: string }) {
   const cols = t.callers.columns;
   return (
-    <tr role="row">
-      <td role="cell" class="who">
-        <span class="clip" title={callerName(c)}>
-          {callerName(c)}
-        </span>
-        <span class="dim clip">
-          {c.source}
-          {place(c) && " · " + place(c)}
-          {c.process && c.userAgent && " · " + c.userAgent}
-        </span>
-      </td>
-      {fleet && (
-        <td role="cell" class="on">
-          <Link to={instancePath(names[0], "callers")}>{names[0]}</Link>
-          {names.length > 1 && <span class="dim"> {t.callers.moreInstances(names.length)}</span>}
-        </td>
-      )}
-      <Count of={c.counts.MetadataNoToken} label={cols.v1} v1 />
-      <Count of={c.counts.MetadataNoTokenRejected} label={cols.refused} />
-      <Count of={c.counts.MetadataWithToken} label={cols.v2} />
-      <td role="cell" class="when">
-        <Time at={c.lastSeen} />
-        <span class="dim">{c.period.text}</span>
-      </td>
-      <td role="cell" class="todo">
-        {c.advice?.length ? (
-          c.advice.map((a) => (
-            <p key={a.code + a.text}>
-              {a.text}
-              {a.source?.startsWith("https://") && (
-                <>
-                  {" "}
-                  <a href={a.source} target="_blank" rel="noreferrer">
-                    {t.source}
-                  </a>
-                </>
-              )}
-            </p>
-          ))
-        ) : (
-          <span class="dim">{t.callers.done}</span>
-        )}
-      </td>
-    </tr>
+    <Table label={label}>
+      {callers.map((c) => (
+        <tr role="row" key={c.callerKey}>
+          <Who name={callerName(c)} more={beside(c, c.source)} />
+          <Count of={c.counts.MetadataNoToken} label={cols.v1} v1 />
+          <Count of={c.counts.MetadataNoTokenRejected} label={cols.refused} />
+          <Count of={c.counts.MetadataWithToken} label={cols.v2} />
+          <td role="cell" class="when">
+            <Time at={c.lastSeen} />
+            {c.period.kind !== "unknown" && <span class="dim">{c.period.text}</span>}
+          </td>
+          <Todo advice={c.advice} done={t.callers.done} />
+        </tr>
+      ))}
+    </Table>
+  );
+}
+
+/** FleetCallerTable has software, wherever it runs. */
+export function FleetCallerTable({ callers, label }: { callers: FleetCaller[]; label: string }) {
+  const cols = t.callers.columns;
+  return (
+    <Table label={label} fleet>
+      {callers.map((c, i) => (
+        <tr role="row" key={i}>
+          <Who name={c.others ? t.callers.others : callerName(c)} more={beside(c)} />
+          <td role="cell" class="on">
+            {c.instanceNames.length > 0 && <Link to={instancePath(c.instanceNames[0], "callers")}>{c.instanceNames[0]}</Link>}
+            {c.instances > 1 && <span class="dim"> {t.callers.moreInstances(c.instances)}</span>}
+          </td>
+          <Count of={c.noToken} label={cols.v1} v1 />
+          <Count of={c.counts.MetadataNoTokenRejected} label={cols.refused} />
+          <Count of={c.counts.MetadataWithToken} label={cols.v2} />
+          <td role="cell" class="when">
+            <Time at={c.lastWithoutToken} />
+          </td>
+          <Todo advice={c.advice} done={t.unknown} />
+        </tr>
+      ))}
+    </Table>
   );
 }
 
@@ -116,11 +144,13 @@ export function CallersPage() {
         <h1 tabIndex={-1}>{t.fleet.inTheWay}</h1>
         <RangeChoice value={range} />
       </div>
+      <section class="section" aria-label={t.fleet.inTheWay}>
       {error && <Problem error={error} again={again} />}
       {!data && !error && <Loading />}
       {data?.incomplete?.map((why) => <Note key={why}>{t.fleet.incomplete + ": " + why}</Note>)}
-      {data && data.callers.length > 0 && <CallerTable callers={data.callers} fleet label={t.fleet.inTheWay} />}
-      {data && data.callers.length === 0 && <Teach say={t.fleet.inTheWayNone} teach={t.fleet.inTheWayTeach} />}
+      {data && data.callers.length > 0 && <FleetCallerTable callers={data.callers} label={t.fleet.inTheWay} />}
+        {data && data.callers.length === 0 && <Teach say={t.fleet.inTheWayNone} teach={t.fleet.inTheWayTeach} command={t.fleet.inTheWayCommand} />}
+      </section>
     </main>
   );
 }

@@ -1,88 +1,64 @@
-// What was changed, by whom: the audit log.
+// What was changed: the operations of an instance, or of all resources.
 import { useSignal } from "@preact/signals";
 import { useCall } from "./live";
 import { instancePath, Link } from "./route";
 import { t } from "./text";
 import { Time } from "./time";
-import { Badge, Loading, Note, Problem, Scroll, Teach } from "./ui";
-import type { AuditEntry } from "./wire";
+import { Badge, Command, Loading, Problem, Scroll, Teach } from "./ui";
+import type { Operation } from "./wire";
 
-const shortened = (value: unknown): string => {
-  const text = typeof value === "string" ? value : JSON.stringify(value);
-  return text === undefined ? t.none : text.length > 120 ? text.slice(0, 120) + "…" : text;
-};
-
-/** differences has what a change touched, member by member. */
-function differences(e: AuditEntry): { name: string; before?: unknown; after?: unknown }[] {
-  const flat = (of: Record<string, unknown> | undefined, path = ""): [string, unknown][] =>
-    Object.entries(of ?? {}).flatMap(([name, value]) =>
-      value !== null && typeof value === "object" && !Array.isArray(value) ? flat(value as Record<string, unknown>, path + name + ".") : [[path + name, value] as [string, unknown]],
-    );
-  const before = new Map(flat(e.before));
-  const after = new Map(flat(e.after));
-  return [...new Set([...before.keys(), ...after.keys()])]
-    .map((name) => ({ name, before: before.get(name), after: after.get(name) }))
-    .filter((d) => JSON.stringify(d.before) !== JSON.stringify(d.after));
-}
-
-function What({ e }: { e: AuditEntry }) {
-  const all = differences(e);
+function On({ o }: { o: Operation }) {
+  if (o.resourceType === "Instance") return <Link to={instancePath(o.resourceName, "changes")}>{o.resourceName}</Link>;
   return (
-    <div class="diff">
-      {e.failure && (
-        <p>
-          <Badge tone="bad">{t.changes.failed}</Badge> {e.failure}
-        </p>
-      )}
-      {all.slice(0, 6).map((d) => (
-        <p key={d.name}>
-          <span class="dim">{d.name}</span> {d.before !== undefined && <del>{shortened(d.before)}</del>} {d.after !== undefined && <ins>{shortened(d.after)}</ins>}
-        </p>
-      ))}
-      {all.length > 6 && <p class="dim">{t.options.confirm.more(all.length - 6)}</p>}
-    </div>
+    <>
+      {o.resourceName} <span class="dim">{o.resourceType}</span>
+    </>
   );
 }
 
-function On({ resource }: { resource?: string }) {
-  if (!resource) return null;
-  const [kind, ...rest] = resource.split("/");
-  const name = rest.join("/");
-  if (kind === "Instance" && name) return <Link to={instancePath(name, "changes")}>{name}</Link>;
-  return <>{resource}</>;
+function Became({ o }: { o: Operation }) {
+  if (o.status === "Failed") {
+    return (
+      <>
+        <Badge tone="bad">{t.changes.failed}</Badge> {o.errorDetails ?? o.errorCode}
+      </>
+    );
+  }
+  return (
+    <>
+      <Badge tone={o.isTerminal ? "good" : "warn"}>{o.isTerminal ? t.changes.done : t.changes.underWay}</Badge>{" "}
+      {o.operationDetails && <span class="dim">{o.operationDetails}</span>}
+    </>
+  );
 }
 
-export function ChangeTable({ entries, one, brief }: { entries: AuditEntry[]; one?: boolean; brief?: boolean }) {
+export function ChangeTable({ operations, one }: { operations: Operation[]; one?: boolean }) {
   const cols = t.changes.columns;
   return (
     <Scroll label={t.changes.heading}>
-      <table class={brief ? "changes brief" : "changes"}>
+      <table class="changes">
         <thead>
           <tr>
             <th scope="col">{cols.when}</th>
             <th scope="col">{cols.what}</th>
-            <th scope="col">{cols.change}</th>
+            {!one && <th scope="col">{cols.on}</th>}
+            <th scope="col">{cols.became}</th>
           </tr>
         </thead>
         <tbody>
-          {entries.map((e, i) => (
-            <tr key={e.when + e.change + i}>
+          {operations.map((o) => (
+            <tr key={o.id}>
               <td class="when">
-                <Time at={e.when} />
-                <span class="dim clip" title={e.who}>
-                  {e.who}
-                </span>
+                <Time at={o.createdAt} />
               </td>
+              <td>{o.operationType}</td>
+              {!one && (
+                <td>
+                  <On o={o} />
+                </td>
+              )}
               <td>
-                {e.what}
-                {!one && e.resource && (
-                  <span class="under">
-                    <On resource={e.resource} />
-                  </span>
-                )}
-              </td>
-              <td>
-                <What e={e} />
+                <Became o={o} />
               </td>
             </tr>
           ))}
@@ -92,31 +68,34 @@ export function ChangeTable({ entries, one, brief }: { entries: AuditEntry[]; on
   );
 }
 
-const pageSize = 100;
-
-/** Changes has the log of one resource, or of all, page after page. */
-export function Changes({ resource }: { resource?: string }) {
+/** Changes has the operations of one instance, or all, page after page. */
+export function Changes({ name }: { name?: string }) {
   const tokens = useSignal<string[]>([]);
   return (
     <>
       {["", ...tokens.value].map((pageToken, i, all) => (
-        <ChangePage key={pageToken} resource={resource} pageToken={pageToken} more={i === all.length - 1 ? (next) => (tokens.value = [...tokens.value, next]) : undefined} />
+        <ChangePage key={pageToken} name={name} pageToken={pageToken} more={i === all.length - 1 ? (next) => (tokens.value = [...tokens.value, next]) : undefined} />
       ))}
+      <div class="pad dim">
+        <p>{t.changes.who}</p>
+        <Command text={name ? t.changes.auditOf(name) : t.changes.audit} />
+      </div>
     </>
   );
 }
 
-function ChangePage(props: { resource?: string; pageToken: string; more?: (token: string) => void }) {
-  const { resource, pageToken } = props;
-  const { data, error, again } = useCall("GetAuditEntries", { limit: pageSize, ...(resource && { resource }), ...(pageToken && { pageToken }) }, { on: ["operation"], every: 30_000 });
+function ChangePage(props: { name?: string; pageToken: string; more?: (token: string) => void }) {
+  const { name, pageToken } = props;
+  const page = pageToken ? { pageToken } : {};
+  const how = { on: ["operation"], name };
+  const { data, error, again } = name ? useCall("GetOperationsForResource", { resourceName: name, ...page }, how) : useCall("GetOperations", page, how);
   if (error && !data) return <Problem error={error} again={again} />;
   if (!data) return <Loading />;
   const next = data.nextPageToken;
   return (
     <>
-      {data.incomplete?.map((why) => <Note key={why}>{t.changes.incomplete + ": " + why}</Note>)}
-      {data.entries.length > 0 && <ChangeTable entries={data.entries} one={resource !== undefined} />}
-      {data.entries.length === 0 && pageToken === "" && <Teach say={t.changes.none} teach={t.changes.noneTeach} command={t.fleet.recentCommand} />}
+      {data.operations.length > 0 && <ChangeTable operations={data.operations} one={name !== undefined} />}
+      {data.operations.length === 0 && pageToken === "" && <Teach say={t.changes.none} teach={t.changes.noneTeach} command={t.fleet.recentCommand} />}
       {next && props.more && (
         <button type="button" class="button" onClick={() => props.more!(next)}>
           {t.changes.more}
@@ -132,7 +111,9 @@ export function ChangesPage() {
       <div class="head">
         <h1 tabIndex={-1}>{t.changes.heading}</h1>
       </div>
-      <Changes />
+      <section class="section" aria-label={t.changes.heading}>
+        <Changes />
+      </section>
     </main>
   );
 }

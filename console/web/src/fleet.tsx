@@ -1,7 +1,7 @@
 // The fleet: how far it is from IMDSv1 to v2, and who is in the way.
 import { useCall } from "./live";
 import { Alarms } from "./alarms";
-import { CallerTable } from "./callers";
+import { FleetCallerTable } from "./callers";
 import { ChangeTable } from "./changes";
 import { Chart, Spark, sumOf } from "./chart";
 import { Instances } from "./instances";
@@ -117,11 +117,16 @@ const inTheWayShown = 6;
 function InTheWay({ since }: { since: number }) {
   const { data, error, again } = useCall("GetFleetCallers", { since, limit: inTheWayShown }, { on: ["usage"], every: 30_000 });
   return (
-    <Section title={t.fleet.inTheWay} aside={<Link to="callers">{t.fleet.allCallers}</Link>}>
+    <Section title={t.fleet.inTheWay} aside={
+        <p>
+          {data && data.total > 0 && <span class="dim">{t.callers.total(data.callers.length, data.total)} · </span>}
+          <Link to="callers">{t.fleet.allCallers}</Link>
+        </p>
+      }>
       {error && <Problem error={error} again={again} />}
       {!data && !error && <Loading />}
       {data?.incomplete?.map((why) => <Note key={why}>{t.fleet.incomplete + ": " + why}</Note>)}
-      {data && data.callers.length > 0 && <CallerTable callers={data.callers} fleet label={t.fleet.inTheWay} />}
+      {data && data.callers.length > 0 && <FleetCallerTable callers={data.callers} label={t.fleet.inTheWay} />}
       {data && data.callers.length === 0 && (
         <Teach say={t.fleet.inTheWayNone} teach={t.fleet.inTheWayTeach} command={t.fleet.inTheWayCommand} />
       )}
@@ -129,14 +134,16 @@ function InTheWay({ since }: { since: number }) {
   );
 }
 
+const recentShown = 8;
+
 function Recent() {
-  const { data, error, again } = useCall("GetAuditEntries", { limit: 8 }, { on: ["operation"], every: 30_000 });
+  const { data, error, again } = useCall("GetOperations", {}, { on: ["operation"] });
   return (
     <Section title={t.fleet.recent} aside={<Link to="changes">{t.fleet.allChanges}</Link>}>
       {error && <Problem error={error} again={again} />}
       {!data && !error && <Loading />}
-      {data && data.entries.length > 0 && <ChangeTable entries={data.entries} brief />}
-      {data && data.entries.length === 0 && <Teach say={t.fleet.recentNone} command={t.fleet.recentCommand} />}
+      {data && data.operations.length > 0 && <ChangeTable operations={data.operations.slice(0, recentShown)} />}
+      {data && data.operations.length === 0 && <Teach say={t.fleet.recentNone} command={t.fleet.recentCommand} />}
     </Section>
   );
 }

@@ -94,7 +94,7 @@ function Tab({ tab, instance, again }: { tab: string; instance: Instance; again:
     case "changes":
       return (
         <Section title={t.changes.heading}>
-          <Changes resource={"Instance/" + name} />
+          <Changes name={name} />
         </Section>
       );
   }

@@ -233,6 +233,8 @@ export const t = {
     moreInstances: (count: number) => `and ${count - 1} more`,
     incomplete: "Not all of this time is known: there may be callers that are not listed.",
     noAgent: "no user agent",
+    others: "Callers that there was no room to tell apart",
+    total: (shown: number, total: number) => (shown < total ? `the first ${shown} of ${n(total, "caller")}` : n(total, "caller")),
     more: "Load more",
   },
 
@@ -251,6 +253,9 @@ export const t = {
     status401: "The guest is refused with 401: this instance requires a token. Choose the IMDSv2 view.",
     status403: "The guest is refused with 403: its metadata endpoint is disabled.",
     empty: "nothing",
+    absent: "listed, but not there",
+    binary: "bytes that are no text",
+    status0: "Nobody answers: the instance does not run.",
     label: "Metadata tree",
   },
 
@@ -362,12 +367,16 @@ export const t = {
 
   changes: {
     heading: "Changes",
-    columns: { when: "When, who", what: "What", change: "Change" },
+    columns: { when: "When", what: "What", on: "On", became: "State" },
     none: "Nothing was changed yet.",
-    noneTeach: "Each change and each refusal has a line here. The first one:",
+    noneTeach: "Each change has a line here. The first one:",
     failed: "failed",
+    done: "done",
+    underWay: "under way",
     more: "Load more",
-    incomplete: "The log may lack lines",
+    who: "Who changed what, from which address, from what to what, and what was refused, stands in the audit log on the server's machine:",
+    audit: "openimds audit",
+    auditOf: (name: string) => `openimds audit --resource Instance/${name}`,
   },
 
   alarms: {

@@ -21,18 +21,25 @@ export function MetadataTree({ instance }: { instance: Instance }) {
   const name = instance.name;
   const view: View = { name, version, protocol, reveal: reveal.value };
   const top = useCall("GetMetadataTree", { instanceName: name, version, path: "", protocol, reveal: reveal.value }, { on: ["instance", "attachment"], name });
-  const versions = top.data?.versions ?? [version];
   return (
     <Section
       title={t.tree.heading}
       aside={
         <div class="tools">
           <Field label={t.tree.version}>
-            <select value={version} onChange={(e) => go(withParams({ version: e.currentTarget.value === "latest" ? "" : e.currentTarget.value }), true)}>
-              {(versions.includes(version) ? versions : [version, ...versions]).map((v) => (
-                <option key={v}>{v}</option>
+            <input
+              key={version}
+              list="versions"
+              defaultValue={version}
+              spellcheck={false}
+              size={11}
+              onChange={(e) => go(withParams({ version: e.currentTarget.value.trim() === "latest" ? "" : e.currentTarget.value.trim() }), true)}
+            />
+            <datalist id="versions">
+              {top.data?.versions?.map((v) => (
+                <option key={v} value={v} />
               ))}
-            </select>
+            </datalist>
           </Field>
           <Choice label={t.tree.protocol} value={protocol} among={t.tree.protocols} onChange={(p) => go(withParams({ as: p === "v1" ? "v1" : "" }), true)} />
           {reveal.value ? (
@@ -48,7 +55,7 @@ export function MetadataTree({ instance }: { instance: Instance }) {
       {top.error && <Problem error={top.error} again={top.again} />}
       {!top.data && !top.error && <Loading />}
       {top.data && top.data.status !== 200 && (
-        <p class="notice">{top.data.status === 401 ? t.tree.status401 : top.data.status === 403 ? t.tree.status403 : t.tree.status(top.data.status)}</p>
+        <p class="notice">{refusal(top.data.status)}</p>
       )}
       {top.data && top.data.status === 200 && (
         <div class="tree">
@@ -78,6 +85,11 @@ export function MetadataTree({ instance }: { instance: Instance }) {
   );
 }
 
+function refusal(status: number): string {
+  const known: Record<number, string> = { 0: t.tree.status0, 401: t.tree.status401, 403: t.tree.status403 };
+  return known[status] ?? t.tree.status(status);
+}
+
 function Entries({ entries, view, label }: { entries: TreeEntry[]; view: View; label?: string }) {
   if (entries.length === 0) return <p class="dim">{t.tree.empty}</p>;
   return (
@@ -90,12 +102,17 @@ function Entries({ entries, view, label }: { entries: TreeEntry[]; view: View; l
 /** last is the entry's own name: what stands behind the last slash, before its own. */
 const last = (path: string) => path.replace(/\/$/, "").split("/").pop() ?? path;
 
+function Value({ entry }: { entry: TreeEntry }) {
+  if (entry.value !== undefined) return <code class="value">{entry.value}</code>;
+  return <Badge tone="plain">{entry.valueBase64 !== undefined ? t.tree.binary : entry.kind === "absent" ? t.tree.absent : t.tree.hidden}</Badge>;
+}
+
 function Leaf({ entry }: { entry: TreeEntry }) {
   return (
     <li>
       <div class="leaf">
         <code class="name">{last(entry.path)}</code>
-        {entry.value === undefined ? <Badge tone="plain">{t.tree.hidden}</Badge> : <code class="value">{entry.value}</code>}
+        <Value entry={entry} />
         {entry.doc && <span class="doc">{entry.doc}</span>}
       </div>
     </li>
@@ -120,7 +137,7 @@ function Directory({ entry, view }: { entry: TreeEntry; view: View }) {
         <span class="arrow" aria-hidden="true" />
         <code class="name">{last(entry.path)}/</code>
       </button>
-      {open && <Inside path={entry.path} view={view} />}
+      {open && <Inside path={entry.path.replace(/\/$/, "")} view={view} />}
     </li>
   );
 }
@@ -133,6 +150,6 @@ function Inside({ path, view }: { path: string; view: View }) {
   );
   if (error && !data) return <Problem error={error} again={again} />;
   if (!data) return <Loading />;
-  if (data.status !== 200) return <p class="dim">{t.tree.status(data.status)}</p>;
+  if (data.status !== 200) return <p class="dim">{refusal(data.status)}</p>;
   return <Entries entries={data.entries} view={view} />;
 }

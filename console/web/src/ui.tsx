@@ -172,7 +172,7 @@ export function Choice(props: { label: string; value: string; among: Record<stri
           key={value}
           type="button"
           aria-pressed={value === props.value}
-          aria-label={props.long?.[value]}
+          title={props.long?.[value]}
           onClick={() => value !== props.value && props.onChange(value)}
         >
           {text}
@@ -194,7 +194,7 @@ export function Field(props: { label: string; children: ComponentChildren }) {
 /** Scroll holds a table that may be wider than the screen; keyboards can move it. */
 export function Scroll({ label, children }: { label: string; children: ComponentChildren }) {
   return (
-    <div class="scroll" role="region" aria-label={label} tabIndex={0}>
+    <div class="scroll" role="group" aria-label={label} tabIndex={0}>
       {children}
     </div>
   );

@@ -106,13 +106,21 @@ export interface Advice {
   source?: string;
 }
 
+export interface CallerProcess {
+  executable?: string;
+  arguments?: string[];
+  unit?: string;
+  container?: string;
+  package?: string;
+}
+
 export interface Caller {
   instanceName: string;
   callerKey: string;
   source: string;
   userAgent: string;
   pathGroup: string;
-  process?: { executable?: string; arguments?: string[]; user?: string; unit?: string; container?: string; package?: string };
+  process?: CallerProcess;
   agent?: { tool: string; version?: string };
   counts: Record<string, number>;
   countedSince?: number;
@@ -123,8 +131,17 @@ export interface Caller {
   advice?: Advice[];
 }
 
-export interface FleetCaller extends Caller {
-  instanceNames?: string[];
+/** FleetCaller is one software on any number of instances. */
+export interface FleetCaller {
+  userAgent: string;
+  process?: CallerProcess;
+  others?: boolean;
+  noToken: number;
+  counts: Record<string, number>;
+  instances: number;
+  instanceNames: string[];
+  lastWithoutToken: number;
+  advice?: Advice[];
 }
 
 export interface Alarm {
@@ -154,18 +171,6 @@ export interface Attachment {
   reason?: string;
 }
 
-export interface AuditEntry {
-  when: string;
-  who: string;
-  what: string;
-  resource?: string;
-  source?: string;
-  change?: string;
-  before?: Record<string, unknown>;
-  after?: Record<string, unknown>;
-  failure?: string;
-}
-
 export interface FoundInstance {
   name: string;
   state: string;
@@ -183,8 +188,9 @@ export interface FoundInstance {
 
 export interface TreeEntry {
   path: string;
-  kind: "directory" | "value" | "secret";
+  kind: "directory" | "value" | "secret" | "absent";
   value?: string;
+  valueBase64?: string;
   doc?: string;
 }
 
@@ -196,7 +202,15 @@ export interface Tree {
 
 export interface Operation {
   id: string;
+  resourceName: string;
+  resourceType: string;
+  createdAt: number;
+  isTerminal: boolean;
+  operationType: string;
+  operationDetails?: string;
   status: string;
+  errorCode?: string;
+  errorDetails?: string;
 }
 
 type Named = { instanceName: string };
@@ -248,10 +262,8 @@ export interface Operations {
   ];
   TagResource: [{ resourceName: string; tags: Tag[] }, AllDone];
   UntagResource: [{ resourceName: string; tagKeys: string[] }, AllDone];
-  GetAuditEntries: [
-    { resource?: string; limit?: number; pageToken?: string },
-    { entries: AuditEntry[]; nextPageToken?: string; incomplete?: string[] },
-  ];
+  GetOperations: [{ pageToken?: string }, { operations: Operation[]; nextPageToken?: string }];
+  GetOperationsForResource: [{ resourceName: string; pageToken?: string }, { operations: Operation[]; nextPageToken?: string }];
   SearchInstances: [
     { query?: string; metadataFilter?: string; sortBy?: string; descending?: boolean; since?: number; pageSize?: number; page?: number },
     { instances: FoundInstance[]; total: number; pages: number },
@@ -273,7 +285,7 @@ export interface Operations {
     { metricName: string; startTime: number; endTime: number; period: number; worst?: number },
     { datapoints: Datapoint[]; worst: { instanceName: string; sum: number; datapoints: Datapoint[] }[]; incomplete?: string[] },
   ];
-  GetFleetCallers: [{ since?: number; limit?: number }, { callers: FleetCaller[]; incomplete?: string[] }];
+  GetFleetCallers: [{ since?: number; limit?: number }, { callers: FleetCaller[]; total: number; incomplete?: string[] }];
   GetMetadataTree: [Named & { version: string; path: string; protocol: "v1" | "v2"; reveal?: boolean }, Tree];
 }
 

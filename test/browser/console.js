@@ -1,0 +1,397 @@
+// A browser uses the console of the real program. Prints a line of JSON for each story: its name, and what went wrong.
+//   node console.js CHROMIUM DIRECTORY PICTURES: DIRECTORY has "small" and "large", two data directories.
+import { chromium } from "playwright-core";
+import fs from "node:fs";
+import path from "node:path";
+import { createRequire } from "node:module";
+import { patience, Server, until } from "./program.js";
+
+const [executablePath, directory, pictures] = process.argv.slice(2);
+const axe = fs.readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+
+const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu"] });
+const small = new Server(path.join(directory, "small"));
+const large = new Server(path.join(directory, "large"), "web-00000");
+
+/** page is a new browser's page; whatever it complains about is an error of the story. */
+async function page(options = {}) {
+  const context = await browser.newContext({ viewport: { width: 1360, height: 900 }, reducedMotion: "reduce", ...options });
+  context.setDefaultTimeout(patience);
+  const p = await context.newPage();
+  p.complaints = [];
+  p.on("pageerror", (e) => p.complaints.push(e.message));
+  // That nobody is signed in, and that a server is away, is a browser's complaint and not the page's.
+  p.on("console", (m) => m.type() === "error" && !/Failed to load resource/.test(m.text()) && p.complaints.push(m.text()));
+  return p;
+}
+
+async function done(...pages) {
+  for (const p of pages) {
+    const said = p.complaints;
+    await p.context().close();
+    if (said.length > 0) throw new Error("the page complained: " + said.join("; "));
+  }
+}
+
+async function signIn(p, server, at = "", key = server.key()) {
+  await p.goto(server.url + "/console/" + at);
+  await p.getByLabel("Access key ID").fill(key.id);
+  await p.getByLabel("Secret access key").fill(key.secret);
+  await p.getByRole("button", { name: "Sign in", exact: true }).click();
+  await p.getByRole("banner").waitFor();
+}
+
+/** ask has an operation carried out by the page's own bridge. */
+const ask = (p, operation, input) =>
+  p.evaluate(
+    async ([operation, input]) => {
+      const answer = await fetch("/console/api/" + operation, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(input) });
+      return { status: answer.status, body: await answer.json() };
+    },
+    [operation, input],
+  );
+
+const equal = (got, want, what) => {
+  if (JSON.stringify(got) !== JSON.stringify(want)) throw new Error(`${what}: got ${JSON.stringify(got)}, not ${JSON.stringify(want)}`);
+};
+
+const tokens = (p) => p.getByRole("switch", { name: "Require session tokens" });
+const applied = (p) => p.getByText("Applied: the guest's next request obeys.").waitFor();
+const checked = (p, on) => p.locator(`[role=switch][aria-label="Require session tokens"][aria-checked=${on}]`).waitFor();
+
+/** mended are the options that stories begin with. */
+const mended = () => small.command("options", "demo", "--http-tokens", "optional", "--http-endpoint", "enabled");
+
+const stories = {
+  async "sign in by key"() {
+    const p = await page();
+    await p.goto(small.url + "/console/instances/demo/tags");
+    await p.getByLabel("Access key ID").fill(small.key().id);
+    await p.getByLabel("Secret access key").fill("not the secret");
+    await p.getByRole("button", { name: "Sign in", exact: true }).click();
+    await p.getByRole("alert").waitFor();
+    await p.getByLabel("Secret access key").fill(small.key().secret);
+    await p.keyboard.press("Enter");
+    // The link that was opened first is where it goes on.
+    await p.getByRole("heading", { name: "demo", level: 1 }).waitFor();
+    await p.getByRole("heading", { name: "Tags" }).waitFor();
+    const cookies = await p.context().cookies();
+    equal(cookies.map((c) => [c.httpOnly, c.sameSite]), [[true, "Strict"]], "the cookie");
+    const kept = await p.evaluate(() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie]));
+    equal(kept, JSON.stringify([{}, {}, ""]), "what scripts can read");
+    await p.locator("summary").click();
+    await p.getByRole("button", { name: "Sign out" }).click();
+    await p.getByRole("heading", { name: "Sign in" }).waitFor();
+    equal((await ask(p, "GetInstance", { instanceName: "demo" })).status, 401, "after signing out");
+    await done(p);
+  },
+
+  async "sign in by link"() {
+    const p = await page();
+    const link = (await small.command("console", "--no-open")).trim();
+    await p.goto(link);
+    await p.getByRole("heading", { name: "Fleet" }).waitFor();
+    equal(p.url(), small.url + "/console/", "the address");
+    const again = await page();
+    await again.goto(link);
+    await again.getByText("This link was used already").waitFor();
+    equal(again.url(), small.url + "/console/", "the address of a spent link");
+    await done(p, again);
+  },
+
+  async "require tokens"() {
+    await mended();
+    const p = await page();
+    await signIn(p, small, "instances/demo/options");
+    equal(await small.get("latest/meta-data/ami-id", { agent: "old-agent/1.0" }), 200, "a guest without a token");
+    await tokens(p).click();
+    const dialog = p.getByRole("dialog");
+    await dialog.getByText("old-agent/1.0").first().waitFor();
+    await dialog.getByText(/callers? would be refused since yesterday/).waitFor();
+    equal(await small.get("latest/meta-data/ami-id"), 200, "a guest while it is asked");
+    await dialog.getByRole("button", { name: "Require tokens" }).click();
+    await checked(p, true);
+    await applied(p);
+    equal(await small.get("latest/meta-data/ami-id"), 401, "a guest without a token");
+    equal(await small.get("latest/meta-data/ami-id", { token: true }), 200, "a guest with a token");
+    await p.getByRole("navigation", { name: "Of this instance" }).getByRole("link", { name: "Changes" }).click();
+    const line = p.getByRole("row").filter({ hasText: "UpdateInstanceMetadataOptions" }).first();
+    await line.getByText("done").waitFor();
+    await p.goBack();
+    await tokens(p).click();
+    await checked(p, false);
+    await applied(p);
+    equal(await small.get("latest/meta-data/ami-id"), 200, "a guest without a token again");
+    await done(p);
+  },
+
+  async "graphs and numbers"() {
+    await mended();
+    const p = await page();
+    for (let i = 0; i < 7; i++) await small.get("latest/meta-data/ami-id", { agent: "counted/1.0" });
+    await signIn(p, small, "instances/demo/metrics?range=1h");
+    const head = p.locator('[data-metric="MetadataNoToken"]');
+    const points = async () => {
+      const period = 300;
+      const end = Math.floor(Date.now() / 1000 / period) * period + period;
+      const input = { instanceName: "demo", metricName: "MetadataNoToken", period, startTime: end - 3600, endTime: end, unit: "Count", statistics: ["Sum"] };
+      return (await ask(p, "GetInstanceMetricData", input)).body.metricData;
+    };
+    // What is compared is read on both sides of the page's number, so that no call comes between them.
+    await until("the number of calls on the page", async () => {
+      const sum = (await points()).reduce((s, point) => s + point.sum, 0);
+      return sum >= 7 && (await head.getAttribute("data-total")) === String(sum);
+    });
+    const part = p.locator("section").filter({ has: p.getByRole("heading", { name: "Calls without a token (IMDSv1)" }) });
+    await part.getByRole("img").and(part.locator(":has(canvas)")).waitFor();
+    await part.getByRole("button", { name: "Table" }).click();
+    await until("the same numbers in the table", async () => {
+      const rows = await part.locator("tbody tr").evaluateAll((all) => all.map((r) => [Date.parse(r.querySelector("time").dateTime) / 1000, r.lastElementChild.textContent]));
+      const known = rows.filter(([, n]) => n !== "unknown").map(([at, n]) => [at, Number(n)]);
+      const want = (await points()).map((d) => [d.timestamp, d.sum]).reverse();
+      return JSON.stringify(known) === JSON.stringify(want);
+    });
+    // A zoom stands in the address, and the way back leads out of it.
+    await part.getByRole("button", { name: "Graph" }).click();
+    const box = await part.locator(".u-over").boundingBox();
+    await p.mouse.move(box.x + box.width * 0.3, box.y + 40);
+    await p.mouse.down();
+    await p.mouse.move(box.x + box.width * 0.8, box.y + 40, { steps: 4 });
+    await p.mouse.up();
+    await p.waitForURL(/from=\d+/);
+    await p.getByRole("button", { name: "Reset zoom" }).click();
+    await p.waitForURL((u) => !u.searchParams.has("from"));
+    await done(p);
+  },
+
+  async "two browsers"() {
+    await mended();
+    const [one, other] = [await page(), await page()];
+    await signIn(one, small, "instances/demo/options");
+    await signIn(other, small, "instances/demo/options");
+    await checked(other, false);
+    await tokens(one).click();
+    await one.getByRole("button", { name: "Require tokens" }).click();
+    await checked(other, true);
+    await tokens(other).click();
+    await checked(one, false);
+    await one.goto(small.url + "/console/instances/demo/tags");
+    await one.getByLabel("Key").fill("seen");
+    await one.getByLabel("Value").fill("by both");
+    await one.getByRole("button", { name: "Add tag" }).click();
+    await other.getByRole("link", { name: "Tags" }).click();
+    await other.getByRole("cell", { name: "by both" }).waitFor();
+    await one.getByRole("button", { name: "Remove tag seen" }).click();
+    await other.getByRole("cell", { name: "by both" }).waitFor({ state: "detached" });
+    await done(one, other);
+  },
+
+  async "server restarted"() {
+    const p = await page();
+    await signIn(p, small, "instances/demo/options");
+    await checked(p, false);
+    await small.stop();
+    await p.getByRole("alert").filter({ hasText: "The server does not answer" }).waitFor();
+    await small.start();
+    await p.getByRole("alert").waitFor({ state: "detached" });
+    // Nobody touches the page: it has the change by itself.
+    await small.command("options", "demo", "--hop-limit", "3");
+    await p.waitForFunction(() => document.querySelector("[name=hops]")?.value === "3");
+    await small.command("options", "demo", "--hop-limit", "1");
+    await done(p);
+  },
+
+  async "markup stays text"() {
+    const evil = `"><img src=x onerror=alert(1)><script>alert(2)</script>`;
+    const p = await page();
+    p.on("dialog", (d) => p.complaints.push("a script ran: " + d.message()));
+    await small.get("latest/meta-data/ami-id", { agent: evil });
+    await small.command("instance", "create", "hostile");
+    await small.command("event", "maintenance", "hostile", "--description", evil);
+    await signIn(p, small, "instances/demo/callers");
+    await p.getByText(evil, { exact: false }).first().waitFor();
+    await p.goto(small.url + "/console/instances/hostile/events");
+    await p.getByText(evil, { exact: false }).first().waitFor();
+    await p.goto(small.url + "/console/instances/" + encodeURIComponent(evil) + "/options");
+    await p.getByRole("heading", { level: 1 }).filter({ hasText: evil }).waitFor();
+    await p.goto(small.url + "/console/?q=" + encodeURIComponent(evil));
+    await p.getByText("No instance matches.").waitFor();
+    equal(await p.locator("img, iframe, object, embed").count(), 0, "elements of the markup");
+    await small.command("instance", "delete", "hostile");
+    await done(p);
+  },
+
+  async "a key that may only look"() {
+    await small.command("keys", "create", "reader", "--read-only");
+    const p = await page();
+    await signIn(p, small, "instances/demo/options", small.key("reader"));
+    await p.getByText("look only").first().waitFor();
+    await checked(p, false);
+    equal(await tokens(p).isDisabled(), true, "the switch is disabled");
+    const refused = await ask(p, "UpdateInstanceMetadataOptions", { instanceName: "demo", httpTokens: "required" });
+    equal([refused.status, refused.body.__type], [400, "AccessDeniedException"], "a change past the page");
+    await done(p);
+  },
+
+  async "keyboard alone"() {
+    await mended();
+    const p = await page();
+    await p.goto(small.url + "/console/");
+    await p.getByLabel("Access key ID").waitFor();
+    /** reach presses Tab until what has the name has the focus. */
+    const reach = async (name) => {
+      for (let i = 0; i < 200; i++) {
+        const at = await p.evaluate(() => {
+          const e = document.activeElement;
+          return e.getAttribute("aria-label") ?? (e.labels?.[0]?.textContent || e.textContent);
+        });
+        if (at?.trim() === name) return;
+        await p.keyboard.press("Tab");
+      }
+      throw new Error("Tab does not reach " + name);
+    };
+    await reach("Access key ID");
+    await p.keyboard.type(small.key().id);
+    await reach("Secret access key");
+    await p.keyboard.type(small.key().secret);
+    await p.keyboard.press("Enter");
+    await p.getByRole("link", { name: "demo" }).first().waitFor();
+    await reach("Search");
+    await p.keyboard.type("demo");
+    await p.waitForURL(/q=demo/);
+    await reach("demo");
+    await p.keyboard.press("Enter");
+    await p.getByRole("heading", { name: "demo", level: 1 }).waitFor();
+    await reach("Require session tokens");
+    await p.keyboard.press("Space");
+    await p.getByRole("dialog").waitFor();
+    await p.keyboard.press("Escape");
+    await p.getByRole("dialog").waitFor({ state: "detached" });
+    await until("the focus back at the switch", () => p.evaluate(() => document.activeElement.getAttribute("role") === "switch"));
+    await p.keyboard.press("Space");
+    await reach("Require tokens");
+    await p.keyboard.press("Enter");
+    await checked(p, true);
+    await reach("Require session tokens");
+    await p.keyboard.press("Space");
+    await checked(p, false);
+    await reach("Metadata");
+    await p.keyboard.press("Enter");
+    await p.getByRole("heading", { name: "Metadata as the guest sees it" }).waitFor();
+    await done(p);
+  },
+
+  async "ten thousand"() {
+    const p = await page();
+    await signIn(p, large);
+    await p.getByText("10,000 instances · page 1 of 200").waitFor();
+    await p.getByLabel("Search").fill("web-04242");
+    await p.getByText("1 instance · page 1 of 1").waitFor();
+    await p.getByRole("link", { name: "web-04242" }).waitFor();
+    await p.getByLabel("Search").fill("");
+    await p.getByRole("button", { name: "Name", exact: false }).first().click();
+    await p.getByRole("link", { name: "web-09999" }).waitFor();
+    await p.getByRole("button", { name: "Next page" }).click();
+    await p.getByRole("link", { name: "web-09949" }).waitFor();
+    const times = [];
+    for (let i = 0; i < 5; i++) {
+      await p.goto("about:blank");
+      await p.goto(large.url + "/console/");
+      await p.getByRole("link", { name: "web-00000" }).waitFor();
+      times.push(
+        await p.evaluate(() => ({
+          paint: performance.getEntriesByName("first-contentful-paint")[0]?.startTime ?? 0,
+          list: performance.getEntriesByType("resource").filter((r) => r.name.endsWith("SearchInstances"))[0]?.responseEnd ?? 0,
+        })),
+      );
+    }
+    const median = (of) => Math.round(times.map(of).sort((a, b) => a - b)[2]);
+    await done(p);
+    return { firstPaintMs: median((x) => x.paint), listMs: median((x) => x.list) };
+  },
+};
+
+const places = {
+  fleet: "", callers: "callers", changes: "changes", alarms: "alarms", missing: "nowhere",
+  ...Object.fromEntries(["options", "metrics", "callers", "metadata", "userdata", "tags", "events", "faults", "attachment", "changes"].map((tab) => ["instance-" + tab, `instances/demo/${tab}`])),
+};
+
+/** settled waits until nothing on the page is being loaded. */
+const settled = (p) => p.waitForFunction(() => document.querySelector("h1") && !document.querySelector(".loading, [aria-busy=true]"));
+
+/** violations are what axe finds on the page as it is: of everything, or of what colours can do wrong. */
+async function violations(p, where, colours) {
+  // The page's own policy forbids scripts from elsewhere, as it should: axe is let in by the debugger.
+  await p.evaluate(axe);
+  const options = colours ? { runOnly: { type: "tag", values: ["cat.color"] } } : {};
+  const found = await p.evaluate(async (options) => (await window.axe.run(document, options)).violations.map((v) => v.id + ": " + v.nodes.map((n) => n.target.join(" ") + " " + (n.any[0]?.message ?? "")).join("; ")), options);
+  return found.map((f) => where + ": " + f);
+}
+
+for (const scheme of ["light", "dark"]) {
+  stories["axe, " + scheme] = async () => {
+    const p = await page({ colorScheme: scheme });
+    await p.goto(small.url + "/console/");
+    await p.getByLabel("Access key ID").waitFor();
+    const found = await violations(p, "sign-in", scheme === "dark");
+    await p.screenshot({ path: `${pictures}/signin-${scheme}.png` });
+    await signIn(p, small);
+    for (const [name, at] of Object.entries(places)) {
+      await p.goto(small.url + "/console/" + at);
+      await settled(p);
+      found.push(...(await violations(p, name, scheme === "dark")));
+      await p.screenshot({ path: `${pictures}/${name}-${scheme}.png`, fullPage: true });
+    }
+    const dialogs = [
+      ["instances/demo/options", () => tokens(p).click(), "tokens"],
+      ["instances/demo/options", () => p.getByRole("switch", { name: "Metadata endpoint" }).click(), "endpoint"],
+      ["instances/demo/metadata", () => p.getByRole("button", { name: "Show secrets" }).click(), "secrets"],
+    ];
+    for (const [at, open, name] of dialogs) {
+      await p.goto(small.url + "/console/" + at);
+      await settled(p);
+      await open();
+      await p.getByRole("dialog").waitFor();
+      await settled(p);
+      found.push(...(await violations(p, "dialog " + name, scheme === "dark")));
+      await p.screenshot({ path: `${pictures}/dialog-${name}-${scheme}.png` });
+    }
+    if (found.length > 0) throw new Error(found.join("\n"));
+    await done(p);
+  };
+}
+
+stories["narrow"] = async () => {
+  const p = await page({ viewport: { width: 390, height: 844 } });
+  await signIn(p, small);
+  for (const [name, at] of Object.entries(places)) {
+    await p.goto(small.url + "/console/" + at);
+    await settled(p);
+    await p.screenshot({ path: `${pictures}/${name}-narrow.png`, fullPage: true });
+    const wide = await p.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    equal(wide, 0, name + " is wider than the screen, by pixels");
+  }
+  await done(p);
+};
+
+fs.mkdirSync(pictures, { recursive: true });
+await Promise.all([small.start(), large.start()]);
+const only = process.env.STORY;
+for (const [name, story] of Object.entries(stories)) {
+  if (only && !name.includes(only)) continue;
+  const began = Date.now();
+  try {
+    const figures = await story();
+    console.log(JSON.stringify({ name, ms: Date.now() - began, figures }));
+  } catch (e) {
+    console.log(JSON.stringify({ name, ms: Date.now() - began, error: e.message }));
+  }
+}
+await browser.close();
+for (const server of [small, large]) {
+  try {
+    await server.stop();
+  } catch (e) {
+    console.log(JSON.stringify({ name: "stop", error: e.message }));
+  }
+}
