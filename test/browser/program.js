@@ -8,7 +8,7 @@ import { promisify } from "node:util";
 const run = promisify(execFile);
 
 /** patience is how long what needs milliseconds may take, on a machine that is busy. */
-export const patience = Number(process.env.PATIENCE ?? 180_000);
+export const patience = 180_000;
 
 /** until asks again and again until the answer is true. */
 export async function until(what, ask) {

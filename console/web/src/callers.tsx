@@ -147,7 +147,7 @@ export function CallersPage() {
       <section class="section" aria-label={t.fleet.inTheWay}>
       {error && <Problem error={error} again={again} />}
       {!data && !error && <Loading />}
-      {data?.incomplete?.map((why) => <Note key={why}>{t.fleet.incomplete + ": " + why}</Note>)}
+      {data?.incomplete?.map((why) => <Note key={why}>{why}</Note>)}
       {data && data.callers.length > 0 && <FleetCallerTable callers={data.callers} label={t.fleet.inTheWay} />}
         {data && data.callers.length === 0 && <Teach say={t.fleet.inTheWayNone} teach={t.fleet.inTheWayTeach} command={t.fleet.inTheWayCommand} />}
       </section>

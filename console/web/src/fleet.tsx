@@ -92,7 +92,7 @@ function NoToken({ range, over, zoomed }: { range: string; over: Window; zoomed:
         {error && <Problem error={error} again={again} />}
         {data && <Chart name={t.fleet.noToken} points={data.datapoints} over={over} onZoom={zoom} height={200} />}
         {!data && !error && <Loading />}
-        {data?.incomplete?.map((why) => <Note key={why}>{t.fleet.incomplete + ": " + why}</Note>)}
+        {data?.incomplete?.map((why) => <Note key={why}>{why}</Note>)}
       </Section>
       <Section title={t.fleet.worst}>
         {data && data.worst.length === 0 && <p class="dim pad">{t.fleet.worstNone}</p>}
@@ -125,7 +125,7 @@ function InTheWay({ since }: { since: number }) {
       }>
       {error && <Problem error={error} again={again} />}
       {!data && !error && <Loading />}
-      {data?.incomplete?.map((why) => <Note key={why}>{t.fleet.incomplete + ": " + why}</Note>)}
+      {data?.incomplete?.map((why) => <Note key={why}>{why}</Note>)}
       {data && data.callers.length > 0 && <FleetCallerTable callers={data.callers} label={t.fleet.inTheWay} />}
       {data && data.callers.length === 0 && (
         <Teach say={t.fleet.inTheWayNone} teach={t.fleet.inTheWayTeach} command={t.fleet.inTheWayCommand} />

@@ -88,7 +88,6 @@ export const t = {
     alarms: "Alarms",
     alarmsNone: "No alarms. One that tells of calls without a token:",
     alarmCommand: "openimds alarm put v1-again --instance demo --metric MetadataNoToken",
-    incomplete: "Not everything is known",
   },
 
   instances: {
