@@ -224,7 +224,7 @@ async function allCallers(instanceName: string, since: number): Promise<{ caller
   return { callers, complete };
 }
 
-const rehearse = (name: string) => attempt(() => call("StartRehearsal", { instanceName: name, mode: "shadow", seconds: 3600 }), t.rehearsal.heading);
+const rehearse = (name: string) => attempt(() => call("StartRehearsal", { instanceName: name, mode: "shadow", seconds: 3600 }), t.rehearsal.begun);
 
 /** Standing is who would be in the way of required tokens, beside the switch that requires them. */
 export function StandingPart({ instance }: { instance: Instance }) {
@@ -275,7 +275,7 @@ export function RehearsalPart({ instance }: { instance: Instance }) {
           <p class="dim">{r ? <>{t.rehearsal.running(r.mode)}<Time at={r.until} /></> : t.rehearsal.say}</p>
           <div class="control">
             {r ? (
-              <Button changes onClick={() => attempt(() => call("StopRehearsal", { instanceName: instance.name }), t.rehearsal.stop)}>
+              <Button changes onClick={() => attempt(() => call("StopRehearsal", { instanceName: instance.name }), t.rehearsal.stopped)}>
                 {t.rehearsal.stop}
               </Button>
             ) : (
