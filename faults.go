@@ -3,6 +3,7 @@ package openimds
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 	"unicode"
@@ -113,12 +114,16 @@ func (f *Faults) Validate() error {
 	if _, path := f.On.Path(); path && !f.On.isPath() {
 		return UnknownFaultTarget(string(f.On))
 	}
+	// A request's path is decoded before it is compared, so one that is written as in a URL is met by nobody.
+	if path, err := url.PathUnescape(string(f.On)); err == nil && path != string(f.On) {
+		return Errorf(InvalidInput, UnknownValue, "%s must be a path as it is, not as in a URL: %.60q, not %.60q", FieldFaultTarget, path, f.On)
+	}
 	share := func(x float64) bool { return x >= 0 && x <= 1 } // not so a NaN
 	switch {
 	case f.LatencyMillis < 0 || f.Latency() > MaxLatency:
-		return Errorf(InvalidInput, OutOfRange, "The latency must be 0 to %v, not %v", MaxLatency, f.Latency())
+		return Errorf(InvalidInput, OutOfRange, "The latency must be 0 to %v, not %v", Brief(MaxLatency), Brief(f.Latency()))
 	case f.JitterMillis < 0 || f.JitterMillis > f.LatencyMillis:
-		return Errorf(InvalidInput, OutOfRange, "The jitter must be 0 to the latency of %v, not %v", f.Latency(), f.Jitter())
+		return Errorf(InvalidInput, OutOfRange, "The jitter must be 0 to the latency of %v, not %v", Brief(f.Latency()), Brief(f.Jitter()))
 	case !share(f.LatencyShare):
 		return Errorf(InvalidInput, OutOfRange, "The share of requests that are held back must be 0 to 1, not %v", f.LatencyShare)
 	case f.LatencyMillis == 0 && f.LatencyShare > 0:
@@ -169,8 +174,8 @@ func (f *Faults) String() string {
 	if f.LatencyShare > 0 {
 		held = fmt.Sprintf(" for %.4g%%", 100*f.LatencyShare)
 	}
-	say(f.LatencyMillis > 0 && f.JitterMillis == 0, "latency %v%s", f.Latency(), held)
-	say(f.JitterMillis > 0, "latency %v ± %v%s", f.Latency(), f.Jitter(), held)
+	say(f.LatencyMillis > 0 && f.JitterMillis == 0, "latency %v%s", Brief(f.Latency()), held)
+	say(f.JitterMillis > 0, "latency %v ± %v%s", Brief(f.Latency()), Brief(f.Jitter()), held)
 	say(f.Status != 0, "status %d for %.4g%%", f.Status, 100*f.StatusShare)
 	say(f.RefuseShare > 0, "%.4g%% refused", 100*f.RefuseShare)
 	say(f.DropShare > 0, "%.4g%% dropped", 100*f.DropShare)
@@ -180,7 +185,7 @@ func (f *Faults) String() string {
 		words[len(words)-1] += " (" + string(f.On) + " requests only)"
 	}
 	say(f.ExpiredCredentials, "expired credentials")
-	say(f.AbsentSeconds > 0, "absent for %v after each start", time.Duration(f.AbsentSeconds)*time.Second)
+	say(f.AbsentSeconds > 0, "absent for %v after each start", Brief(time.Duration(f.AbsentSeconds)*time.Second))
 	say(f.Count > 0, "until %d requests have met them (%d so far)", f.Count, min(f.Met, f.Count))
 	say(!f.Until.IsZero(), "until %s", f.Until.UTC().Format("2006-01-02 15:04:05 UTC"))
 	return strings.Join(words, ", ")

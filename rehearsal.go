@@ -53,7 +53,7 @@ func (r *Rehearsal) Validate() error {
 	case r.Mode == RehearseBrownOut && !(r.Share > 0 && r.Share <= 1): // a NaN is neither
 		return Errorf(InvalidInput, OutOfRange, "The share of a brown-out must be above 0 and at most 1, not %v", r.Share)
 	case lasts < time.Second || lasts > most:
-		return Errorf(InvalidInput, OutOfRange, "A %s can last from a second to %s, not %v", r.Mode, days(most), lasts)
+		return Errorf(InvalidInput, OutOfRange, "A %s can last from a second to %s, not %v", r.Mode, days(most), Brief(lasts))
 	}
 	return nil
 }

@@ -22,8 +22,11 @@ const (
 
 // checkAlarmConfig refuses what Lightsail refuses, and fills in the defaults.
 func checkAlarmConfig(c *openimds.AlarmConfig) error {
-	if m, ok := openimds.FindMetric(c.Metric); !ok || !m.Alarms {
+	switch m, ok := openimds.FindMetric(c.Metric); {
+	case !ok || !m.Alarms:
 		return openimds.Errorf(openimds.InvalidInput, openimds.UnknownValue, "The metric %.100s is not one that an instance's alarm can watch", c.Metric)
+	case !m.Counted && !m.Checked:
+		return notMeasured(c.Metric)
 	}
 	if c.Periods < 1 || c.Periods > maxAlarmPeriods {
 		return openimds.Errorf(openimds.InvalidInput, openimds.OutOfRange, "%s must be 1 to %d, not %d", openimds.FieldPeriods, maxAlarmPeriods, c.Periods)
@@ -74,7 +77,8 @@ func checkAlarmState(s openimds.AlarmState) error {
 // with insufficient data; a changed one keeps its state until it is evaluated.
 //
 // Errors: InvalidInput/UnknownValue, InvalidInput/OutOfRange, InvalidInput/TooLarge and InvalidInput/Incomplete for what
-// the configuration says, InvalidInput/TooMany for a third alarm of a metric; InvalidInput/OutOfRange,
+// the configuration says, OperationFailure/NotEnforced for a metric that is not measured here, InvalidInput/TooMany for a
+// third alarm of a metric; InvalidInput/OutOfRange,
 // InvalidInput/TooLarge, InvalidInput/TooMany, InvalidInput/Duplicate and InvalidInput/Reserved for the tags;
 // InvalidInput/NameTaken where something else has the name; NotFound/DoesNotExist without the instance.
 func (s *Service) PutAlarm(ctx context.Context, name string, c openimds.AlarmConfig, tags []openimds.Tag) ([]openimds.Operation, error) {

@@ -113,8 +113,12 @@ func TestAlarmRefused(t *testing.T) {
 		_, err := f.PutAlarm(ctx, "new-one", c, nil)
 		refused(t, err, openimds.InvalidInput, tt.code, tt.message)
 	}
-	_, err := f.PutAlarm(ctx, "web", openimds.AlarmConfig{Metric: "NetworkIn", Instance: "web", Comparison: openimds.Below, Periods: 1}, nil)
+	_, err := f.PutAlarm(ctx, "web", openimds.AlarmConfig{Metric: openimds.MetricCheck, Instance: "web", Comparison: openimds.Below, Periods: 1}, nil)
 	refused(t, err, openimds.InvalidInput, openimds.NameTaken, "These names are taken: web")
+	unmeasured := alarmOf("web")
+	unmeasured.Metric = "CPUUtilization" // nothing here would ever raise it
+	_, err = f.PutAlarm(ctx, "new-one", unmeasured, nil)
+	refused(t, err, openimds.OperationFailure, openimds.NotEnforced, "The metric CPUUtilization is not measured here: openimds sees what guests ask the metadata service, and nothing else of them")
 	_, err = f.PutAlarm(ctx, "new-one", alarmOf("nobody"), nil)
 	refused(t, err, openimds.NotFound, openimds.DoesNotExist, "The instance nobody does not exist")
 	_, err = f.TestAlarm(ctx, "a1", "FINE")
@@ -124,7 +128,7 @@ func TestAlarmRefused(t *testing.T) {
 	}
 	// The limit is of one metric of one instance, and does not hinder a change.
 	other := alarmOf("web")
-	other.Metric = "CPUUtilization"
+	other.Metric = openimds.MetricNoTokenRejected
 	for _, put := range []struct {
 		name string
 		c    openimds.AlarmConfig

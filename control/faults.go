@@ -96,7 +96,7 @@ func (u FaultsUpdate) apply(in *openimds.Instance, now time.Time) (*openimds.Fau
 		return &f, nil
 	}
 	if u.ForMillis != nil && *u.ForMillis > 0 {
-		return nil, openimds.Errorf(openimds.InvalidInput, openimds.Incomplete, "No fault is on that could end in %v", time.Duration(*u.ForMillis)*time.Millisecond)
+		return nil, openimds.Errorf(openimds.InvalidInput, openimds.Incomplete, "No fault is on that could end in %v", openimds.Brief(time.Duration(*u.ForMillis)*time.Millisecond))
 	}
 	return nil, nil
 }

@@ -40,7 +40,7 @@ func TestUpdateFaults(t *testing.T) {
 		{update{RefuseShare: new(0.0)}, &faults{On: "all", ExpiredCredentials: true}, "expired credentials"},
 		{update{Status: new(404)}, &faults{On: "all", Status: 404, StatusShare: 1, ExpiredCredentials: true}, "status 404 for 100%, expired credentials"},
 		{update{StatusShare: new(0.0), ExpiredCredentials: new(false)}, nil, "off"},
-		{update{LatencyMillis: new(300_000), JitterMillis: new(300_000)}, &faults{On: "all", LatencyMillis: 300_000, JitterMillis: 300_000}, "latency 5m0s ± 5m0s"},
+		{update{LatencyMillis: new(300_000), JitterMillis: new(300_000)}, &faults{On: "all", LatencyMillis: 300_000, JitterMillis: 300_000}, "latency 5m ± 5m"},
 		{update{Clear: true, RefuseShare: new(1.0), On: new(openimds.FaultsOnData)}, &faults{On: "data", RefuseShare: 1}, "100% refused (data requests only)"},
 		{update{Clear: true}, nil, "off"},
 		{update{LatencyMillis: new(200), Share: new(0.25)}, &faults{On: "all", LatencyMillis: 200, LatencyShare: 0.25}, "latency 200ms for 25%"},
@@ -69,8 +69,9 @@ func TestFaultsRefused(t *testing.T) {
 		update update
 		words  string
 	}{
-		{update{LatencyMillis: new(-1)}, "The latency must be 0 to 5m0s"},
-		{update{LatencyMillis: new(300_001)}, "The latency must be 0 to 5m0s, not 5m0.001s"},
+		{update{On: new(openimds.FaultTarget("meta-data/%69am"))}, `The requests that faults are for must be a path as it is, not as in a URL: "meta-data/iam", not "meta-data/%69am"`},
+		{update{LatencyMillis: new(-1)}, "The latency must be 0 to 5m"},
+		{update{LatencyMillis: new(300_001)}, "The latency must be 0 to 5m, not 5m0.001s"},
 		{update{JitterMillis: new(-1)}, "The jitter must be 0 to the latency"},
 		{update{JitterMillis: new(101)}, "The jitter must be 0 to the latency of 100ms, not 101ms"},
 		{update{Status: new(200)}, "from 400 to 599, not 200"},

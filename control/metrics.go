@@ -46,7 +46,7 @@ func (s *Service) metricData(ctx context.Context, name, metric, unit string, sta
 	case err != nil:
 		return nil, err
 	case !m.Counted && !m.Checked:
-		return nil, openimds.Errorf(openimds.OperationFailure, openimds.NotEnforced, "The metric %s is not measured here: openimds sees what guests ask the metadata service, and nothing else of them", metric)
+		return nil, notMeasured(metric)
 	case unit != m.Unit:
 		return nil, nil
 	case m.Checked:
@@ -245,4 +245,9 @@ func (s *Service) RefusalsOf(in *openimds.Instance) []openimds.Refusal {
 		return nil
 	}
 	return s.cfg.Refused.Refusals(in.ID)
+}
+
+// notMeasured refuses a metric that is known and has no points here, ever.
+func notMeasured(metric string) error {
+	return openimds.Errorf(openimds.OperationFailure, openimds.NotEnforced, "The metric %s is not measured here: openimds sees what guests ask the metadata service, and nothing else of them", metric)
 }

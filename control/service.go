@@ -130,7 +130,7 @@ func (c Config) Validate() error {
 		return fmt.Errorf("account id %q is not 12 digits", c.AccountID)
 	}
 	if c.TransitionTime < 0 || c.TransitionTime > MaxTransitionTime {
-		return fmt.Errorf("a transition time of %s is not 0 to %s", c.TransitionTime, MaxTransitionTime)
+		return fmt.Errorf("a transition time of %s is not 0 to %s", openimds.Brief(c.TransitionTime), openimds.Brief(MaxTransitionTime))
 	}
 	return openimds.ValidateHost(c.Host)
 }

@@ -164,11 +164,11 @@ func (c Criteria) whatIsUnknown(a *Assessment, all time.Duration) string {
 	case begin > c.Gaps:
 		return fmt.Sprintf("nothing was counted before %s", stamp(a.Since))
 	case a.Missing > c.Gaps:
-		return fmt.Sprintf("nothing was counted for %s since %s", a.Missing, stamp(a.Since))
+		return fmt.Sprintf("nothing was counted for %s since %s", openimds.Brief(a.Missing), stamp(a.Since))
 	case end > c.Gaps:
 		return fmt.Sprintf("nothing was counted since %s", stamp(a.Until))
 	}
-	return fmt.Sprintf("nothing was counted for %s of the window, at its ends and in between", all.Round(time.Second))
+	return fmt.Sprintf("nothing was counted for %s of the window, at its ends and in between", openimds.Brief(all.Round(time.Second)))
 }
 
 // unheard is how many calls without a token there were, answered, refused or failed, by the metrics or by the

@@ -58,9 +58,9 @@ func TestVerdicts(t *testing.T) {
 		"refusals uncounted":                     {old, with(whole(14*aDay), func(c *Calls) { c.ShutUntil = noon.Add(-3 * aDay) }), nil, Criteria{Gaps: 10 * aDay}, Unknown, "may have been refused until 2026-11-23 12:00 UTC, and nobody counted that"},
 		"refusals uncounted before the window":   {old, with(whole(14*aDay), func(c *Calls) { c.ShutUntil = noon.Add(-15 * aDay) }), nil, Criteria{}, Ready, ""},
 		"calls before a gap":                     {old, with(whole(14*aDay), func(c *Calls) { c.NoToken, c.Missing = 1, aDay }), nil, Criteria{}, NotYet, "1 call"},
-		"a gap":                                  {old, with(whole(14*aDay), func(c *Calls) { c.Missing = 5 * time.Minute }), nil, Criteria{}, Unknown, "nothing was counted for 5m0s since"},
+		"a gap":                                  {old, with(whole(14*aDay), func(c *Calls) { c.Missing = 5 * time.Minute }), nil, Criteria{}, Unknown, "nothing was counted for 5m since"},
 		"a gap put up with":                      {old, with(whole(14*aDay), func(c *Calls) { c.Missing = time.Hour }), nil, Criteria{Gaps: time.Hour}, Ready, ""},
-		"one budget of gaps":                     {old, with(whole(14*aDay), func(c *Calls) { c.Missing, c.Until = 7*aDay-time.Hour, noon.Add(-7*aDay) }), nil, Criteria{Gaps: 7 * aDay}, Unknown, "nothing was counted for 334h40m0s of the window"},
+		"one budget of gaps":                     {old, with(whole(14*aDay), func(c *Calls) { c.Missing, c.Until = 7*aDay-time.Hour, noon.Add(-7*aDay) }), nil, Criteria{Gaps: 7 * aDay}, Unknown, "nothing was counted for 334h40m of the window"},
 		"within the budget":                      {old, with(whole(13*aDay), func(c *Calls) { c.Missing, c.Until = 12*time.Hour, noon.Add(-12*time.Hour) }), nil, Criteria{Gaps: 2 * aDay}, Ready, ""},
 		"a month end in a gap that nobody knows": {old, with(whole(40*aDay), func(c *Calls) { c.Missing = 3 * aDay }), nil, Criteria{Window: 40 * aDay, MonthEnds: 1, Gaps: 3 * aDay}, NotYet, "0 of 1 month ends"},
 		"a month end in a gap": {old, with(whole(40*aDay), func(c *Calls) {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/openimds/openimds"
 )
 
 // require takes one instance to version 2, if it is there as it was when the plan began, ready, and watched.
@@ -134,7 +136,7 @@ func (r *Run) awaitApplied(ctx context.Context, p *Progress, begun time.Time) er
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case time.Since(begun) > applyTime && err == nil:
-			return fmt.Errorf("it does not obey its options after %s: is its host there?", applyTime)
+			return fmt.Errorf("it does not obey its options after %s: is its host there?", openimds.Brief(applyTime))
 		case time.Since(begun) > applyTime:
 			return err
 		}

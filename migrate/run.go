@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/openimds/openimds"
 )
 
 // Run carries plans out, one journal's at a time.
@@ -52,7 +54,7 @@ func (r *Run) now() time.Time {
 // checkClock tells of a clock that was set back.
 func (r *Run) checkClock() {
 	if back := time.Until(r.state.Last); back > time.Second {
-		r.Warn(fmt.Sprintf("this machine's clock is %s behind the journal's last record of %s; dates of exceptions are judged by that record", back.Round(time.Second), stamp(r.state.Last)))
+		r.Warn(fmt.Sprintf("this machine's clock is %s behind the journal's last record of %s; dates of exceptions are judged by that record", openimds.Brief(back.Round(time.Second)), stamp(r.state.Last)))
 	}
 }
 

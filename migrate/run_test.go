@@ -239,7 +239,7 @@ func TestClockSetBack(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "the exception of ops ended on") {
 			t.Errorf("an exception that ended before the journal's last record: %v", err)
 		}
-		if err := run.Undo(t.Context(), false); err != nil || len(warned) != 1 || !strings.Contains(warned[0], "clock is 48h0m0s behind") && !strings.Contains(warned[0], "clock is 47h") {
+		if err := run.Undo(t.Context(), false); err != nil || len(warned) != 1 || !strings.Contains(warned[0], "clock is 2d behind") && !strings.Contains(warned[0], "clock is 47h") {
 			t.Errorf("%v, %q", err, warned)
 		}
 	})

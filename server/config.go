@@ -150,7 +150,7 @@ func (c *Config) Validate() error {
 		return err
 	}
 	if c.TransitionTime < 0 || c.TransitionTime > control.MaxTransitionTime {
-		return invalid("%s %s is not from 0 to %s", c.named("TransitionTime"), c.TransitionTime, control.MaxTransitionTime)
+		return invalid("%s %s is not from 0 to %s", c.named("TransitionTime"), openimds.Brief(c.TransitionTime), openimds.Brief(control.MaxTransitionTime))
 	}
 	if err := c.service().Validate(); err != nil {
 		return ConfigError{err}

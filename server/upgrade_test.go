@@ -302,7 +302,7 @@ var everythingKept = []string{
 	targetLightsail + `AllocateStaticIp {"staticIpName":"front"}`,
 	targetLightsail + `AllocateStaticIp {"staticIpName":"spare"}`,
 	targetLightsail + `AttachStaticIp {"staticIpName":"front","instanceName":"demo"}`,
-	targetLightsail + `PutAlarm {"alarmName":"load","metricName":"CPUUtilization","monitoredResourceName":"demo","comparisonOperator":"GreaterThanThreshold","threshold":0.5,"evaluationPeriods":1,"notificationEnabled":false}`,
+	targetLightsail + `PutAlarm {"alarmName":"load","metricName":"StatusCheckFailed","monitoredResourceName":"demo","comparisonOperator":"GreaterThanThreshold","threshold":0.5,"evaluationPeriods":1,"notificationEnabled":false}`,
 	targetOpenIMDS + `UpdateInstanceEvents {"instanceName":"demo","spot":{"action":"stop","time":4102488000},"rebalance":{"noticeTime":4102488000},"lifecycleState":"Terminated","maintenance":{"code":"system-reboot","notBefore":4102488000,"notAfter":4102491600,"eventId":"instance-event-0123456789abcdef0"}}`,
 	targetOpenIMDS + `UpdateInstanceFaults {"instanceName":"web-3","latencyMillis":1,"statusShare":1,"status":503}`,
 	targetLightsail + `StopInstance {"instanceName":"web-3"}`,

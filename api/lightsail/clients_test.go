@@ -97,7 +97,7 @@ func lightsailRequests() []request {
 		{"GetStaticIps", `{}`},
 		{"DetachStaticIp", `{"staticIpName":"front"}`},
 		{"ReleaseStaticIp", `{"staticIpName":"front"}`},
-		{"PutAlarm", `{"alarmName":"load","metricName":"CPUUtilization","monitoredResourceName":"demo","comparisonOperator":"GreaterThanThreshold","threshold":0.5,"evaluationPeriods":1,"notificationEnabled":false}`},
+		{"PutAlarm", `{"alarmName":"load","metricName":"StatusCheckFailed","monitoredResourceName":"demo","comparisonOperator":"GreaterThanThreshold","threshold":0.5,"evaluationPeriods":1,"notificationEnabled":false}`},
 		{"GetAlarms", `{}`},
 		{"TestAlarm", `{"alarmName":"load","state":"ALARM"}`},
 		{"DeleteAlarm", `{"alarmName":"load"}`},

@@ -58,6 +58,21 @@ of what was before and after each change.
 	return cmd
 }
 
+// unknownType refuses a type of resources that no line is about, and none can be: an empty answer would read as if
+// nothing had been done to it. other says whether a line is about another resource of that type.
+func (f *auditFlags) unknownType(other bool) error {
+	at := strings.LastIndexByte(f.resource, '/')
+	if at < 0 || other {
+		return nil
+	}
+	types := []openimds.ResourceType{openimds.TypeInstance, openimds.TypeKeyPair, openimds.TypeStaticIP, openimds.TypeAlarm}
+	t := f.resource[strings.LastIndexByte(f.resource[:at], '/')+1 : at] // behind a further region's name
+	if slices.Contains(types, openimds.ResourceType(t)) {
+		return nil
+	}
+	return usagef("--resource %q: there are no resources of the type %q; give one of %v with a slash and the name, or the name alone", f.resource, t, types)
+}
+
 // show reads the log and shows what is asked for.
 func (f *auditFlags) show(cmd *cobra.Command, c *clientConfig) error {
 	dir, err := dataDirOr(f.dataDir)
@@ -72,8 +87,10 @@ func (f *auditFlags) show(cmd *cobra.Command, c *clientConfig) error {
 	if f.since > 0 {
 		after = time.Now().Add(-time.Duration(f.since))
 	}
-	shown, damaged := []openimds.AuditEntry{}, 0
+	shown, damaged, ofType := []openimds.AuditEntry{}, 0, false
+	before := f.resource[:strings.LastIndexByte(f.resource, '/')+1]
 	for e, err := range log {
+		ofType = ofType || strings.HasPrefix(e.Resource, before)
 		switch {
 		case errors.Is(err, server.ErrDamagedLine):
 			damaged++
@@ -82,6 +99,9 @@ func (f *auditFlags) show(cmd *cobra.Command, c *clientConfig) error {
 		case !e.When.Before(after) && f.wants(e):
 			shown = append(shown, e)
 		}
+	}
+	if err := f.unknownType(ofType); err != nil && len(shown) == 0 {
+		return err
 	}
 	err = c.show(cmd.OutOrStdout(), shown, func(row func(...any)) {
 		row("WHEN", "WHO", "WHAT", "RESOURCE", "FROM", "CHANGED", "FAILURE")

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/api/awsjson"
 	"github.com/openimds/openimds/api/lightsail/wire"
 	"github.com/openimds/openimds/client"
@@ -19,17 +20,23 @@ const callersHelp = `Show who calls the metadata service, and who of them still 
 A row is a caller: an address, a user agent, and the part of the tree that it asks for. The columns of
 counts have its calls in the time that --since says, or all that are remembered:
 
-  V1 ANSWERED   without a token, and answered
-  V1 REFUSED    without a token, and refused because one is required or the endpoint is disabled
-  V1 FAILED     without a token, and failed for another reason: nothing there, too many, a fault on purpose
-  FIRST V1, LAST V1
-                the first and the last call without a token, whatever became of it
-  TOKENS        tokens given
-  V2 ANSWERED   with a token, and answered
-  V2 FAILED     with a token or for one, and failed
+  V1            without a token, whatever became of it
+  V1 REFUSED    those of them that were refused because a token is required or the endpoint is disabled
+  LAST V1       the last of them
+  V2            with a token
   LAST SEEN     the last call of any kind
   PERIOD        how often it came lately: boot, every so many seconds or minutes, hourly, daily, weekly, monthly,
                 constant (without a pause), once, or unknown until enough was seen
+  CALLER        its command line without secrets, where it is a process of this host, else its user agent
+
+--wide shows all that is known, and takes the calls apart:
+
+  V1 ANSWERED   without a token, and answered
+  V1 FAILED     without a token, and failed for another reason: nothing there, too many, a fault on purpose
+  FIRST V1      the first call without a token, whatever became of it
+  TOKENS        tokens given
+  V2 ANSWERED   with a token, and answered
+  V2 FAILED     with a token or for one, and failed
 
 Of a guest that is processes, containers or namespaces of this host, a row is of one program, with its user, its
 unit or container, its package and its command line without secrets; a process that had ended before it was
@@ -42,7 +49,7 @@ countedSince in JSON, tell the beginning.`
 func newCallers() *cobra.Command {
 	var c clientConfig
 	var since span
-	var every, v1 bool
+	var every, v1, wide bool
 	var by string
 	var selected selection
 	cmd := &cobra.Command{
@@ -66,7 +73,7 @@ func newCallers() *cobra.Command {
 			}
 			return c.watch(cmd, every, func(ctx context.Context, out io.Writer) error {
 				callers := callersOf{cmd: cmd, selected: &selected, args: args}
-				if err := c.showCallers(ctx, out, cmd.ErrOrStderr(), api, &callers, time.Duration(since), v1, by); err != nil {
+				if err := c.showCallers(ctx, out, cmd.ErrOrStderr(), api, &callers, time.Duration(since), v1, callersView{by: by, wide: wide}); err != nil {
 					return err
 				}
 				return callers.failed
@@ -78,17 +85,18 @@ func newCallers() *cobra.Command {
 	f.Var(&since, "since", "only callers seen in the last `duration` (1h30m, 7d), and only what they called in it; 0: all that is remembered")
 	f.BoolVar(&v1, "v1", false, "only callers that came without a token in that time, or whom the token that they asked for did not reach")
 	f.StringVar(&by, "by", "", "sum up by `what` callers have in common: process, unit, container, agent or instance")
+	f.BoolVar(&wide, "wide", false, "all columns of the table")
 	selected.add(f)
 	f.BoolVar(&every, "watch", false, "show again every 2 seconds, until Ctrl-C; with -o json, a line each time")
 	return cmd
 }
 
-func (c *clientConfig) showCallers(ctx context.Context, out, errs io.Writer, api *client.Client, callers *callersOf, since time.Duration, v1 bool, by string) error {
+func (c *clientConfig) showCallers(ctx context.Context, out, errs io.Writer, api *client.Client, callers *callersOf, since time.Duration, v1 bool, shown callersView) error {
 	request := wire.GetCallersRequest{}
 	if since > 0 {
 		request.Since = awsjson.At(time.Now().Add(-since).Truncate(time.Millisecond))
 	}
-	shown := callersView{callers: []wire.MetadataCaller{}, by: by}
+	shown.callers = []wire.MetadataCaller{}
 	var known []wire.Known
 	var refused []wire.InstanceRefusal
 	for page, err := range callers.pages(ctx, api, request) {
@@ -142,7 +150,7 @@ func sayKnown(w io.Writer, before string, known []wire.Known) error {
 			err = say(w, "%s%s: unknown: no calls were counted in that time\n", before, k.InstanceName)
 		case k.MissingSeconds > 0:
 			err = say(w, "%s%s: not all is known: calls were counted from %s until %s, without %s in between, when it was stopped or its host was away\n", before, k.InstanceName,
-				when(*k.Since), when(*k.Until), briefly(time.Duration(k.MissingSeconds)*time.Second))
+				when(*k.Since), when(*k.Until), openimds.Brief(time.Duration(k.MissingSeconds)*time.Second))
 		default:
 			err = say(w, "%s%s: not all is known: calls were counted from %s until %s\n", before, k.InstanceName, when(*k.Since), when(*k.Until))
 		}

@@ -19,12 +19,17 @@ type callersView struct {
 	callers []wire.MetadataCaller
 	since   time.Time
 	by      string // one of groupings; empty: one by one
+	wide    bool   // all columns
 }
 
 func (v callersView) show(c *clientConfig, out io.Writer) error {
 	var err error
 	if v.by == "" {
-		err = c.show(out, v.callers, v.rows)
+		rows := v.rows
+		if v.wide {
+			rows = v.wideRows
+		}
+		err = c.show(out, v.callers, rows)
 	} else {
 		groups := v.groups()
 		err = c.show(out, groups, func(row func(...any)) { groupRows(v.by, groups, row) })
@@ -40,7 +45,20 @@ func (v callersView) show(c *clientConfig, out io.Writer) error {
 	return nil
 }
 
+// rows has what one looks for: who still comes without a token, how often, and whether it knows better.
 func (v callersView) rows(row func(...any)) {
+	row("INSTANCE", "SOURCE", "V1", "V1 REFUSED", "LAST V1", "V2", "LAST SEEN", "PERIOD", "CALLER")
+	for _, c := range v.callers {
+		n, who := c.Counts, c.UserAgent
+		if c.Process != nil {
+			who = cmp.Or(c.Process.Command(), who)
+		}
+		row(c.InstanceName, c.Source, openimds.V1Calls(n), n[openimds.MetricNoTokenRejected], whenever(c.LastWithoutToken),
+			n[openimds.MetricWithToken]+n[openimds.CountWithTokenFailed], when(c.LastSeen), dash(c.Period.Text), dash(who))
+	}
+}
+
+func (v callersView) wideRows(row func(...any)) {
 	onHost := slices.ContainsFunc(v.callers, func(c wire.MetadataCaller) bool { return c.Process != nil })
 	head := []any{"INSTANCE", "SOURCE", "V1 ANSWERED", "V1 REFUSED", "V1 FAILED", "FIRST V1", "LAST V1", "TOKENS", "V2 ANSWERED", "V2 FAILED", "LAST SEEN", "PERIOD", "PATHS", "USER AGENT"}
 	if onHost {

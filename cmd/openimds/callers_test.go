@@ -109,7 +109,7 @@ func TestCallersOfV1(t *testing.T) {
 		{"instanceName":"web-1","source":"10.0.0.4","userAgent":"far-away","counts":{"MetadataTokenRequests":1},"lastSeen":%[1]d,"tokenUndelivered":{"time":%[1]d,"hopLimit":1,"currentHopLimit":1}},
 		{"instanceName":"web-1","source":"10.0.0.5","userAgent":"was-far-away","counts":{"MetadataTokenRequests":1},"lastSeen":%[1]d,"tokenUndelivered":{"time":1000,"hopLimit":1,"currentHopLimit":2}}]}`, now))
 	var out, errs bytes.Buffer
-	if code := run(t.Context(), strings.Fields("callers --v1 --since 7d"), &out, &errs); code != exitDone {
+	if code := run(t.Context(), strings.Fields("callers --v1 --since 7d --wide"), &out, &errs); code != exitDone {
 		t.Fatalf("code %d: %s", code, &errs)
 	}
 	text := strings.Join(strings.FieldsFunc(out.String(), func(r rune) bool { return r == ' ' }), " ")
@@ -164,7 +164,7 @@ func TestCallersThatAreNotKnown(t *testing.T) {
 		"web-2: not all is known: calls were counted from 1970-01-01 00:00:00 until 1970-01-01 01:00:00, without 10m in between, when it was stopped or its host was away\n" +
 		"web-3: not all is known: calls were counted from 1970-01-01 00:00:00 until 1970-01-01 01:00:00\n"
 	var out, errs bytes.Buffer
-	if code := run(t.Context(), []string{"callers"}, &out, &errs); code != exitDone || !strings.HasSuffix(out.String(), "USER AGENT\n"+unknown+"calls of 2 instances are counted since 1970-01-01 00:00:00\n") || errs.Len() > 0 {
+	if code := run(t.Context(), []string{"callers"}, &out, &errs); code != exitDone || !strings.HasSuffix(out.String(), " CALLER\n"+unknown+"calls of 2 instances are counted since 1970-01-01 00:00:00\n") || errs.Len() > 0 {
 		t.Errorf("code %d, %s%s", code, &out, &errs)
 	}
 	out.Reset()
@@ -188,7 +188,7 @@ const ofThree = `{"callers":[
 func TestCallersOfAHost(t *testing.T) {
 	callersAPI(t, ofThree)
 	var out, errs bytes.Buffer
-	if code := run(t.Context(), []string{"callers"}, &out, &errs); code != exitDone {
+	if code := run(t.Context(), []string{"callers", "--wide"}, &out, &errs); code != exitDone {
 		t.Fatalf("code %d: %s", code, &errs)
 	}
 	text := strings.Join(strings.FieldsFunc(out.String(), func(r rune) bool { return r == ' ' }), " ")
@@ -200,6 +200,10 @@ func TestCallersOfAHost(t *testing.T) {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}
+	}
+	out.Reset()
+	if code := run(t.Context(), []string{"callers"}, &out, &errs); code != exitDone || !strings.Contains(out.String(), "every 5 min  curl -s x\n") || !strings.Contains(out.String(), "daily        Boto3/1.34.0\n") {
+		t.Errorf("narrow: code %d, %s%s", code, &out, &errs)
 	}
 	if n := strings.Count(text, "web-1, curl -s x: ask for a token first\n"); n != 1 {
 		t.Errorf("said %d times what to do\n%s", n, text)

@@ -109,6 +109,9 @@ addresses that these leave open are those of the server of the data directory, a
 
 // whereItIs has what the settings leave open said by the server of the data directory, if one has been there.
 func (c *serveConfig) whereItIs(flags *pflag.FlagSet, access *server.Access) {
+	if region := server.RegionBeside(access.Credentials); region != "" && !flags.Changed("region") {
+		c.Region = region
+	}
 	last, ok := server.LastAccess(c.DataDir)
 	if !ok {
 		return

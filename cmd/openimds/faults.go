@@ -103,9 +103,9 @@ func (f *faultsFlags) request(cmd *cobra.Command, name string) (request wire.Upd
 		*d.to = new(int(d.value / d.unit))
 		switch {
 		case d.value%d.unit != 0 || d.value < 0:
-			return request, true, usagef("--%s %s is not a number of whole times %s", d.flag, briefly(d.value), briefly(d.unit))
+			return request, true, usagef("--%s %s is not a number of whole times %s", d.flag, openimds.Brief(d.value), openimds.Brief(d.unit))
 		case d.value/d.unit > math.MaxInt32: // a request cannot hold it; its reason is the same as the service's
-			return request, true, usagef("--%s %s is too long: the most is %s", d.flag, briefly(d.value), briefly(d.most))
+			return request, true, usagef("--%s %s is too long: the most is %s", d.flag, openimds.Brief(d.value), openimds.Brief(d.most))
 		}
 	}
 	if given("count") {

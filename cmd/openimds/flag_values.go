@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/openimds/openimds"
 	"github.com/spf13/pflag"
 )
 
@@ -27,7 +28,7 @@ func (s *span) String() string {
 	if *s == 0 {
 		return "0"
 	}
-	return briefly(time.Duration(*s))
+	return openimds.Brief(time.Duration(*s))
 }
 
 // Type is [pflag.Value].
@@ -66,22 +67,6 @@ func (s *span) Set(text string) error {
 func spanVar(f *pflag.FlagSet, to *time.Duration, name string, value time.Duration, usage string) {
 	*to = value
 	f.Var((*span)(to), name, usage)
-}
-
-// briefly is a duration as one would type it: 10m, 1h30m, 14d.
-func briefly(d time.Duration) string {
-	const day = 24 * time.Hour
-	if d%day == 0 && d >= 2*day {
-		return strconv.Itoa(int(d/day)) + "d"
-	}
-	text := d.String()
-	if short, ok := strings.CutSuffix(text, "m0s"); ok {
-		text = short + "m"
-	}
-	if short, ok := strings.CutSuffix(text, "h0m"); ok {
-		text = short + "h"
-	}
-	return text
 }
 
 // portion is a share of something, 0 to 1: the one form of all flags that take a share, in percent ("10%") or as

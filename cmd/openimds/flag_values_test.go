@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/openimds/openimds"
 )
 
 func TestSpan(t *testing.T) {
@@ -36,7 +38,7 @@ func TestBriefly(t *testing.T) {
 		"10m": 10 * time.Minute, "1h": time.Hour, "1h30m": 90 * time.Minute, "14d": 14 * 24 * time.Hour, "24h": 24 * time.Hour, "0s": 0,
 		"1m30s": 90 * time.Second, "20s": 20 * time.Second, "10h": 10 * time.Hour, "1.5s": 1500 * time.Millisecond, "-1h": -time.Hour, "1h0m10s": time.Hour + 10*time.Second,
 	} {
-		if got := briefly(d); got != want {
+		if got := openimds.Brief(d); got != want {
 			t.Errorf("%v: %s, want %s", d, got, want)
 		}
 	}

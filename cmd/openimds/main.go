@@ -12,7 +12,9 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"unicode"
 
+	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/printable"
 	"github.com/openimds/openimds/sandbox"
 	"github.com/openimds/openimds/server"
@@ -74,6 +76,19 @@ func main() {
 	os.Exit(<-ended)
 }
 
+// behindName is what stands behind the program's name: the rules' own errors are sentences of the API, with a capital.
+func behindName(err error, text string) string {
+	rule, ok := errors.AsType[*openimds.Error](err)
+	if !ok || !strings.HasPrefix(text, rule.Error()) {
+		return text
+	}
+	first, rest, _ := strings.Cut(text, " ")
+	if strings.ContainsFunc(first[1:], func(r rune) bool { return !unicode.IsLower(r) }) {
+		return text // the name of something
+	}
+	return strings.ToLower(first) + " " + rest
+}
+
 // run carries out one command line. Whatever fails ends as one line on stderr.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := newRoot()
@@ -88,7 +103,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if ended, ok := errors.AsType[endedWith](err); ok {
 		return int(ended)
 	}
-	lastWords(stderr, "openimds: %v\n", advised(cmd, err))
+	lastWords(stderr, "openimds: %s\n", behindName(err, advised(cmd, err).Error()))
 	if coded, ok := errors.AsType[withCode](err); ok {
 		return coded.code
 	}

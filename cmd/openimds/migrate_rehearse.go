@@ -129,7 +129,7 @@ func (r *rehearseFlags) run(cmd *cobra.Command, m *migrateFlags, args []string) 
 	if r.brownOut {
 		lasts = cmp.Or(time.Duration(r.lasts), 10*time.Minute)
 		request.Mode, request.Share = string(openimds.RehearseBrownOut), new(float64(r.share))
-		what := fmt.Sprintf("a brown-out of %v for %s would refuse calls of %s", &r.share, briefly(lasts), counted(len(args), "instance"))
+		what := fmt.Sprintf("a brown-out of %v for %s would refuse calls of %s", &r.share, openimds.Brief(lasts), counted(len(args), "instance"))
 		if !r.yes && !canAsk(cmd.InOrStdin()) {
 			return fmt.Errorf("nothing was changed: %s; give --yes to begin it", what)
 		}

@@ -109,7 +109,7 @@ func (s *started) alarm(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = ask(t.Context(), c, targetLightsail+"PutAlarm", map[string]any{
-		"alarmName": "load", "metricName": "CPUUtilization", "monitoredResourceName": "demo", "comparisonOperator": "GreaterThanThreshold",
+		"alarmName": "load", "metricName": "StatusCheckFailed", "monitoredResourceName": "demo", "comparisonOperator": "GreaterThanThreshold",
 		"threshold": 0.5, "evaluationPeriods": 1, "notificationEnabled": true,
 	}, nil)
 	if err == nil {

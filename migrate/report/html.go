@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/printable"
 )
 
@@ -59,7 +60,7 @@ func spell(d time.Duration) string {
 	case d%day == 0:
 		return fmt.Sprintf("%d days", d/day)
 	}
-	return d.String()
+	return openimds.Brief(d)
 }
 
 // CallersKnown says whether the service names callers at all.

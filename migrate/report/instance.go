@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/migrate"
 )
 
@@ -25,7 +26,7 @@ func (in Input) instance(ctx context.Context, a migrate.Assessment) Instance {
 		r.Window = &Window{Since: a.Since.UTC(), Until: earlier(a.Until, in.Now).UTC(), MissingSeconds: int64(a.Missing / time.Second), Cycles: a.Cycles}
 		from := in.Now.Add(-in.Criteria.Window)
 		unknown(a.Since.After(from.Add(time.Hour)) && a.CreatedAt.Before(from), fmt.Sprintf("its calls from %s to %s", stamp(from), stamp(a.Since)))
-		unknown(a.Missing > 0, fmt.Sprintf("its calls in %v of the window, when it was stopped or its host was away", a.Missing))
+		unknown(a.Missing > 0, fmt.Sprintf("its calls in %v of the window, when it was stopped or its host was away", openimds.Brief(a.Missing)))
 		unknown(a.Cycles.Boots < 0, "how often it was started in the window")
 	}
 	r.details(ctx, in, a)

@@ -95,7 +95,7 @@ func (r *reader) spot(v *jsonfile.Value) error {
 	case r.later != nil:
 		r.note(r.later, "not carried over, so no interruption is announced: do it with 'openimds event spot --action %s', or at a time with 'openimds event play'", action)
 	case at.IsZero():
-		r.note(v, "the interruption is announced for %v from now, and stays at that time", spotNotice)
+		r.note(v, "the interruption is announced for %v from now, and stays at that time", openimds.Brief(spotNotice))
 		r.Spot = &openimds.SpotInterruption{Action: action, Time: r.now.Add(spotNotice)}
 	case at.After(r.now):
 		r.Spot = &openimds.SpotInterruption{Action: action, Time: at}
