@@ -83,10 +83,10 @@ func behindName(err error, text string) string {
 		return text
 	}
 	first, rest, _ := strings.Cut(text, " ")
-	if strings.ContainsFunc(first[1:], func(r rune) bool { return !unicode.IsLower(r) }) {
+	if first == "" || strings.ContainsFunc(first[1:], func(r rune) bool { return !unicode.IsLower(r) }) {
 		return text // the name of something
 	}
-	return strings.ToLower(first) + " " + rest
+	return strings.TrimSuffix(strings.ToLower(first)+" "+rest, " ")
 }
 
 // run carries out one command line. Whatever fails ends as one line on stderr.

@@ -124,7 +124,9 @@ func addFailed(ctx context.Context, api *client.Client, counts wire.MetadataCoun
 			failed += caller.Counts[openimds.CountNoTokenFailed]
 		}
 	}
-	counts.Counts[openimds.CountNoTokenFailed] = failed
+	if counts.Counts != nil { // as of a service that tells of none
+		counts.Counts[openimds.CountNoTokenFailed] = failed
+	}
 	return nil
 }
 
