@@ -101,6 +101,13 @@ func (l *Changelog) Reset(revision int64) {
 	l.tell()
 }
 
+// Latest is the revision that the log has come to.
+func (l *Changelog) Latest() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.latest
+}
+
 // Reach waits until the log has come to revision. A store's reader may be ahead of its log for the
 // moment between a commit and its append; a watch from such a revision would be taken for one from
 // another life of the store.

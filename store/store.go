@@ -19,6 +19,8 @@ var (
 	// ErrFull means that there is no room on the store's disk for a change. What makes the store smaller may still be
 	// made.
 	ErrFull = errors.New("the disk is full")
+	// ErrTooLarge means that a commit is more than the store takes at once; nothing was written.
+	ErrTooLarge = errors.New("the change is too large for the store")
 	// ErrClosed means that the store was closed.
 	ErrClosed = errors.New("the store is closed")
 	// ErrNoLease means that a lease has ended, with all that was bound to it, or never was.
@@ -123,7 +125,8 @@ type Store interface {
 	List(ctx context.Context, r Range) (Page, error)
 	// Commit carries out all changes or none, and returns the revision that all of them share. It
 	// returns ErrConflict when a condition does not hold, and ErrNoLease when a record is to be bound to a
-	// lease that has ended; of a change that is both, ErrNoLease. No key may occur twice.
+	// lease that has ended; of a change that is both, ErrNoLease. No key may occur twice. Every store takes 100
+	// changes of 1 MiB together; what is more than it takes is ErrTooLarge.
 	Commit(ctx context.Context, changes ...Change) (int64, error)
 	// Watch follows the changes of keys that begin with prefix, made after revision after.
 	Watch(prefix string, after int64) Watcher
