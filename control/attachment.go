@@ -53,6 +53,9 @@ func Overlap(a, b []netip.Prefix) bool {
 // not there or attaches none.
 func (s *Service) AttachInstance(ctx context.Context, a openimds.Attachment) (openimds.Operation, error) {
 	a.Host = cmp.Or(a.Host, s.cfg.Host)
+	if a.Host == s.cfg.Host && s.cfg.Nameless {
+		return openimds.Operation{}, openimds.Errorf(openimds.OperationFailure, openimds.NotEnforced, "This server shares its store and has no name of its own, so nothing can be attached to it: start it with one, or ask one that has a name")
+	}
 	if a.Host == s.cfg.Host && s.cfg.Attachments == nil {
 		return openimds.Operation{}, openimds.Errorf(openimds.OperationFailure, openimds.NotEnforced, "This server cannot attach instances: it needs Linux and the capabilities CAP_NET_ADMIN, CAP_NET_RAW and CAP_SYS_ADMIN; start it as root")
 	}

@@ -29,6 +29,8 @@ type Config struct {
 	// Host is the name of the host that this service's process carries attachments out on; empty:
 	// [openimds.LocalHost].
 	Host string
+	// Nameless says that Host was made up for this process, so that nothing can be attached by it.
+	Nameless bool
 	// AllowIMDSIPv6 says whether this installation serves fd00:ec2::254 at all; without it, nobody
 	// may enable it for an instance.
 	AllowIMDSIPv6 bool

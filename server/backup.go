@@ -119,7 +119,7 @@ func (s *Server) runBackups(ctx context.Context, running *sync.WaitGroup) {
 func (s *Server) giveBackup(ctx context.Context, conn net.Conn) {
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	defer func() { _ = conn.Close() }()
-	if err := archive(patient{conn}, s.cfg.DataDir, s.store.Copy); err != nil {
+	if err := archive(patient{conn}, s.cfg.DataDir, s.file.Copy); err != nil {
 		s.log.Warn("a backup could not be made", "error", err)
 		return
 	}
@@ -193,7 +193,7 @@ func socketPath(dataDir string) (path string, done func(), err error) {
 // running says that one did. What is written is read back against its sums before it gets its name.
 func Backup(ctx context.Context, dataDir, file string) (running bool, err error) {
 	if _, err := os.Lstat(filepath.Join(dataDir, StoreFile)); errors.Is(err, fs.ErrNotExist) {
-		return false, fmt.Errorf("no server has its data in %s", dataDir)
+		return false, fmt.Errorf("no server has its data in %s; records that are in etcd are backed up by its snapshots", dataDir)
 	}
 	if _, err := os.Lstat(file); err == nil {
 		return false, fmt.Errorf("%s is there already, and is not overwritten; name another file", file)

@@ -22,6 +22,22 @@ type Config struct {
 	// to one server at a time.
 	DataDir string
 
+	// Store is where the records are kept; empty: in a file of DataDir. etcd://HOST:PORT,HOST:PORT/PREFIX is a cluster,
+	// which any number of servers share, each with a DataDir of its own; what their DataDirs have to have in common, such
+	// as the access keys, comes from there too.
+	Store string
+	// StoreCA, StoreCert and StoreKey are files (PEM) by which the cluster is known, and by which it knows this server;
+	// with any of them connections to it are of TLS. StoreInsecure lets those in the clear leave this machine.
+	StoreCA, StoreCert, StoreKey string
+	StoreInsecure                bool
+	// StoreUser is who this server is to the cluster, and StorePasswordFile has the password; empty: whom StoreCert names.
+	StoreUser, StorePasswordFile string
+	// StoreTimeout is how long the cluster may take to answer one request; 0: 5 seconds.
+	StoreTimeout time.Duration
+	// Host is the name of this server among those that share the store, by which instances are attached to it; empty: with
+	// a store of its own [openimds.LocalHost], otherwise it has none, and attaches nothing.
+	Host string
+
 	// IMDSListen are the addresses, as host:port, of the guest side for callers on this machine: they are
 	// the default instance. At least one; port 0 takes one that is free.
 	IMDSListen []string
@@ -141,6 +157,9 @@ func (c *Config) Validate() error {
 		return err
 	}
 	if err := c.checkTLS(); err != nil {
+		return err
+	}
+	if err := c.checkStore(); err != nil {
 		return err
 	}
 	if err := openimds.ValidateName(c.DefaultInstance); err != nil {
@@ -271,6 +290,7 @@ func (c *Config) service() control.Config {
 		Region:        c.Region,
 		AccountID:     c.AccountID,
 		AllowIMDSIPv6: c.AllowIMDSIPv6,
+		Host:          c.Host,
 
 		TransitionTime: c.TransitionTime,
 	}

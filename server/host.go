@@ -76,7 +76,7 @@ func (s *Server) Unattached(ctx context.Context) (n int, why error) {
 			return 0, nil // the store's trouble is told elsewhere
 		}
 		for _, a := range all {
-			if a.Host == openimds.LocalHost {
+			if a.Host == s.cfg.Host {
 				n++
 			}
 		}
@@ -97,6 +97,10 @@ func (s *Server) HostNetwork() HostNetwork { return s.hostNotes }
 // openHost takes the host's network, where this process may change it. A server that may not serves the
 // callers on this machine, and refuses attachments.
 func (s *Server) openHost() error {
+	if s.nameless {
+		s.hostNotes.Unable = fmt.Errorf("this server shares its store and has no name of its own to attach instances by; give it one with %s", s.cfg.named("Host"))
+		return nil
+	}
 	host, err := hostnet.New(hostnet.Config{
 		Serve: s.serveEndpoint,
 		Changed: func(status hostnet.EndpointStatus) { // who is told is made before anything is attached

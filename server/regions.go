@@ -160,6 +160,14 @@ func (c changesOf) Changes(resource string) (found []openimds.AuditEntry, since 
 	return c.region.told(found), since, err
 }
 
+// unknownChanges is the audit log of one of many servers: it has what was asked of that one, which is not all.
+type unknownChanges struct{}
+
+// Changes implements [openimds.ChangeLog].
+func (unknownChanges) Changes(string) ([]openimds.AuditEntry, time.Time, error) {
+	return nil, time.Time{}, nil
+}
+
 // endpointOf names an endpoint of a region among those of all.
 func (r *regional) endpointOf(id string) string {
 	if r.home {

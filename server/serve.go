@@ -38,7 +38,12 @@ func (s *Server) Serve(ctx context.Context) error {
 	}
 	s.runHost(besides, ctx, &running)
 	s.runHandover(besides, &running)
-	s.runBackups(besides, &running)
+	if s.file != nil {
+		s.runBackups(besides, &running)
+	}
+	if s.shared != nil {
+		running.Go(func() { s.shared.run(besides) })
+	}
 	if err := s.writeReadyFile(); err != nil {
 		cancel(err)
 	}
@@ -142,5 +147,8 @@ func (s *Server) Close() {
 		if err := s.store.Close(); err != nil {
 			s.log.Error("the store did not close cleanly", "error", err)
 		}
+	}
+	if s.unlock != nil {
+		s.unlock()
 	}
 }

@@ -57,7 +57,11 @@ type Server struct {
 	cfg      Config
 	log      *slog.Logger
 	dog      *watchdog
-	store    *bolt.Store
+	store    keptStore
+	file     *bolt.Store  // the store, if it is in DataDir; nil: it is shared with other servers
+	shared   *sharedFiles // nil: the store is not shared
+	nameless bool         // it was given no name among those that share the store
+	unlock   func()       // lets go of DataDir where no store of its own holds it
 	keys     *accesskeys.File
 	signer   *identity.Signer
 	pushed   *instanceconnect.Signer // of SSH keys
@@ -142,6 +146,9 @@ func (s *Server) open(ctx context.Context) error {
 	if err := s.clearReadyFile(); err != nil {
 		return err
 	}
+	if err := s.shareFiles(ctx); err != nil {
+		return err
+	}
 	if s.keys, err = accesskeys.Ensure(filepath.Join(s.cfg.DataDir, CredentialsFile)); err != nil {
 		return err
 	}
@@ -180,7 +187,10 @@ func (s *Server) openService(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.usage = usage.NewMeter(usage.Config{Store: s.store, History: history.New(history.Config{Store: s.store}), Log: s.log})
+	s.usage = usage.NewMeter(usage.Config{
+		Store: s.store, Host: s.cfg.Host, Log: s.log,
+		History: history.New(history.Config{Store: s.store, Host: s.cfg.Host}),
+	})
 	cfg := s.cfg.service()
 	cfg.History, cfg.Callers, cfg.Refusals, cfg.Refused = s.usage, s.usage, s.usage, s.usage
 	if cfg.Reports, err = attest.Ensure(filepath.Join(s.cfg.DataDir, ReportKeyFile)); err != nil {
@@ -203,8 +213,11 @@ func (s *Server) openService(ctx context.Context) error {
 
 // openRegion makes the rules of a region, and who carries them out.
 func (s *Server) openRegion(ctx context.Context, r *regional, cfg control.Config, latest []openimds.AuditEntry) (err error) {
-	cfg.HomeRegion, cfg.Whole = s.homeName, s.store
-	cfg.Region, cfg.Audit, cfg.Changes = r.region, s.audits(r), changesOf{s, r}
+	cfg.HomeRegion, cfg.Whole, cfg.Nameless = s.homeName, s.store, s.nameless
+	cfg.Region, cfg.Audit = r.region, s.audits(r)
+	if cfg.Changes = (changesOf{s, r}); s.file == nil {
+		cfg.Changes = unknownChanges{}
+	}
 	cfg.Guests = r
 	if s.host != nil {
 		cfg.Attachments = guarding{s, r}
@@ -215,7 +228,7 @@ func (s *Server) openRegion(ctx context.Context, r *regional, cfg control.Config
 	if err := r.service.ConcludeAudit(ctx, r.told(latest)); err != nil { // the guests do not wait for it
 		s.log.Warn("what an earlier process did not come to do is not yet in the audit log", "error", err)
 	}
-	r.presence = agent.NewPresence(agent.PresenceConfig{Store: r.kept, Hosts: r.service, Name: openimds.LocalHost, Log: s.log})
+	r.presence = agent.NewPresence(agent.PresenceConfig{Store: r.kept, Hosts: r.service, Name: s.cfg.Host, Log: s.log})
 	r.presence.Join(ctx)
 	r.alarms, err = alarms.New(alarms.Config{Service: r.service, Store: r.kept, Turn: r.presence.Elected, Webhook: s.cfg.AlarmWebhook, Log: s.log})
 	if err != nil {
@@ -283,7 +296,7 @@ func (s *Server) openGuestsOf(r *regional) {
 		Log: s.log,
 	})
 	r.attachments = attach.New(attach.Config{
-		Store: r.kept, Binder: r.service, Seats: r.guests, Host: shared{s, r}, Report: r.report, Log: s.log,
+		Store: r.kept, Name: s.cfg.Host, Binder: r.service, Seats: r.guests, Host: shared{s, r}, Report: r.report, Log: s.log,
 	})
 }
 

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"path/filepath"
@@ -24,9 +25,26 @@ const (
 	rehearsalsEvery = 5 * time.Second
 )
 
-// openStore opens the data directory's store, with its records as this program lays them out.
+// keptStore is a store with what the server asks of it beside the contract.
+type keptStore interface {
+	store.Store
+	// Health says in one line why the store takes no changes; nil: it takes them. It never waits.
+	Health() error
+	// Refusing tells when it begins to refuse them, and why.
+	Refusing() <-chan error
+}
+
+// openStore opens the store, with its records as this program lays them out.
 func (s *Server) openStore(ctx context.Context) (err error) {
-	if s.store, err = bolt.Open(filepath.Join(s.cfg.DataDir, StoreFile)); err != nil {
+	if s.cfg.Store != "" {
+		err = s.openShared(ctx)
+	} else if s.file, err = bolt.Open(filepath.Join(s.cfg.DataDir, StoreFile)); err == nil {
+		s.store, s.cfg.Host = s.file, cmp.Or(s.cfg.Host, openimds.LocalHost)
+	}
+	if err != nil {
+		return err
+	}
+	if err := refuseCopying(ctx, s.store, cmp.Or(s.cfg.Store, s.cfg.DataDir)); err != nil {
 		return err
 	}
 	return records.Upgrade(ctx, s.store, openimds.LocalHost)

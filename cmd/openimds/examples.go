@@ -43,6 +43,8 @@ var examples = map[string][]string{
 	"import dump":             {"openimds import dump tree.json web-1"},
 	"import aemm":             {"openimds import aemm aemm-config.json"},
 	"compact":                 {"openimds compact --data-dir ./data"},
+	"store":                   {"openimds store copy --from ./data --to etcd://127.0.0.1:2379/openimds"},
+	"store copy":              {"openimds store copy --from ./data --to etcd://127.0.0.1:2379/openimds", "openimds store copy --from etcd://10.0.0.1/openimds --to ./data --store-ca ca.pem --store-cert server.pem --store-key server.key"},
 	"ssh-key":                 {"openimds ssh-key push web-1 --user ubuntu --key id_ed25519.pub"},
 	"detach":                  {"openimds detach web-1"},
 }

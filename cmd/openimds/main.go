@@ -138,7 +138,7 @@ func newRoot() *cobra.Command {
 		newMetrics(), newAlarm(), newOperations(), newAudit(),
 		newRecord(), newImport(),
 		newAttach(), newDetach(), newRelease(),
-		newKeys(), newIdentity(), newBackup(), newRestore(), newCompact(),
+		newKeys(), newIdentity(), newBackup(), newRestore(), newCompact(), newStore(),
 	)
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return refuseDashes(cmd) }
 	addHelp(root)

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/openimds/openimds/server"
+	"github.com/openimds/openimds/store/etcd"
+	"github.com/openimds/openimds/store/etcd/etcdtest"
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.etcd.io/bbolt"
 )
@@ -44,9 +46,22 @@ const patience = 3 * time.Minute
 //	amazon                   set $AMAZON to where a stand-in of AWS's API answers, in front of $API
 //	quickstart FILE          write the commands of the README's quick start into a shell script
 func TestStories(t *testing.T) {
+	stories(t, "script", func(*testscript.Env) {})
+}
+
+// TestSharedStore runs those whose servers share a store in etcd: $STORE is its address, each story's own.
+func TestSharedStore(t *testing.T) {
+	cluster := etcdtest.Start(t, 1)
+	stories(t, "etcd", func(env *testscript.Env) {
+		env.Setenv("STORE", etcd.Scheme+cluster.Addresses()+"/"+filepath.Base(env.WorkDir))
+		env.Setenv("OPENIMDS_STORE_TIMEOUT", patience.String())
+	})
+}
+
+func stories(t *testing.T, dir string, setup func(*testscript.Env)) {
 	deadline, _ := t.Deadline()
 	testscript.Run(t, testscript.Params{
-		Dir:                filepath.Join("testdata", "script"),
+		Dir:                filepath.Join("testdata", dir),
 		WorkdirRoot:        t.TempDir(),
 		RequireUniqueNames: true,
 		Deadline:           deadline, // for a program that should fail but runs
@@ -62,6 +77,7 @@ func TestStories(t *testing.T) {
 			env.Setenv("OPENIMDS_IMDS_LISTEN", "127.0.0.1:0")
 			env.Setenv("OPENIMDS_API_LISTEN", "127.0.0.1:0")
 			env.Setenv("OPENIMDS_DATA_DIR", filepath.Join(env.WorkDir, "data"))
+			setup(env)
 			return nil
 		},
 		Condition: func(cond string) (bool, error) {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/openimds/openimds/credentials"
 	"github.com/openimds/openimds/outlet"
@@ -41,16 +42,32 @@ var flagOf = map[string]string{
 	"Console": "console", "ConsoleHosts": "console-host",
 	"AnonymousMetrics": "api-anonymous-metrics", "Region": "region", "MoreRegions": "region", "AccountID": "account-id", "TransitionTime": "transition-time", "AlarmWebhook": "alarm-webhook",
 	"AuditBestEffort": "audit-best-effort", "ReadyFile": "ready-file",
+	"Store": "store", "StoreCA": "store-ca", "StoreCert": "store-cert", "StoreKey": "store-key", "StoreInsecure": "store-insecure",
+	"StoreUser": "store-user", "StorePasswordFile": "store-password-file", "StoreTimeout": "store-timeout", "Host": "host",
 }
 
 func (c *serveConfig) addFlags(f *pflag.FlagSet) {
 	c.Config = defaults
 	c.addServerFlags(f)
 	f.StringArrayVar(&c.roleCredentials, "role-credentials", nil, "where the credentials of a role come from: `role=source`, * for all other roles;\ngenerated, static:FILE, profile:NAME, process:COMMAND or assume-role:ARN; repeatable")
+	f.StringVar(&c.Store, "store", "", "`address` of a store in etcd that several servers share, as etcd://HOST:PORT,HOST:PORT/PREFIX (default: a file in\n--data-dir)")
+	f.StringVar(&c.Host, "host", "", "`name` of this server among those that share --store, by which instances are attached to it")
+	addStoreFlags(f, &c.Config)
 	f.StringVar(&c.replay, "replay", "", "`file` that 'openimds record' made, which the default instance answers from now on")
 	f.StringVar(&c.logFormat, "log-format", "text", "form of the log on standard error: text or json")
 	f.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.String("config", "", "YAML `file` with settings, named as the flags are")
+}
+
+// addStoreFlags adds those that say how a store in a cluster is reached.
+func addStoreFlags(f *pflag.FlagSet, c *server.Config) {
+	f.StringVar(&c.StoreCA, "store-ca", "", "`file` with the certificates (PEM) by which the members of --store are known: TLS is spoken with them then")
+	f.StringVar(&c.StoreCert, "store-cert", "", "`file` with the certificate (PEM) by which they know this server")
+	f.StringVar(&c.StoreKey, "store-key", "", "`file` with that certificate's key (PEM); both are read again for each connection")
+	f.BoolVar(&c.StoreInsecure, "store-insecure", false, "let connections to --store leave this machine without TLS")
+	f.StringVar(&c.StoreUser, "store-user", "", "`name` of this server's user in --store, where etcd asks for one")
+	f.StringVar(&c.StorePasswordFile, "store-password-file", "", "`file` with the user's password")
+	spanVar(f, &c.StoreTimeout, "store-timeout", 5*time.Second, "how long --store may take to answer one request")
 }
 
 // addServerFlags adds those that are members of the Config as they are.

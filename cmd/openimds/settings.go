@@ -15,9 +15,21 @@ import (
 // whose keys are the flags' names). So a flag beats the environment, and that beats the file. An
 // empty variable is none: many tools can set one to nothing but cannot unset it.
 func settle(flags *pflag.FlagSet) error {
-	given := map[string]bool{}
+	given, err := settleFromEnvironment(flags)
+	if err != nil {
+		return err
+	}
+	file, err := flags.GetString("config")
+	if err != nil || file == "" {
+		return err
+	}
+	return settleFromFile(flags, file, given)
+}
+
+// settleFromEnvironment returns which flags are given now.
+func settleFromEnvironment(flags *pflag.FlagSet) (given map[string]bool, err error) {
+	given = map[string]bool{}
 	flags.Visit(func(f *pflag.Flag) { given[f.Name] = true })
-	var err error
 	flags.VisitAll(func(f *pflag.Flag) {
 		name := environmentName(f.Name)
 		value := os.Getenv(name)
@@ -27,14 +39,7 @@ func settle(flags *pflag.FlagSet) error {
 		given[f.Name] = true
 		err = set(flags, f, split(f, value), "environment variable "+name)
 	})
-	if err != nil {
-		return err
-	}
-	file, err := flags.GetString("config")
-	if err != nil || file == "" {
-		return err
-	}
-	return settleFromFile(flags, file, given)
+	return given, err
 }
 
 func environmentName(flag string) string {
