@@ -181,13 +181,19 @@ func (c *Console) knownAs(host string) bool {
 		return true
 	}
 	name = strings.ToLower(strings.TrimSuffix(name, "."))
-	if name == "localhost" || strings.HasSuffix(name, ".localhost") {
+	if isHere(name) {
 		return true
 	}
 	if slices.ContainsFunc(c.cfg.Hosts, func(known string) bool { return strings.EqualFold(known, name) }) {
 		return true
 	}
 	return c.cfg.Certificate != nil && c.cfg.Certificate().VerifyHostname(name) == nil
+}
+
+// isHere says whether a name or address is of the machine that it is used on, whoever is asked.
+func isHere(name string) bool {
+	addr, err := netip.ParseAddr(strings.Trim(name, "[]"))
+	return name == "localhost" || strings.HasSuffix(name, ".localhost") || err == nil && addr.Unmap().IsLoopback()
 }
 
 // ofPage says whether a request that changes nothing comes from the console's page, or from none.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
 	"regexp"
 	"time"
 
@@ -58,6 +59,10 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
+	if asked.SecretAccessKey != "" && readable(r) {
+		fail(w, http.StatusForbidden, "InsecureConnection", "A secret access key can be read on the way here: open the console by https, or sign in with a link of 'openimds console --no-open'")
+		return
+	}
 	who, err := c.admit(r, asked)
 	if err != nil {
 		c.refuse(w, err)
@@ -72,6 +77,13 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
 	c.audit(r, who, "ConsoleSignIn")
 	setCookie(w, r, token)
 	c.show(w, who, c.cfg.Sessions.cfg.Now())
+}
+
+// readable says whether a browser has the page from another machine by plain HTTP, as it says itself: a proxy may speak TLS, and
+// a tunnel or a container's port may lead here from the browser's own machine.
+func readable(r *http.Request) bool {
+	from, err := url.Parse(r.Header.Get("Origin"))
+	return err == nil && from.Scheme == "http" && !isHere(from.Hostname())
 }
 
 func readSignIn(w http.ResponseWriter, r *http.Request) (asked signIn, ok bool) {

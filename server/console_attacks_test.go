@@ -423,6 +423,31 @@ func TestConsoleBodies(t *testing.T) {
 	}
 }
 
+// TestConsoleInTheClear: a page that came from another machine by plain HTTP is let in by a link only; from this machine, or
+// by a proxy that speaks TLS, by a key too.
+func TestConsoleInTheClear(t *testing.T) {
+	t.Parallel()
+	cfg := forTest(t.TempDir())
+	cfg.ConsoleHosts = []string{"metadata.example.org"}
+	i := openInstallation(t, cfg)
+	form := keyForm(i.client.key.AccessKeyID, i.client.key.SecretAccessKey)
+	for origin, want := range map[string]int{
+		"http://metadata.example.org": http.StatusForbidden, "http://192.0.2.1:1339": http.StatusForbidden, "https://metadata.example.org": http.StatusOK,
+		"http://localhost:1339": http.StatusOK, "http://127.0.0.1:1339": http.StatusOK, "http://[::1]:1339": http.StatusOK,
+	} {
+		_, host, _ := strings.Cut(origin, "://")
+		b := newBrowser(t, i.server.APIURL())
+		if status, answer := b.ask("POST", "session", form, "Origin: "+origin, "Host: "+host); status != want {
+			t.Errorf("a key from %s: %d %s", origin, status, answer)
+		}
+		var link struct{ Token string }
+		must(t, i.client.call(t.Context(), targetOpenIMDS+"CreateConsoleLink", struct{}{}, &link))
+		if status, answer := b.ask("POST", "session", fmt.Sprintf(`{"link":%q}`, link.Token), "Origin: "+origin, "Host: "+host); status != http.StatusOK {
+			t.Errorf("a link from %s: %d %s", origin, status, answer)
+		}
+	}
+}
+
 // TestConsoleAssets: what a page loads has the hash of its content in its name, may be kept for ever, and comes packed.
 func TestConsoleAssets(t *testing.T) {
 	t.Parallel()
