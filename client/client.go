@@ -5,6 +5,9 @@
 //	answer, err := client.Call(ctx, c, wire.GetInstance, wire.GetInstanceRequest{InstanceName: "web"})
 //	for page, err := range client.Pages(ctx, c, wire.GetInstances, wire.GetInstancesRequest{}) { … }
 //
+// Clients of EC2's API and CloudWatch's, of both places alike, are made with [Config.Service] and called by [EC2] and
+// [CloudWatch].
+//
 // What fails in a way that may pass is tried again, as long as nothing can happen twice by it. No error
 // repeats a request or a secret.
 package client
@@ -32,7 +35,10 @@ import (
 
 // Config says which control API to speak to, and as whom.
 type Config struct {
-	// Endpoint is the URL of the control API; empty: Amazon Lightsail's in Region.
+	// Service is whose API it is, as requests are signed: [ServiceLightsail], [ServiceEC2] or [ServiceCloudWatch];
+	// empty: Lightsail's.
+	Service string
+	// Endpoint is the URL of the API; empty: AWS's for the service in Region.
 	Endpoint string
 	// Region is what requests are signed for.
 	Region string
@@ -49,8 +55,16 @@ type Config struct {
 	Attempts int
 }
 
+// The services whose APIs can be called.
+const (
+	ServiceLightsail  = "lightsail"
+	ServiceEC2        = "ec2"
+	ServiceCloudWatch = "monitoring"
+)
+
 // Client calls a control API. It is safe for use by many goroutines.
 type Client struct {
+	service  string
 	endpoint string
 	region   string
 	http     *http.Client
@@ -69,8 +83,9 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Credentials == nil {
 		return nil, fmt.Errorf("no credentials to sign with are given")
 	}
+	cfg.Service = cmp.Or(cfg.Service, ServiceLightsail)
 	if cfg.Endpoint == "" {
-		cfg.Endpoint = "https://lightsail." + cfg.Region + ".amazonaws.com"
+		cfg.Endpoint = "https://" + cfg.Service + "." + cfg.Region + ".amazonaws.com"
 	}
 	at, err := url.Parse(cfg.Endpoint)
 	if err != nil || at.Scheme != "http" && at.Scheme != "https" || at.Host == "" {
@@ -85,7 +100,7 @@ func New(cfg Config) (*Client, error) {
 	speaks := *cfg.HTTP
 	speaks.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &Client{
-		endpoint: strings.TrimSuffix(cfg.Endpoint, "/") + "/", region: cfg.Region, http: &speaks,
+		service: cfg.Service, endpoint: strings.TrimSuffix(cfg.Endpoint, "/") + "/", region: cfg.Region, http: &speaks,
 		keys: keys{from: cfg.Credentials}, attempts: cmp.Or(cfg.Attempts, defaultAttempts),
 	}, nil
 }
@@ -110,35 +125,56 @@ func Call[Q, R any](ctx context.Context, c *Client, target wire.Target[Q, R], in
 	if err != nil {
 		return out, err
 	}
-	answer, err := c.persist(ctx, target.Name, target.Changes, body)
+	return out, c.ask(ctx, message{ServiceLightsail, target.Name, target.Changes, "application/x-amz-json-1.1", body}, json.Unmarshal, &out)
+}
+
+// message is a request of an API in its form.
+type message struct {
+	service string
+	// name is of the operation, as the form has it in X-Amz-Target; forms that have it in the body have it here for
+	// errors only.
+	name    string
+	changes bool
+	media   string
+	body    []byte
+}
+
+// ask sends a message and reads its answer.
+func (c *Client) ask(ctx context.Context, m message, read func([]byte, any) error, out any) error {
+	if m.service != c.service {
+		return fmt.Errorf("%s is an operation of %s, and the client is of %s", m.name, m.service, c.service)
+	}
+	answer, err := c.persist(ctx, m)
 	if err != nil {
-		return out, err
+		return err
 	}
-	if err := json.Unmarshal(answer, &out); err != nil {
-		return out, fmt.Errorf("the answer of %s to %s cannot be read: %w", c.endpoint, target.Name, err)
+	if err := read(answer, out); err != nil {
+		return fmt.Errorf("the answer of %s to %s cannot be read: %w", c.endpoint, m.name, err)
 	}
-	return out, nil
+	return nil
 }
 
 // maxAnswer is the most bytes of an answer that are read.
 const maxAnswer = 64 << 20
 
 // send makes one attempt.
-func (c *Client) send(ctx context.Context, target string, body []byte) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.endpoint, bytes.NewReader(body))
+func (c *Client) send(ctx context.Context, m message) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.endpoint, bytes.NewReader(m.body))
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set("Content-Type", "application/x-amz-json-1.1")
-	req.Header.Set("X-Amz-Target", target)
+	req.Header.Set("Content-Type", m.media)
+	if m.media != mediaForm {
+		req.Header.Set("X-Amz-Target", m.name)
+	}
 	signing, err := c.keys.get(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("no credentials to sign with: %w", err)
 	}
-	sum := sha256.Sum256(body)
+	sum := sha256.Sum256(m.body)
 	hash := hex.EncodeToString(sum[:])
 	req.Header.Set("X-Amz-Content-Sha256", hash) // so that the server knows who signed before it reads the body
-	if err := v4.NewSigner().SignHTTP(ctx, signing, req, hash, "lightsail", c.region, time.Now()); err != nil {
+	if err := v4.NewSigner().SignHTTP(ctx, signing, req, hash, c.service, c.region, time.Now()); err != nil {
 		return nil, fmt.Errorf("cannot sign the request: %w", err)
 	}
 	resp, err := c.http.Do(req)
@@ -154,7 +190,7 @@ func (c *Client) send(ctx context.Context, target string, body []byte) ([]byte, 
 		return nil, &Unreachable{Err: err, broken: true}
 	}
 	if resp.StatusCode != http.StatusOK {
-		return nil, refusal(c.endpoint, resp, answer)
+		return nil, refusal(c.service, c.endpoint, resp, answer)
 	}
 	return answer, nil
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"net"
@@ -18,8 +19,8 @@ import (
 type Error struct {
 	// Status is HTTP's.
 	Status int
-	// Exception is the name of the failure in the API's model, such as NotFoundException; empty: what
-	// answered is no Lightsail control API.
+	// Exception is the name of the failure in the API's model, such as NotFoundException, or EC2's code, such as
+	// InvalidInstanceID.NotFound; empty: what answered is no such API.
 	Exception string
 	// Code is finer where there is one, such as DoesNotExist.
 	Code    string
@@ -40,7 +41,9 @@ func (e *Error) Error() string {
 }
 
 // NotFound says that what the request names does not exist.
-func (e *Error) NotFound() bool { return strings.HasSuffix(e.Exception, "NotFoundException") }
+func (e *Error) NotFound() bool {
+	return strings.HasSuffix(e.Exception, "NotFoundException") || strings.HasSuffix(e.Exception, ".NotFound")
+}
 
 // Throttled says that the service did nothing, for it is asked too often.
 func (e *Error) Throttled() bool {
@@ -48,8 +51,11 @@ func (e *Error) Throttled() bool {
 	return throttled || e.Status == http.StatusTooManyRequests
 }
 
+// apiNames are what the APIs of services are called.
+var apiNames = map[string]string{ServiceLightsail: "Lightsail control", ServiceEC2: "EC2", ServiceCloudWatch: "CloudWatch"}
+
 // refusal reads an answer that is no result.
-func refusal(endpoint string, resp *http.Response, answer []byte) *Error {
+func refusal(service, endpoint string, resp *http.Response, answer []byte) *Error {
 	e := &Error{Status: resp.StatusCode, RequestID: resp.Header.Get("x-amzn-RequestId")}
 	var body struct {
 		Type    string `json:"__type"`
@@ -57,8 +63,17 @@ func refusal(endpoint string, resp *http.Response, answer []byte) *Error {
 		Message string `json:"message"`
 		Upper   string `json:"Message"` // of failures below the API's own level
 	}
-	if json.Unmarshal(answer, &body) != nil || body.Type == "" {
-		e.Message = fmt.Sprintf("%s answered %s; is it a Lightsail control API?", endpoint, resp.Status)
+	var query struct { // EC2's
+		Code    string `xml:"Errors>Error>Code"`
+		Message string `xml:"Errors>Error>Message"`
+	}
+	switch {
+	case json.Unmarshal(answer, &body) == nil && body.Type != "":
+	case service == ServiceEC2 && xml.Unmarshal(answer, &query) == nil && query.Code != "":
+		e.Exception, e.Message = query.Code, query.Message
+		return e
+	default:
+		e.Message = fmt.Sprintf("%s answered %s; is it a %s API?", endpoint, resp.Status, apiNames[service])
 		return e
 	}
 	e.Exception = body.Type[strings.LastIndexByte(body.Type, '#')+1:]

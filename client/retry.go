@@ -23,10 +23,10 @@ const (
 
 // persist sends a request until there is an answer that another attempt cannot change for the better, or
 // that it must not.
-func (c *Client) persist(ctx context.Context, target string, changes bool, body []byte) ([]byte, error) {
+func (c *Client) persist(ctx context.Context, m message) ([]byte, error) {
 	for n := 0; ; n++ {
-		answer, err := c.send(ctx, target, body)
-		pause, again := pauseAfter(err, changes)
+		answer, err := c.send(ctx, m)
+		pause, again := pauseAfter(err, m.changes)
 		if !again || n == c.attempts-1 {
 			return answer, err
 		}

@@ -123,7 +123,7 @@ func (c Criteria) verdict(a *Assessment, err error) (Verdict, string) {
 		return NotYet, fmt.Sprintf("%s comes %s, came without a token on %s, and is due again", due, due.Period, stamp(due.LastNoToken))
 	case a.Cycles.Boots < 0 && c.Reboots > 0:
 		return Unknown, "its reboots are not known"
-	case a.Cycles.Boots < c.Reboots:
+	case c.Reboots > 0 && a.Cycles.Boots < c.Reboots:
 		return NotYet, fmt.Sprintf("%d of %d reboots were seen", a.Cycles.Boots, c.Reboots)
 	case a.Cycles.MonthEnds < c.MonthEnds:
 		return NotYet, fmt.Sprintf("%d of %d month ends were seen", a.Cycles.MonthEnds, c.MonthEnds)

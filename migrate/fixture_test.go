@@ -19,6 +19,8 @@ import (
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/api"
 	"github.com/openimds/openimds/api/accesskeys"
+	"github.com/openimds/openimds/api/cloudwatch"
+	"github.com/openimds/openimds/api/ec2"
 	"github.com/openimds/openimds/api/lightsail"
 	"github.com/openimds/openimds/api/sigv4"
 	"github.com/openimds/openimds/client"
@@ -90,8 +92,18 @@ func newClient(t *testing.T, transport http.RoundTripper) *client.Client {
 
 func newClientIn(t *testing.T, region string, transport http.RoundTripper) *client.Client {
 	t.Helper()
+	return newClientFor(t, client.ServiceLightsail, region, transport)
+}
+
+func newClientOf(t *testing.T, service string, transport http.RoundTripper) *client.Client {
+	t.Helper()
+	return newClientFor(t, service, "us-east-1", transport)
+}
+
+func newClientFor(t *testing.T, service, region string, transport http.RoundTripper) *client.Client {
+	t.Helper()
 	c, err := client.New(client.Config{
-		Endpoint: "http://127.0.0.1", Region: region, HTTP: &http.Client{Transport: transport}, Attempts: 10,
+		Service: service, Endpoint: "http://127.0.0.1", Region: region, HTTP: &http.Client{Transport: transport}, Attempts: 10,
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 			return aws.Credentials{AccessKeyID: "AKID", SecretAccessKey: "secret"}, nil
 		}),
@@ -146,7 +158,9 @@ func newFleet(t *testing.T, names ...string) *fleet {
 	auth := sigv4.New(sigv4.Config{Regions: []string{"us-east-1"}, Keys: func(id string) (accesskeys.Key, bool, error) {
 		return accesskeys.Key{ID: "AKID", Secret: "secret"}, id == "AKID", nil
 	}})
-	f.handler = api.New(api.Config{Protocols: []api.Protocol{lightsail.New(lightsail.Config{Service: service})}, Auth: auth})
+	f.handler = api.New(api.Config{Protocols: []api.Protocol{
+		lightsail.New(lightsail.Config{Service: service}), ec2.New(ec2.Config{Service: service}), cloudwatch.New(cloudwatch.Config{Service: service}),
+	}, Auth: auth})
 	return f
 }
 
@@ -155,7 +169,8 @@ func (f *fleet) make(ctx context.Context, kept store.Store, name string) {
 	in.Options.HopLimit = 1 + len(name)%3 // so that one who mixes instances up is found out
 	value, err := records.EncodeInstance(in)
 	if err == nil {
-		_, err = kept.Commit(ctx, store.Change{Key: records.InstancePrefix + name, Value: value, If: store.IfAbsent})
+		_, err = kept.Commit(ctx, store.Change{Key: records.InstancePrefix + name, Value: value, If: store.IfAbsent},
+			store.Change{Key: records.InstanceIDKey(in.ID), Value: []byte(name), If: store.IfAbsent})
 	}
 	if err != nil {
 		f.t.Fatal(err)

@@ -124,7 +124,7 @@ func (l *Lightsail) Calls(ctx context.Context, of Instance, since time.Time) (Ca
 	if calls.Boots, changed, err = l.operations(ctx, of, since); err != nil {
 		return Calls{}, err
 	}
-	rejected, _, err := l.rejections(ctx, of.Name, since, now)
+	rejected, _, err := l.rejections(ctx, of.Ref, since, now)
 	if err != nil {
 		return Calls{}, err
 	}
@@ -231,7 +231,7 @@ func (l *Lightsail) points(ctx context.Context, name, metric string, from, to ti
 }
 
 // rejections are the samples of refused calls, if there is such a metric.
-func (l *Lightsail) rejections(ctx context.Context, name string, from, to time.Time) (points []point, known bool, err error) {
+func (l *Lightsail) rejections(ctx context.Context, of Ref, from, to time.Time) (points []point, known bool, err error) {
 	l.mu.Lock()
 	asked := l.rejected
 	l.mu.Unlock()
@@ -241,7 +241,7 @@ func (l *Lightsail) rejections(ctx context.Context, name string, from, to time.T
 	if !from.Before(to) {
 		from = to.Add(-metricPeriod) // so that it is asked for at all
 	}
-	points, err = l.points(ctx, name, openimds.MetricNoTokenRejected, from, to)
+	points, err = l.points(ctx, of.Name, openimds.MetricNoTokenRejected, from, to)
 	if refused, ok := errors.AsType[*client.Error](err); ok && refused.Exception == "InvalidInputException" {
 		err = nil
 	} else if err == nil {
@@ -285,8 +285,13 @@ const setAttempts = 8
 
 // SetOptions is [Provider].
 func (l *Lightsail) SetOptions(ctx context.Context, of Ref, to Options) error {
+	return persist(ctx, func() error { return l.setOptions(ctx, of, to) })
+}
+
+// persist tries a change that says how something is to be until it is done, or refused for good.
+func persist(ctx context.Context, change func() error) error {
 	for n := 0; ; n++ {
-		err := l.setOptions(ctx, of, to)
+		err := change()
 		if n == setAttempts-1 || !mayPass(err) {
 			return err
 		}

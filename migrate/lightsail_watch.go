@@ -13,10 +13,12 @@ var errUnseen = errors.New("this service has no metric of refused calls, so nobo
 
 // metricWatch looks at the metric of refused calls, as soon as it tells of them.
 type metricWatch struct {
-	of   *Lightsail
-	mu   sync.Mutex
-	on   map[Ref]*metricSeen
-	last time.Time
+	// rejections are the samples of refused calls of an instance in a time, if there is such a metric.
+	rejections func(ctx context.Context, of Ref, from, to time.Time) (points []point, known bool, err error)
+	every      time.Duration
+	mu         sync.Mutex
+	on         map[Ref]*metricSeen
+	last       time.Time
 }
 
 type metricSeen struct {
@@ -26,7 +28,11 @@ type metricSeen struct {
 }
 
 // Watch is [Provider].
-func (l *Lightsail) Watch() Watch { return &metricWatch{of: l, on: map[Ref]*metricSeen{}} }
+func (l *Lightsail) Watch() Watch { return newMetricWatch(l.rejections, l.every) }
+
+func newMetricWatch(rejections func(context.Context, Ref, time.Time, time.Time) ([]point, bool, error), every time.Duration) *metricWatch {
+	return &metricWatch{rejections: rejections, every: every, on: map[Ref]*metricSeen{}}
+}
 
 // Add is [Watch]. The samples before are remembered, so that only what is counted from then on is news. An
 // instance that is watched again from an earlier time has been required all that time.
@@ -37,7 +43,7 @@ func (w *metricWatch) Add(ctx context.Context, of Ref, since time.Time) (time.Ti
 		seen.since = now
 	}
 	seen.since = seen.since.Truncate(metricPeriod)
-	points, known, err := w.of.rejections(ctx, of.Name, seen.since, now)
+	points, known, err := w.rejections(ctx, of, seen.since, now)
 	switch {
 	case err != nil:
 		return time.Time{}, err
@@ -68,7 +74,7 @@ func (w *metricWatch) Next(ctx context.Context) ([]Refusal, time.Time, error) {
 	select {
 	case <-ctx.Done():
 		return nil, time.Time{}, ctx.Err()
-	case <-time.After(time.Until(w.last.Add(w.of.every))):
+	case <-time.After(time.Until(w.last.Add(w.every))):
 	}
 	w.last = time.Now()
 	w.mu.Lock()
@@ -81,7 +87,7 @@ func (w *metricWatch) Next(ctx context.Context) ([]Refusal, time.Time, error) {
 	var failures []error
 	until := time.Now()
 	for of, seen := range on {
-		points, known, err := w.of.rejections(ctx, of.Name, seen.since, time.Now())
+		points, known, err := w.rejections(ctx, of, seen.since, time.Now())
 		if err == nil && !known {
 			err = errUnseen
 		}

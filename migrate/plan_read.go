@@ -167,7 +167,7 @@ func ParsePlan(text []byte) (*Plan, error) {
 	case f.Plan != 1:
 		return nil, fmt.Errorf("line 1: \"plan: 1\" is missing: the version of the form of plans that this program knows")
 	case f.Provider == "":
-		return nil, fmt.Errorf("\"provider\" is missing: openimds or lightsail")
+		return nil, fmt.Errorf("\"provider\" is missing: openimds, lightsail or ec2")
 	case len(f.Waves) == 0:
 		return nil, fmt.Errorf("there is nothing under \"waves\"")
 	case f.Refusals != "" && f.Refusals != "return" && f.Refusals != "unseen":

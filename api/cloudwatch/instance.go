@@ -6,20 +6,14 @@ import (
 	"github.com/openimds/openimds"
 )
 
-// instance returns the one of that id; nil: there is none.
+// instance returns the one of that id; nil: there is none, or not any more.
 func (a *protocol) instance(ctx context.Context, id string) (*openimds.Instance, error) {
-	for after := ""; ; {
-		page, next, err := a.service.Instances(ctx, after, 1000)
-		if err != nil {
-			return nil, err
-		}
-		for _, one := range page {
-			if one.ID == id {
-				return one, nil
-			}
-		}
-		if after = next; next == "" {
-			return nil, nil //nolint:nilnil // as said
-		}
+	in, err := a.service.InstanceOfID(ctx, id)
+	switch {
+	case err == nil && in.State == openimds.StateTerminated:
+		return nil, nil //nolint:nilnil // as said
+	case err != nil && (openimds.KindOf(err) == openimds.NotFound || openimds.CodeOf(err) == openimds.Malformed):
+		return nil, nil //nolint:nilnil // the same
 	}
+	return in, err
 }

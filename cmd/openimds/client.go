@@ -56,14 +56,14 @@ func (c *clientConfig) checkOutput() error {
 
 // open finds endpoint, region and credentials.
 func (c *clientConfig) open(ctx context.Context) (*client.Client, error) {
-	return c.openTo(ctx, c.location().url, 0)
+	return c.openTo(ctx, client.ServiceLightsail, c.location().url, 0)
 }
 
 // amazon stands for Amazon's endpoint in the region that is found.
 const amazon = "https://lightsail.amazonaws.com"
 
-// openTo is open for a given endpoint, whose requests are sent so often at most (0: as usual).
-func (c *clientConfig) openTo(ctx context.Context, endpoint string, attempts int) (*client.Client, error) {
+// openTo is open for a given service and endpoint, whose requests are sent so often at most (0: as usual).
+func (c *clientConfig) openTo(ctx context.Context, service, endpoint string, attempts int) (*client.Client, error) {
 	if err := c.checkOutput(); err != nil {
 		return nil, err
 	}
@@ -100,7 +100,7 @@ func (c *clientConfig) openTo(ctx context.Context, endpoint string, attempts int
 		endpoint = ""
 	}
 	api, err := client.New(client.Config{
-		Endpoint: endpoint, Region: loaded.Region, Credentials: bySignals(loaded.Credentials), HTTP: speaks, Attempts: attempts,
+		Service: service, Endpoint: endpoint, Region: loaded.Region, Credentials: bySignals(loaded.Credentials), HTTP: speaks, Attempts: attempts,
 		Insecure: true, // a server that others reach in the clear was told by --api-insecure that the network is safe
 	})
 	if err != nil {

@@ -35,16 +35,17 @@ instance brought back by itself when a caller is refused. Every step stands in a
   openimds migrate apply plan.yaml --yes
   openimds migrate undo plan.yaml --yes
 
-With --provider lightsail the instances are Amazon Lightsail's, of the region of --region (several: a,b), of the
-profile, or of --all-regions, which name a server's regions too. Nothing is changed without --yes or a yes at the terminal.`,
+With --provider lightsail or ec2 the instances are Amazon's, of the region of --region (several: a,b), of the
+profile, or of --all-regions, which name a server's regions too; EC2's are called by their ids. Nothing is changed without
+--yes or a yes at the terminal.`,
 		Args: noSubcommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	m.addFlags(cmd)
 	f := cmd.PersistentFlags()
-	f.StringVar(&m.provider, "provider", "openimds", "whose instances: openimds or lightsail")
-	f.BoolVar(&m.allRegions, "all-regions", false, "all regions of Lightsail, or of the server")
-	cmd.AddCommand(newMigrateStatus(&m), newMigratePlan(&m), newMigrateApply(&m), newMigrateResume(&m), newMigrateUndo(&m), newMigratePolicy(), newMigrateRehearse(&m), newMigrateReport(&m), newMigrateVerify(), newMigrateKey(&m))
+	f.StringVar(&m.provider, "provider", "openimds", "whose instances: openimds, lightsail or ec2")
+	f.BoolVar(&m.allRegions, "all-regions", false, "all regions of Amazon, or of the server")
+	cmd.AddCommand(newMigrateStatus(&m), newMigratePlan(&m), newMigrateApply(&m), newMigrateResume(&m), newMigrateUndo(&m), newMigratePolicy(&m), newMigrateEnforce(&m), newMigrateRehearse(&m), newMigrateReport(&m), newMigrateVerify(), newMigrateKey(&m))
 	return cmd
 }
 
@@ -67,50 +68,94 @@ func (m *migrateFlags) flagRegions() []string {
 // providerOf makes a provider; without regions it has that of the flags and the configuration.
 func (m *migrateFlags) providerOf(ctx context.Context, name string, regions []string) (migrate.Provider, error) {
 	switch {
-	case name != "openimds" && name != "lightsail":
-		return nil, usagef("--provider must be openimds or lightsail, not %q", name)
+	case name != "openimds" && name != "lightsail" && name != "ec2":
+		return nil, usagef("--provider must be openimds, lightsail or ec2, not %q", name)
 	case m.allRegions && len(regions) > 0 && m.region != "":
 		return nil, usagef("--all-regions and --region exclude each other")
 	}
-	of, endpoint, attempts := func(api *client.Client) migrate.Provider { return migrate.NewOpenIMDS(api) }, m.location().url, 0
-	if name == "lightsail" {
-		of = func(api *client.Client) migrate.Provider { return migrate.NewLightsail(api) }
-		endpoint, attempts = cmp.Or(m.endpoint, os.Getenv("AWS_ENDPOINT_URL_LIGHTSAIL"), amazon), awsAttempts
-	}
-	first, err := m.openIn(ctx, endpoint, regions[:min(len(regions), 1)], attempts)
-	if err != nil {
-		return nil, err
-	}
 	if m.allRegions {
-		if regions, err = regionsOf(ctx, first); err != nil {
+		var err error
+		if regions, err = m.regionsOf(ctx, name, regions[:min(len(regions), 1)]); err != nil {
 			return nil, err
 		}
 	}
 	if len(regions) == 0 {
-		return of(first), nil
+		return m.ofRegion(ctx, name, nil)
 	}
 	var providers []migrate.Provider
 	for _, region := range slices.Compact(slices.Sorted(slices.Values(regions))) {
-		api, err := m.openIn(ctx, endpoint, []string{region}, attempts)
+		p, err := m.ofRegion(ctx, name, []string{region})
 		if err != nil {
 			return nil, err
 		}
-		providers = append(providers, of(api))
+		providers = append(providers, p)
 	}
 	return migrate.InRegions(providers...), nil
 }
 
-// openIn opens the control API of a region, if one is given.
-func (m *migrateFlags) openIn(ctx context.Context, endpoint string, regions []string, attempts int) (*client.Client, error) {
+// openAmazon opens an API of Amazon's, where a variable of AWS's says; a server of openimds has all of them on one address.
+func (m *migrateFlags) openAmazon(ctx context.Context, service, variable string, region []string) (*client.Client, error) {
+	return m.openIn(ctx, service, cmp.Or(m.endpoint, os.Getenv(variable), amazon), region, awsAttempts)
+}
+
+// openControl opens Lightsail's API, Amazon's or a server's.
+func (m *migrateFlags) openControl(ctx context.Context, name string, region []string) (*client.Client, error) {
+	if name == "openimds" {
+		return m.openIn(ctx, client.ServiceLightsail, m.location().url, region, 0)
+	}
+	return m.openAmazon(ctx, client.ServiceLightsail, "AWS_ENDPOINT_URL_LIGHTSAIL", region)
+}
+
+// ofRegion makes a provider of the instances in one region.
+func (m *migrateFlags) ofRegion(ctx context.Context, name string, region []string) (migrate.Provider, error) {
+	if name != "ec2" {
+		api, err := m.openControl(ctx, name, region)
+		switch {
+		case err != nil:
+			return nil, err
+		case name == "openimds":
+			return migrate.NewOpenIMDS(api), nil
+		}
+		return migrate.NewLightsail(api), nil
+	}
+	api, err := m.openAmazon(ctx, client.ServiceEC2, "AWS_ENDPOINT_URL_EC2", region)
+	if err != nil {
+		return nil, err
+	}
+	metrics, err := m.openAmazon(ctx, client.ServiceCloudWatch, "AWS_ENDPOINT_URL_CLOUDWATCH", region)
+	if err != nil {
+		return nil, err
+	}
+	return migrate.NewEC2(client.EC2{Client: api}, metrics), nil
+}
+
+// regionsOf are all that a provider has.
+func (m *migrateFlags) regionsOf(ctx context.Context, name string, first []string) ([]string, error) {
+	if name == "ec2" {
+		api, err := m.openAmazon(ctx, client.ServiceEC2, "AWS_ENDPOINT_URL_EC2", first)
+		if err != nil {
+			return nil, err
+		}
+		return client.EC2{Client: api}.DescribeRegions(ctx)
+	}
+	api, err := m.openControl(ctx, name, first)
+	if err != nil {
+		return nil, err
+	}
+	return controlRegions(ctx, api)
+}
+
+// openIn opens an API in a region, if one is given.
+func (m *migrateFlags) openIn(ctx context.Context, service, endpoint string, regions []string, attempts int) (*client.Client, error) {
 	c := m.clientConfig
 	if len(regions) > 0 {
 		c.region = regions[0]
 	}
-	return c.openTo(ctx, endpoint, attempts)
+	return c.openTo(ctx, service, endpoint, attempts)
 }
 
-// regionsOf are all that Lightsail, or a server of openimds, has.
-func regionsOf(ctx context.Context, api *client.Client) ([]string, error) {
+// controlRegions are all that Lightsail, or a server of openimds, has.
+func controlRegions(ctx context.Context, api *client.Client) ([]string, error) {
 	answer, err := client.Call(ctx, api, wire.GetRegions, wire.GetRegionsRequest{})
 	if err != nil {
 		return nil, err
@@ -122,18 +167,19 @@ func regionsOf(ctx context.Context, api *client.Client) ([]string, error) {
 	return names, nil
 }
 
-func newMigratePolicy() *cobra.Command {
+func newMigratePolicy(m *migrateFlags) *cobra.Command {
 	var changes bool
 	cmd := &cobra.Command{
 		Use:   "policy",
 		Short: "Print the IAM policy that migrating at AWS needs",
 		Long: `Print the least that an IAM policy has to allow at AWS: to look, which is enough for status, plan and
-every dry run, and with --require to require tokens and take that back.`,
+every dry run, and with --require to require tokens and take that back. It is for Lightsail; with --provider ec2 for EC2.`,
 		Example: `  openimds migrate policy
-  openimds migrate policy --require > policy.json`,
+  openimds migrate policy --require > policy.json
+  openimds migrate policy --provider ec2`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := cmd.OutOrStdout().Write([]byte(migrate.Policy(changes)))
+			_, err := cmd.OutOrStdout().Write([]byte(migrate.Policy(m.provider, changes)))
 			return err
 		},
 	}

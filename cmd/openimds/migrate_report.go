@@ -70,7 +70,7 @@ func (f *reportFlags) run(cmd *cobra.Command, m *migrateFlags, args []string) er
 	}
 	var seal func(context.Context, []byte) ([]byte, error)
 	if m.provider == "openimds" {
-		api, err := m.openIn(cmd.Context(), m.location().url, in.Provider.Regions()[:1], 0)
+		api, err := m.openIn(cmd.Context(), client.ServiceLightsail, m.location().url, in.Provider.Regions()[:1], 0)
 		if err != nil {
 			return err
 		}
@@ -97,7 +97,7 @@ func (f *reportFlags) run(cmd *cobra.Command, m *migrateFlags, args []string) er
 func (m *migrateFlags) sources(ctx context.Context, regions []string) (report.Source, error) {
 	all := report.InRegions{}
 	for _, region := range regions {
-		api, err := m.openIn(ctx, m.location().url, []string{region}, 0)
+		api, err := m.openIn(ctx, client.ServiceLightsail, m.location().url, []string{region}, 0)
 		if err != nil {
 			return nil, err
 		}
@@ -233,7 +233,7 @@ func newMigrateKey(m *migrateFlags) *cobra.Command {
 		Example: `  openimds migrate key`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			api, err := m.openIn(cmd.Context(), m.location().url, nil, 0)
+			api, err := m.openIn(cmd.Context(), client.ServiceLightsail, m.location().url, nil, 0)
 			if err != nil {
 				return err
 			}
