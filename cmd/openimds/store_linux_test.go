@@ -40,11 +40,11 @@ func (p *process) logged() string {
 	return p.log.String()
 }
 
-func startProcess(t *testing.T, dir string) *process {
+func startProcess(t *testing.T, dir string, flags ...string) *process {
 	t.Helper()
 	ready := filepath.Join(t.TempDir(), "ready")
 	p := &process{dir: dir}
-	p.cmd = command(dir, "serve", "--ready-file", ready, "--imds-listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0")
+	p.cmd = command(dir, append([]string{"serve", "--ready-file", ready, "--imds-listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0"}, flags...)...)
 	p.cmd.Stdout, p.cmd.Stderr = p, p
 	must(t, p.cmd.Start())
 	t.Cleanup(func() { p.stop(t) })

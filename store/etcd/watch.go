@@ -56,8 +56,7 @@ func (s *Store) followOnce() error {
 	}
 	ctx, end := context.WithCancel(clientv3.WithRequireLeader(s.ctx))
 	defer end()
-	patience := max(silence, s.cfg.timeout())
-	begun := time.AfterFunc(patience, end) // Watch itself waits for a member that takes it
+	begun := time.AfterFunc(silence, end) // Watch itself waits for a member that takes it
 	told := s.client.Watch(ctx, s.root, clientv3.WithPrefix(), clientv3.WithRev(s.at.revision+1),
 		clientv3.WithProgressNotify(), clientv3.WithCreatedNotify())
 	begun.Stop()
@@ -77,7 +76,7 @@ func (s *Store) followOnce() error {
 		case <-s.ask:
 			go func() { _ = s.client.RequestProgress(ctx) }()
 		case <-tick.C:
-			if time.Since(heard) > patience {
+			if time.Since(heard) > silence {
 				return s.explain(context.DeadlineExceeded)
 			}
 			go func() { _ = s.client.RequestProgress(ctx) }()
