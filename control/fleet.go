@@ -142,9 +142,11 @@ func (s *Service) SearchInstances(ctx context.Context, q InstanceSearch) (page [
 		return nil, 0, err
 	}
 	all = slices.DeleteFunc(all, func(f *FleetInstance) bool { return !q.wants(f) })
-	counted, err := s.counted(ctx, openimds.MetricNoToken, q.Since, now.Add(1)) // the sample of this moment is one of them
-	if err != nil {
-		return nil, 0, err
+	var counted *fleetCounts
+	if q.SortBy == SortNoToken { // else those of the page will do
+		if counted, err = s.counted(ctx, openimds.MetricNoToken, q.Since, now.Add(1)); err != nil { // the sample of this moment is one of them
+			return nil, 0, err
+		}
 	}
 	q.sort(all, counted)
 	total = len(all)
@@ -156,7 +158,13 @@ func (s *Service) SearchInstances(ctx context.Context, q InstanceSearch) (page [
 			return nil, 0, err
 		}
 		found := FoundInstance{FleetInstance: f, Attached: attached != nil}
-		found.NoToken, found.Known, found.Unknown = counted.of(f)
+		of := counted
+		if of == nil {
+			if of, err = s.countedOf(ctx, f, openimds.MetricNoToken, q.Since, now.Add(1)); err != nil {
+				return nil, 0, err
+			}
+		}
+		found.NoToken, found.Known, found.Unknown = of.of(f)
 		page = append(page, found)
 	}
 	return page, total, nil

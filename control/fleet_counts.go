@@ -28,6 +28,28 @@ func (s *Service) counted(ctx context.Context, metric string, since, end time.Ti
 	return c, nil
 }
 
+// countedOf is counted of one instance, for which few records are read.
+func (s *Service) countedOf(ctx context.Context, f *FleetInstance, metric string, since, end time.Time) (*fleetCounts, error) {
+	c := &fleetCounts{since: since.Truncate(openimds.MetricPeriod), end: end}
+	points, err := s.points(ctx, &openimds.Instance{ID: f.ID}, c.since, end, openimds.MetricPeriod, metric)
+	if err != nil && ctx.Err() != nil {
+		return nil, err
+	}
+	if err != nil { // a record that cannot be read hides no other instance
+		c.sums = map[string]openimds.MetricSum{f.ID: {Damaged: true}}
+		return c, nil
+	}
+	var sum openimds.MetricSum
+	for _, p := range points[0] {
+		if sum.Samples == 0 {
+			sum.First = p.Start
+		}
+		sum.Sum, sum.Samples, sum.Until = sum.Sum+int64(p.Sum), sum.Samples+p.Samples, p.Start.Add(openimds.MetricPeriod)
+	}
+	c.sums = map[string]openimds.MetricSum{f.ID: sum}
+	return c, nil
+}
+
 // of tells what an instance counted, how far that is known, and how much of the time is not: of the time that it was there.
 func (c *fleetCounts) of(f *FleetInstance) (n int64, known openimds.Known, unknown time.Duration) {
 	born := f.CreatedAt.Truncate(openimds.MetricPeriod)

@@ -32,6 +32,20 @@ func (c counted) FleetPoints(context.Context, func(string) bool, string, time.Ti
 	return nil, c.err
 }
 
+// Points are those of the sums that it was told, whole or none.
+func (c counted) Points(_ context.Context, id string, _ []string, _, _ time.Time, _ time.Duration) ([][]openimds.MetricPoint, error) {
+	sum := c.sums[id]
+	var points []openimds.MetricPoint
+	for n := range sum.Samples {
+		p := openimds.MetricPoint{Start: sum.First.Add(time.Duration(n) * openimds.MetricPeriod), Samples: 1}
+		if n == 0 {
+			p.Sum = float64(sum.Sum)
+		}
+		points = append(points, p)
+	}
+	return [][]openimds.MetricPoint{points}, c.err
+}
+
 // search is one with what most have: all on one page, of the last hour.
 func (f *fixture) search(q control.InstanceSearch) ([]control.FoundInstance, int) {
 	f.t.Helper()

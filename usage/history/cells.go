@@ -145,7 +145,7 @@ func decodeCells(b []byte, parts int64) ([]cell, error) {
 }
 
 // eachRun passes on the runs of equal cells that encodeCells wrote of a day with that many parts: the first of each,
-// and how many there are. Of a damaged record it may have passed on some.
+// and how many there are; it is to be copied by who keeps it. Of a damaged record it may have passed on some.
 func eachRun(b []byte, parts int64, pass func(first *cell, n int)) error {
 	if len(b) == 0 {
 		return errDamaged
@@ -157,9 +157,10 @@ func eachRun(b []byte, parts int64, pass func(first *cell, n int)) error {
 	if d.metrics == 0 {
 		return errDamaged
 	}
+	var c cell // one for all: a record may have hundreds of runs
 	for next := uint64(0); len(d.b) > 0; {
 		at, n := next+d.uvarint(), d.uvarint()
-		c := cell{samples: int(d.uvarint()), sum: d.counts()}
+		c.samples, c.sum = int(d.uvarint()), d.counts()
 		c.min, c.max = c.sum, c.sum
 		if c.samples > 1 {
 			c.min, c.max = d.counts(), d.counts()
@@ -181,6 +182,11 @@ type decoder struct {
 }
 
 func (d *decoder) uvarint() uint64 {
+	if len(d.b) > 0 && d.b[0] < 0x80 { // as most are
+		v := d.b[0]
+		d.b = d.b[1:]
+		return uint64(v)
+	}
 	v, n := binary.Uvarint(d.b)
 	if n <= 0 {
 		d.b, d.broken = nil, true

@@ -177,13 +177,17 @@ func (h *History) fleetDay(ctx context.Context, number, from, until int64) (dayO
 	if past {
 		seen = h.past.look(number)
 	}
-	day := dayOfFleet{}
+	day, last, lastID := dayOfFleet{}, (*daySum)(nil), ""
 	of := func(id string) *daySum {
+		if last != nil && id == lastID { // a record has many runs
+			return last
+		}
 		d := day[id]
 		if d == nil {
 			d = &daySum{}
 			day[id] = d
 		}
+		last, lastID = d, id
 		return d
 	}
 	err := h.eachRunOfDay(ctx, number, func(id string, _ bool, c *cell, n int) {
