@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -29,6 +30,7 @@ type story struct {
 // TestConsole has a browser use the console of the real program, as people do. Pictures of all pages are left in
 // browser/pictures, to be looked at.
 func TestConsole(t *testing.T) {
+	t.Parallel()
 	need(t, "node")
 	if _, err := os.Stat("browser/node_modules/playwright-core"); err != nil {
 		t.Skip("playwright-core is not installed: run 'npm ci' in test/browser")
@@ -46,6 +48,9 @@ func TestConsole(t *testing.T) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "node", filepath.Join("browser", "console.js"), chromium, dir, pictures)
 	cmd.Env = without(os.Environ(), "OPENIMDS_", "AWS_")
+	// It takes its servers and its browser along.
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = time.Minute
 	var said bytes.Buffer
 	cmd.Stderr = &said
 	out, err := cmd.Output()

@@ -32,9 +32,10 @@ function freePort() {
 
 /** Server is "openimds serve" on a data directory. */
 export class Server {
-  constructor(dataDir, defaultInstance = "demo") {
+  constructor(dataDir, defaultInstance = "demo", ...flags) {
     this.dataDir = dataDir;
     this.defaultInstance = defaultInstance;
+    this.flags = flags;
     this.imds = this.api = "127.0.0.1:0";
     this.log = "";
   }
@@ -50,7 +51,7 @@ export class Server {
   async #begin() {
     const ready = path.join(this.dataDir, "..", path.basename(this.dataDir) + ".ready");
     fs.rmSync(ready, { force: true });
-    const args = ["serve", "--data-dir", this.dataDir, "--ready-file", ready, "--imds-listen", this.imds, "--api-listen", this.api, "--default-instance", this.defaultInstance];
+    const args = ["serve", "--data-dir", this.dataDir, "--ready-file", ready, "--imds-listen", this.imds, "--api-listen", this.api, "--default-instance", this.defaultInstance, ...this.flags];
     const process = spawn("openimds", args, { stdio: ["ignore", "pipe", "pipe"] });
     process.stdout.on("data", (d) => (this.log += d));
     process.stderr.on("data", (d) => (this.log += d));

@@ -50,13 +50,21 @@ export function Instances({ since }: { since: number }) {
 function Search({ value }: { value: string }) {
   const typed = useSignal(value);
   const timer = useRef(0);
+  // What was searched for last comes back by the address while somebody types on, and must not undo that.
+  const sent = useRef(value);
   useEffect(() => {
-    typed.value = value;
+    if (value !== sent.current) typed.value = sent.current = value;
   }, [value]);
   const set = (text: string, now: boolean) => {
     typed.value = text;
     clearTimeout(timer.current);
-    timer.current = window.setTimeout(() => go(withParams({ q: text.trim(), page: "" }), true), now ? 0 : 250);
+    timer.current = window.setTimeout(
+      () => {
+        sent.current = text.trim();
+        go(withParams({ q: sent.current, page: "" }), true);
+      },
+      now ? 0 : 250,
+    );
   };
   return (
     <form

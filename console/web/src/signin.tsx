@@ -10,6 +10,8 @@ export const spent = signal(false);
 export function SignIn() {
   const error = useSignal("");
   const busy = useSignal(false);
+  // The server refuses a secret that others could read on the way; by then it would have been sent.
+  const readable = !window.isSecureContext;
   const submit = async (e: SubmitEvent) => {
     e.preventDefault();
     const form = e.currentTarget as HTMLFormElement;
@@ -38,7 +40,12 @@ export function SignIn() {
             {spent.value ? t.signIn.linkSpent : t.signIn.over}
           </p>
         )}
-        <form onSubmit={submit}>
+        {readable ? (
+          <p class="notice bad" role="alert">
+            {t.signIn.readable}
+          </p>
+        ) : (
+          <form onSubmit={submit}>
           <Field label={t.signIn.keyId}>
             <input name="id" required autoComplete="username" spellcheck={false} autoCapitalize="none" autoFocus />
           </Field>
@@ -54,10 +61,11 @@ export function SignIn() {
             {busy.value ? t.signIn.busy : t.signIn.submit}
           </Button>
         </form>
+        )}
         <div class="hint">
-          <p>{t.signIn.hint}</p>
-          <Command text={t.signIn.command} />
-          <p class="dim">{t.signIn.where}</p>
+          <p>{readable ? t.signIn.hintLink : t.signIn.hint}</p>
+          <Command text={readable ? t.signIn.commandLink : t.signIn.command} />
+          {!readable && <p class="dim">{t.signIn.where}</p>}
         </div>
       </div>
     </main>
