@@ -93,6 +93,8 @@ type Config struct {
 	// Refused is told of requests that were refused for who asked; nil: nobody is. Changes are told by
 	// the service itself, see [control.Config].
 	Refused Refused
+	// Answered is told of the status of each answer; nil: nobody is. It must not wait for anything.
+	Answered func(status int)
 	// Log takes what went wrong inside, and at level debug each request; nil: nothing is logged.
 	Log *slog.Logger
 	// Now is the clock; nil: time.Now.
@@ -146,6 +148,9 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	answer := c.protocol.Encode(Request{c.id, r}, result, err)
 	write(w, c.id, answer)
+	if h.cfg.Answered != nil {
+		h.cfg.Answered(answer.Status)
+	}
 	target := fmt.Sprintf("%.80q", r.Header.Get("X-Amz-Target"))                     // it comes from anybody
 	if answer.Status >= http.StatusInternalServerError && r.Context().Err() == nil { // else the client left, and ended what it waited for
 		h.cfg.Log.Error("a control request failed", "request", c.id, "target", target, "error", err)

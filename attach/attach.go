@@ -329,7 +329,7 @@ func (a *Attachments) statusOf(instance string) (state, reason string) {
 func (a *Attachments) States() map[string]int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	states := map[string]int{"replaced": 0}
+	states := map[string]int{"replaced": 0, "impaired": 0}
 	for _, state := range []hostnet.State{hostnet.Attached, hostnet.Waiting, hostnet.Failed, hostnet.Gone} {
 		states[string(state)] = 0
 	}
@@ -339,6 +339,8 @@ func (a *Attachments) States() map[string]int {
 			states[string(hostnet.Waiting)]++
 		case s.Found != nil:
 			states["replaced"]++
+		case s.State == hostnet.Attached && s.Reason != "":
+			states["impaired"]++
 		default:
 			states[string(s.State)]++
 		}

@@ -132,7 +132,7 @@ func (s *Server) metrics(verifier *sigv4.Verifier) http.Handler {
 			}
 		},
 	}
-	gauges.Attachments = s.attachmentStates
+	gauges.Attachments, gauges.Operator = s.attachmentStates, s.answered.counts
 	exported := prom.Handler(s.usage, gauges)
 	if s.cfg.AnonymousMetrics {
 		return exported

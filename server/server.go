@@ -67,6 +67,7 @@ type Server struct {
 	pushed   *instanceconnect.Signer // of SSH keys
 	sources  *credentials.Sources
 	usage    *usage.Meter
+	answered answered
 	audit    *audit.Log
 	refusals *audit.Refusals
 	instance *openimds.Instance

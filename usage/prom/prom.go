@@ -4,6 +4,7 @@ package prom
 
 import (
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/openimds/openimds/usage"
@@ -26,6 +27,8 @@ type Gauges struct {
 	Credentials func(yield func(source, state string, sets int))
 	// Attachments tells how many attachments are in each state.
 	Attachments func() map[string]int
+	// Operator tells how many requests of operators were answered with each status.
+	Operator func() map[int]uint64
 }
 
 // Handler serves the metrics of this process in the format of Prometheus.
@@ -77,8 +80,10 @@ var (
 		"Sets of role credentials that are kept for guests, by source and state (fresh; stale: the last renewal failed; none: guests get none).",
 		[]string{"source", "state"}, nil)
 	attachmentsDesc = prometheus.NewDesc("openimds_attachments",
-		"Attachments of instances to this host, by state (attached, waiting, failed, gone; replaced: something else is at the place).",
+		"Attachments of instances to this host, by state (attached; impaired: attached, but something is amiss, as where the host drops its guests' calls; waiting, failed, gone; replaced: something else is at the place).",
 		[]string{"state"}, nil)
+	operatorDesc = prometheus.NewDesc("openimds_api_requests_total",
+		"Requests of operators to the control API that were answered, by status.", []string{"status"}, nil)
 	storeUpDesc    = prometheus.NewDesc("openimds_store_up", "Whether the store answers.", nil, nil)
 	storeTakesDesc = prometheus.NewDesc("openimds_store_writable", "Whether the store takes changes: not when its disk is full or has failed.", nil, nil)
 	contactDesc    = prometheus.NewDesc("openimds_watch_contact_timestamp_seconds",
@@ -91,7 +96,7 @@ func (c *collector) Describe(descs chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		requestsDesc, durationDesc, tokensDesc, throttledDesc, refusalsDesc, faultedDesc, faultsDesc, noTokenDesc, noTokenRejectedDesc, undeliveredDesc,
 		wouldBeRefusedDesc, rehearsalsDesc, instancesDesc, failuresDesc,
-		connectionsDesc, credentialsDesc, attachmentsDesc, storeUpDesc, storeTakesDesc, contactDesc, revisionDesc,
+		connectionsDesc, credentialsDesc, attachmentsDesc, operatorDesc, storeUpDesc, storeTakesDesc, contactDesc, revisionDesc,
 	} {
 		descs <- d
 	}
@@ -129,6 +134,11 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 	if c.gauges.Attachments != nil {
 		for state, n := range c.gauges.Attachments() {
 			send(attachmentsDesc, prometheus.GaugeValue, float64(n), state)
+		}
+	}
+	if c.gauges.Operator != nil {
+		for status, n := range c.gauges.Operator() {
+			send(operatorDesc, prometheus.CounterValue, float64(n), strconv.Itoa(status))
 		}
 	}
 	sendIs := func(d *prometheus.Desc, is func() bool) {

@@ -29,6 +29,7 @@ func TestMetrics(t *testing.T) {
 		StoreUp:     func() bool { return true },
 		Contact:     func() (time.Time, int64) { return noon, 42 },
 		Attachments: func() map[string]int { return map[string]int{"attached": 2, "replaced": 1} },
+		Operator:    func() map[int]uint64 { return map[int]uint64{200: 5, 500: 1} },
 	}
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(prom.Collector(r, gauges))
@@ -63,7 +64,11 @@ func TestMetrics(t *testing.T) {
 	if problems, err := promlint.NewWithMetricFamilies(families).Lint(); err != nil || len(problems) > 0 {
 		t.Errorf("the linter says %v, %v", problems, err)
 	}
-	const want = `# HELP openimds_attachments Attachments of instances to this host, by state (attached, waiting, failed, gone; replaced: something else is at the place).
+	const want = `# HELP openimds_api_requests_total Requests of operators to the control API that were answered, by status.
+# TYPE openimds_api_requests_total counter
+openimds_api_requests_total{status="200"} 5
+openimds_api_requests_total{status="500"} 1
+# HELP openimds_attachments Attachments of instances to this host, by state (attached; impaired: attached, but something is amiss, as where the host drops its guests' calls; waiting, failed, gone; replaced: something else is at the place).
 # TYPE openimds_attachments gauge
 openimds_attachments{state="attached"} 2
 openimds_attachments{state="replaced"} 1
