@@ -22,8 +22,8 @@ async function page(options = {}) {
   const p = await context.newPage();
   p.complaints = [];
   p.on("pageerror", (e) => p.complaints.push(e.message));
-  // That nobody is signed in, and that a server is away, is a browser's complaint and not the page's.
-  p.on("console", (m) => m.type() === "error" && !/Failed to load resource/.test(m.text()) && p.complaints.push(m.text()));
+  // That nobody is signed in, that a server is away, and that others may read along, is a browser's complaint and not the page's.
+  p.on("console", (m) => m.type() === "error" && !/Failed to load resource|origin was untrustworthy/.test(m.text()) && p.complaints.push(m.text()));
   return p;
 }
 
