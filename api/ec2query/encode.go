@@ -15,7 +15,7 @@ const Namespace = "http://ec2.amazonaws.com/doc/2016-11-15/"
 
 const header = `<?xml version="1.0" encoding="UTF-8"?>` + "\n"
 
-// Marshal writes the answer of an action. The members of result have their names in tags, xml:"name"; one with
+// Marshal writes the answer of an action. The members of result have their names in tags, ec2:"name"; one with
 // ",omitzero" is left out where it is zero. A list without items is an empty element, which clients take for an empty
 // list; what no XML may hold becomes the replacement character.
 func Marshal(action, requestID string, result any) []byte {
@@ -75,7 +75,7 @@ func shapeOf(t reflect.Type) shape {
 	}
 	found := make(shape, t.NumField())
 	for i := range found {
-		name, option, _ := strings.Cut(t.Field(i).Tag.Get("xml"), ",")
+		name, option, _ := strings.Cut(t.Field(i).Tag.Get("ec2"), ",")
 		found[i].name, found[i].omitZero = name, option == "omitzero"
 	}
 	shapes.Store(t, found)
@@ -84,7 +84,7 @@ func shapeOf(t reflect.Type) shape {
 
 // ElementName is the name of a member in an answer.
 func ElementName(f reflect.StructField) string {
-	name, _, _ := strings.Cut(f.Tag.Get("xml"), ",")
+	name, _, _ := strings.Cut(f.Tag.Get("ec2"), ",")
 	return name
 }
 
