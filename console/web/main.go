@@ -57,7 +57,8 @@ func unhashed(name string) string {
 	return first + "." + ext
 }
 
-// pageTemplate names no script of its own and no style: the policy that it is served with forbids both.
+// pageTemplate names no script of its own and no style: the policy that it is served with forbids both. Until the
+// script has run, it shows what the page begins with.
 const pageTemplate = `<!doctype html>
 <html lang="en">
 <head>
@@ -70,7 +71,7 @@ const pageTemplate = `<!doctype html>
 <script type="module" src="{app.js}"></script>
 </head>
 <body>
-<div id="app"></div>
+<div id="app"><header class="bar"><span class="mark"><span class="glyph" aria-hidden="true"></span>openimds</span></header></div>
 <noscript>The console needs JavaScript. Everything it shows and changes, the openimds command does too: openimds --help.</noscript>
 </body>
 </html>

@@ -111,6 +111,7 @@ const stories = {
     await p.getByText("read on the way").waitFor();
     equal(await p.locator("input").count(), 0, "fields for a secret");
     equal(sent, [], "what was sent");
+    await p.screenshot({ path: `${pictures}/signin-readable.png` });
     await p.goto("about:blank");
     await p.goto(there((await small.command("console", "--no-open")).trim()));
     await p.getByRole("heading", { name: "Fleet" }).waitFor();
@@ -309,13 +310,21 @@ const stories = {
     const p = await page();
     await signIn(p, large);
     await p.getByText("10,000 instances · page 1 of 200").waitFor();
+    // They are older than their server: that nobody called is not known of all their time.
+    await p.getByText("No instance is known to have been called without a token.").waitFor();
+    await p.getByText("Nobody is known to have called without a token.").waitFor();
     // As people type: with a pause within.
     await p.getByLabel("Search").pressSequentially("web-04 ");
     await p.waitForURL(/q=web-04$/);
     equal(await p.getByLabel("Search").inputValue(), "web-04 ", "what somebody types while it is searched for");
     await p.getByLabel("Search").fill("web-04242");
     await p.getByText("1 instance · page 1 of 1").waitFor();
-    await p.getByRole("link", { name: "web-04242" }).waitFor();
+    await p.getByRole("link", { name: "web-04242" }).click();
+    await p.getByText("Nobody that is known of.").waitFor();
+    await tokens(p).click();
+    await p.getByText("Nobody is known to have called without a token since yesterday.").waitFor();
+    await p.keyboard.press("Escape");
+    await p.goBack();
     await p.getByLabel("Search").fill("");
     await p.getByRole("button", { name: "Name", exact: false }).first().click();
     await p.getByRole("link", { name: "web-09999" }).waitFor();

@@ -120,12 +120,27 @@ function closeMenu(menu: HTMLDetailsElement) {
   menu.querySelector("summary")?.focus();
 }
 
+/** Shell is what the page itself has before any script ran, while nobody knows who is signed in. */
+function Shell() {
+  return (
+    <>
+      <header class="bar">
+        <span class="mark">
+          <span class="glyph" aria-hidden="true" />
+          {t.name}
+        </span>
+      </header>
+      <Loading />
+    </>
+  );
+}
+
 function App() {
   const who = session.value;
   useEffect(() => {
     if (who) return follow(region.value);
   }, [who, region.value]);
-  if (who === undefined) return <Loading />;
+  if (who === undefined) return <Shell />;
   if (who === null) return <SignIn />;
   return (
     <>

@@ -149,7 +149,7 @@ export function CallersPage() {
       {!data && !error && <Loading />}
       {data?.incomplete?.map((why) => <Note key={why}>{why}</Note>)}
       {data && data.callers.length > 0 && <FleetCallerTable callers={data.callers} label={t.fleet.inTheWay} />}
-        {data && data.callers.length === 0 && <Teach say={t.fleet.inTheWayNone} teach={t.fleet.inTheWayTeach} command={t.fleet.inTheWayCommand} />}
+        {data && data.callers.length === 0 && <Teach say={data.incomplete?.length ? t.fleet.inTheWayUnknown : t.fleet.inTheWayNone} teach={t.fleet.inTheWayTeach} command={t.fleet.inTheWayCommand} />}
       </section>
     </main>
   );

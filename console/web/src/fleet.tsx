@@ -95,7 +95,7 @@ function NoToken({ range, over, zoomed }: { range: string; over: Window; zoomed:
         {data?.incomplete?.map((why) => <Note key={why}>{why}</Note>)}
       </Section>
       <Section title={t.fleet.worst}>
-        {data && data.worst.length === 0 && <p class="dim pad">{t.fleet.worstNone}</p>}
+        {data && data.worst.length === 0 && <p class="dim pad">{data.incomplete?.length ? t.fleet.worstUnknown : t.fleet.worstNone}</p>}
         <ol class="worst">
           {data?.worst.map((w) => (
             <li key={w.instanceName}>
@@ -128,7 +128,7 @@ function InTheWay({ since }: { since: number }) {
       {data?.incomplete?.map((why) => <Note key={why}>{why}</Note>)}
       {data && data.callers.length > 0 && <FleetCallerTable callers={data.callers} label={t.fleet.inTheWay} />}
       {data && data.callers.length === 0 && (
-        <Teach say={t.fleet.inTheWayNone} teach={t.fleet.inTheWayTeach} command={t.fleet.inTheWayCommand} />
+        <Teach say={data.incomplete?.length ? t.fleet.inTheWayUnknown : t.fleet.inTheWayNone} teach={t.fleet.inTheWayTeach} command={t.fleet.inTheWayCommand} />
       )}
     </Section>
   );

@@ -1,6 +1,6 @@
 // What keeps the page true: the server's events, and answers that are asked for again when they change.
 import { signal, useSignal } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { call, region, session, Refused } from "./api";
 import type { Input, Op, Output } from "./wire";
 
@@ -143,7 +143,8 @@ export function useCall<O extends Op>(op: O, input: Input<O> | null, how: How = 
   const key = input === null ? "" : region.value + op + JSON.stringify(input);
   const again = useRef<() => void>(() => {});
 
-  useEffect(() => {
+  // Before the browser paints: it has the paint to do while the server works.
+  useLayoutEffect(() => {
     if (input === null) return;
     let over = false;
     let running = false;

@@ -194,7 +194,7 @@ function WouldBeRefused({ name, all }: { name: string; all: boolean }) {
   const { callers, complete } = found.value;
   return (
     <div class="refused">
-      <p>{callers.length === 0 ? (all ? c.nobodyAll : c.nobody) : all ? c.refusedAll(callers.length) : c.refused(callers.length)}</p>
+      <p>{callers.length === 0 ? c.nobody(all, complete) : all ? c.refusedAll(callers.length) : c.refused(callers.length)}</p>
       {callers.length > 0 && (
         <ul>
           {callers.slice(0, shown).map((x) => (
@@ -231,12 +231,13 @@ export function StandingPart({ instance }: { instance: Instance }) {
   const since = Math.floor(Date.now() / 3_600_000) * 3600 - 86400;
   const { data, error, again } = useCall("GetCallers", { instanceName: instance.name, since }, { on: ["usage"], every: 10_000, all: "callers" });
   const left = data?.callers.filter((c) => (c.lastWithoutToken ?? 0) >= since) ?? [];
+  const complete = data?.known.every((k) => k.complete);
   const required = instance.metadataOptions.httpTokens === "required";
   return (
     <Section title={t.standing.heading} aside={data && <p class="total">{left.length}</p>}>
       {error && !data && <Problem error={error} again={again} />}
       {!data && !error && <Loading />}
-      {data && left.length === 0 && <p class="dim pad">{t.standing.nobody}</p>}
+      {data && left.length === 0 && <p class="dim pad">{complete ? t.standing.nobody : t.standing.nobodyKnown}</p>}
       {left.length > 0 && (
         <ul class="people">
           {left.slice(0, shown).map((c) => (
@@ -261,7 +262,7 @@ export function StandingPart({ instance }: { instance: Instance }) {
           <Link to={instancePath(instance.name, "callers")}>{t.standing.more}</Link>
         </p>
       )}
-      {data?.known.some((k) => !k.complete) && <Note>{t.options.confirm.incomplete}</Note>}
+      {data && !complete && <Note>{t.options.confirm.incomplete}</Note>}
     </Section>
   );
 }
