@@ -100,11 +100,19 @@ func (s *Service) launch(ctx context.Context, l InstancesLaunch) (made []*openim
 	if err := s.refuseTaken(ctx, l.Names...); err != nil { // before a key pair is made in vain
 		return nil, nil, err
 	}
+	// Before the key pair is looked for, which may be gone since.
+	earlier, _, err := s.earlierLaunch(ctx, l, sum)
+	if err != nil {
+		return nil, nil, err
+	}
+	if earlier != nil {
+		made, err = s.launched(ctx, earlier)
+		return made, nil, err
+	}
 	keys, err := s.launchKeys(ctx, &l)
 	if err != nil {
 		return nil, nil, err
 	}
-	var earlier []string
 	d, err := s.commit(ctx, "CreateInstances", func(d *draft) (err error) {
 		var was store.Record
 		if earlier, was, err = s.earlierLaunch(ctx, l, sum); err != nil || earlier != nil {

@@ -70,6 +70,10 @@ func (s *Service) TagResource(ctx context.Context, name, arn string, tags []open
 	return operationsOf(s.commit(ctx, "TagResource", func(d *draft) error { return s.editTags(ctx, d, "TagResource", name, arn, withTags(tags)) }))
 }
 
+// KeyPairRef is what [Service.TagResources] and [Service.UntagResources] call a key pair in a service that goes by ids
+// ([Service.ByID]): the name alone may be an instance's id.
+func KeyPairRef(name string) string { return string(openimds.TypeKeyPair) + "/" + name }
+
 // TagResources is [Service.TagResource] of several, as [Service.StopInstances].
 //
 // Errors: InvalidInput/OutOfRange, InvalidInput/TooMany, InvalidInput/Duplicate and InvalidInput/Reserved for the tags,
@@ -104,14 +108,15 @@ type TagMatch struct {
 	Value *string
 }
 
-// UntagResources takes tags away from several resources, as [Service.StopInstances]; those that match none stay.
+// UntagResources takes tags away from several resources, as [Service.StopInstances]: those that match, or all where tags
+// has none (EC2 API reference, DeleteTags).
 //
 // Errors: InvalidInput/Incompatible for what has no tags; NotFound/DoesNotExist.
 func (s *Service) UntagResources(ctx context.Context, names []string, tags []TagMatch) error {
 	_, err := s.each(ctx, "UntagResource", names, func(s *Service, d *draft, name string) error {
 		return s.editTags(ctx, d, "UntagResource", name, "", func(now []openimds.Tag) []openimds.Tag {
 			return slices.DeleteFunc(now, func(t openimds.Tag) bool {
-				return slices.ContainsFunc(tags, func(m TagMatch) bool { return m.Key == t.Key && (m.Value == nil || *m.Value == t.Value) })
+				return len(tags) == 0 || slices.ContainsFunc(tags, func(m TagMatch) bool { return m.Key == t.Key && (m.Value == nil || *m.Value == t.Value) })
 			})
 		})
 	})
@@ -177,6 +182,13 @@ type resource struct {
 
 // anyResource finds the resource of that name: names are unique across the types.
 func (s *Service) anyResource(ctx context.Context, name string) (resource, error) {
+	if pair, ok := strings.CutPrefix(name, KeyPairRef("")); ok && s.byID {
+		found, was, err := s.keyPair(ctx, pair)
+		if err != nil {
+			return resource{}, err
+		}
+		return resource{openimds.TypeKeyPair, found, was, found.UUID, &found.Tags}, nil
+	}
 	if s.byID && strings.HasPrefix(name, "i-") {
 		in, was, err := s.instanceOfID(ctx, name)
 		if err != nil {

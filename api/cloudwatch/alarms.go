@@ -177,7 +177,7 @@ func (a *protocol) deleteAlarms(ctx context.Context, in *wire.DeleteAlarmsReques
 	for _, name := range in.AlarmNames {
 		_, err := a.service.DeleteAlarm(ctx, string(name))
 		switch {
-		case err != nil && openimds.KindOf(err) == openimds.NotFound:
+		case err != nil && isAbsent(string(name), err):
 			absent = append(absent, string(name))
 		case err != nil:
 			return wire.Nothing{}, err
@@ -189,9 +189,18 @@ func (a *protocol) deleteAlarms(ctx context.Context, in *wire.DeleteAlarmsReques
 	return wire.Nothing{}, nil
 }
 
+// isAbsent says whether an error comes of there being no such alarm: CloudWatch lets an alarm have any name, so one that
+// none has here, as none could, is no bad input.
+func isAbsent(name string, err error) bool {
+	return openimds.KindOf(err) == openimds.NotFound || openimds.ValidateName(name) != nil
+}
+
 func (a *protocol) setAlarmState(ctx context.Context, in *wire.SetAlarmStateRequest) (wire.Nothing, error) {
 	_, err := a.service.SetAlarmState(ctx, string(in.AlarmName), openimds.AlarmState(in.StateValue), openimds.StateReason{Words: *in.StateReason, Data: in.StateReasonData})
-	if err != nil && openimds.CodeOf(err) == openimds.Malformed {
+	switch {
+	case err != nil && openimds.ValidateName(string(in.AlarmName)) != nil:
+		return wire.Nothing{}, resourceNotFound("There is no alarm of this name: %.300s", in.AlarmName)
+	case err != nil && openimds.CodeOf(err) == openimds.Malformed:
 		return wire.Nothing{}, invalidFormat("%s", asFailure(formQuery, err).message)
 	}
 	return wire.Nothing{}, err
@@ -211,7 +220,7 @@ func (a *protocol) ofARN(ctx context.Context, arn string) (*openimds.Alarm, erro
 		return nil, resourceUnknown("There is no such resource: %.200s", arn)
 	}
 	one, err := a.service.Alarm(ctx, name)
-	if err != nil && openimds.KindOf(err) == openimds.NotFound {
+	if err != nil && isAbsent(name, err) {
 		return nil, resourceUnknown("There is no such resource: %.200s", arn)
 	}
 	return one, err

@@ -66,7 +66,7 @@ func TestAlarms(t *testing.T) {
 		if shown["AlarmDescription"] != nil || fmt.Sprint(shown["ActionsEnabled"]) != "false" || fmt.Sprint(shown["DatapointsToAlarm"]) != "2" || shown["StateValue"] != "ALARM" {
 			t.Errorf("%s: %v", form, shown)
 		}
-		if _, err := s.call(form, "DeleteAlarms", map[string]any{"AlarmNames": []any{"absent", name}}); code(err) != "ResourceNotFound" || !strings.Contains(err.Error(), ": absent") {
+		if _, err := s.call(form, "DeleteAlarms", map[string]any{"AlarmNames": []any{"absent", "none of ours", name}}); code(err) != "ResourceNotFound" || !strings.Contains(err.Error(), ": absent, none of ours") {
 			t.Errorf("%s: %v", form, err)
 		}
 		if left := s.must(form, "DescribeAlarms", map[string]any{"AlarmNamePrefix": name})["MetricAlarms"].([]any); len(left) != 0 {

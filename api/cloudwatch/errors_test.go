@@ -108,12 +108,14 @@ func TestErrors(t *testing.T) {
 		{"DeleteAlarms", nil, "MissingParameter", "AlarmNames"},
 		{"DeleteAlarms", map[string]any{"AlarmNames": []any{"absent"}}, "ResourceNotFound", "absent"},
 		{"SetAlarmState", with(state, "AlarmName", "absent"), "ResourceNotFound", "absent"},
+		{"SetAlarmState", with(state, "AlarmName", "none of ours"), "ResourceNotFound", "none of ours"},
 		{"SetAlarmState", with(state, "StateValue", "FINE"), "ValidationError", "'StateValue'"},
 		{"SetAlarmState", with(state, "StateReason", nil), "MissingParameter", "StateReason"},
 		{"SetAlarmState", with(state, "StateReason", strings.Repeat("x", 1024)), "InvalidParameterValue", "StateReason has at most 1023"},
 		{"SetAlarmState", with(state, "StateReasonData", "{"), "InvalidFormat", "StateReasonData must be JSON"},
 		{"TagResource", map[string]any{"ResourceARN": "arn:aws:cloudwatch:us-east-1:123456789012:alarm:absent", "Tags": []any{map[string]any{"Key": "a", "Value": "b"}}}, "ResourceNotFoundException", ""},
 		{"ListTagsForResource", map[string]any{"ResourceARN": "arn:aws:cloudwatch:us-east-1:123456789012:alarm:absent"}, "ResourceNotFoundException", ""},
+		{"ListTagsForResource", map[string]any{"ResourceARN": "arn:aws:cloudwatch:us-east-1:123456789012:alarm:none of ours"}, "ResourceNotFoundException", ""},
 		{"PutDashboard", nil, "InvalidAction", "PutDashboard"},
 	}
 	before := fmt.Sprint(s.must("json", "DescribeAlarms", nil))

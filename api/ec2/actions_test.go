@@ -101,6 +101,10 @@ func TestLife(t *testing.T) {
 	if got := values(s.must("Action=DescribeTags&Filter.1.Name=resource-id&Filter.1.Value.1="+ids[0]), "key"); !slices.Equal(got, []string{"tier", "a"}) {
 		t.Errorf("tags %v", got)
 	}
+	s.must("Action=DeleteTags&ResourceId.1=" + ids[1])
+	if got := values(s.must("Action=DescribeTags&Filter.1.Name=resource-id&Filter.1.Value.1="+ids[1]), "key"); len(got) > 0 {
+		t.Errorf("no tag was named, and %v stayed", got)
+	}
 	s.must("Action=RebootInstances" + all)
 	s.must("Action=StopInstances" + all)
 	s.call("Action=RebootInstances"+all).refused(t, "IncorrectInstanceState", "")
@@ -130,6 +134,54 @@ func TestLife(t *testing.T) {
 	}
 }
 
+// TestSmallPages: a page for few instances of which filters match is looked for among many.
+func TestSmallPages(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	var ids []string
+	for range 8 {
+		ids = append(ids, s.run(20, "")...)
+	}
+	slices.Sort(ids) // as pages have them
+	want := []string{ids[2], ids[110], ids[120], ids[130], ids[140], ids[150], ids[158]}
+	s.must("Action=CreateTags&Tag.1.Key=a" + list("ResourceId", want...))
+	page := func(answer string) []string { // of which instances of one launch stand together
+		got := values(answer, "instanceId")
+		slices.Sort(got)
+		return got
+	}
+	const few = "Action=DescribeInstances&MaxResults=5&Filter.1.Name=tag-key&Filter.1.Value.1=a"
+	first := s.must(few)
+	if got := page(first); !slices.Equal(got, want[:5]) {
+		t.Errorf("first page %v, want %v", got, want[:5])
+	}
+	s.must("Action=TerminateInstances" + list("InstanceId", ids[150:]...))
+	second := s.must(few + "&NextToken=" + url.QueryEscape(value(t, first, "nextToken")))
+	if got := page(second); !slices.Equal(got, want[5:]) {
+		t.Errorf("second page %v, want %v", got, want[5:])
+	}
+	if got := values(second, "nextToken"); len(got) > 0 {
+		t.Errorf("a page behind the last: %v", got)
+	}
+}
+
+// TestKeyPairNamedAsAnInstance: a key pair whose name is an instance's id is tagged itself, and the instance is not.
+func TestKeyPairNamedAsAnInstance(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	pair := value(t, s.must("Action=ImportKeyPair&KeyName="+s.demo+"&PublicKeyMaterial="+url.QueryEscape(base64.StdEncoding.EncodeToString([]byte(publicKey)))), "keyPairId")
+	whose := func() []string { return values(s.must("Action=DescribeTags"), "resourceId") }
+	s.must("Action=CreateTags&Tag.1.Key=a&ResourceId.1=" + pair)
+	if got := whose(); !slices.Equal(got, []string{pair}) {
+		t.Errorf("tagged: %v, not %s", got, pair)
+	}
+	s.must("Action=CreateTags&Tag.1.Key=a&ResourceId.1=" + s.demo)
+	s.must("Action=DeleteTags&Tag.1.Key=a&ResourceId.1=" + pair)
+	if got := whose(); !slices.Equal(got, []string{s.demo}) {
+		t.Errorf("tagged: %v, not %s", got, s.demo)
+	}
+}
+
 // TestIdempotence: a launch with the same token is the same launch.
 func TestIdempotence(t *testing.T) {
 	t.Parallel()
@@ -137,6 +189,12 @@ func TestIdempotence(t *testing.T) {
 	first := s.run(2, "&ClientToken=abc")
 	if again := s.run(2, "&ClientToken=abc"); !slices.Equal(first, again) {
 		t.Errorf("%v, then %v", first, again)
+	}
+	s.must("Action=ImportKeyPair&KeyName=mine&PublicKeyMaterial=" + url.QueryEscape(base64.StdEncoding.EncodeToString([]byte(publicKey))))
+	keyed := s.run(1, "&ClientToken=keyed&KeyName=mine")
+	s.lightsail("DeleteKeyPair", `{"keyPairName":"mine"}`)
+	if again := s.run(1, "&ClientToken=keyed&KeyName=mine"); !slices.Equal(keyed, again) {
+		t.Errorf("%v, and without the key pair %v", keyed, again)
 	}
 	image := s.image("ubuntu_24_04")
 	s.call("Action=RunInstances&MinCount=1&MaxCount=1&ClientToken=abc&ImageId="+image).refused(t, "IdempotentParameterMismatch", "ClientToken")

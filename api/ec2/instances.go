@@ -69,19 +69,30 @@ func (c *call) find(ctx context.Context, list string, ids []string, asked []wire
 	if err != nil {
 		return nil, "", err
 	}
+	all := len(asked) == 0 && only == nil
 	var found []*openimds.Instance
 	for seen := 0; len(found) < p.size && seen < scanned; {
-		some, next, err := c.some(ctx, p.after, min(scan, p.size-len(found)))
+		limit := scan
+		if all {
+			limit = min(scan, p.size-len(found))
+		}
+		some, next, err := c.some(ctx, p.after, limit)
 		if err != nil {
 			return nil, "", err
 		}
-		seen += scan
-		for _, one := range some {
-			if (only == nil || only(one)) && filters.match(one) {
-				found = append(found, one)
+		seen += limit
+		terminated := strings.HasPrefix(p.after, gone)
+		p.after = next
+		for i, one := range some {
+			if only != nil && !only(one) || !filters.match(one) {
+				continue
+			}
+			if found = append(found, one); len(found) == p.size && i < len(some)-1 {
+				p.after = behind(one, terminated)
+				break
 			}
 		}
-		if p.after = next; next == "" {
+		if next == "" {
 			break
 		}
 	}
@@ -93,6 +104,14 @@ const (
 	living = "n/" // and a name behind which it goes on
 	gone   = "t/" // and an id
 )
+
+// behind is the place behind an instance.
+func behind(one *openimds.Instance, terminated bool) string {
+	if terminated {
+		return gone + one.ID
+	}
+	return living + one.Name
+}
 
 // some returns instances behind a place, and the place behind them; empty: there are no more.
 func (c *call) some(ctx context.Context, after string, limit int) (found []*openimds.Instance, next string, err error) {

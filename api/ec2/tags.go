@@ -41,7 +41,7 @@ func keyPairID(pair *openimds.KeyPair) string {
 
 var keyPairIDForm = regexp.MustCompile(`^key-[0-9a-f]{17}$`)
 
-// resources finds out whose the ids are: instances stay what they are, key pairs get their names.
+// resources finds out whose the ids are: those of instances stay what they are, key pairs are called by their names.
 func (c *call) resources(ctx context.Context, ids []string) ([]string, error) {
 	var pairs map[string]string
 	found := make([]string, 0, len(ids))
@@ -66,7 +66,7 @@ func (c *call) resources(ctx context.Context, ids []string) ([]string, error) {
 		if !ok {
 			return nil, invalid("InvalidKeyPair.NotFound", "The key pair '%s' does not exist", id)
 		}
-		found = append(found, name)
+		found = append(found, control.KeyPairRef(name))
 	}
 	return found, nil
 }
