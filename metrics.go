@@ -78,21 +78,61 @@ type MetricHistory interface {
 // MetricSum is what the samples of one metric of an instance in a time come to.
 type MetricSum struct {
 	Sum int64
-	// Samples is how many there are, First when the first of them begins, and Until when the last one ends.
-	Samples      int
-	First, Until time.Time
+	// Samples are those that there are of that time, and the one before it: whether somebody counted in all of the first
+	// one, nothing else tells.
+	Samples SampleRuns
 	// Damaged says that some of it cannot be read, so that Sum is the least that there was.
 	Damaged bool
+}
+
+// SampleRun are samples that follow each other, from the first up to before the one that ends it, by their numbers:
+// how many times [MetricPeriod] they begin after the Unix epoch.
+type SampleRun struct{ From, Until int64 }
+
+// Since is when the first of them begins.
+func (r SampleRun) Since() time.Time { return sampleTime(r.From) }
+
+// End is when the last of them ends.
+func (r SampleRun) End() time.Time { return sampleTime(r.Until) }
+
+func sampleTime(number int64) time.Time {
+	return time.Unix(number*int64(MetricPeriod/time.Second), 0).UTC()
+}
+
+// SampleRuns are samples with gaps between them. Of however many runs there are it tells what one needs to know how much
+// of a time was watched: a sample at the end of a gap may have been so for a moment only.
+type SampleRuns struct {
+	// Runs is how many there are. First and Last are the same one if it is one.
+	Runs        int
+	First, Last SampleRun
+	// Between is how many samples the runs between those two have but for the first and the last of each.
+	Between int64
+}
+
+// Add adds samples that come after all that were added, or follow them at once.
+func (r *SampleRuns) Add(run SampleRun) {
+	switch {
+	case r.Runs > 0 && r.Last.Until == run.From:
+		r.Last.Until = run.Until
+	case r.Runs > 1:
+		r.Between += max(r.Last.Until-r.Last.From-2, 0)
+		fallthrough
+	default:
+		r.Runs, r.Last = r.Runs+1, run
+	}
+	if r.Runs == 1 {
+		r.First = r.Last
+	}
 }
 
 // FleetHistory reads what was counted of many instances at once.
 type FleetHistory interface {
 	// Sums returns, by their ids, the sums of a metric of all instances that have samples which begin at or after
-	// start, rounded down to the minute, and before end. It tells of the last [FleetKept] only; of a day that is past,
-	// what another host tells late may take ten minutes to be seen.
+	// start, rounded down to the minute, and before end; and of those that have only the sample before. It tells of the
+	// last [FleetKept] only; of a day that is past, what another host tells late may take ten minutes to be seen.
 	Sums(ctx context.Context, metric string, start, end time.Time) (map[string]MetricSum, error)
 	// FleetPoints returns the points of a metric of all the instances together that one says yes to, by periods that
-	// are laid from start as those of [MetricHistory]. It tells of the last [FleetKept] only.
+	// are laid from start as those of [MetricHistory]. It tells of the last [FleetKept] only, and of past days as Sums.
 	FleetPoints(ctx context.Context, one func(instanceID string) bool, metric string, start, end time.Time, period time.Duration) ([]FleetPoint, error)
 }
 

@@ -144,7 +144,7 @@ func (s *Service) SearchInstances(ctx context.Context, q InstanceSearch) (page [
 	all = slices.DeleteFunc(all, func(f *FleetInstance) bool { return !q.wants(f) })
 	var counted *fleetCounts
 	if q.SortBy == SortNoToken { // else those of the page will do
-		if counted, err = s.counted(ctx, openimds.MetricNoToken, q.Since, now.Add(1)); err != nil { // the sample of this moment is one of them
+		if counted, err = s.counted(ctx, openimds.MetricNoToken, q.Since, now.Add(1)); err != nil {
 			return nil, 0, err
 		}
 	}
@@ -211,7 +211,11 @@ func (q *InstanceSearch) sort(all []*FleetInstance, counted *fleetCounts) {
 	case SortTokens:
 		by = func(a, b *FleetInstance) int { return cmp.Compare(access[a.Access()], access[b.Access()]) }
 	case SortNoToken:
-		by = func(a, b *FleetInstance) int { return cmp.Compare(counted.rank(a), counted.rank(b)) }
+		ranks := make(map[*FleetInstance]int64, len(all))
+		for _, f := range all {
+			ranks[f] = counted.rank(f)
+		}
+		by = func(a, b *FleetInstance) int { return cmp.Compare(ranks[a], ranks[b]) }
 	case SortCreated:
 		by = func(a, b *FleetInstance) int { return a.CreatedAt.Compare(b.CreatedAt) }
 	default:

@@ -8,21 +8,32 @@ import (
 	"github.com/openimds/openimds"
 )
 
-// fleetCounts are what many instances counted of a metric from since up to now.
+// fleetCounts are what many instances counted of a metric in a time.
 type fleetCounts struct {
-	sums       map[string]openimds.MetricSum
-	since, end time.Time
+	sums  map[string]openimds.MetricSum
+	asked span
 }
 
-// counted reads what all instances counted of a metric, from since, in whole samples, up to now.
+// fleetTime is a time from then until end, which is now if that is earlier; and from when up to before when the samples
+// begin that are of it. The sample of this moment is one of them.
+func fleetTime(since, end, now time.Time) (asked, samples span) {
+	asked, samples = span{since, end}, span{since.Truncate(openimds.MetricPeriod), end}
+	if end.After(now) {
+		asked.until, samples.until = now, now.Add(1)
+	}
+	return asked, samples
+}
+
+// counted reads what all instances counted of a metric from then until end, in whole samples; up to now at most.
 func (s *Service) counted(ctx context.Context, metric string, since, end time.Time) (*fleetCounts, error) {
-	c := &fleetCounts{since: since.Truncate(openimds.MetricPeriod), end: end}
+	asked, samples := fleetTime(since, end, s.cfg.Now())
+	c := &fleetCounts{asked: asked}
 	history, ok := s.cfg.History.(openimds.FleetHistory)
 	if !ok {
 		return c, nil
 	}
 	var err error
-	if c.sums, err = history.Sums(ctx, metric, c.since, c.end); err != nil {
+	if c.sums, err = history.Sums(ctx, metric, samples.since, samples.until); err != nil {
 		return nil, openimds.Errorf(openimds.Unavailable, openimds.HistoryAway, "The history of the metrics cannot be read; try again").Because(err)
 	}
 	return c, nil
@@ -30,59 +41,47 @@ func (s *Service) counted(ctx context.Context, metric string, since, end time.Ti
 
 // countedOf is counted of one instance, for which few records are read.
 func (s *Service) countedOf(ctx context.Context, f *FleetInstance, metric string, since, end time.Time) (*fleetCounts, error) {
-	c := &fleetCounts{since: since.Truncate(openimds.MetricPeriod), end: end}
-	points, err := s.points(ctx, &openimds.Instance{ID: f.ID}, c.since, end, openimds.MetricPeriod, metric)
+	asked, samples := fleetTime(since, end, s.cfg.Now())
+	before := samples.since.Add(-openimds.MetricPeriod) // as a MetricSum has it
+	points, err := s.points(ctx, &openimds.Instance{ID: f.ID}, before, samples.until, openimds.MetricPeriod, metric)
 	if err != nil && ctx.Err() != nil {
 		return nil, err
 	}
-	if err != nil { // a record that cannot be read hides no other instance
-		c.sums = map[string]openimds.MetricSum{f.ID: {Damaged: true}}
-		return c, nil
-	}
 	var sum openimds.MetricSum
-	for _, p := range points[0] {
-		if sum.Samples == 0 {
-			sum.First = p.Start
+	if err != nil { // a record that cannot be read hides no other instance
+		sum.Damaged = true
+	} else {
+		for _, p := range points[0] {
+			if !p.Start.Before(samples.since) {
+				sum.Sum += int64(p.Sum)
+			}
+			number := p.Start.Unix() / int64(openimds.MetricPeriod/time.Second)
+			sum.Samples.Add(openimds.SampleRun{From: number, Until: number + 1})
 		}
-		sum.Sum, sum.Samples, sum.Until = sum.Sum+int64(p.Sum), sum.Samples+p.Samples, p.Start.Add(openimds.MetricPeriod)
 	}
-	c.sums = map[string]openimds.MetricSum{f.ID: sum}
-	return c, nil
+	return &fleetCounts{sums: map[string]openimds.MetricSum{f.ID: sum}, asked: asked}, nil
 }
 
 // of tells what an instance counted, how far that is known, and how much of the time is not: of the time that it was there.
 func (c *fleetCounts) of(f *FleetInstance) (n int64, known openimds.Known, unknown time.Duration) {
-	born := f.CreatedAt.Truncate(openimds.MetricPeriod)
-	start := c.since
-	if start.Before(born) {
-		start = born
+	sum, asked := c.sums[f.ID], c.asked
+	if asked.since.Before(f.CreatedAt) {
+		asked.since = f.CreatedAt
 	}
-	sum := c.sums[f.ID]
-	known = knownOf(sum, born, start, c.end)
-	if !known.Complete {
-		end := c.end
-		if sum.Until.After(end) { // the sample under way is a whole one
-			end = sum.Until
+	t := knownTime{created: f.CreatedAt, asked: asked}
+	if runs := sum.Samples; runs.Runs > 0 {
+		t.add(span{runs.First.Since(), runs.First.End()})
+		t.covered += time.Duration(runs.Between) * openimds.MetricPeriod
+		if runs.Runs > 1 {
+			t.add(span{runs.Last.Since(), runs.Last.End()})
 		}
-		unknown = max(end.Sub(start)-time.Duration(sum.Samples)*openimds.MetricPeriod, 0)
+	}
+	known = t.known()
+	known.Complete = known.Complete && !sum.Damaged
+	if !known.Complete {
+		unknown = max(asked.until.Sub(asked.since)-t.covered, 0)
 	}
 	return sum.Sum, known, unknown
-}
-
-// knownOf tells how far a time is known of which there are those samples, by whole ones ([knownBy] is exact). Of an hour
-// in which the instance was born, nothing is missing that was before.
-func knownOf(s openimds.MetricSum, born, start, end time.Time) openimds.Known {
-	if s.Samples == 0 {
-		return openimds.Known{}
-	}
-	k := openimds.Known{Since: s.First, Until: s.Until}
-	if k.Since.Before(born) {
-		k.Since = born
-	}
-	k.Missing = max(k.Until.Sub(k.Since)-time.Duration(s.Samples)*openimds.MetricPeriod, 0)
-	// The sample that is under way may not have begun yet where it is counted.
-	k.Complete = !s.Damaged && k.Missing == 0 && !k.Since.After(start) && !k.Until.Before(end.Add(-openimds.MetricPeriod))
-	return k
 }
 
 // rank puts instances in the order of their counts, those before of which it is not known that there are none.
@@ -125,7 +124,7 @@ func (s *Service) Fleet(ctx context.Context, since time.Time) (Fleet, error) {
 	if err != nil {
 		return Fleet{}, err
 	}
-	counts, err := s.counted(ctx, openimds.MetricNoToken, since, now.Add(1)) // the sample of this moment is one of them
+	counts, err := s.counted(ctx, openimds.MetricNoToken, since, now.Add(1))
 	if err != nil {
 		return Fleet{}, err
 	}

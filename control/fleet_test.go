@@ -32,16 +32,21 @@ func (c counted) FleetPoints(context.Context, func(string) bool, string, time.Ti
 	return nil, c.err
 }
 
-// Points are those of the sums that it was told, whole or none.
-func (c counted) Points(_ context.Context, id string, _ []string, _, _ time.Time, _ time.Duration) ([][]openimds.MetricPoint, error) {
+// Points are those of the sums that it was told: of the first and the last run.
+func (c counted) Points(_ context.Context, id string, _ []string, start, end time.Time, _ time.Duration) ([][]openimds.MetricPoint, error) {
 	sum := c.sums[id]
+	runs := []openimds.SampleRun{sum.Samples.First, sum.Samples.Last}[:min(sum.Samples.Runs, 2)]
 	var points []openimds.MetricPoint
-	for n := range sum.Samples {
-		p := openimds.MetricPoint{Start: sum.First.Add(time.Duration(n) * openimds.MetricPeriod), Samples: 1}
-		if n == 0 {
-			p.Sum = float64(sum.Sum)
+	for _, run := range runs {
+		for at := run.Since(); at.Before(run.End()); at = at.Add(openimds.MetricPeriod) {
+			if at.Before(start) || !at.Before(end) {
+				continue
+			}
+			points = append(points, openimds.MetricPoint{Start: at, Samples: 1})
 		}
-		points = append(points, p)
+	}
+	if len(points) > 0 {
+		points[len(points)-1].Sum = float64(sum.Sum)
 	}
 	return [][]openimds.MetricPoint{points}, c.err
 }
@@ -198,7 +203,7 @@ func TestSearchSeesChanges(t *testing.T) {
 func TestSearchUnknownCalls(t *testing.T) {
 	var history counted
 	f := newFixture(t, func(c *control.Config, _ *store.Store) { c.History = &history })
-	f.launch(control.InstancesLaunch{Names: []string{"none", "some", "gap", "gap-some", "never", "damaged"}})
+	f.launch(control.InstancesLaunch{Names: []string{"none", "some", "gap", "gap-some", "never", "damaged", "gaps", "edge"}})
 	f.sleep(2 * time.Hour)
 	f.launch(control.InstancesLaunch{Names: []string{"young"}})
 	id := map[string]string{}
@@ -208,17 +213,21 @@ func TestSearchUnknownCalls(t *testing.T) {
 	}
 	now := f.clock()
 	since := now.Add(-time.Hour)
-	first, until := since.Truncate(openimds.MetricPeriod), now.Truncate(openimds.MetricPeriod).Add(openimds.MetricPeriod)
-	whole := openimds.MetricSum{First: first, Until: until, Samples: int(until.Sub(first) / openimds.MetricPeriod)}
-	with := func(s openimds.MetricSum, sum int64, less int) openimds.MetricSum {
-		s.Sum, s.Samples = sum, s.Samples-less
+	number := func(t time.Time) int64 { return t.Unix() / int64(openimds.MetricPeriod/time.Second) }
+	first, until := number(since)-1, number(now)+1 // with the one before
+	samples := func(runs ...openimds.SampleRun) (s openimds.SampleRuns) {
+		for _, run := range runs {
+			s.Add(run)
+		}
 		return s
 	}
-	damaged := whole
-	damaged.Damaged = true
+	whole := samples(openimds.SampleRun{From: first, Until: until})
+	gap := samples(openimds.SampleRun{From: first, Until: until - 7}, openimds.SampleRun{From: until - 4, Until: until})
+	gaps := samples(openimds.SampleRun{From: first, Until: first + 3}, openimds.SampleRun{From: first + 4, Until: first + 8}, openimds.SampleRun{From: until - 3, Until: until})
 	history.sums = map[string]openimds.MetricSum{
-		id["none"]: whole, id["some"]: with(whole, 7, 0), id["gap"]: with(whole, 0, 3), id["gap-some"]: with(whole, 5, 3), id["damaged"]: damaged,
-		id["young"]: {First: now.Truncate(openimds.MetricPeriod), Until: until, Samples: 1},
+		id["none"]: {Samples: whole}, id["some"]: {Samples: whole, Sum: 7}, id["gap"]: {Samples: gap}, id["gap-some"]: {Samples: gap, Sum: 5},
+		id["damaged"]: {Samples: whole, Damaged: true}, id["young"]: {Samples: samples(openimds.SampleRun{From: number(now), Until: until})},
+		id["gaps"]: {Samples: gaps}, id["edge"]: {Samples: samples(openimds.SampleRun{From: first + 1, Until: until})},
 	}
 	type told struct {
 		n       int64
@@ -227,21 +236,21 @@ func TestSearchUnknownCalls(t *testing.T) {
 	}
 	want := map[string]told{
 		"none": {0, true, 0}, "some": {7, true, 0}, "young": {0, true, 0},
-		"gap": {0, false, 15 * time.Minute}, "gap-some": {5, true, 15 * time.Minute}, "never": {0, false, time.Hour}, "damaged": {0, false, 0},
+		"gap": {0, false, 25 * time.Minute}, "gap-some": {5, true, 25 * time.Minute}, "never": {0, false, time.Hour}, "damaged": {0, false, 0},
+		"gaps": {0, false, 40 * time.Minute}, "edge": {0, false, time.Unix((first+2)*300, 0).Sub(since).Round(time.Second)}, // it is as if its host began in that sample
 	}
 	found, _ = f.search(control.InstanceSearch{Since: since, SortBy: "noToken", Descending: true})
 	for _, in := range found {
-		unknown := in.Unknown.Truncate(15 * time.Minute) // the sample under way is a part of one
-		if got := (told{in.NoToken, in.NoTokenKnown(), unknown}); got != want[in.Name] {
+		if got := (told{in.NoToken, in.NoTokenKnown(), in.Unknown.Round(time.Second)}); got != want[in.Name] {
 			t.Errorf("%s: %+v, want %+v", in.Name, got, want[in.Name])
 		}
 	}
-	if got := f.names(control.InstanceSearch{Since: since, SortBy: "noToken", Descending: true}); got != "some gap-some none young damaged gap never" {
+	if got := f.names(control.InstanceSearch{Since: since, SortBy: "noToken", Descending: true}); got != "some gap-some none young damaged edge gap gaps never" {
 		t.Errorf("by calls without a token: %q", got)
 	}
 	fleet, err := f.Fleet(t.Context(), since)
-	if err != nil || fleet.NoToken != 12 || fleet.Unknown != 4 {
-		t.Errorf("the fleet: %+v, %v; want 12 calls and 4 instances unknown", fleet, err)
+	if err != nil || fleet.NoToken != 12 || fleet.Unknown != 6 {
+		t.Errorf("the fleet: %+v, %v; want 12 calls and 6 instances unknown", fleet, err)
 	}
 	history.err = errors.New("away")
 	if _, err := f.Fleet(t.Context(), since); openimds.KindOf(err) != openimds.Unavailable {

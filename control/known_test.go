@@ -2,6 +2,9 @@ package control_test
 
 import (
 	"context"
+	"maps"
+	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -94,5 +97,82 @@ func TestKnownSinceLongAgo(t *testing.T) {
 		if got.Until = got.Until.Round(time.Second); err != nil || got != want {
 			t.Errorf("%+v, %v, want %+v", got, err, want)
 		}
+	}
+}
+
+// many is a history of one metric of one instance, which tells of many.
+type many struct {
+	history
+	id string
+}
+
+func (h *many) Sums(_ context.Context, _ string, start, end time.Time) (map[string]openimds.MetricSum, error) {
+	var sum openimds.MetricSum
+	for _, at := range slices.SortedFunc(maps.Keys(h.samples), time.Time.Compare) {
+		if begin := at.Unix() / 300; !at.Before(start.Add(-openimds.MetricPeriod)) && at.Before(end) {
+			sum.Samples.Add(openimds.SampleRun{From: begin, Until: begin + 1})
+		}
+	}
+	return map[string]openimds.MetricSum{h.id: sum}, nil
+}
+
+func (h *many) FleetPoints(context.Context, func(string) bool, string, time.Time, time.Time, time.Duration) ([]openimds.FleetPoint, error) {
+	return nil, nil
+}
+
+// Of an instance among many as much is known as of it alone, whichever samples there are.
+func TestKnownAmongMany(t *testing.T) {
+	h := &many{}
+	f := newFixture(t, func(c *control.Config, _ *store.Store) { c.History = h })
+	f.sleep(2*time.Minute + 17*time.Second)
+	f.create("web")
+	created := f.get("web").CreatedAt
+	h.id = f.get("web").ID
+	f.sleep(2*time.Hour + time.Minute)
+	now, random := f.clock(), rand.New(rand.NewPCG(7, 9))
+	known := 0
+	for range 500 {
+		h.samples = map[time.Time]float64{}
+		there, likely := true, 2+random.IntN(20)
+		for at := created.Truncate(openimds.MetricPeriod); !at.After(now); at = at.Add(openimds.MetricPeriod) {
+			if random.IntN(likely) == 0 {
+				there = !there
+			}
+			if there {
+				h.samples[at] = 0
+			}
+		}
+		since := now.Add(-time.Duration(random.Int64N(int64(3 * time.Hour))))
+		if random.IntN(3) == 0 {
+			since = since.Truncate(openimds.MetricPeriod)
+		}
+		alone, err := f.Known(t.Context(), "web", since, time.Time{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := time.Duration(0)
+		if alone.Complete {
+			known++
+		} else {
+			asked := since
+			if asked.Before(created) {
+				asked = created
+			}
+			want = now.Sub(asked) - (alone.Until.Sub(alone.Since) - alone.Missing)
+		}
+		for _, by := range []string{control.SortNoToken, control.SortName} { // of all, and of the page
+			found, _, err := f.SearchInstances(t.Context(), control.InstanceSearch{Query: "web", SortBy: by, Since: since, PageSize: 1, Page: 1})
+			if err != nil || len(found) != 1 {
+				t.Fatal(found, err)
+			}
+			// The clock of a fixture ticks.
+			if got := found[0]; got.Known.Complete != alone.Complete || (got.Unknown-want).Abs() > time.Second {
+				t.Fatalf("by %s since %s: complete %t, unknown %s; alone: complete %t, unknown %s; samples %v", by, since, got.Known.Complete, got.Unknown, alone.Complete, want,
+					slices.SortedFunc(maps.Keys(h.samples), time.Time.Compare))
+			}
+		}
+	}
+	if known < 20 || known > 480 {
+		t.Errorf("%d of 500 are known as a whole", known)
 	}
 }

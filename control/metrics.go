@@ -148,22 +148,40 @@ type span struct{ since, until time.Time }
 // it. A sample is there if the instance was watched at some moment of it, so that the first one after a time without any,
 // and the last one before, are not known as a whole: they are left out, lest more seems to be known than is.
 func knownBy(samples []openimds.MetricPoint, created time.Time, asked span) openimds.Known {
-	var k openimds.Known
-	covered := time.Duration(0)
+	t := knownTime{created: created, asked: asked}
 	for _, run := range runsOf(samples, created.Truncate(openimds.MetricPeriod)) {
-		if !run.until.After(asked.since) {
-			continue
-		}
-		sure := run.sure(created, asked)
-		if k.Since.IsZero() || covered == 0 {
-			k.Since = sure.since
-		}
-		k.Until = sure.until
-		covered += sure.until.Sub(sure.since)
+		t.add(run)
 	}
-	k.Missing = max(k.Until.Sub(k.Since)-covered, 0)
+	return t.known()
+}
+
+// knownTime is how far a time is known, while it is put together.
+type knownTime struct {
+	created time.Time
+	asked   span
+
+	since, until time.Time
+	covered      time.Duration
+}
+
+// add adds a run of samples that follow each other, which is later than those that were added.
+func (t *knownTime) add(run span) {
+	if !run.until.After(t.asked.since) {
+		return
+	}
+	sure := run.sure(t.created, t.asked)
+	if t.since.IsZero() || t.covered == 0 {
+		t.since = sure.since
+	}
+	t.until = sure.until
+	t.covered += sure.until.Sub(sure.since)
+}
+
+func (t *knownTime) known() openimds.Known {
+	k := openimds.Known{Since: t.since, Until: t.until}
+	k.Missing = max(k.Until.Sub(k.Since)-t.covered, 0)
 	// The sample that is under way may not have begun yet where it is counted.
-	k.Complete = !k.Since.IsZero() && k.Missing == 0 && !k.Since.After(asked.since) && !k.Until.Before(asked.until.Add(-openimds.MetricPeriod))
+	k.Complete = !k.Since.IsZero() && k.Missing == 0 && !k.Since.After(t.asked.since) && !k.Until.Before(t.asked.until.Add(-openimds.MetricPeriod))
 	return k
 }
 

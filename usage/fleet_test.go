@@ -17,7 +17,7 @@ import (
 var fleetIDs = []string{"i-0", "i-1", "i-2", "i-3"}
 
 // checkFleet sees that what a fleet's history tells of all is what it tells of each.
-func checkFleet(t *testing.T, r *usage.Meter, metric string, start, end time.Time, period time.Duration) {
+func checkFleet(t *testing.T, r *usage.Meter, without int, metric string, start, end time.Time, period time.Duration) {
 	t.Helper()
 	sums, err := r.Sums(t.Context(), metric, start, end)
 	if err != nil {
@@ -27,8 +27,8 @@ func checkFleet(t *testing.T, r *usage.Meter, metric string, start, end time.Tim
 		sum     int64
 		samples int
 	}
-	together, ends := map[time.Time]point{}, map[string]openimds.MetricSum{}
-	of := func(id string, period time.Duration) []openimds.MetricPoint {
+	together := map[time.Time]point{}
+	of := func(id string, start time.Time, period time.Duration) []openimds.MetricPoint {
 		points, err := r.Points(t.Context(), id, []string{metric}, start, end, period)
 		if err != nil {
 			t.Fatal(err)
@@ -36,25 +36,25 @@ func checkFleet(t *testing.T, r *usage.Meter, metric string, start, end time.Tim
 		return points[0]
 	}
 	for _, id := range fleetIDs {
-		for _, p := range of(id, period) {
-			if id != fleetIDs[0] { // FleetPoints below leaves it out
+		for _, p := range of(id, start, period) {
+			if id != fleetIDs[without] { // FleetPoints below leaves it out
 				was := together[p.Start]
 				together[p.Start] = point{was.sum + int64(p.Sum), was.samples + p.Samples}
 			}
 		}
 		want := openimds.MetricSum{}
-		for _, p := range of(id, time.Minute) {
-			if want.Samples == 0 {
-				want.First = p.Start
-			}
-			want.Sum, want.Samples, want.Until = want.Sum+int64(p.Sum), want.Samples+p.Samples, p.Start.Add(openimds.MetricPeriod)
+		for _, p := range of(id, start, time.Minute) {
+			want.Sum += int64(p.Sum)
 		}
-		ends[id] = want
-		if got := sums[id]; got.Sum != want.Sum || got.Samples != want.Samples || !got.First.Equal(want.First) || !got.Until.Equal(want.Until) || got.Damaged {
+		for _, p := range of(id, start.Add(-openimds.MetricPeriod), time.Minute) { // the one before is told of too
+			number := p.Start.Unix() / 300
+			want.Samples.Add(openimds.SampleRun{From: number, Until: number + 1})
+		}
+		if got := sums[id]; got != want {
 			t.Fatalf("%s of %s from %s to %s: %+v, want %+v", metric, id, start, end, got, want)
 		}
 	}
-	points, err := r.FleetPoints(t.Context(), func(id string) bool { return id != fleetIDs[0] }, metric, start, end, period)
+	points, err := r.FleetPoints(t.Context(), func(id string) bool { return id != fleetIDs[without] }, metric, start, end, period)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,20 +90,20 @@ func TestFleetIsItsInstances(t *testing.T) {
 			start := begin.Add(time.Duration(random.Int64N(int64(c.now().Sub(begin) + time.Hour))))
 			end := start.Add(time.Duration(random.Int64N(int64(days * 24 * time.Hour))))
 			period := []time.Duration{time.Minute, 5 * time.Minute, 7 * time.Minute, time.Hour, 24 * time.Hour}[random.IntN(5)]
-			checkFleet(t, host, openimds.Metrics()[random.IntN(4)], start, end, period)
+			checkFleet(t, host, random.IntN(len(fleetIDs)), openimds.Metrics()[random.IntN(4)], start, end, period)
 			// Both hosts have what they were not asked to keep.
 			other := hosts[0]
 			if host == other {
 				other = hosts[1]
 			}
 			flush(t, other)
-			checkFleet(t, host, openimds.MetricNoToken, begin, c.now().Add(1), time.Hour)
+			checkFleet(t, host, random.IntN(len(fleetIDs)), openimds.MetricNoToken, begin, c.now().Add(1), time.Hour)
 		}
 	}
 	for _, r := range []*usage.Meter{hosts[0], newRecorder(kept, c)} {
 		flush(t, hosts[0])
 		flush(t, hosts[1])
-		checkFleet(t, r, openimds.MetricNoToken, begin, c.now().Add(1), 5*time.Minute)
+		checkFleet(t, r, random.IntN(len(fleetIDs)), openimds.MetricNoToken, begin, c.now().Add(1), 5*time.Minute)
 	}
 }
 
@@ -140,6 +140,81 @@ func TestFleetOfPastDays(t *testing.T) {
 	c.forward(10 * time.Minute)
 	if n := sum(); n != 3 {
 		t.Errorf("ten minutes after another host told one late: %d, want 3", n)
+	}
+}
+
+// What a day came to that was not over is not believed once it is: others may have told of its last minutes since.
+func TestFleetAtMidnight(t *testing.T) {
+	c := newClock()
+	kept := mem.New()
+	r, other := newHostRecorder(kept, "a", c), newHostRecorder(kept, "b", c)
+	c.forward(c.now().Truncate(24 * time.Hour).Add(24*time.Hour - time.Minute).Sub(c.now()))
+	begin, all := c.now().Truncate(24*time.Hour), func(string) bool { return true }
+	count := func(host *usage.Meter) {
+		host.Guest("i-0", "web").Count(usage.NoToken, source, path, agent, c.now())
+		flush(t, host)
+	}
+	check := func(want int64) {
+		t.Helper()
+		sums, err := r.Sums(t.Context(), openimds.MetricNoToken, begin, begin.Add(24*time.Hour))
+		if err != nil || sums["i-0"].Sum != want {
+			t.Errorf("%+v, %v, want %d calls", sums, err, want)
+		}
+		points, err := r.FleetPoints(t.Context(), all, openimds.MetricNoToken, begin, begin.Add(24*time.Hour), 24*time.Hour)
+		if err != nil || len(points) != 1 || points[0].Sum != want || points[0].Samples != 1 {
+			t.Errorf("%+v, %v, want %d calls", points, err, want)
+		}
+	}
+	count(r)
+	check(1)
+	count(other)
+	check(2)
+	count(r)
+	count(other)
+	c.forward(2 * time.Minute)
+	check(4)
+	check(4)
+}
+
+// An instance that is gone is in no point, whenever it went, and in those of who asks for it nevertheless.
+func TestFleetWithoutThoseGone(t *testing.T) {
+	c := newClock()
+	r := newRecorder(mem.New(), c)
+	begin := c.now()
+	const instances = 40
+	for i := range instances {
+		call(r.Guest(fmt.Sprint("i-", i), "web"), c, usage.NoToken, 1+i)
+	}
+	flush(t, r)
+	c.forward(24 * time.Hour)
+	random := rand.New(rand.NewPCG(1, 3))
+	gone := map[string]bool{}
+	for range 300 {
+		changes := 1
+		if random.IntN(10) == 0 {
+			changes = instances // too many to put them in one by one
+		}
+		for range changes {
+			id := fmt.Sprint("i-", random.IntN(instances))
+			gone[id] = !gone[id]
+		}
+		want, samples := int64(0), 0
+		for i := range instances {
+			if !gone[fmt.Sprint("i-", i)] {
+				want, samples = want+int64(1+i), samples+1
+			}
+		}
+		points, err := r.FleetPoints(t.Context(), func(id string) bool { return !gone[id] }, openimds.MetricNoToken, begin, c.now(), 48*time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, count := int64(0), 0
+		for _, p := range points {
+			got, count = got+p.Sum, count+p.Samples
+		}
+		if got != want || count != samples {
+			t.Fatalf("%d calls in %d samples, want %d in %d", got, count, want, samples)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -113,21 +114,49 @@ func BenchmarkFleet(b *testing.B) {
 	times := func(d, period time.Duration) string {
 		return fmt.Sprintf(`{"metricName":"MetadataNoToken","startTime":%d,"endTime":%d,"period":%d}`, end.Add(-d).Unix(), end.Unix(), int(period/time.Second))
 	}
-	for _, c := range []struct{ name, target, body string }{
-		{"search by a word", "SearchInstances", `{"query":"team-40","pageSize":100,` + since(day) + `}`},
-		{"search by calls of a day", "SearchInstances", `{"sortBy":"noToken","descending":true,` + since(day) + `}`},
-		{"search by calls of two weeks", "SearchInstances", `{"sortBy":"noToken","descending":true,` + since(14*day) + `}`},
-		{"fleet of two weeks", "GetFleet", `{` + since(14*day) + `}`},
-		{"metric of a day", "GetFleetMetricData", times(day, 5*time.Minute)},
-		{"metric of two weeks", "GetFleetMetricData", times(14*day, time.Hour)},
+	// What a host flushes is another record of this day; that one is enough to read all of the day anew.
+	date := end.Format(time.DateOnly)
+	today := store.Change{Key: "usage/300/" + date + "/" + all[0].ID + "/local", Value: models[0][date], If: store.Whatever}
+	before := heap()
+	for _, c := range []struct {
+		name, target, body string
+		changed            bool // before each call
+	}{
+		{"search by a word", "SearchInstances", `{"query":"team-40","pageSize":100,` + since(day) + `}`, false},
+		{"search by calls of a day", "SearchInstances", `{"sortBy":"noToken","descending":true,` + since(day) + `}`, false},
+		{"search by calls of two weeks", "SearchInstances", `{"sortBy":"noToken","descending":true,` + since(14*day) + `}`, false},
+		{"fleet of two weeks", "GetFleet", `{` + since(14*day) + `}`, false},
+		{"fleet of two weeks after a flush", "GetFleet", `{` + since(14*day) + `}`, true},
+		{"metric of a day", "GetFleetMetricData", times(day, 5*time.Minute), false},
+		{"metric of two weeks", "GetFleetMetricData", times(14*day, time.Hour), false},
+		{"metric of two weeks after a flush", "GetFleetMetricData", times(14*day, time.Hour), true},
 	} {
 		b.Run(c.name, func(b *testing.B) {
-			s.must("OpenIMDS_20261122."+c.target, c.body) // what is read once is read
+			// What is read once is read; on a busy machine the first of two weeks takes longer than a request may.
 			before := cpuTime(b)
+			for first := 1; first < 20 && s.send(s.request(s.full, "OpenIMDS_20261122."+c.target, c.body)).status != 200; first++ {
+			}
+			once := cpuTime(b) - before
+			before = cpuTime(b)
 			for b.Loop() {
+				if c.changed {
+					if _, err := kept.Commit(b.Context(), today); err != nil {
+						b.Fatal(err)
+					}
+				}
 				s.must("OpenIMDS_20261122."+c.target, c.body)
 			}
 			b.ReportMetric(float64((cpuTime(b)-before).Milliseconds())/float64(b.N), "cpu-ms/op")
+			b.ReportMetric(float64(once.Milliseconds()), "first-cpu-ms")
 		})
 	}
+	b.Logf("%d MiB more are in memory", (heap()-before)>>20)
+}
+
+// heap is how much of it is in use.
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }

@@ -132,6 +132,9 @@ func decodeRecord(r store.Record, parts int64) ([]cell, error) {
 func decodeCells(b []byte, parts int64) ([]cell, error) {
 	var cells []cell
 	err := eachRun(b, parts, func(first *cell, n int) {
+		if cells == nil { // mostly of all of the day
+			cells = make([]cell, 0, parts)
+		}
 		for i := range n {
 			c := *first
 			c.at += i
@@ -153,17 +156,20 @@ func eachRun(b []byte, parts int64, pass func(first *cell, n int)) error {
 	if b[0] > cellsFormat {
 		return fmt.Errorf("it has format %d, this program knows %d: run the newer openimds", b[0], cellsFormat)
 	}
-	d := decoder{b: b[1:], metrics: formatMetrics[b[0]]}
-	if d.metrics == 0 {
+	metrics := formatMetrics[b[0]]
+	if metrics == 0 {
 		return errDamaged
 	}
+	d := decoder{b: b, at: 1}
 	var c cell // one for all: a record may have hundreds of runs
-	for next := uint64(0); len(d.b) > 0; {
+	for next := uint64(0); d.at < len(b); {
 		at, n := next+d.uvarint(), d.uvarint()
-		c.samples, c.sum = int(d.uvarint()), d.counts()
+		c.samples = int(d.uvarint())
+		d.counts(&c.sum, metrics)
 		c.min, c.max = c.sum, c.sum
 		if c.samples > 1 {
-			c.min, c.max = d.counts(), d.counts()
+			d.counts(&c.min, metrics)
+			d.counts(&c.max, metrics)
 		}
 		if d.broken || c.samples < 1 || at < next || at >= uint64(parts) || n == 0 || n > uint64(parts)-at {
 			return errDamaged
@@ -176,29 +182,32 @@ func eachRun(b []byte, parts int64, pass func(first *cell, n int)) error {
 }
 
 type decoder struct {
-	b       []byte
-	broken  bool
-	metrics int
+	b      []byte
+	at     int // the next byte's place
+	broken bool
 }
 
 func (d *decoder) uvarint() uint64 {
-	if len(d.b) > 0 && d.b[0] < 0x80 { // as most are
-		v := d.b[0]
-		d.b = d.b[1:]
-		return uint64(v)
+	if at := d.at; at < len(d.b) && d.b[at] < 0x80 { // as most are
+		d.at = at + 1
+		return uint64(d.b[at])
 	}
-	v, n := binary.Uvarint(d.b)
+	return d.long()
+}
+
+func (d *decoder) long() uint64 {
+	v, n := binary.Uvarint(d.b[d.at:])
 	if n <= 0 {
-		d.b, d.broken = nil, true
+		d.at, d.broken = len(d.b), true
 		return 0
 	}
-	d.b = d.b[n:]
+	d.at += n
 	return v
 }
 
-func (d *decoder) counts() (c counts) {
-	for m := range d.metrics {
+// counts reads as many of c as there are; the others stay zero.
+func (d *decoder) counts(c *counts, metrics int) {
+	for m := range c[:metrics] {
 		c[m] = d.uvarint()
 	}
-	return c
 }

@@ -37,6 +37,13 @@ func (c *counts) add(d counts) {
 	}
 }
 
+// take is the reverse of add.
+func (c *counts) take(d counts) {
+	for m, n := range d {
+		c[m] -= n
+	}
+}
+
 const noMetric = -1
 
 // metricOf is the place of a metric in counts; [noMetric] is one that is not counted.

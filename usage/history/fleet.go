@@ -3,76 +3,55 @@ package history
 import (
 	"context"
 	"fmt"
-	"math/bits"
 	"time"
 
 	"github.com/openimds/openimds"
 )
 
-// dayOfFleet is what all instances counted on a day, or in a part of it, by their ids.
-type dayOfFleet map[string]*daySum
-
-// daySum is what one instance did.
-type daySum struct {
-	sum     counts
-	slots   slots
-	damaged bool
-}
-
-// slots are the samples of a day that there are, a bit each: of two hosts that both counted in one, it is one.
-type slots [(samplesPerDay + 63) / 64]uint64
-
-func (s *slots) add(at int) { s[at/64] |= 1 << (at % 64) }
-
-func (s *slots) has(at int) bool { return s[at/64]&(1<<(at%64)) != 0 }
-
-func (s *slots) count() (n int) {
-	for _, word := range s {
-		n += bits.OnesCount64(word)
-	}
-	return n
-}
-
-// ends are the first and the last there is; there is one.
-func (s *slots) ends() (first, last int) {
-	first = -1
-	for i, word := range s {
-		if word == 0 {
-			continue
-		}
-		if first < 0 {
-			first = i*64 + bits.TrailingZeros64(word)
-		}
-		last = i*64 + bits.Len64(word) - 1
-	}
-	return first, last
-}
-
 // Sums implements [openimds.FleetHistory].
 func (h *History) Sums(ctx context.Context, metric string, start, end time.Time) (map[string]openimds.MetricSum, error) {
-	sums, m := map[string]openimds.MetricSum{}, metricOf(metric)
+	m := metricOf(metric)
 	if m == noMetric {
-		return sums, nil
+		return map[string]openimds.MetricSum{}, nil
 	}
+	type one struct {
+		id  string
+		sum openimds.MetricSum
+	}
+	var all []one
+	places := map[string]int{}
 	from, until := h.fleetSpan(start, end)
-	for number := floorDiv(from, samplesPerDay); number*samplesPerDay < until; number++ {
-		day, err := h.fleetDay(ctx, number, from, until)
+	for number := floorDiv(from-1, samplesPerDay); number*samplesPerDay < until; number++ {
+		span := spanOf(number, from, until)
+		day, err := h.fleetDay(ctx, span)
 		if err != nil {
 			return nil, err
 		}
-		begin := number * samplesPerDay
-		for id, d := range day {
-			s := sums[id]
+		next := 0 // instances are in the same order on every day, and mostly the same ones
+		for i := range day.list {
+			d := &day.list[i]
+			if next >= len(all) || all[next].id != d.id {
+				place, known := places[d.id]
+				if !known {
+					place = len(all)
+					places[d.id] = place
+					all = append(all, one{id: d.id})
+				}
+				next = place
+			}
+			s := &all[next].sum
+			next++
 			s.Sum += int64(d.sum[m])
 			s.Damaged = s.Damaged || d.damaged
-			if n := d.slots.count(); n > 0 {
-				first, last := d.slots.ends()
-				if s.Samples == 0 {
-					s.First = timeOf(begin + int64(first))
-				}
-				s.Samples, s.Until = s.Samples+n, timeOf(begin+int64(last)+1)
-			}
-			sums[id] = s
+			d.slots.each(max(span.first-1, 0), span.end, func(first, end int) {
+				s.Samples.Add(openimds.SampleRun{From: number*samplesPerDay + int64(first), Until: number*samplesPerDay + int64(end)})
+			})
+		}
+	}
+	sums := make(map[string]openimds.MetricSum, len(all))
+	for _, one := range all {
+		if one.sum.Samples.Runs > 0 || one.sum.Damaged { // else it was there at another time of these days
+			sums[one.id] = one.sum
 		}
 	}
 	return sums, nil
@@ -91,11 +70,12 @@ func (h *History) FleetPoints(ctx context.Context, one func(instanceID string) b
 	origin, seconds := floorTo(start.Unix(), minuteSeconds), int64(period/time.Second)
 	from, until := h.fleetSpan(start, end)
 	for number := floorDiv(from, samplesPerDay); number*samplesPerDay < until; number++ {
-		day, err := h.seriesOf(ctx, number, m, one)
+		day, err := h.fleetSeries(ctx, number, one)
 		if err != nil {
 			return nil, err
 		}
-		for at, s := range day {
+		for at := range day {
+			s := &day[at]
 			n := number*samplesPerDay + int64(at)
 			if s.samples == 0 || n < from || n >= until {
 				continue
@@ -105,49 +85,11 @@ func (h *History) FleetPoints(ctx context.Context, one func(instanceID string) b
 				points = append(points, openimds.FleetPoint{Start: begin})
 			}
 			p := &points[len(points)-1]
-			p.Sum, p.Samples = p.Sum+int64(s.sum), p.Samples+s.samples
+			p.Sum, p.Samples = p.Sum+int64(s.sum[m]), p.Samples+s.samples
 		}
 	}
 	return points, nil
 }
-
-// series are the samples of a day, of many instances together.
-type series [samplesPerDay]struct {
-	sum     uint64
-	samples int
-}
-
-func (h *History) seriesOf(ctx context.Context, number int64, metric int, one func(instanceID string) bool) (*series, error) {
-	day, parts := &series{}, map[string]*slots{}
-	err := h.eachRunOfDay(ctx, number, func(id string, part bool, c *cell, n int) {
-		if !one(id) {
-			return
-		}
-		there := parts[id]
-		if part && there == nil {
-			there = &slots{}
-			parts[id] = there
-		}
-		for at := c.at; at < c.at+n; at++ {
-			day[at].sum += c.sum[metric]
-			if part {
-				there.add(at)
-			} else {
-				day[at].samples++
-			}
-		}
-	}, func(string) {})
-	for _, there := range parts {
-		for at := range day {
-			if there.has(at) {
-				day[at].samples++
-			}
-		}
-	}
-	return day, err
-}
-
-func timeOf(sample int64) time.Time { return time.Unix(sample*sampleSeconds, 0).UTC() }
 
 // fleetSpan are the numbers of the samples from the first that begins at or after start to the last that begins before
 // end, as far as the history has single samples.
@@ -160,45 +102,4 @@ func (h *History) fleetSpan(start, end time.Time) (from, until int64) {
 	today := dayOf(h.cfg.Now())
 	from = max(up(floorTo(start.Unix(), minuteSeconds)), (today-sampleDays+1)*samplesPerDay)
 	return from, min(up(last), (today+2)*samplesPerDay)
-}
-
-// fleetDay is what all instances counted on a day, as far as it is within the span. Whole days that are past are kept.
-func (h *History) fleetDay(ctx context.Context, number, from, until int64) (dayOfFleet, error) {
-	begin := number * samplesPerDay
-	first, end := max(from-begin, 0), min(until-begin, samplesPerDay)
-	now := h.cfg.Now()
-	past := first == 0 && end == samplesPerDay && number < dayOf(now)
-	if past {
-		if day := h.past.find(number, now); day != nil {
-			return day, nil
-		}
-	}
-	seen := 0
-	if past {
-		seen = h.past.look(number)
-	}
-	day, last, lastID := dayOfFleet{}, (*daySum)(nil), ""
-	of := func(id string) *daySum {
-		if last != nil && id == lastID { // a record has many runs
-			return last
-		}
-		d := day[id]
-		if d == nil {
-			d = &daySum{}
-			day[id] = d
-		}
-		last, lastID = d, id
-		return d
-	}
-	err := h.eachRunOfDay(ctx, number, func(id string, _ bool, c *cell, n int) {
-		d := of(id)
-		for at := max(int64(c.at), first); at < min(int64(c.at+n), end); at++ {
-			d.sum.add(c.sum)
-			d.slots.add(int(at))
-		}
-	}, func(id string) { of(id).damaged = true })
-	if err == nil && past {
-		h.past.keep(number, now, day, seen)
-	}
-	return day, err
 }

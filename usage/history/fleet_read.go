@@ -2,12 +2,10 @@ package history
 
 import (
 	"context"
+	"hash/maphash"
 	"maps"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
-	"time"
 
 	"github.com/openimds/openimds/store"
 )
@@ -19,105 +17,85 @@ const (
 	fleetPage    = 1000
 )
 
-// pastLasts is how long what a past day came to is kept, for another host may tell late of it; pastDays is how many days are.
-const (
-	pastLasts = 10 * time.Minute
-	pastDays  = 15
-)
-
-// pastFleet keeps what whole days came to that are past, until something of one changes.
-type pastFleet struct {
-	latest atomic.Int64 // no later day was ever looked up
-	mu     sync.Mutex
-	days   map[int64]pastDay
-	change int // how often something was forgotten
-}
-
-type pastDay struct {
-	at  time.Time
-	sum dayOfFleet // never changed
-}
-
-// find returns what a day came to; nil: it is to be looked up.
-func (p *pastFleet) find(number int64, now time.Time) dayOfFleet {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	d, ok := p.days[number]
-	if age := now.Sub(d.at); !ok || age < 0 || age >= pastLasts {
-		return nil
-	}
-	return d.sum
-}
-
-// look is to be asked before a day is looked up that is to be kept.
-func (p *pastFleet) look(number int64) int {
-	p.mu.Lock()
-	p.latest.Store(max(p.latest.Load(), number))
-	defer p.mu.Unlock()
-	return p.change
-}
-
-// keep keeps what a day came to, unless something has changed since look, or there are enough of them.
-func (p *pastFleet) keep(number int64, now time.Time, sum dayOfFleet, look int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	maps.DeleteFunc(p.days, func(_ int64, d pastDay) bool { return now.Sub(d.at) >= pastLasts })
-	if p.change != look || len(p.days) >= pastDays {
-		return
-	}
-	if p.days == nil {
-		p.days = map[int64]pastDay{}
-	}
-	p.days[number] = pastDay{now, sum}
-}
-
-// changed is told of each change of a day. It costs nothing but for days that are past.
-func (p *pastFleet) changed(number int64) {
-	if number > p.latest.Load() {
-		return
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.days, number)
-	p.change++
-}
-
-// eachRunOfDay passes on what all hosts counted on a day, as runs of equal samples; part says that another run of the
-// same instance may have the same samples. damaged is told of instances of which something cannot be read.
-func (h *History) eachRunOfDay(ctx context.Context, number int64, pass func(id string, part bool, first *cell, n int), damaged func(id string)) error {
-	mine, err := h.fleetMemory(ctx, number)
+// readDay puts together what all hosts counted on a day. one says who is in its series.
+func (h *History) readDay(ctx context.Context, span daySpan, there *dayThere, one func(id string) bool) (*fleetDay, error) {
+	records, err := h.fleetRecords(ctx, there)
 	if err != nil {
-		return err
-	}
-	records, err := h.fleetRecords(ctx, number, mine)
-	if err != nil {
-		return err
+		return nil, err
 	}
 	hosts := map[string]int{}
 	for _, r := range records {
 		hosts[r.id]++
 	}
-	read := func(id string, part bool, value []byte) {
-		err := eachRun(value, samplesPerDay, func(first *cell, n int) { pass(id, part, first, n) })
-		if err != nil {
-			damaged(id)
-		}
+	b := newDayBuilder(span, one, max(len(hosts), len(there.mine)))
+	stored := func(id string, part bool, value []byte) {
+		b.record(id, part, func(pass func(*cell, int)) error { return eachRun(value, samplesPerDay, pass) })
 	}
-	for id, m := range mine {
+	for id, m := range there.mine {
 		part := hosts[id] > 0 || len(m.value) > 0 && len(m.added) > 0
 		if len(m.value) > 0 {
-			read(id, part, m.value)
+			stored(id, part, m.value)
 		}
-		for at, c := range m.added {
-			one := newCell(at, c)
-			pass(id, part, &one, 1)
-		}
+		b.record(id, part, func(pass func(*cell, int)) error {
+			for at, c := range m.added {
+				one := newCell(at, c)
+				pass(&one, 1)
+			}
+			return nil
+		})
 	}
 	for _, r := range records {
-		_, own := mine[r.id]
-		read(r.id, own || hosts[r.id] > 1, r.value)
+		_, own := there.mine[r.id]
+		stored(r.id, own || hosts[r.id] > 1, r.value)
 	}
-	return nil
+	return b.done(), nil
+}
+
+// dayThere says what there is of a day, without reading it.
+type dayThere struct {
+	prefix string
+	keys   []store.Record
+	mine   map[string]dayMemory // what this host knows better, by instance
+}
+
+// lookAtDay lists what there is of a day. Memory is asked before the store: what is flushed meanwhile is in both.
+func (h *History) lookAtDay(ctx context.Context, number int64) (*dayThere, error) {
+	mine, err := h.fleetMemory(ctx, number)
+	if err != nil {
+		return nil, err
+	}
+	there := &dayThere{prefix: samplePrefix + dayText(number) + "/", mine: mine}
+	page, err := h.cfg.Store.List(ctx, store.Range{Prefix: there.prefix, KeysOnly: true})
+	there.keys = page.Records
+	return there, err
+}
+
+var printSeed = maphash.MakeSeed()
+
+// print is another one when anything of the day is another. Parts are added up, for memory has no order.
+func (t *dayThere) print() (sum uint64) {
+	type stored struct {
+		key      string
+		revision int64
+	}
+	type counted struct {
+		id string
+		at int
+		counts
+	}
+	for _, r := range t.keys {
+		sum += maphash.Comparable(printSeed, stored{r.Key, r.Revision})
+	}
+	for id, m := range t.mine {
+		sum += maphash.Comparable(printSeed, counted{id: id, at: -1})
+		if len(m.value) > 0 {
+			sum += maphash.Comparable(printSeed, stored{id, int64(maphash.Bytes(printSeed, m.value))})
+		}
+		for at, c := range m.added {
+			sum += maphash.Comparable(printSeed, counted{id, at, c})
+		}
+	}
+	return sum
 }
 
 // dayMemory is what this host has in memory of an instance's day: the store's record, or what is on the way there, and
@@ -165,20 +143,16 @@ type fleetRecord struct {
 
 // fleetRecords reads the records of a day but for this host's that memory knows better. Where memory knows nearly all,
 // the others are read one by one.
-func (h *History) fleetRecords(ctx context.Context, number int64, mine map[string]dayMemory) ([]fleetRecord, error) {
-	prefix := samplePrefix + dayText(number) + "/"
-	keys, err := h.cfg.Store.List(ctx, store.Range{Prefix: prefix, KeysOnly: true})
-	if err != nil {
-		return nil, err
-	}
-	ids := make(map[string]string, len(keys.Records)-len(mine)+1) // by key, of those to be read
-	for _, r := range keys.Records {
+func (h *History) fleetRecords(ctx context.Context, there *dayThere) ([]fleetRecord, error) {
+	prefix, mine := there.prefix, there.mine
+	ids := make(map[string]string, max(len(there.keys)-len(mine), 0)) // by key, of those to be read
+	for _, r := range there.keys {
 		id, host := splitDayKey(r.Key[len(prefix):])
 		if _, known := mine[id]; !known || host != h.cfg.Host {
 			ids[r.Key] = id
 		}
 	}
-	if len(ids) <= len(keys.Records)/readOneByOne {
+	if len(ids) <= len(there.keys)/readOneByOne {
 		var records []fleetRecord
 		for _, key := range slices.Sorted(maps.Keys(ids)) {
 			r, err := h.find(ctx, key)

@@ -33,7 +33,7 @@ type History struct {
 	cfg      Config
 	journals sync.Map   // instance id → *journal
 	flushing sync.Mutex // one flush at a time
-	past     pastFleet
+	kept     fleetKept
 }
 
 var (
@@ -57,7 +57,7 @@ func New(cfg Config) *History {
 func (h *History) Begin(instanceID string, at time.Time) {
 	n := sampleNumber(at)
 	h.with(instanceID, func(j *journal) { j.unsaved(n) })
-	h.past.changed(floorDiv(n, samplesPerDay))
+	h.kept.changed(floorDiv(n, samplesPerDay))
 }
 
 // Add counts n more in the instance's sample of that time; a metric that is none of [openimds.Metrics] has
@@ -66,7 +66,7 @@ func (h *History) Add(instanceID string, at time.Time, metric string, n uint64) 
 	if m := metricOf(metric); m != noMetric {
 		sample := sampleNumber(at)
 		h.with(instanceID, func(j *journal) { j.unsaved(sample)[m] += n })
-		h.past.changed(floorDiv(sample, samplesPerDay))
+		h.kept.changed(floorDiv(sample, samplesPerDay))
 	}
 }
 

@@ -1,10 +1,8 @@
 package history
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/openimds/openimds"
@@ -29,7 +27,7 @@ func (h *History) Points(ctx context.Context, instanceID string, metrics []strin
 	}
 	windows := make([]window, len(metrics))
 	for i, metric := range metrics {
-		windows[i] = window{metric: metricOf(metric), origin: origin, period: int64(period / time.Second), points: map[int64]*openimds.MetricPoint{}}
+		windows[i] = window{metric: metricOf(metric), origin: origin, period: int64(period / time.Second)}
 	}
 	// A day more than today: another host's clock may be ahead.
 	first, last := max(floorDiv(from, daySeconds), today-hourDays-1), min(floorDiv(until-1, daySeconds), today+1)
@@ -42,16 +40,16 @@ func (h *History) Points(ctx context.Context, instanceID string, metrics []strin
 			if at < from || at >= until {
 				return
 			}
-			for _, w := range windows {
-				w.add(at, c)
+			for i := range windows {
+				windows[i].add(at, c)
 			}
 		})
 		if err != nil {
 			return nil, err
 		}
 	}
-	for i, w := range windows {
-		points[i] = w.sorted()
+	for i := range windows {
+		points[i] = windows[i].points
 	}
 	return points, nil
 }
@@ -158,6 +156,9 @@ func addRecord(samples []cell, record store.Record) ([]cell, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(samples) == 0 {
+		return cells, nil
+	}
 	for _, c := range cells {
 		samples = addSample(samples, c.at, c.sum)
 	}
@@ -169,30 +170,23 @@ type window struct {
 	metric int   // noMetric: it has no points
 	origin int64 // when the first period begins, in Unix seconds
 	period int64 // in seconds
-	points map[int64]*openimds.MetricPoint
+	points []openimds.MetricPoint
 }
 
-func (w window) add(at int64, c cell) {
+// add adds a cell that is not earlier than those that were added.
+func (w *window) add(at int64, c cell) {
 	if w.metric == noMetric {
 		return
 	}
 	start := w.origin + floorTo(at-w.origin, w.period)
 	sum, least, most := float64(c.sum[w.metric]), float64(c.min[w.metric]), float64(c.max[w.metric])
-	p := w.points[start]
-	if p == nil {
-		p = &openimds.MetricPoint{Start: time.Unix(start, 0).UTC(), Min: least, Max: most}
-		w.points[start] = p
+	last := len(w.points) - 1
+	if last < 0 || w.points[last].Start.Unix() != start {
+		w.points = append(w.points, openimds.MetricPoint{Start: time.Unix(start, 0).UTC(), Min: least, Max: most})
+		last++
 	}
+	p := &w.points[last]
 	p.Sum += sum
 	p.Min, p.Max = min(p.Min, least), max(p.Max, most)
 	p.Samples += c.samples
-}
-
-func (w window) sorted() []openimds.MetricPoint {
-	points := make([]openimds.MetricPoint, 0, len(w.points))
-	for _, p := range w.points {
-		points = append(points, *p)
-	}
-	slices.SortFunc(points, func(a, b openimds.MetricPoint) int { return cmp.Compare(a.Start.Unix(), b.Start.Unix()) })
-	return points
 }

@@ -74,7 +74,7 @@ func (h *History) sumUpDay(ctx context.Context, number int64, instanceID string)
 	}
 	changes = append(changes, store.Change{Verb: store.Put, Key: hourKey(number, instanceID), Value: encodeCells(cells), If: was.Revision})
 	_, err = h.cfg.Store.Commit(ctx, changes...)
-	h.past.changed(number)
+	h.kept.changed(number)
 	if !errors.Is(err, store.ErrConflict) {
 		return err
 	}
