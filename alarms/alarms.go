@@ -28,10 +28,11 @@ type Config struct {
 	// context's. Nil: it is.
 	Turn func(context.Context) error
 	// Webhook is the URL that changes are posted to as JSON ([Notice]); empty: nowhere. It may hold
-	// a secret, so it shows in no log and no error. Where several processes share a store, one of
-	// them should have it.
+	// a secret, so it shows in no log and no error.
 	Webhook string
-	Log     *slog.Logger
+	// Shared says that other processes share the store: one of those that have a webhook posts each change.
+	Shared bool
+	Log    *slog.Logger
 }
 
 // Alarms evaluates the alarms of an installation and tells of their changes.
@@ -62,6 +63,9 @@ func New(cfg Config) (*Alarms, error) {
 		var err error
 		if a.webhook, err = newWebhook(cfg.Webhook, cfg.Log); err != nil {
 			return nil, err
+		}
+		if cfg.Shared {
+			a.webhook.once = &once{store: cfg.Store, look: time.Second}
 		}
 	}
 	return a, nil
@@ -159,18 +163,18 @@ func (a *Alarms) see(e store.Record) {
 	}
 	a.known[e.Key] = seen{uuid: alarm.UUID, state: alarm.State}
 	if before != alarm.State {
-		a.tell(alarm, before)
+		a.tell(alarm, before, e.Revision)
 	}
 }
 
-func (a *Alarms) tell(alarm *openimds.Alarm, before openimds.AlarmState) {
+func (a *Alarms) tell(alarm *openimds.Alarm, before openimds.AlarmState, revision int64) {
 	a.cfg.Log.Info("an alarm changed", "alarm", alarm.Name, "instance", alarm.Instance, "metric", alarm.Metric, "from", before, "to", alarm.State)
 	if a.webhook != nil && alarm.Notifies() {
-		a.webhook.post(Notice{
+		a.webhook.post(queued{revision: revision, Notice: Notice{
 			Alarm: alarm.Name, ARN: a.cfg.Service.ARN(openimds.TypeAlarm, alarm.UUID), Instance: alarm.Instance,
 			Metric: alarm.Metric, Comparison: alarm.Comparison, Threshold: alarm.Threshold,
 			Periods: alarm.Periods, Datapoints: alarm.Datapoints,
 			State: alarm.State, Before: before, ChangedAt: alarm.StateChangedAt,
-		})
+		}})
 	}
 }

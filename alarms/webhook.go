@@ -44,8 +44,15 @@ type webhook struct {
 	url     string
 	client  *http.Client
 	log     *slog.Logger
-	waiting chan Notice
+	waiting chan queued
 	pause   time.Duration
+	once    *once // nil: nobody else tells
+}
+
+// queued is a notice, with the revision of the alarm's record that told of it.
+type queued struct {
+	Notice
+	revision int64
 }
 
 func newWebhook(target string, log *slog.Logger) (*webhook, error) {
@@ -62,13 +69,13 @@ func newWebhook(target string, log *slog.Logger) (*webhook, error) {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		log:     log,
-		waiting: make(chan Notice, maxWaiting),
+		waiting: make(chan queued, maxWaiting),
 		pause:   firstPause,
 	}, nil
 }
 
 // post has a notice posted. It does not wait for it.
-func (w *webhook) post(n Notice) {
+func (w *webhook) post(n queued) {
 	select {
 	case w.waiting <- n:
 	default:
@@ -84,7 +91,15 @@ func (w *webhook) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case n := <-w.waiting:
-			w.deliver(ctx, n)
+			tell := func() bool {
+				w.deliver(ctx, n.Notice)
+				return ctx.Err() == nil
+			}
+			if w.once != nil {
+				w.once.do(ctx, n, tell)
+			} else {
+				tell()
+			}
 		}
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/records"
+	"github.com/openimds/openimds/store"
 )
 
 // TestAlarm puts an alarm into a state until it is evaluated next, so that everything that hangs on
@@ -54,7 +56,8 @@ func (s *Service) SetAlarmState(ctx context.Context, name string, state openimds
 
 // EvaluateAlarms gives each alarm the state that its metric's latest whole periods say, and returns
 // those whose state has changed. It is meant to be called once an [openimds.AlarmPeriod]. An alarm that cannot
-// be evaluated keeps its state and does not hinder the others.
+// be evaluated keeps its state and does not hinder the others. Where another host has the office meanwhile, nothing is
+// changed any more: a state that was judged long ago is not written over what that host has seen since.
 //
 // Errors: Unavailable/HistoryAway, joined with those of other alarms.
 func (s *Service) EvaluateAlarms(ctx context.Context) ([]*openimds.Alarm, error) {
@@ -67,6 +70,8 @@ func (s *Service) EvaluateAlarms(ctx context.Context) ([]*openimds.Alarm, error)
 	for _, a := range alarms {
 		next, err := s.evaluate(ctx, a.Name)
 		switch {
+		case errors.Is(err, errNotInOffice):
+			return changed, errors.Join(failures...)
 		case err != nil: // what may not have been stored is not told; the next evaluation sees it again
 			failures = append(failures, err)
 		case next != nil:
@@ -76,11 +81,31 @@ func (s *Service) EvaluateAlarms(ctx context.Context) ([]*openimds.Alarm, error)
 	return changed, errors.Join(failures...)
 }
 
+// errNotInOffice says that another host does what one of all has to do.
+var errNotInOffice = errors.New("another host has the office")
+
+// office is the condition that this host has the office, or nobody has.
+func (s *Service) office(ctx context.Context) (store.Change, error) {
+	held, err := s.store.Get(ctx, records.OfficeKey)
+	switch {
+	case errors.Is(err, store.ErrNoRecord):
+	case err != nil:
+		return store.Change{}, storeFailed(err)
+	case string(held.Value) != s.cfg.Host:
+		return store.Change{}, errNotInOffice
+	}
+	return store.Change{Verb: store.Check, Key: records.OfficeKey, If: held.Revision}, nil
+}
+
 // evaluate returns the alarm if its state changed.
 func (s *Service) evaluate(ctx context.Context, name string) (*openimds.Alarm, error) {
 	var changed *openimds.Alarm
 	_, err := s.commit(ctx, "EvaluateAlarms", func(d *draft) error {
 		changed = nil
+		office, err := s.office(ctx)
+		if err != nil {
+			return err
+		}
 		alarm, was, err := s.alarm(ctx, name)
 		if err != nil {
 			return ignoreNotFound(err) // deleted meanwhile
@@ -97,6 +122,7 @@ func (s *Service) evaluate(ctx context.Context, name string) (*openimds.Alarm, e
 		if state := judge(alarm, points[0]); state != alarm.State {
 			alarm.State, alarm.StateChangedAt, alarm.StateReason = state, d.now, openimds.StateReason{}
 			d.put(was, alarm)
+			d.changes = append(d.changes, office)
 			changed = alarm
 		}
 		return nil

@@ -14,6 +14,8 @@ const (
 	// OfficeKey is held by the host that does what one of all has to do: it evaluates alarms, forgets old
 	// operations, ends transitions, and ends changes that nobody has to obey.
 	OfficeKey = "office"
+	// ToldPrefix leads what is known of an alarm's latest notice, for those who could send it too; bound to a lease of its own.
+	ToldPrefix = "told/"
 )
 
 // Host is what a host's record says.
@@ -34,6 +36,9 @@ type Seat struct {
 
 // HostKey is where a host has its record.
 func HostKey(name string) string { return HostPrefix + name }
+
+// ToldKey is where an alarm's latest notice has its record.
+func ToldKey(alarm string) string { return ToldPrefix + alarm }
 
 // StatusKey is where a host keeps how far the attachment of an instance is.
 func StatusKey(instance string) string { return StatusPrefix + instance }

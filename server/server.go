@@ -231,7 +231,7 @@ func (s *Server) openRegion(ctx context.Context, r *regional, cfg control.Config
 	}
 	r.presence = agent.NewPresence(agent.PresenceConfig{Store: r.kept, Hosts: r.service, Name: s.cfg.Host, Log: s.log})
 	r.presence.Join(ctx)
-	r.alarms, err = alarms.New(alarms.Config{Service: r.service, Store: r.kept, Turn: r.presence.Elected, Webhook: s.cfg.AlarmWebhook, Log: s.log})
+	r.alarms, err = alarms.New(alarms.Config{Service: r.service, Store: r.kept, Turn: r.presence.Elected, Webhook: s.cfg.AlarmWebhook, Shared: s.file == nil, Log: s.log})
 	if err != nil {
 		return invalid("%s: %w", s.cfg.named("AlarmWebhook"), err)
 	}

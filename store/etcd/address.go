@@ -1,6 +1,7 @@
 package etcd
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -189,4 +190,24 @@ func (c *Config) tls() (*tls.Config, error) {
 	}
 	settings.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return load() }
 	return settings, nil
+}
+
+// distrust says which member is not known by the certificates, if one is not: etcd's client only says that it does not
+// answer.
+func (c *Config) distrust(ctx context.Context, settings *tls.Config) error {
+	if settings == nil {
+		return nil
+	}
+	ctx, done := context.WithTimeout(ctx, attemptTime)
+	defer done()
+	for _, member := range c.Address.Members {
+		conn, err := (&tls.Dialer{Config: settings}).DialContext(ctx, "tcp", member)
+		if unknown, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+			return fmt.Errorf("etcd at %s has a certificate that is not accepted: %w", member, unknown.Err)
+		}
+		if err == nil {
+			_ = conn.Close()
+		}
+	}
+	return nil
 }

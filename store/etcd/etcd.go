@@ -84,6 +84,9 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err != nil {
 		s.end()
 		_ = s.client.Close()
+		if distrust := c.distrust(ctx, settings.TLS); distrust != nil {
+			return nil, distrust
+		}
 		return nil, err
 	}
 	s.at.cluster, s.at.revision = at.Header.ClusterId, at.Header.Revision

@@ -3,50 +3,52 @@ package wire
 import (
 	"math"
 	"regexp"
+	"sync"
 )
 
-// The constrained types of the API's model, as requests use them.
+// The constrained types of the API's model, as requests use them. Their forms are large ones, which most commands never
+// need: each is made when it is first asked for.
 
 // Text255 is a name of any kind.
 type Text255 string
 
-var text255Form = regexp.MustCompile(`^(?s).{1,255}$`)
+var text255Form = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^(?s).{1,255}$`) })
 
 // Form is [awsjson.Formed].
-func (Text255) Form() *regexp.Regexp { return text255Form }
+func (Text255) Form() *regexp.Regexp { return text255Form() }
 
 // Namespace is whose metrics they are.
 type Namespace string
 
-var namespaceForm = regexp.MustCompile(`^[^:](?s).{0,254}$`)
+var namespaceForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[^:](?s).{0,254}$`) })
 
 // Form is [awsjson.Formed].
-func (Namespace) Form() *regexp.Regexp { return namespaceForm }
+func (Namespace) Form() *regexp.Regexp { return namespaceForm() }
 
 // DimensionValue is a dimension's value.
 type DimensionValue string
 
 // regexp has no repetition above 1000.
-var dimensionValueForm = regexp.MustCompile(`^(?s).{1,1000}.{0,24}$`)
+var dimensionValueForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^(?s).{1,1000}.{0,24}$`) })
 
 // Form is [awsjson.Formed].
-func (DimensionValue) Form() *regexp.Regexp { return dimensionValueForm }
+func (DimensionValue) Form() *regexp.Regexp { return dimensionValueForm() }
 
 // MetricFormula is an expression over metrics.
 type MetricFormula string
 
-var metricFormulaForm = regexp.MustCompile(`^(?s).{1,1000}.{0,1000}.{0,48}$`)
+var metricFormulaForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^(?s).{1,1000}.{0,1000}.{0,48}$`) })
 
 // Form is [awsjson.Formed].
-func (MetricFormula) Form() *regexp.Regexp { return metricFormulaForm }
+func (MetricFormula) Form() *regexp.Regexp { return metricFormulaForm() }
 
 // TagKey is the key of a tag.
 type TagKey string
 
-var tagKeyForm = regexp.MustCompile(`^(?s).{1,128}$`)
+var tagKeyForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^(?s).{1,128}$`) })
 
 // Form is [awsjson.Formed].
-func (TagKey) Form() *regexp.Regexp { return tagKeyForm }
+func (TagKey) Form() *regexp.Regexp { return tagKeyForm() }
 
 // Period is a number from 1 on: of seconds, or of periods.
 type Period int

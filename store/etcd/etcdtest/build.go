@@ -3,6 +3,7 @@
 package etcdtest
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -14,8 +15,18 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/openimds/openimds/safefile"
 	"github.com/rogpeppe/go-internal/lockedfile"
+)
+
+// How long the modules may take to come, from a proxy that may be away, and the build, on a machine that is busy; and how
+// long other packages' tests go by a failure. All of it is less than a package's tests may take.
+const (
+	bringTime    = 4 * time.Minute
+	buildTime    = 12 * time.Minute
+	failureLasts = 10 * time.Minute
 )
 
 // built is the server of this process, or why there is none.
@@ -66,16 +77,45 @@ func build() (string, error) {
 	if _, err := os.Stat(server); err == nil {
 		return server, nil
 	}
-	// Moved there by the command, whole, so that nobody runs a part of it.
-	half := server + ".new"
-	for _, command := range [][]string{{"go", "build", "-o", half, "."}, {"mv", half, server}} {
-		run := exec.Command(command[0], command[1:]...) //nolint:gosec // of this file alone
-		run.Dir, run.Env = source, append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=readonly -modcacherw")
-		if out, err := run.CombinedOutput(); err != nil {
-			return "", fmt.Errorf("%s: %w: %s", strings.Join(command[:2], " "), err, lastLine(out))
+	// One that has failed a moment ago fails again, and may take as long as the first time.
+	failed := filepath.Join(dir, "failed")
+	if why, err := os.ReadFile(failed); err == nil {
+		if at, err := os.Stat(failed); err == nil && time.Since(at.ModTime()) < failureLasts {
+			return "", errors.New(string(why))
 		}
 	}
+	if err := buildAt(source, server); err != nil {
+		_ = safefile.Write(failed, []byte(err.Error()), 0o600)
+		return "", err
+	}
 	return server, nil
+}
+
+// buildAt brings the modules and builds the server. It is moved to its place whole, so that nobody runs a part of it.
+func buildAt(source, server string) error {
+	half := server + ".new"
+	for _, step := range []struct {
+		within  time.Duration
+		command []string
+	}{
+		{bringTime, []string{"go", "list", "-deps", "-f", "{{if .Error}}{{.Error}}{{end}}", "."}},
+		{buildTime, []string{"go", "build", "-o", half, "."}},
+		{buildTime, []string{"mv", half, server}},
+	} {
+		ctx, done := context.WithTimeout(context.Background(), step.within)
+		run := exec.CommandContext(ctx, step.command[0], step.command[1:]...) //nolint:gosec // of this file alone
+		run.Dir, run.Env, run.WaitDelay = source, append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=readonly -modcacherw"), time.Second
+		out, err := run.CombinedOutput()
+		late := ctx.Err() != nil
+		done()
+		if late {
+			return fmt.Errorf("%s took longer than %s", strings.Join(step.command[:2], " "), step.within)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w: %s", strings.Join(step.command[:2], " "), err, lastLine(out))
+		}
+	}
+	return nil
 }
 
 // sourceDir is where the module of the server is, wherever in this module a test runs.

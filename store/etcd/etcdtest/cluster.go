@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -93,16 +94,19 @@ func freePorts(t testing.TB, n int) (addresses []string) {
 	return nil
 }
 
+// encrypted says whether the members speak TLS to clients.
+func (c *Cluster) encrypted() bool {
+	return slices.ContainsFunc(c.flags, func(flag string) bool { return strings.HasPrefix(flag, "--cert-file") })
+}
+
 // Start runs the member, with the data that it has.
 func (m *Member) Start() {
 	m.of.t.Helper()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	scheme := "http"
-	for _, flag := range m.of.flags {
-		if strings.HasPrefix(flag, "--cert-file") {
-			scheme = "https"
-		}
+	if m.of.encrypted() {
+		scheme = "https"
 	}
 	var cluster []string
 	for _, other := range m.of.Members {
@@ -124,23 +128,35 @@ func (m *Member) Start() {
 	}
 }
 
-// Await waits until the member has a leader and serves.
+// Await waits until the member has a leader and serves; of one that speaks TLS, until it can be connected to.
 func (m *Member) Await() {
 	m.of.t.Helper()
 	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
-		if answer, err := http.Get("http://" + m.Address + "/health"); err == nil { //nolint:noctx // bounded by the loop
-			text, _ := io.ReadAll(answer.Body)
-			_ = answer.Body.Close()
-			// A member that speaks TLS refuses, and is there.
-			if bytes.Contains(text, []byte("true")) || bytes.Contains(text, []byte("HTTPS")) {
-				return
-			}
+		if m.serves() {
+			return
 		}
 		if time.Now().After(deadline) {
 			m.Kill()
 			m.of.t.Fatalf("the member at %s does not come up:\n%s", m.Address, m.said.String())
 		}
 	}
+}
+
+func (m *Member) serves() bool {
+	if m.of.encrypted() {
+		conn, err := net.Dial("tcp", m.Address) //nolint:noctx // on loopback it never waits
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err == nil
+	}
+	answer, err := http.Get("http://" + m.Address + "/health") //nolint:noctx // bounded by the loop
+	if err != nil {
+		return false
+	}
+	text, _ := io.ReadAll(answer.Body)
+	_ = answer.Body.Close()
+	return bytes.Contains(text, []byte("true"))
 }
 
 // Kill ends the member at once, and waits for its end.
