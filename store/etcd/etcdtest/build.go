@@ -17,16 +17,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/openimds/openimds/safefile"
 	"github.com/rogpeppe/go-internal/lockedfile"
 )
 
-// How long the modules may take to come, from a proxy that may be away, and the build, on a machine that is busy; and how
-// long other packages' tests go by a failure. All of it is less than a package's tests may take.
+// How long the modules may take to come, from a proxy that may be away, and the build, on a machine that is busy:
+// together less than a package's tests may take.
 const (
-	bringTime    = 4 * time.Minute
-	buildTime    = 12 * time.Minute
-	failureLasts = 10 * time.Minute
+	bringTime = 4 * time.Minute
+	buildTime = 12 * time.Minute
 )
 
 // built is the server of this process, or why there is none.
@@ -77,18 +75,7 @@ func build() (string, error) {
 	if _, err := os.Stat(server); err == nil {
 		return server, nil
 	}
-	// One that has failed a moment ago fails again, and may take as long as the first time.
-	failed := filepath.Join(dir, "failed")
-	if why, err := os.ReadFile(failed); err == nil {
-		if at, err := os.Stat(failed); err == nil && time.Since(at.ModTime()) < failureLasts {
-			return "", errors.New(string(why))
-		}
-	}
-	if err := buildAt(source, server); err != nil {
-		_ = safefile.Write(failed, []byte(err.Error()), 0o600)
-		return "", err
-	}
-	return server, nil
+	return server, buildAt(source, server)
 }
 
 // buildAt brings the modules and builds the server. It is moved to its place whole, so that nobody runs a part of it.
