@@ -58,7 +58,7 @@ func fill(t *testing.T, s store.Store, host string) {
 	}
 	_, err := service.AllocateStaticIP(t.Context(), "front")
 	must(err)
-	alarm := openimds.AlarmConfig{Instance: "web-0", Metric: "CPUUtilization", Comparison: openimds.Above, Periods: 1}
+	alarm := openimds.AlarmConfig{Instance: "web-0", Metric: "MetadataNoToken", Comparison: openimds.Above, Periods: 1}
 	_, err = service.PutAlarm(t.Context(), "load", alarm, nil)
 	must(err)
 	for i, a := range []openimds.Attachment{

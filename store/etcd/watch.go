@@ -169,6 +169,9 @@ func (s *Store) reach(ctx context.Context, revision int64) error {
 			return err
 		}
 		if now < revision {
+			if s.log.Latest() > now { // what is listed next is of the life it has now, and so is what is told after
+				s.log.Reset(now)
+			}
 			return store.ErrCompacted
 		}
 		select {
