@@ -158,9 +158,11 @@ func (w *watcher) Next(ctx context.Context) ([]store.Record, error) {
 	return w.log.Next(ctx)
 }
 
-// reach waits until the log has come to a revision. One that the cluster itself has not is of another life of it.
+// reach waits until the log has come to a revision. One that the cluster itself has not is of another life of it. So is
+// a log that is ahead of the cluster: nothing of it is told, since what was listed is of the life that the cluster has now.
 func (s *Store) reach(ctx context.Context, revision int64) error {
-	for s.log.Latest() < revision {
+	for {
+		latest := s.log.Latest()
 		if err := s.usable(ctx); err != nil {
 			return err
 		}
@@ -169,21 +171,24 @@ func (s *Store) reach(ctx context.Context, revision int64) error {
 			return err
 		}
 		if now < revision {
-			if s.log.Latest() > now { // what is listed next is of the life it has now, and so is what is told after
-				s.log.Reset(now)
-			}
 			return store.ErrCompacted
+		}
+		if revision <= latest && latest <= now {
+			return nil
 		}
 		select {
 		case s.ask <- struct{}{}:
 		default:
 		}
 		moment, done := context.WithTimeout(ctx, 200*time.Millisecond)
-		err = s.log.Reach(moment, revision)
+		if latest > now {
+			<-moment.Done() // until the cluster is followed anew
+		} else {
+			err = s.log.Reach(moment, revision)
+		}
 		done()
 		if errors.Is(err, store.ErrClosed) {
 			return err
 		}
 	}
-	return nil
 }
