@@ -236,6 +236,9 @@ func TestSameName(t *testing.T) {
 			if _, err := services[0].ImportKeyPair(ctx, "some-key", ed25519Key); err != nil {
 				t.Fatal(err)
 			}
+			if _, err := services[0].CreateInstances(ctx, launch("first-0", "first-1", "first-2", "first-3")); err != nil {
+				t.Fatal(err)
+			}
 			for round := range 20 {
 				same := fmt.Sprint("same-", round)
 				contenders := []call{
@@ -295,9 +298,9 @@ func TestSameName(t *testing.T) {
 	}
 }
 
-// alarmOfMetric spreads the alarms of many rounds, because a metric has two at most.
+// alarmOfMetric spreads the alarms of twenty rounds, because a metric of an instance has two at most.
 func alarmOfMetric(round int) openimds.AlarmConfig {
-	c := alarmOf("first")
+	c := alarmOf(fmt.Sprint("first-", round/5))
 	c.Metric = []string{"StatusCheckFailed", "StatusCheckFailed_Instance", "StatusCheckFailed_System", openimds.MetricNoToken, openimds.MetricNoTokenRejected}[round%5]
 	return c
 }

@@ -211,6 +211,9 @@ func TestFullDiskServes(t *testing.T) {
 		}
 		var code int
 		code, text = p.ready(t)
+		if info, err := os.Stat(others.Name()); err == nil && strings.Contains(text, "the audit log cannot be written") {
+			must(t, os.Truncate(others.Name(), max(0, info.Size()-4096))) // it was before the store in want of room
+		}
 		return code == 503 && strings.Contains(text, "the store's disk is full") && strings.Count(text, "\n") == 1
 	}) != nil {
 		t.Errorf("/readyz says %q", text)
