@@ -23,7 +23,7 @@
 		ended = 0; broken = 0
 	}
 	if ($1 == "FAIL") printf "%s", output
-	if ($1 != "?") print
+	if ($1 != "?") { print; fflush() } # a run of a quarter of an hour is followed
 	for (i = 1; i <= n; i++) print $2, skipped[i] ": " reason[skipped[i]] >> skips
 	skips_total += n
 	n = 0; output = ""; current = ""; split("", reason)
