@@ -53,8 +53,8 @@ func TestOptionsAreObeyedAtOnce(t *testing.T) {
 			t.Errorf("%s: PUT: %q", step.name, got)
 		}
 	}
-	// What this test and TestHopLimit do not change is not tested: name the test of a new option here.
-	if n := reflect.TypeFor[openimds.MetadataOptions]().NumField(); n != 5 {
+	// What this test, TestHopLimit and metadata's tests of tags/ do not change is not tested: name the test of a new option here.
+	if n := reflect.TypeFor[openimds.MetadataOptions]().NumField(); n != 6 {
 		t.Errorf("the options have %d fields", n)
 	}
 }

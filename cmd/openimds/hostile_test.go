@@ -191,6 +191,7 @@ func TestHostileTexts(t *testing.T) {
 		"migrate verify":          {{bad}, {bad, "--key", hostile}, {bad + "x"}},
 		"migrate rehearse":        {{hostile}, {hostile, "--shadow"}, {hostile, "--stop"}, {hostile, "--brown-out", "--yes"}, {"demo", "--provider", hostile}, {"--plan", bad, "--wave", hostile}},
 		"migrate apply":           {{bad}, {bad + "x"}, {good, "--provider", hostile}},
+		"migrate enforce":         {{hostile}, {"--provider", hostile}},
 		"migrate plan":            {{}, {"--canary", hostile}, {"--wave", hostile}},
 		"migrate policy":          {{}, {hostile}},
 		"migrate resume":          {{bad}, {good, "--journal", bad}},
@@ -205,6 +206,7 @@ func TestHostileTexts(t *testing.T) {
 		"restore":                 {{bad, "--data-dir", data}, {bad + "x"}, {good, "--data-dir", bad}},
 		"run":                     {{hostile}, {"--report-file", bad + "/x", "true"}, {"--profile", hostile, "--network", hostile, "true"}},
 		"serve":                   {{hostile}, {"--config", bad}, {"--replay", bad}, {"--data-dir", bad}, {"--log-level", hostile}, {"--api-listen", hostile}},
+		"store copy":              {{"--from", bad, "--to", bad + "x"}, {"--from", hostile, "--to", hostile}, {hostile}},
 		"trace":                   {{hostile}, {"--prometheus", hostile}, {"--prometheus", hostile + ":80"}, {"--for", "1ms", "--summary"}},
 	}
 	rows["keys credential-process"] = [][]string{{"--data-dir", data}, {hostile, "--data-dir", data}}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http/httputil"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -211,6 +212,11 @@ func exchange(addr string, request []byte) ([]byte, error) {
 	answer, err := io.ReadAll(c)
 	if err == nil && len(answer) == 0 {
 		err = errors.New("the connection was closed without an answer")
+	}
+	// A long answer comes in chunks, which may end anywhere in a line.
+	if head, rest, ok := bytes.Cut(answer, []byte("\r\n\r\n")); ok && bytes.Contains(head, []byte("\r\nTransfer-Encoding: chunked")) {
+		whole, cerr := io.ReadAll(httputil.NewChunkedReader(bytes.NewReader(rest)))
+		return slices.Concat(head, []byte("\r\n\r\n"), whole), errors.Join(err, cerr)
 	}
 	return answer, err
 }
