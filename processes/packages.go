@@ -10,26 +10,26 @@ import (
 	"strings"
 )
 
-// packageOf is the package that a file of the machine is of; empty: of none, or no database of packages is known.
-func (n *Namer) packageOf(ctx context.Context, path string) string {
+// packageOf is the package that a file of the machine is of; empty: of none, or no database of packages is there. It
+// is not known if the context ended the search: thousands of lists take their time, and a stop does not wait for them.
+func (n *Namer) packageOf(ctx context.Context, path string) (found string, known bool) {
 	path = strings.TrimSuffix(path, " (deleted)")
 	if !strings.HasPrefix(path, "/") {
-		return ""
+		return "", true
 	}
-	if known, ok := n.packages.get(path); ok {
-		return known
+	if found, ok := n.packages.get(path); ok {
+		return found, true
 	}
-	found := n.dpkg(path)
-	if found == "" {
-		found = n.apk(path)
+	for _, search := range []func(context.Context, string) string{n.dpkg, n.apk, n.rpm} {
+		if found = search(ctx, path); found != "" || ctx.Err() != nil {
+			break
+		}
 	}
-	if found == "" {
-		found = n.rpm(ctx, path)
+	if found == "" && ctx.Err() != nil {
+		return "", false
 	}
-	if found != "" || ctx.Err() == nil {
-		n.packages.put(path, found)
-	}
-	return found
+	n.packages.put(path, found)
+	return found, true
 }
 
 // aliases are the ways in which a database may write a path: systems that have moved /bin to /usr/bin
@@ -42,10 +42,13 @@ func aliases(path string) []string {
 }
 
 // dpkg looks through the lists of files of Debian's packages, and finds the version in its status.
-func (n *Namer) dpkg(path string) string {
+func (n *Namer) dpkg(ctx context.Context, path string) string {
 	lists, _ := filepath.Glob(n.file("/var/lib/dpkg/info/*.list"))
 	wanted := aliases(path)
 	for _, list := range lists {
+		if ctx.Err() != nil {
+			return ""
+		}
 		if !hasLine(list, wanted) {
 			continue
 		}
@@ -102,7 +105,7 @@ func (n *Namer) dpkgVersion(name, architecture string) (version string) {
 
 // apk reads Alpine's database: of each package the lines P (name), V (version), F (a directory) and R (a
 // file in it); an empty line ends it.
-func (n *Namer) apk(path string) (found string) {
+func (n *Namer) apk(ctx context.Context, path string) (found string) {
 	for _, database := range []string{"/lib/apk/db/installed", "/usr/lib/apk/db/installed"} {
 		var name, version, dir string
 		wanted := aliases(path)
@@ -122,7 +125,7 @@ func (n *Namer) apk(path string) (found string) {
 					}
 				}
 			}
-			return found == ""
+			return found == "" && ctx.Err() == nil
 		})
 		if found != "" {
 			return found

@@ -113,7 +113,8 @@ func (n *Namer) file(path string) string { return filepath.Join(n.root, path) }
 // kernel's name for it is another.
 //
 // Of a process that has ended everything is unknown, so call it while it cannot have ended. ctx bounds what
-// is asked of a container engine and of rpm, which take at most 2 s each. Files are read in any case.
+// is asked of a container engine and of rpm, which take at most 2 s each, and the search for the package; what it ends
+// is unknown. Other files are read in any case.
 func (n *Namer) Describe(ctx context.Context, pid int, start uint64) Process {
 	s, err := n.stat(pid)
 	if err != nil || start != 0 && s.start != start {
@@ -127,7 +128,8 @@ func (n *Namer) Describe(ctx context.Context, pid int, start uint64) Process {
 	}
 	p := n.Look(pid)
 	n.Name(ctx, &p)
-	if !slices.ContainsFunc(p.Unknown, func(what string) bool { return slices.Contains([]string{"exe", "argv", "cgroup"}, what) }) {
+	lacking := slices.ContainsFunc(p.Unknown, func(what string) bool { return slices.Contains([]string{"exe", "argv", "cgroup"}, what) })
+	if !lacking && ctx.Err() == nil { // what the next one finds is not to be hidden by what this one had no time for
 		n.described.put(id, p)
 	}
 	return p
@@ -168,7 +170,10 @@ func (n *Namer) Name(ctx context.Context, p *Process) {
 	case p.Exe == "" || foreign:
 		p.lacks("package")
 	default:
-		p.Package = n.packageOf(ctx, p.Exe)
+		known := false
+		if p.Package, known = n.packageOf(ctx, p.Exe); !known {
+			p.lacks("package")
+		}
 	}
 }
 

@@ -151,9 +151,44 @@ func TestApk(t *testing.T) {
 	m.write("/lib/apk/db/installed", "C:Q1\nP:busybox\nV:1.36.1-r5\nF:bin\nR:busybox\na:0:0:755\nF:etc\nR:x\n\nP:curl\nV:8.5.0-r0\nF:usr\nF:usr/bin\nR:curl\n\n")
 	n := newNamer(m.root)
 	for path, want := range map[string]string{"/bin/busybox": "busybox 1.36.1-r5", "/usr/bin/curl": "curl 8.5.0-r0", "/usr/bin/wget": "", "curl": "", "/usr/bin/curl (deleted)": "curl 8.5.0-r0"} {
-		if got := n.packageOf(context.Background(), path); got != want {
+		if got, known := n.packageOf(context.Background(), path); got != want || !known {
 			t.Errorf("%s: %q, want %q", path, got, want)
 		}
+	}
+}
+
+// ending is a context that ends while it is asked whether it has.
+type ending struct {
+	context.Context
+	asked, after int
+}
+
+func (e *ending) Err() error {
+	if e.asked++; e.asked > e.after {
+		return context.Canceled
+	}
+	return nil
+}
+
+// TestSearchEnds: a search through the lists of packages ends with its context, what it has not found by then is
+// unknown, and the next search finds it.
+func TestSearchEnds(t *testing.T) {
+	m := newMachine(t)
+	const lists = 100
+	for i := range lists {
+		m.write(fmt.Sprintf("/var/lib/dpkg/info/p%03d.list", i), fmt.Sprintf("/usr/bin/p%03d\n", i))
+	}
+	m.process(71, 1, "p099", "/usr/bin/p099", "p099", "/x", 0, 100)
+	n := newNamer(m.root)
+	ctx := &ending{Context: context.Background(), after: 10}
+	if p := n.Describe(ctx, 71, 0); p.Package != "" || !slices.Contains(p.Unknown, "package") {
+		t.Errorf("a search that was ended: %+v", p)
+	}
+	if ctx.asked > lists/2 {
+		t.Errorf("it went on: the context was asked %d times", ctx.asked)
+	}
+	if p := n.Describe(context.Background(), 71, 0); p.Package != "p099" || slices.Contains(p.Unknown, "package") {
+		t.Errorf("the next one: %+v", p)
 	}
 }
 

@@ -135,6 +135,7 @@ func (s *Server) Close() {
 			s.log.Warn("the host's network could not be left as it was", "error", err)
 		}
 	}
+	s.dog.at("the names of callers")
 	s.naming.Close()
 	if s.sources != nil {
 		s.dog.at("the sources of credentials")

@@ -48,7 +48,10 @@ func (cfg Config) follow(ctx context.Context, src source, groups *os.File) error
 		cfg.Ready()
 	}
 	var all sync.WaitGroup
-	all.Go(func() { t.tell(ctx) })
+	names, ended := context.WithCancel(context.WithoutCancel(ctx))
+	defer ended()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(cfg.Last, ended) })()
+	all.Go(func() { t.tell(names) })
 	err := t.read(ctx)
 	close(t.finished)
 	all.Wait()
@@ -178,7 +181,6 @@ func (t *tracer) finish(c *call) {
 
 // tell names calls and tells them.
 func (t *tracer) tell(ctx context.Context) {
-	// What is told last is named too, but no engine is waited for then.
 	for c := range t.finished {
 		c.Process, c.For = c.who.name(ctx, t.namer)
 		if c.Process.Comm == imdsd && len(c.For) == 0 {

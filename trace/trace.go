@@ -33,6 +33,9 @@ type Config struct {
 	Packets bool
 	// KernelOnly has nothing take the place of eBPF: where that cannot be used, Run returns an error.
 	KernelOnly bool
+	// Last is how long the naming of what was seen before the end may take after it. What is not named by then is told
+	// with what is known of it.
+	Last time.Duration
 }
 
 // ErrNotAllowed is of a process that may not look on.

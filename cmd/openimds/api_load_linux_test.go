@@ -13,7 +13,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -251,12 +250,6 @@ func TestStalledBodies(t *testing.T) {
 }
 
 func p99(sorted []time.Duration) time.Duration { return sorted[len(sorted)*99/100] }
-
-// raceEnabled says whether the race detector, which needs memory of its own, is built in.
-func raceEnabled() bool {
-	info, ok := debug.ReadBuildInfo()
-	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
-}
 
 // memoryGroup makes a control group with so many bytes, of either version, and returns a shell command
 // that enters it.

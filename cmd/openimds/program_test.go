@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -26,6 +27,12 @@ type suite struct{ *testing.M }
 func (s suite) Run() int {
 	defer func() { _ = os.RemoveAll(quickDir) }()
 	return s.M.Run()
+}
+
+// raceEnabled says whether the race detector, which needs memory of its own, is built in.
+func raceEnabled() bool {
+	info, ok := debug.ReadBuildInfo()
+	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
 // concurrent are the commands that do several things at a time. Tests that have the race detector run these with it.

@@ -42,6 +42,9 @@ It looks on by eBPF (Linux 5.8 and later; CAP_BPF and CAP_NET_ADMIN, for names a
 CAP_DAC_READ_SEARCH), else by a packet socket, which sees this network namespace alone. It delays no call and changes none.
 Virtual machines are no processes of this machine: for those that openimds serves see 'openimds callers'.`
 
+// lastNames is how long a trace that was ended names what it has seen.
+const lastNames = 2 * time.Second
+
 // mostTraced is how many callers a trace adds up.
 const mostTraced = 10_000
 
@@ -125,7 +128,7 @@ func (t *tracing) run(cmd *cobra.Command) error {
 		}
 	}
 	err := trace.Run(ctx, trace.Config{
-		MaxCPU: t.maxCPU / 100, Packets: t.packets,
+		MaxCPU: t.maxCPU / 100, Packets: t.packets, Last: lastNames,
 		Call:  func(c trace.Call) { t.sum.Add(c); failed(t.show(c)) },
 		Gap:   func(g trace.Gap) { t.sum.Miss(g); failed(t.showGap(cmd.ErrOrStderr(), g)) },
 		Note:  func(text string) { failed(say(cmd.ErrOrStderr(), "openimds: %s\n", text)) },
