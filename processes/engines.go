@@ -18,6 +18,9 @@ func (n *Namer) container(ctx context.Context, c Container) Container {
 	if known, ok := n.containers.get(key); ok {
 		return known
 	}
+	if ctx.Err() != nil {
+		return c
+	}
 	name, pod, ok := n.ofSpec(c.ID)
 	if !ok {
 		name, ok = n.ofDockerFile(c.ID)

@@ -21,7 +21,10 @@ func (n *Namer) packageOf(ctx context.Context, path string) (found string, known
 		return found, true
 	}
 	for _, search := range []func(context.Context, string) string{n.dpkg, n.apk, n.rpm} {
-		if found = search(ctx, path); found != "" || ctx.Err() != nil {
+		if ctx.Err() != nil { // asked before: to list a directory of thousands takes its time, too
+			break
+		}
+		if found = search(ctx, path); found != "" {
 			break
 		}
 	}

@@ -187,6 +187,12 @@ func TestSearchEnds(t *testing.T) {
 	if ctx.asked > lists/2 {
 		t.Errorf("it went on: the context was asked %d times", ctx.asked)
 	}
+	// A stop has thousands of calls left to be named: nothing is looked for any more, not even a list of files.
+	over, end := context.WithCancel(context.Background())
+	end()
+	if made := testing.AllocsPerRun(10, func() { n.packageOf(over, "/usr/bin/p099") }); made > lists/10 {
+		t.Errorf("a search that is over before it begins makes %v things: it lists %d files", made, lists)
+	}
 	if p := n.Describe(context.Background(), 71, 0); p.Package != "p099" || slices.Contains(p.Unknown, "package") {
 		t.Errorf("the next one: %+v", p)
 	}
