@@ -48,6 +48,8 @@ const (
 	StoreAway Code = "StoreAway"
 	// AuditAway: the log of changes cannot be written, so nothing may be changed.
 	AuditAway Code = "AuditAway"
+	// Unready: what is asked for takes longer to make than the request may take; it is likely there for the next one.
+	Unready Code = "Unready"
 	// HistoryAway: what the guest side counted cannot be read.
 	HistoryAway Code = "HistoryAway"
 	// TokensEnforced: the account demands that session tokens are required.

@@ -2,8 +2,6 @@ package control
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
 	"slices"
@@ -39,7 +37,7 @@ func (s *Service) keyPair(ctx context.Context, name string) (*openimds.KeyPair, 
 // this is the only time that anybody sees it.
 //
 // Errors: InvalidInput/NameTaken; InvalidInput/OutOfRange, InvalidInput/TooLarge, InvalidInput/TooMany,
-// InvalidInput/Duplicate and InvalidInput/Reserved for the tags.
+// InvalidInput/Duplicate and InvalidInput/Reserved for the tags; Unavailable/Unready where the key takes too long to make.
 func (s *Service) CreateKeyPair(ctx context.Context, name string, tags []openimds.Tag) (*openimds.KeyPair, openimds.Secret, openimds.Operation, error) {
 	if err := s.checkNewKeyPair(ctx, name); err != nil {
 		return nil, nil, openimds.Operation{}, err
@@ -47,7 +45,7 @@ func (s *Service) CreateKeyPair(ctx context.Context, name string, tags []openimd
 	if err := checkTags(tags); err != nil {
 		return nil, nil, openimds.Operation{}, err
 	}
-	pair, private, err := newKeyPair(name)
+	pair, private, err := s.newKeyPair(ctx, name)
 	if err != nil {
 		return nil, nil, openimds.Operation{}, err
 	}
@@ -148,13 +146,14 @@ func (s *Service) DeleteKeyPair(ctx context.Context, name, fingerprint string) (
 
 // DefaultKeyPair returns the default key pair with its private key, and makes it at first use.
 //
-// Errors: NotFound/DoesNotExist where somebody deletes it at the same moment.
+// Errors: NotFound/DoesNotExist where somebody deletes it at the same moment; Unavailable/Unready where it takes too long
+// to make.
 func (s *Service) DefaultKeyPair(ctx context.Context) (*openimds.KeyPair, error) {
 	pair, err := s.KeyPair(ctx, openimds.DefaultKeyPairName)
 	if err == nil || openimds.KindOf(err) != openimds.NotFound {
 		return pair, err
 	}
-	pair, private, err := newKeyPair(openimds.DefaultKeyPairName)
+	pair, private, err := s.newKeyPair(ctx, openimds.DefaultKeyPairName)
 	if err != nil {
 		return nil, err
 	}
@@ -211,11 +210,11 @@ func (s *Service) launchKeys(ctx context.Context, l *InstancesLaunch) ([]openimd
 	return []openimds.PublicKey{{Name: pair.Name, Key: pair.PublicKey}}, nil
 }
 
-// newKeyPair makes an RSA key pair of 2048 bits, as Lightsail does.
-func newKeyPair(name string) (*openimds.KeyPair, openimds.Secret, error) {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
+// newKeyPair makes an RSA key pair.
+func (s *Service) newKeyPair(ctx context.Context, name string) (*openimds.KeyPair, openimds.Secret, error) {
+	key, err := s.keys.take(ctx)
 	if err != nil {
-		return nil, nil, broken(err)
+		return nil, nil, err
 	}
 	private := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
 	fingerprint, err := privateFingerprint(key)

@@ -68,7 +68,8 @@ func (l *InstancesLaunch) size() int {
 // one is not active any more, InvalidInput/Incompatible where they do not go together; InvalidInput/TooLarge for
 // the user data; InvalidInput/OutOfRange, InvalidInput/TooMany, InvalidInput/Duplicate and InvalidInput/Reserved
 // for the tags, InvalidInput/NotEnforced for the options; OperationFailure/TokensEnforced for optional tokens where the
-// account demands required ones; NotFound/DoesNotExist without the key pair. The default key pair may have been made all the same.
+// account demands required ones; NotFound/DoesNotExist without the key pair; Unavailable/Unready
+// where the default one takes too long to make. It may have been made all the same.
 func (s *Service) CreateInstances(ctx context.Context, l InstancesLaunch) ([]openimds.Operation, error) {
 	_, ops, err := s.launch(ctx, l)
 	return ops, err
@@ -82,7 +83,8 @@ func (s *Service) CreateInstances(ctx context.Context, l InstancesLaunch) ([]ope
 // type, InvalidInput/NotOffered for the blueprint or bundle, InvalidInput/WrongState where one is not active any more,
 // InvalidInput/Incompatible where they do not go together; InvalidInput/TooMany, InvalidInput/Duplicate and
 // InvalidInput/Reserved for the tags, InvalidInput/NotEnforced for the options; OperationFailure/TokensEnforced for
-// optional tokens where the account demands required ones; NotFound/DoesNotExist without the key pair.
+// optional tokens where the account demands required ones; NotFound/DoesNotExist without the key pair; Unavailable/Unready
+// where the default one takes too long to make.
 func (s *Service) RunInstances(ctx context.Context, l InstancesLaunch) ([]*openimds.Instance, error) {
 	made, _, err := s.launch(ctx, l)
 	return made, err

@@ -80,6 +80,7 @@ type Service struct {
 	attachments *remembered[*openimds.Attachment]
 	// again has room for the one writer whose turn it is to try again after a conflict.
 	again chan struct{}
+	keys  *keyMaker
 	// byID: methods take an instance's id where others take its name.
 	byID bool
 	// trial: nothing is committed.
@@ -93,7 +94,7 @@ func New(store store.Store, cfg Config) *Service {
 	}
 	cfg.Host = cmp.Or(cfg.Host, openimds.LocalHost)
 	return &Service{
-		store: store, cfg: cfg, process: openimds.NewUUID(), again: make(chan struct{}, 1),
+		store: store, cfg: cfg, process: openimds.NewUUID(), again: make(chan struct{}, 1), keys: newKeyMaker(generateKey),
 		instances:   newRemembered(records.InstancePrefix, readFleetInstance),
 		attachments: newRemembered(records.AttachmentPrefix, readAttachment),
 	}
