@@ -164,7 +164,7 @@ func killedChanger(t *testing.T, dir string, life time.Duration) (acknowledged [
 	out, err := cmd.StdoutPipe()
 	must(t, err)
 	must(t, cmd.Start())
-	defer time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() }).Stop()
+	defer time.AfterFunc(3*time.Minute, func() { _ = cmd.Process.Kill() }).Stop()
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		if acknowledged == nil {
 			time.AfterFunc(life, func() { _ = cmd.Process.Kill() })

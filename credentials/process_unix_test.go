@@ -19,14 +19,14 @@ import (
 	"github.com/openimds/openimds"
 )
 
-// quick is less than a source may take, and far more than what is to be quick needs.
-const quick = fetchTime * 2 / 3
+// patience bounds every wait: it is less than the programs of these tests would go on for.
+const patience = 3 * time.Minute
 
 // gone waits until the processes whose numbers are in the files have ended.
 func gone(t *testing.T, files ...string) {
 	t.Helper()
 	for _, file := range files {
-		deadline := time.Now().Add(quick)
+		deadline := time.Now().Add(patience)
 		var pid int
 		for pid == 0 {
 			text, _ := os.ReadFile(file)
@@ -71,19 +71,17 @@ func TestProcessLeavesNothing(t *testing.T) {
 			child := filepath.Join(t.TempDir(), "child")
 			// The grandchild has both pipes, and would keep them for long.
 			script := `sleep 1000 & echo $! >` + child + `; echo '` + goodDocument + `'`
-			before := time.Now()
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
 			var keys aws.Credentials
 			var err error
 			if of == "process" {
-				keys, err = process(t.Context(), script)
+				keys, err = process(ctx, script)
 			} else {
-				keys, err = ofProfile(t, script).fetch(t.Context(), nil, openimds.RoleForV2)
+				keys, err = ofProfile(t, script).fetch(ctx, nil, openimds.RoleForV2)
 			}
 			if err != nil || keys.AccessKeyID == "" {
 				t.Errorf("%v, %v", keys.AccessKeyID, err)
-			}
-			if took := time.Since(before); took > quick {
-				t.Errorf("it took %v", took)
 			}
 			gone(t, child)
 		})

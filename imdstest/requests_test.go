@@ -1,6 +1,7 @@
 package imdstest_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"slices"
@@ -88,10 +89,13 @@ func TestRequireNoV1(t *testing.T) {
 func TestFaultsThatEnd(t *testing.T) {
 	t.Parallel()
 	srv := imdstest.Start(t, imdstest.Instance{RoleName: "app"})
-	impatient := &http.Client{Timeout: 100 * time.Millisecond, Transport: &http.Transport{DisableKeepAlives: true}}
-	status := func(client *http.Client, path string) int {
+	status := func(ctx context.Context, path string) int {
 		t.Helper()
-		resp, err := client.Get(srv.URL + "/latest/meta-data/" + path)
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, srv.URL+"/latest/meta-data/"+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.DefaultClient.Do(r)
 		if err != nil {
 			return 0
 		}
@@ -99,19 +103,26 @@ func TestFaultsThatEnd(t *testing.T) {
 		return resp.StatusCode
 	}
 	srv.SetFaults(openimds.Faults{DropShare: 1, On: "meta-data/iam"})
-	if a, b := status(impatient, "iam/info"), status(http.DefaultClient, "ami-id"); a != 0 || b != 200 {
+	impatient, leave := context.WithCancel(t.Context())
+	go func() {
+		for len(srv.Requests()) == 0 && t.Context().Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
+		leave()
+	}()
+	if a, b := status(impatient, "iam/info"), status(t.Context(), "ami-id"); a != 0 || b != 200 {
 		t.Errorf("dropped: %d, not dropped: %d", a, b)
 	}
 	if said := failure(&recorder{}, srv.RequireNoV1); !strings.Contains(said, "GET /latest/meta-data/iam/info 0 v1 ") {
 		t.Errorf("the one that was dropped is not told of: %s", said)
 	}
 	srv.SetFaults(openimds.Faults{Status: 503, Count: 2})
-	if got := []int{status(http.DefaultClient, "ami-id"), status(http.DefaultClient, "mac"), status(http.DefaultClient, "mac")}; !slices.Equal(got, []int{503, 503, 200}) {
+	if got := []int{status(t.Context(), "ami-id"), status(t.Context(), "mac"), status(t.Context(), "mac")}; !slices.Equal(got, []int{503, 503, 200}) {
 		t.Errorf("with an end after 2: %v", got)
 	}
 	srv.SetFaults(openimds.Faults{Status: 503, Until: time.Now().Add(time.Millisecond)})
 	time.Sleep(2 * time.Millisecond)
-	if got := status(http.DefaultClient, "mac"); got != 200 {
+	if got := status(t.Context(), "mac"); got != 200 {
 		t.Errorf("after their time: %d", got)
 	}
 }

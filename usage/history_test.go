@@ -284,7 +284,7 @@ func TestRunPrunesAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, stop := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer stop()
 	ended := make(chan struct{})
 	go func() { newRecorder(kept, c).Run(ctx); close(ended) }()

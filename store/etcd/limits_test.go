@@ -117,12 +117,12 @@ func TestListInPages(t *testing.T) {
 func TestTimeouts(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.Start(t, 1)
-	s, err := etcd.Open(t.Context(), etcd.Config{Address: address(t, etcd.Scheme+c.Addresses()), Timeout: time.Second})
-	if err != nil {
-		t.Fatal(err)
-	}
+	impatient := etcd.Config{Address: address(t, etcd.Scheme+c.Addresses()), Timeout: time.Second} // which is little on a busy machine
+	var s *etcd.Store
+	until(t, "it opens", func() (ok bool) { s, ok = got(etcd.Open(t.Context(), impatient)); return ok })
 	defer s.Close()
-	l := must(s.Grant(t.Context(), time.Hour))(t)
+	var l store.Lease
+	until(t, "it grants", func() (ok bool) { l, ok = got(s.Grant(t.Context(), time.Hour)); return ok })
 	c.Members[0].Kill()
 	for what, err := range map[string]error{
 		"Get":       errOf(s.Get(t.Context(), "k")),
@@ -136,7 +136,7 @@ func TestTimeouts(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	if _, err := etcd.Open(t.Context(), etcd.Config{Address: address(t, etcd.Scheme+c.Addresses()), Timeout: time.Second}); err == nil || !strings.Contains(err.Error(), "does not answer") {
+	if _, err := etcd.Open(t.Context(), impatient); err == nil || !strings.Contains(err.Error(), "does not answer") {
 		t.Errorf("Open: %v", err)
 	}
 	<-s.Refusing()
@@ -147,6 +147,8 @@ func TestTimeouts(t *testing.T) {
 }
 
 func errOf[T any](_ T, err error) error { return err }
+
+func got[T any](v T, err error) (T, bool) { return v, err == nil }
 
 func must[T any](v T, err error) func(testing.TB) T {
 	return func(t testing.TB) T {
