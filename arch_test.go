@@ -65,6 +65,8 @@ var laws = map[string]law{
 		"a token is sealed bytes; what seals it knows nothing of instances and HTTP"},
 	"./identity": {[]string{".", "./safefile", "github.com/smallstep/pkcs7"},
 		"what is signed comes from metadata; who signs need not know how it is served"},
+	"./hostcert": {[]string{".", "./records", "./safefile", "./store"},
+		"who is a host is decided by certificates and records; who carries the requests need not know how"},
 	"./instanceconnect": {[]string{".", "./safefile", "golang.org/x/crypto"},
 		"who signs a key need not know who pushed it, nor how it is served"},
 	"./credentials/generated": {[]string{"."},

@@ -1,6 +1,9 @@
 package records
 
-import "strings"
+import (
+	"strings"
+	"time"
+)
 
 // Keys of what hosts tell of themselves. All of these records are bound to the lease of their host's process,
 // and vanish with it.
@@ -17,6 +20,43 @@ const (
 	// ToldPrefix leads what is known of an alarm's latest notice, for those who could send it too; bound to a lease of its own.
 	ToldPrefix = "told/"
 )
+
+// Keys of what the installation knows of hosts, whether they are there or not: they are the same in every region.
+const (
+	// JoinTokenPrefix leads what is kept of join tokens; its keys go on with the hosts' names.
+	JoinTokenPrefix = "join-token/"
+	// EnrolledPrefix leads the hosts that may have certificates; its keys go on with their names.
+	EnrolledPrefix = "enrolled/"
+	// HostAuthorityKey is the key, with its certificate, that signs those of hosts: in PEM, as it is.
+	HostAuthorityKey = "host-authority"
+)
+
+// SharedPrefixes lead the keys that are the same in every region: a host is there once for all of them.
+func SharedPrefixes() []string {
+	return []string{PlacePrefix, JoinTokenPrefix, EnrolledPrefix}
+}
+
+// JoinToken is what is kept of a join token, until it is used.
+type JoinToken struct {
+	Sum   []byte    `json:"sum"`
+	Until time.Time `json:"until"`
+}
+
+// Enrolled is what is kept of a host that has joined.
+type Enrolled struct {
+	// ID is in each certificate of the host that is good. It is another one each time that a machine joins under the
+	// name: what an earlier one has opens nothing any more.
+	ID       string    `json:"id"`
+	JoinedAt time.Time `json:"joinedAt"`
+	// CertificateEnds is when the latest certificate does.
+	CertificateEnds time.Time `json:"certificateEnds"`
+}
+
+// JoinTokenKey is where the join token of a host has its record.
+func JoinTokenKey(host string) string { return JoinTokenPrefix + host }
+
+// EnrolledKey is where it is kept that a host has joined.
+func EnrolledKey(host string) string { return EnrolledPrefix + host }
 
 // Host is what a host's record says.
 type Host struct {

@@ -75,7 +75,7 @@ func (s *Server) prepareRegions(ctx context.Context) error {
 	for _, name := range s.cfg.regions() {
 		r := &regional{region: name, home: name == home, kept: s.store}
 		if !r.home {
-			r.kept = within.New(s.store, records.RegionKey(name), records.PlacePrefix)
+			r.kept = within.New(s.store, records.RegionKey(name), records.SharedPrefixes()...)
 			if err := records.Upgrade(ctx, r.kept, openimds.LocalHost); err != nil {
 				return err
 			}

@@ -1,0 +1,353 @@
+package hostcert
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/records"
+	"github.com/openimds/openimds/store"
+)
+
+// Config is what an [Authority] works with.
+type Config struct {
+	// Store is that of all regions: a host is one for all of them.
+	Store store.Store
+	// CAFile has the operator's own authority, a private key and its certificate in PEM; empty: the store keeps one,
+	// which is made when there is none.
+	CAFile string
+	// Life of certificates; 0: [DefaultLife].
+	Life time.Duration
+	// Now is the clock; nil: time.Now.
+	Now func() time.Time
+	Log *slog.Logger
+}
+
+// Authority signs the certificates of hosts and replicas, and says whose one is. All replicas of a store are one
+// authority; it is safe for use by many goroutines.
+type Authority struct {
+	cfg   Config
+	own   pair
+	roots *x509.CertPool
+
+	mu       sync.Mutex
+	enrolled map[string]enrolment // by host; as the store last told
+
+	serving sync.Mutex
+	served  *tls.Certificate // the replica's own
+}
+
+// enrolment is one that is known, and void once it ends.
+type enrolment struct {
+	id       string
+	revision int64
+	void     chan struct{}
+}
+
+// Open makes the authority of an installation.
+func Open(ctx context.Context, cfg Config) (*Authority, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Life == 0 {
+		cfg.Life = DefaultLife
+	}
+	if cfg.Life < MinLife || cfg.Life > MaxLife {
+		return nil, fmt.Errorf("the life of hosts' certificates is %s to %s, not %s", openimds.Brief(MinLife), openimds.Brief(MaxLife), openimds.Brief(cfg.Life))
+	}
+	a := &Authority{cfg: cfg, roots: x509.NewCertPool(), enrolled: map[string]enrolment{}}
+	var err error
+	if cfg.CAFile != "" {
+		a.own, err = operatorsAuthority(cfg.CAFile)
+	} else {
+		a.own, err = keptAuthority(ctx, cfg.Store, cfg.Now())
+	}
+	if err != nil {
+		return nil, err
+	}
+	a.roots.AddCert(a.own.certificate)
+	return a, nil
+}
+
+// CertificatePEM is by what hosts know the replicas.
+func (a *Authority) CertificatePEM() []byte { return encodeCertificate(a.own.certificate.Raw) }
+
+// Run follows who is enrolled until the context ends, so that an enrolment that ends anywhere is void here.
+func (a *Authority) Run(ctx context.Context) {
+	store.Follow(ctx, a.cfg.Store, store.Follower{
+		Prefix: records.EnrolledPrefix,
+		Listed: func(_ context.Context, page store.Page) error {
+			there := make(map[string]bool, len(page.Records))
+			for _, r := range page.Records {
+				there[hostOf(r)] = true
+				a.see(r)
+			}
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			for host, e := range a.enrolled {
+				if !there[host] && e.revision <= page.Revision {
+					a.forget(host)
+				}
+			}
+			return nil
+		},
+		Changed: func(_ context.Context, changes []store.Record) error {
+			for _, r := range changes {
+				a.see(r)
+			}
+			return nil
+		},
+		Log:  a.cfg.Log,
+		Away: "who is a host cannot be followed; going by what was known last",
+	})
+}
+
+func hostOf(r store.Record) string { return strings.TrimPrefix(r.Key, records.EnrolledPrefix) }
+
+// see takes note of what the store says of one host, and returns what is known then. A record that cannot be read
+// enrols nobody.
+func (a *Authority) see(r store.Record) enrolment {
+	host, id := hostOf(r), ""
+	if r.Value != nil {
+		if e, err := records.Decode[records.Enrolled](r); err == nil {
+			id = e.ID
+		} else if a.cfg.Log != nil {
+			a.cfg.Log.Error("what is kept of a host cannot be read; it is not let in", "host", host, "error", err)
+		}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	known, was := a.enrolled[host]
+	switch {
+	case was && known.revision > r.Revision:
+		return known // it was read since
+	case id == "":
+		a.forget(host)
+		return enrolment{}
+	case was && known.id == id:
+		known.revision = r.Revision
+	default:
+		a.forget(host)
+		known = enrolment{id: id, revision: r.Revision, void: make(chan struct{})}
+	}
+	a.enrolled[host] = known
+	return known
+}
+
+// forget ends what is known of a host. a.mu is held.
+func (a *Authority) forget(host string) {
+	if e, was := a.enrolled[host]; was {
+		close(e.void)
+		delete(a.enrolled, host)
+	}
+}
+
+// Host is one that has proved that it is.
+type Host struct {
+	Name string
+	// Void is closed when the enrolment ends by which it was let in.
+	Void <-chan struct{}
+	// Ends is when its certificate does: nothing that was begun by it goes on for longer.
+	Ends time.Time
+
+	enrolment string
+}
+
+// HostOf says which host is at the other end of a connection, by its certificate. The error is a [Refused], or says
+// that the store is away.
+func (a *Authority) HostOf(ctx context.Context, state tls.ConnectionState) (Host, error) {
+	if len(state.PeerCertificates) == 0 {
+		return Host{}, refuse("", "it has no certificate")
+	}
+	c := state.PeerCertificates[0]
+	host, ok := named(c)
+	if !ok {
+		return Host{}, refuse("", "its certificate is not a host's")
+	}
+	if err := a.verify(c); err != nil {
+		return Host{}, refuse(host, err.Error())
+	}
+	// Last, so that nobody without a certificate of ours has the store asked.
+	e, err := a.enrolment(ctx, host, c.Subject.SerialNumber)
+	if err != nil {
+		return Host{}, err
+	}
+	return Host{Name: host, Void: e.void, Ends: c.NotAfter, enrolment: e.id}, nil
+}
+
+// verify says what is wrong with a certificate, for the log.
+func (a *Authority) verify(c *x509.Certificate) error {
+	now := a.cfg.Now()
+	_, err := c.Verify(x509.VerifyOptions{Roots: a.roots, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	invalid, known := errors.AsType[x509.CertificateInvalidError](err)
+	switch {
+	case err == nil:
+		return nil
+	case known && invalid.Reason == x509.Expired && now.Before(c.NotBefore):
+		return errors.New("its certificate is not good yet; compare the clocks")
+	case known && invalid.Reason == x509.Expired:
+		return errors.New("its certificate has expired; enroll the host again")
+	}
+	return errors.New("its certificate is not of this installation's authority, or not for this use")
+}
+
+// enrolment is that of a host by whose id it has come. The store is asked where that is not what was known last: it
+// may have joined a moment ago, at another replica.
+func (a *Authority) enrolment(ctx context.Context, host, id string) (enrolment, error) {
+	a.mu.Lock()
+	e := a.enrolled[host]
+	a.mu.Unlock()
+	if id == "" || e.id != id {
+		r, err := a.cfg.Store.Get(ctx, records.EnrolledKey(host))
+		switch {
+		case errors.Is(err, store.ErrNoRecord):
+			return enrolment{}, refuse(host, "it was evicted, or never joined")
+		case err != nil:
+			return enrolment{}, err
+		}
+		e = a.see(r)
+	}
+	if id == "" || e.id != id {
+		return enrolment{}, refuse(host, "its certificate is from before it was evicted, or joined anew")
+	}
+	return e, nil
+}
+
+// Issued is a certificate, in PEM, of a host.
+type Issued struct {
+	Host        string
+	Certificate []byte
+}
+
+// Redeem lets a machine join by a token and a certificate request (PKCS #10, DER): it is that host from then on, and
+// what was that host before is none any more. A token is used up with it: of two that come by one, one joins. The
+// error is a [Refused], or says that the store is away: then the token may be used up.
+func (a *Authority) Redeem(ctx context.Context, token openimds.JoinToken, request []byte) (Issued, error) {
+	host := token.Host()
+	if host == "" || openimds.ValidateHost(host) != nil {
+		return Issued{}, refuse("", "its join token has not the form of one")
+	}
+	csr, err := readRequest(request)
+	if err != nil {
+		return Issued{}, refuse(host, err.Error())
+	}
+	if csr.Subject.CommonName != commonName(host) || len(csr.URIs) != 1 || csr.URIs[0].String() != uriOf(host).String() {
+		return Issued{}, refuse(host, "its join token is for another host than its certificate request")
+	}
+	now := a.cfg.Now()
+	kept, err := a.cfg.Store.Get(ctx, records.JoinTokenKey(host))
+	switch {
+	case errors.Is(err, store.ErrNoRecord):
+		return Issued{}, refuse(host, "its join token was used, or never made")
+	case err != nil:
+		return Issued{}, err
+	}
+	good, err := records.Decode[records.JoinToken](kept)
+	if err != nil {
+		return Issued{}, err
+	}
+	if subtle.ConstantTimeCompare(good.Sum, token.Sum()) != 1 {
+		return Issued{}, refuse(host, "its join token is not the latest one that was made for it")
+	}
+	// A clock that was put back since makes it good for no longer than any may be; those of two replicas differ a bit.
+	if !now.Before(good.Until) || good.Until.After(now.Add(openimds.MaxJoinTime+early)) {
+		return Issued{}, refuse(host, "its join token is late")
+	}
+	return a.join(ctx, host, csr, kept, now)
+}
+
+// join makes the host's certificate and enrols it, in the commit that uses the token up.
+func (a *Authority) join(ctx context.Context, host string, csr *x509.CertificateRequest, token store.Record, now time.Time) (Issued, error) {
+	e := records.Enrolled{ID: openimds.NewUUID(), JoinedAt: now.UTC()}
+	issued, err := a.sign(host, e.ID, csr, now)
+	if err != nil {
+		return Issued{}, err
+	}
+	e.CertificateEnds = issued.ends
+	value, err := records.Encode(e)
+	if err != nil {
+		return Issued{}, err
+	}
+	_, err = a.cfg.Store.Commit(ctx,
+		store.Change{Verb: store.Delete, Key: token.Key, If: token.Revision},
+		store.Change{Key: records.EnrolledKey(host), Value: value, If: store.Whatever})
+	if errors.Is(err, store.ErrConflict) {
+		return Issued{}, refuse(host, "its join token was used, or made anew, at the same moment")
+	}
+	return issued.Issued, err
+}
+
+// Renew gives a host another certificate, for the key that signs the request (PKCS #10, DER). The error is a
+// [Refused], or says that the store is away.
+func (a *Authority) Renew(ctx context.Context, host Host, request []byte) (Issued, error) {
+	csr, err := readRequest(request)
+	if err != nil {
+		return Issued{}, refuse(host.Name, err.Error())
+	}
+	issued, err := a.sign(host.Name, host.enrolment, csr, a.cfg.Now())
+	if err != nil {
+		return Issued{}, err
+	}
+	for {
+		r, err := a.cfg.Store.Get(ctx, records.EnrolledKey(host.Name))
+		if err != nil && !errors.Is(err, store.ErrNoRecord) {
+			return Issued{}, err
+		}
+		var e records.Enrolled
+		if err == nil {
+			if e, err = records.Decode[records.Enrolled](r); err != nil {
+				return Issued{}, err
+			}
+		}
+		if e.ID == "" || e.ID != host.enrolment {
+			return Issued{}, refuse(host.Name, "it was evicted, or joined anew, while it renewed its certificate")
+		}
+		e.CertificateEnds = issued.ends
+		value, err := records.Encode(e)
+		if err != nil {
+			return Issued{}, err
+		}
+		_, err = a.cfg.Store.Commit(ctx, store.Change{Key: r.Key, Value: value, If: r.Revision})
+		if errors.Is(err, store.ErrConflict) {
+			continue
+		}
+		return issued.Issued, err
+	}
+}
+
+// signed is a certificate, and when it ends.
+type signed struct {
+	Issued
+	ends time.Time
+}
+
+func (a *Authority) sign(host, enrolment string, csr *x509.CertificateRequest, now time.Time) (signed, error) {
+	template := hostTemplate(host, enrolment, now, a.cfg.Life)
+	der, err := a.issue(template, csr.PublicKey)
+	return signed{Issued{Host: host, Certificate: encodeCertificate(der)}, template.NotAfter.UTC()}, err
+}
+
+// issue signs a certificate, which never outlives the authority's.
+func (a *Authority) issue(template *x509.Certificate, public any) (der []byte, err error) {
+	if template.SerialNumber, err = newSerial(); err != nil {
+		return nil, err
+	}
+	template.BasicConstraintsValid = true
+	if end := a.own.certificate.NotAfter; template.NotAfter.After(end) {
+		template.NotAfter = end
+	}
+	if !template.NotAfter.After(template.NotBefore.Add(early)) {
+		return nil, errors.New("the certificate of the hosts' authority has expired; give a new one with --hosts-ca and enroll the hosts again")
+	}
+	return x509.CreateCertificate(rand.Reader, template, a.own.certificate, public, a.own.key)
+}

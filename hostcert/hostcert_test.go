@@ -1,0 +1,276 @@
+package hostcert_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/hostcert"
+	"github.com/openimds/openimds/records"
+)
+
+// TestJoin: a machine joins at one replica, is known at another, renews its certificate, and is the same after a start.
+func TestJoin(t *testing.T) {
+	f := newFixture(t)
+	one, two := f.replica(), f.replica()
+	dir := t.TempDir()
+	invitation := f.invite(one, "host-17")
+	id, err := hostcert.Join(t.Context(), dir, invitation, carry(one))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range []*hostcert.Authority{one, two} {
+		host, err := f.hostOf(a, id.ClientTLS())
+		if err != nil || host.Name != "host-17" || !host.Ends.Equal(id.Ends()) {
+			t.Fatalf("the host is %+v, %v", host, err)
+		}
+	}
+	first := id.Ends()
+	if at := id.RenewAt(); !at.After(f.clock().Add(11*time.Hour)) || !at.Before(f.clock().Add(13*time.Hour)) {
+		t.Errorf("a certificate to %s is renewed at %s", first, at)
+	}
+	f.step(12 * time.Hour)
+	client := id.ClientTLS() // made before, and used on
+	renew := func(ctx context.Context, request []byte) ([]byte, error) {
+		host, err := f.hostOf(two, client)
+		if err != nil {
+			return nil, err
+		}
+		issued, err := two.Renew(ctx, host, request)
+		return issued.Certificate, err
+	}
+	if err := id.Renew(t.Context(), renew); err != nil || !id.Ends().After(first) {
+		t.Fatalf("renewed to %s from %s: %v", id.Ends(), first, err)
+	}
+	f.step(13 * time.Hour) // the first one has ended by then
+	if _, err := f.hostOf(one, client); err != nil {
+		t.Error(err)
+	}
+	r, err := f.store.Get(t.Context(), records.EnrolledKey("host-17"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e, err := records.Decode[records.Enrolled](r); err != nil || !e.CertificateEnds.Equal(id.Ends()) {
+		t.Errorf("kept of the host is %+v, %v", e, err)
+	}
+	again, err := hostcert.OpenIdentity(dir)
+	if err != nil || again == nil || again.Host() != "host-17" || !again.Ends().Equal(id.Ends()) {
+		t.Fatalf("after a start it is %+v, %v", again, err)
+	}
+	info, err := os.Stat(filepath.Join(dir, hostcert.IdentityFile))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the identity's file: %v, %v", info, err)
+	}
+	// A machine that is started again with its join file has joined.
+	never := func(context.Context, openimds.JoinToken, []byte) ([]byte, error) {
+		t.Error("the used token is sent again")
+		return nil, errors.New("used")
+	}
+	if same, err := hostcert.Join(t.Context(), dir, invitation, never); err != nil || !same.Ends().Equal(id.Ends()) {
+		t.Errorf("joining once more: %v", err)
+	}
+	if none, err := hostcert.OpenIdentity(t.TempDir()); none != nil || err != nil {
+		t.Errorf("where nobody has joined: %v, %v", none, err)
+	}
+}
+
+// TestEvicted: an evicted host is nobody at once and everywhere, what it has begun ends, and it comes back only by
+// a new token, under which its former certificate stays void.
+func TestEvicted(t *testing.T) {
+	f := newFixture(t)
+	one, two := f.replica(), f.replica()
+	id, other := f.join(one, "host-1"), f.join(two, "host-2")
+	host, err := f.hostOf(two, id.ClientTLS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	stays, err := f.hostOf(two, other.ClientTLS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.evict("host-1")
+	select {
+	case <-host.Void:
+	case <-time.After(patience):
+		t.Fatal("what the evicted host has begun goes on")
+	}
+	for _, a := range []*hostcert.Authority{one, two} {
+		_, err := f.hostOf(a, id.ClientTLS())
+		refused(t, err, "host-1", "evicted")
+	}
+	_, err = two.Renew(t.Context(), host, request(t, "host-1", nil))
+	refused(t, err, "host-1", "evicted")
+	back := f.join(one, "host-1")
+	if _, err := f.hostOf(two, back.ClientTLS()); err != nil {
+		t.Errorf("with a new token: %v", err)
+	}
+	_, err = f.hostOf(two, id.ClientTLS())
+	refused(t, err, "host-1", "from before")
+	_, err = two.Renew(t.Context(), host, request(t, "host-1", nil))
+	refused(t, err, "host-1", "joined anew")
+	select {
+	case <-stays.Void:
+		t.Error("another host was evicted with it")
+	default:
+	}
+}
+
+// TestJoinedAnew: the machine that had a name is nobody once another one has joined by it.
+func TestJoinedAnew(t *testing.T) {
+	f := newFixture(t)
+	a := f.replica()
+	early := f.join(a, "host-1")
+	host, err := f.hostOf(a, early.ClientTLS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	late := f.join(a, "host-1")
+	if _, err := f.hostOf(a, late.ClientTLS()); err != nil {
+		t.Error(err)
+	}
+	select {
+	case <-host.Void:
+	case <-time.After(patience):
+		t.Error("what the former machine has begun goes on")
+	}
+	_, err = f.hostOf(a, early.ClientTLS())
+	refused(t, err, "host-1", "from before")
+}
+
+// request is one for a certificate.
+func request(t *testing.T, host string, change func(*x509.CertificateRequest)) []byte {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &x509.CertificateRequest{Subject: pkix.Name{CommonName: host}, URIs: []*url.URL{{Scheme: "openimds", Host: "host", Path: "/" + host}}}
+	if change != nil {
+		change(r)
+	}
+	der, err := x509.CreateCertificateRequest(rand.Reader, r, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
+}
+
+// TestTokens: a token lets one machine join, in its time, under its name.
+func TestTokens(t *testing.T) {
+	f := newFixture(t)
+	a := f.replica()
+	for name, c := range map[string]struct {
+		do   func(i openimds.Invitation) (openimds.JoinToken, []byte)
+		host string
+		why  string
+	}{
+		"used": {func(i openimds.Invitation) (openimds.JoinToken, []byte) {
+			if _, err := a.Redeem(t.Context(), i.Token, request(t, "host-1", nil)); err != nil {
+				t.Error(err)
+			}
+			return i.Token, request(t, "host-1", nil)
+		}, "host-1", "was used"},
+		"late": {func(i openimds.Invitation) (openimds.JoinToken, []byte) {
+			f.step(time.Hour)
+			return i.Token, request(t, "host-1", nil)
+		}, "host-1", "late"},
+		"the clock put back": {func(i openimds.Invitation) (openimds.JoinToken, []byte) {
+			f.step(-6 * time.Minute)
+			return i.Token, request(t, "host-1", nil)
+		}, "host-1", "late"},
+		"an earlier one": {func(i openimds.Invitation) (openimds.JoinToken, []byte) {
+			f.invite(a, "host-1")
+			return i.Token, request(t, "host-1", nil)
+		}, "host-1", "not the latest"},
+		"a guess": {func(openimds.Invitation) (openimds.JoinToken, []byte) {
+			return "host-1/guess", request(t, "host-1", nil)
+		}, "host-1", "not the latest"},
+		"of nobody": {func(openimds.Invitation) (openimds.JoinToken, []byte) {
+			return "host-9/guess", request(t, "host-9", nil)
+		}, "host-9", "never made"},
+		"no form":          {func(openimds.Invitation) (openimds.JoinToken, []byte) { return "", request(t, "host-1", nil) }, "", "form"},
+		"a path":           {func(openimds.Invitation) (openimds.JoinToken, []byte) { return "../x/guess", request(t, "host-1", nil) }, "", "form"},
+		"for another name": {func(i openimds.Invitation) (openimds.JoinToken, []byte) { return i.Token, request(t, "host-2", nil) }, "host-1", "another host"},
+		"a name in disguise": {func(i openimds.Invitation) (openimds.JoinToken, []byte) {
+			return i.Token, request(t, "host-1", func(r *x509.CertificateRequest) { r.URIs[0].Path = "/host-2" })
+		}, "host-1", "another host"},
+		"two names": {func(i openimds.Invitation) (openimds.JoinToken, []byte) {
+			return i.Token, request(t, "host-1", func(r *x509.CertificateRequest) {
+				r.URIs = append(r.URIs, &url.URL{Scheme: "openimds", Host: "host", Path: "/host-2"})
+			})
+		}, "host-1", "another host"},
+		"garbage":   {func(i openimds.Invitation) (openimds.JoinToken, []byte) { return i.Token, []byte("garbage") }, "host-1", "cannot be read"},
+		"too large": {func(i openimds.Invitation) (openimds.JoinToken, []byte) { return i.Token, make([]byte, 1<<20) }, "host-1", "too large"},
+		"not its key": {func(i openimds.Invitation) (openimds.JoinToken, []byte) {
+			der := request(t, "host-1", nil)
+			der[len(der)-1] ^= 1
+			return i.Token, der
+		}, "host-1", "not signed"},
+		"a weak key": {func(i openimds.Invitation) (openimds.JoinToken, []byte) {
+			key, err := rsa.GenerateKey(rand.Reader, 2048)
+			if err != nil {
+				t.Fatal(err)
+			}
+			der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: "host-1"}}, key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return i.Token, der
+		}, "host-1", "P-256"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			token, der := c.do(f.invite(a, "host-1"))
+			issued, err := a.Redeem(t.Context(), token, der)
+			refused(t, err, c.host, c.why)
+			if issued.Certificate != nil {
+				t.Error("there is a certificate for it")
+			}
+		})
+	}
+}
+
+// TestTokenOnce: of many that come by one token at the same moment, at two replicas, just one gets in.
+func TestTokenOnce(t *testing.T) {
+	f := newFixture(t)
+	replicas := []*hostcert.Authority{f.replica(), f.replica()}
+	for round := range 20 {
+		i := f.invite(replicas[0], "host-1")
+		const machines = 6
+		all := make([]error, machines)
+		ids := make([]*hostcert.Identity, machines)
+		var joining sync.WaitGroup
+		for n := range machines {
+			dir := t.TempDir()
+			joining.Go(func() { ids[n], all[n] = hostcert.Join(t.Context(), dir, i, carry(replicas[n%2])) })
+		}
+		joining.Wait()
+		joined := 0
+		for n, err := range all {
+			if err != nil {
+				if _, ok := errors.AsType[*hostcert.Refused](err); !ok {
+					t.Fatal(err)
+				}
+				continue
+			}
+			joined++
+			if _, err := f.hostOf(replicas[round%2], ids[n].ClientTLS()); err != nil {
+				t.Error(err)
+			}
+		}
+		if joined != 1 {
+			t.Fatalf("%d machines have joined by one token", joined)
+		}
+	}
+}
