@@ -166,20 +166,44 @@ func speaks(s imds.Sighting, c trace.Call) bool {
 	return true
 }
 
-// follow has the kernel tell who calls, where it lets this process ask it. It sees calls of 169.254.169.254 and
-// fd00:ec2::254 from all network namespaces, also by processes that end at once.
-func (n *Namer) follow() {
-	n.following.Do(func() {
-		n.work.Go(func() {
-			err := trace.Run(n.ctx, trace.Config{
-				KernelOnly: true, MaxCPU: maxCPU, Call: n.told, Ready: func() { n.kernel.Store(true) }, Note: func(text string) { n.log.Debug("callers: " + text) },
+// Follow has the kernel tell who calls, where it lets this process ask it: at 169.254.169.254 and fd00:ec2::254 out of
+// guests' namespaces, and at the listeners of this process's namespace that are watched before, also by processes that
+// end at once. It waits for nothing.
+func (n *Namer) Follow() {
+	if n == nil || n.followed.Swap(true) {
+		return
+	}
+	n.work.Go(func() {
+		begun := sync.OnceFunc(func() { close(n.begun) })
+		defer begun()
+		err := namespacesDiffer()
+		if err == nil {
+			err = trace.Run(n.ctx, trace.Config{
+				Server: &trace.Server{Listeners: n.listeners, May: func(netns uint64) bool { return n.theirs.may(netns, time.Now()) }},
+				MaxCPU: maxCPU, Call: n.told, Note: func(text string) { n.log.Debug("callers: " + text) },
+				Ready: func() { n.kernel.Store(true); begun() },
 			})
-			n.kernel.Store(false)
-			if err != nil && n.ctx.Err() == nil {
-				n.log.Debug("the kernel does not tell who calls: what ends at once is not named", "error", err)
-			}
-		})
+		}
+		n.kernel.Store(false)
+		if err != nil && n.ctx.Err() == nil {
+			n.log.Debug("the kernel does not tell who calls: what ends at once is not named", "error", err)
+		}
 	})
+}
+
+// awaitFor is how long a guest's listener waits for the kernel to tell of its first caller too.
+const awaitFor = time.Second
+
+// await waits until the kernel tells who calls, or never will, if it was asked to.
+func (n *Namer) await() {
+	if !n.followed.Load() {
+		return
+	}
+	select {
+	case <-n.begun:
+	case <-n.ctx.Done():
+	case <-time.After(awaitFor):
+	}
 }
 
 // told names the call that the kernel tells of, if it is one of this server's.
@@ -191,7 +215,9 @@ func (n *Namer) told(c trace.Call) {
 		kept := n.open.wait(c)
 		if n.nameAs(c) { // it was told of in between
 			n.open.heard(kept)
+			return
 		}
+		n.theirs.unclaimed(c.Netns, time.Now())
 	}
 }
 
@@ -199,6 +225,7 @@ func (n *Namer) told(c trace.Call) {
 func (n *Namer) nameAs(c trace.Call) bool {
 	s, ok := n.open.match(c)
 	if ok {
+		n.theirs.claimed(c.Netns)
 		s.Who.Is(shown(c.Process), s.Call, s.At)
 	}
 	return ok

@@ -6,6 +6,7 @@ package naming
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"os"
 	"strconv"
 	"sync"
@@ -47,10 +48,13 @@ type Namer struct {
 	found  chan sighting
 	work   sync.WaitGroup
 
-	following sync.Once
-	kernel    atomic.Bool // tells who calls at the metadata addresses
+	followed  atomic.Bool
+	listeners []netip.AddrPort // of this namespace, that the kernel is to tell of
+	begun     chan struct{}    // closed once the kernel tells who calls, or never will
+	kernel    atomic.Bool      // tells who calls
 	open      open
 	scans     scans
+	theirs    theirs
 }
 
 // sighting is a call whose process was found.
@@ -64,7 +68,7 @@ func New(log *slog.Logger) *Namer {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	n := &Namer{log: log, names: processes.New(), found: make(chan sighting, mostUnnamed)}
+	n := &Namer{log: log, names: processes.New(), found: make(chan sighting, mostUnnamed), begun: make(chan struct{})}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.work.Go(n.name)
 	return n

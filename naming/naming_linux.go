@@ -24,8 +24,17 @@ func (n *Namer) Watch(l net.Listener, at Place) (watched net.Listener, stop func
 	}
 	ctx, stop := context.WithCancel(n.ctx)
 	w := &watch{namer: n, waiting: newWaiting(), netns: at.Netns, link: at.Link}
-	if at.Link != nil { // who calls at the metadata addresses
-		n.follow()
+	switch {
+	case at.Link != nil:
+		n.await()
+	case at.Netns == nil:
+		w.local = true
+		if end, ok := l.Addr().(*net.TCPAddr); ok {
+			n.listeners = append(n.listeners, end.AddrPort())
+		}
+	}
+	if !w.local { // whoever calls at a listener of this namespace may call others as well
+		w.known.changed = n.theirs.replace
 	}
 	n.work.Go(func() { w.run(ctx) })
 	return imds.Watched(l, w.see), stop
@@ -53,6 +62,7 @@ type watch struct {
 	namer *Namer
 	netns *os.File // of the listener; nil: this process's
 	link  func() string
+	local bool // in this process's namespace
 	known cookies
 
 	// Of the goroutine.
@@ -75,6 +85,11 @@ func (w *watch) run(ctx context.Context) {
 			_ = w.netns.Close()
 		}
 	}()
+	defer w.known.end()
+	if w.namer.theirs.some() { // this guest's first caller may be one that called somebody else before
+		w.places, w.resolved = w.namespaces(), time.Now()
+		w.known.are(w.places)
+	}
 	rest := time.NewTimer(idle)
 	defer rest.Stop()
 	for {
@@ -188,7 +203,7 @@ func (w *watch) holder(socket uint64) (pid int, found bool) {
 		return pid, true
 	}
 	// Where the kernel tells as well, it is not kept waiting: it tells before all could be looked at.
-	if w.link != nil && w.namer.kernel.Load() {
+	if (w.link != nil || w.local) && w.namer.kernel.Load() {
 		return 0, false
 	}
 	w.namer.scans.do(time.Now, func() { pid, found = processes.Holder(socket, 0) })

@@ -2,6 +2,7 @@ package naming_test
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -118,6 +119,43 @@ func (s service) named(t *testing.T) openimds.CallerProcess {
 		case <-t.Context().Done():
 			t.Fatal("nobody was named")
 		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// What ends at once is named also on the loopback of a laptop, where the kernel tells of it.
+func TestNamedAtOnce(t *testing.T) {
+	bash, err := exec.LookPath("bash")
+	if err != nil {
+		t.Skip(err)
+	}
+	s := newService(t, func(*net.TCPListener) naming.Place { return naming.Place{} })
+	if s.namer.Follow(); !s.namer.Follows() {
+		t.Skip("the kernel does not tell")
+	}
+	host, port, _ := net.SplitHostPort(s.addr)
+	const calls = 50
+	for range calls {
+		script := fmt.Sprintf(`exec 3<>/dev/tcp/%s/%s; printf "GET /latest/meta-data/instance-id HTTP/1.1\r\nHost: 169.254.169.254\r\nUser-Agent: at-once\r\n\r\n" >&3; read -r l <&3`, host, port)
+		if out, err := exec.Command(bash, "-c", script, "at-once").CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	for named := int64(0); named < calls; {
+		all, err := s.meter.Callers(t.Context(), s.id, time.Time{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		named = 0
+		for _, c := range all {
+			if c.Process != nil && len(c.Process.Arguments) == 4 && c.Process.Executable != "" {
+				named += c.Counts[openimds.MetricNoToken]
+			}
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-t.Context().Done():
+			t.Fatalf("%d of %d were named", named, calls)
 		}
 	}
 }

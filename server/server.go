@@ -336,6 +336,7 @@ func (s *Server) listen(ctx context.Context) error {
 			}
 		}
 	}
+	s.naming.Follow()
 	return s.listenAPI(ctx)
 }
 

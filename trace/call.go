@@ -2,6 +2,7 @@ package trace
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/openimds/openimds/processes"
@@ -17,10 +18,10 @@ const (
 )
 
 func serviceOf(a netip.Addr) Service {
-	if a == addrs4[0] || a == addrs6[0] {
-		return Metadata
+	if slices.Contains(addrs4[1:], a) || slices.Contains(addrs6[1:], a) {
+		return ContainerCredentials
 	}
-	return ContainerCredentials
+	return Metadata
 }
 
 // Version is how a call speaks with the metadata service.

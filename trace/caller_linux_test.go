@@ -73,7 +73,7 @@ func TestWithoutLayout(t *testing.T) {
 	curl := program(t, "curl")
 	n := newNetwork(t)
 	n.serve(http.HandlerFunc(metadata))
-	k, err := openKernel(func() (layout, error) { return layout{}, errNoLayout })
+	k, err := openKernel(func() (layout, error) { return layout{}, errNoLayout }, nil)
 	if err != nil {
 		t.Skip(err)
 	}
@@ -113,12 +113,12 @@ func TestMountPrivately(t *testing.T) {
 	}
 	k := &kernel{groups: root}
 	defer k.close()
-	sample, err := openKernel(findLayout) // for its maps
+	sample, err := openKernel(findLayout, nil) // for its maps
 	if err != nil {
 		t.Skip(err)
 	}
 	defer sample.close()
-	if err := k.attach(packetProgram(sample.maps, sent)); err != nil {
+	if err := k.attach(packetProgram(sample.maps, ends{}, sent)); err != nil {
 		t.Error(err)
 	}
 	var self unix.Stat_t

@@ -1,41 +1,39 @@
 package trace
 
 import (
-	"net/netip"
-
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 )
 
-// connectProgram tells of every connection that is begun to one of the addresses at port 80: who, and, the
+// connectProgram tells of every connection that is begun to one of the addresses at port 80, or to a listener: who, and, the
 // first time for each process image, with which command line. It runs in the process's own context, which
 // waits in connect(2): nothing of it can be gone yet.
-func connectProgram(m maps, at layout, v6 bool) *ebpf.ProgramSpec {
+func connectProgram(m maps, to ends, at layout, v6 bool) *ebpf.ProgramSpec {
 	spec := &ebpf.ProgramSpec{
 		Name: "imds_connect4", Type: ebpf.CGroupSockAddr, AttachType: ebpf.AttachCGroupInet4Connect, License: kernelLicense,
 	}
 	is := asm.Instructions{
 		asm.Mov.Reg(asm.R6, asm.R1),
-		asm.LoadMem(asm.R2, asm.R6, addrPort, asm.Word),
-		asm.JNE.Imm(asm.R2, be16(servicePort), pass),
 		asm.LoadMem(asm.R2, asm.R6, addrType, asm.Word),
 		asm.JNE.Imm(asm.R2, streamSocket, pass),
+		asm.LoadMem(asm.R2, asm.R6, addrPort, asm.Word),
+		asm.JNE.Imm(asm.R2, be16(servicePort), "other"),
 	}
 	if v6 {
 		spec.Name, spec.AttachType = "imds_connect6", ebpf.AttachCGroupInet6Connect
-		mapped := make([]netip.Addr, 0, len(addrs4))
-		for _, a := range addrs4 {
-			mapped = append(mapped, netip.AddrFrom16(a.As16()))
-		}
-		is = append(is, jumpAddr(asm.R6, addrIP6, append(mapped, addrs6...), "match")...)
-		is = append(is, asm.Ja.Label(pass))
+		is = append(is, jumpAddr(asm.R6, addrIP6, to.within6(), "service")...)
+	} else {
+		is = append(is, jumpAddr(asm.R6, addrIP4, addrs4, "service")...)
+	}
+	is = append(is, to.local(v6)...)
+	is = append(is, to.mayBe(m)...)
+	if v6 {
 		is = append(is, labelled("match", copyAddr(atDst, asm.R6, addrIP6))...)
 	} else {
-		is = append(is, jumpAddr(asm.R6, addrIP4, addrs4, "match")...)
-		is = append(is, asm.Ja.Label(pass))
 		is = append(is, labelled("match", asm.Instructions{asm.LoadMem(asm.R2, asm.R6, addrIP4, asm.Word)}, storeMapped(atDst))...)
 	}
 	is = append(is, m.identify("sampled")...)
+	is = append(is, m.follow()...)
 	if at.known() {
 		is = append(is, m.image(at)...)
 		is = append(is, m.connectWithArgs()...)

@@ -84,6 +84,9 @@ func (cs *conversations) find(e event, at time.Time, unknown func(event) *caller
 	return cs.begin(e, unknown(e), at)
 }
 
+// knows says whether a connection is one of those that are followed.
+func (cs *conversations) knows(cookie uint64) bool { return cs.byCookie[cookie] != nil }
+
 // sent adds bytes to a connection.
 func (cs *conversations) sent(c *conversation, e event, at time.Time) {
 	payload, missing := e.payload, e.total-len(e.payload)

@@ -20,6 +20,10 @@ type kernel struct {
 	record  ringbuf.Record
 	cleanup []func() error
 	layout  layout
+	ends    ends
+	only    *Server         // nil: every call
+	left    map[uint64]bool // network namespaces that nothing is told of
+	asked   time.Time
 	// groups is the root of the control groups, by which an identifier becomes a path.
 	groups *os.File
 }
@@ -31,8 +35,8 @@ const ringSize = 4 << 20
 const images = 4096
 
 // openKernel loads the programs and attaches them to all control groups; find looks for where command lines are.
-func openKernel(find func() (layout, error)) (*kernel, error) {
-	k := &kernel{}
+func openKernel(find func() (layout, error), only *Server) (*kernel, error) {
+	k := &kernel{ends: endsOf(only), only: only, left: map[uint64]bool{}}
 	if err := k.open(find); err != nil {
 		k.close()
 		return nil, err
@@ -56,7 +60,12 @@ func (k *kernel) open(find func() (layout, error)) (err error) {
 		{&k.lost, ebpf.MapSpec{Name: "imds_lost", Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: 8, MaxEntries: uint32(lossKinds)}},
 		{&k.sample, ebpf.MapSpec{Name: "imds_sample", Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1}},
 		{&k.seen, ebpf.MapSpec{Name: "imds_seen", Type: ebpf.LRUHash, KeySize: 24, ValueSize: 8, MaxEntries: images}},
+		{&k.followed, ebpf.MapSpec{Name: "imds_followed", Type: ebpf.LRUHash, KeySize: 8, ValueSize: 8, MaxEntries: mostConversations}},
+		{&k.unwanted, ebpf.MapSpec{Name: "imds_unwanted", Type: ebpf.Hash, KeySize: 8, ValueSize: 8, MaxEntries: mostLeft}},
 	} {
+		if k.only == nil && (m.to == &k.followed || m.to == &k.unwanted) {
+			continue
+		}
 		if *m.to, err = ebpf.NewMap(&m.spec); err != nil {
 			return fmt.Errorf("eBPF map %s: %w", m.spec.Name, err)
 		}
@@ -71,8 +80,8 @@ func (k *kernel) open(find func() (layout, error)) (err error) {
 	k.cleanup = append(k.cleanup, k.reader.Close)
 	// What is sent comes after who sends it: that order of attaching leaves nobody half seen.
 	for _, spec := range []*ebpf.ProgramSpec{
-		connectProgram(k.maps, k.layout, false), connectProgram(k.maps, k.layout, true),
-		packetProgram(k.maps, answered), packetProgram(k.maps, sent),
+		connectProgram(k.maps, k.ends, k.layout, false), connectProgram(k.maps, k.ends, k.layout, true),
+		packetProgram(k.maps, k.ends, answered), packetProgram(k.maps, k.ends, sent),
 	} {
 		if err := k.attach(spec); err != nil {
 			return err
@@ -108,11 +117,12 @@ func (k *kernel) close() {
 // next waits for an event until a time; [os.ErrDeadlineExceeded] says that there is none.
 func (k *kernel) next(until time.Time) (event, error) {
 	k.reader.SetDeadline(until)
+	k.askAgain()
 	for {
 		if err := k.reader.ReadInto(&k.record); err != nil {
 			return event{}, err
 		}
-		if e, ok := decode(k.record.RawSample); ok {
+		if e, ok := decode(k.record.RawSample); ok && !k.leaves(e) {
 			return e, nil
 		}
 	}

@@ -24,7 +24,7 @@ var (
 
 // packetProgram tells what is sent to the service, or the beginnings of what it answers. It runs for every packet
 // of this machine's sockets, so that what is another's is left after a few instructions.
-func packetProgram(m maps, d direction) *ebpf.ProgramSpec {
+func packetProgram(m maps, to ends, d direction) *ebpf.ProgramSpec {
 	is := join(
 		asm.Instructions{
 			asm.Mov.Reg(asm.R6, asm.R1),
@@ -34,9 +34,10 @@ func packetProgram(m maps, d direction) *ebpf.ProgramSpec {
 			asm.JEq.Imm(asm.R4, be16(0x86dd), "v6"),
 			asm.JNE.Imm(asm.R4, be16(0x0800), pass),
 		},
-		ip4(d), labelled("v6", ip6(d)),
-		labelled("tcp", payload(d)),
+		ip4(to, d), labelled("v6", ip6(to, d)),
+		labelled("tcp", payload(to, d)),
 		m.identify(pass),
+		m.isFollowed(),
 		m.reportPacket(d),
 		labelled("full", m.count(d.lost)),
 		end(),
@@ -45,16 +46,16 @@ func packetProgram(m maps, d direction) *ebpf.ProgramSpec {
 }
 
 // ip4 finds the service's address, and leaves the size of the header in R7.
-func ip4(d direction) asm.Instructions {
+func ip4(to ends, d direction) asm.Instructions {
 	return join(
 		asm.Instructions{
 			asm.Mov.Reg(asm.R5, asm.R7),
 			asm.Add.Imm(asm.R5, 20),
 			asm.JGT.Reg(asm.R5, asm.R3, pass),
 		},
-		jumpAddr(asm.R7, d.ip4, addrs4, "match4"),
+		jumpAddr(asm.R7, d.ip4, to.all4(), "match4"),
 		asm.Instructions{
-			asm.Ja.Label(pass),
+			asm.Ja.Label(to.elsewhere("match4")),
 			asm.LoadMem(asm.R2, asm.R7, 9, asm.Byte).WithSymbol("match4"),
 			asm.JNE.Imm(asm.R2, protocolTCP, pass),
 			asm.LoadMem(asm.R2, asm.R7, 6, asm.Half),
@@ -81,16 +82,16 @@ func ip4(d direction) asm.Instructions {
 const extensionHeaders = 6
 
 // ip6 does the same with IPv6, over its extension headers.
-func ip6(d direction) asm.Instructions {
+func ip6(to ends, d direction) asm.Instructions {
 	is := join(
 		asm.Instructions{
 			asm.Mov.Reg(asm.R5, asm.R7),
 			asm.Add.Imm(asm.R5, 40),
 			asm.JGT.Reg(asm.R5, asm.R3, pass),
 		},
-		jumpAddr(asm.R7, d.ip6, addrs6, "match6"),
+		jumpAddr(asm.R7, d.ip6, to.all6(), "match6"),
 		asm.Instructions{
-			asm.Ja.Label(pass),
+			asm.Ja.Label(to.elsewhere("match6")),
 			asm.LoadMem(asm.R2, asm.R7, 7, asm.Byte).WithSymbol("match6"),
 			asm.StoreMem(asm.R10, atTTL, asm.R2, asm.Word),
 		},
@@ -138,8 +139,8 @@ func ip6(d direction) asm.Instructions {
 }
 
 // payload checks the port, and leaves where the payload begins in R7 and its size, at least 1, in R8.
-func payload(d direction) asm.Instructions {
-	return asm.Instructions{
+func payload(to ends, d direction) asm.Instructions {
+	is := asm.Instructions{
 		asm.Mov.Reg(asm.R1, asm.R6),
 		asm.Mov.Reg(asm.R2, asm.R7),
 		asm.Mov.Reg(asm.R3, asm.R10),
@@ -148,15 +149,20 @@ func payload(d direction) asm.Instructions {
 		asm.FnSkbLoadBytes.Call(),
 		asm.JNE.Imm(asm.R0, 0, pass),
 		asm.LoadMem(asm.R2, asm.R10, atTCP+d.port, asm.Half),
-		asm.JNE.Imm(asm.R2, be16(servicePort), pass),
-		asm.LoadMem(asm.R2, asm.R10, atTCP+12, asm.Byte),
+	}
+	for _, port := range to.ports() {
+		is = append(is, asm.JEq.Imm(asm.R2, be16(port), "port"))
+	}
+	return append(is,
+		asm.Ja.Label(pass),
+		asm.LoadMem(asm.R2, asm.R10, atTCP+12, asm.Byte).WithSymbol("port"),
 		asm.RSh.Imm(asm.R2, 4),
 		asm.LSh.Imm(asm.R2, 2),
 		asm.Add.Reg(asm.R7, asm.R2),
 		asm.LoadMem(asm.R8, asm.R6, skbLen, asm.Word),
 		asm.JLE.Reg(asm.R8, asm.R7, pass),
 		asm.Sub.Reg(asm.R8, asm.R7),
-	}
+	)
 }
 
 // reportPacket writes the record with the payload, or as much as there is room for: small ones are the rule.

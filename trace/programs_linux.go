@@ -25,6 +25,10 @@ type maps struct {
 	lost   *ebpf.Map // per processor: how many of each of lossKinds
 	sample *ebpf.Map // one word: a connection is looked at if its hash has none of these bits
 	seen   *ebpf.Map // the process images whose command line was told already
+
+	// Of one server's calls; else there are none.
+	followed *ebpf.Map // cookies of the connections that are looked at
+	unwanted *ebpf.Map // cookies of the network namespaces whose connections to the services are not
 }
 
 // Places in bpf_sock_addr and __sk_buff (linux/bpf.h).

@@ -41,7 +41,7 @@ func (cfg Config) follow(ctx context.Context, src source, groups *os.File) error
 	t := &tracer{Config: cfg, source: src, namer: processes.New(), finished: make(chan *call, mostFinished)}
 	t.callers = newCallers(t.namer, groups)
 	t.joined = newConversations(t.finish)
-	if groups != nil { // cookies of a packet socket's connections are its own
+	if groups != nil && cfg.Server == nil { // cookies of a packet socket's connections are its own
 		t.found = alreadyOpen(cfg.note)
 	}
 	if cfg.Ready != nil {
@@ -60,16 +60,16 @@ func (cfg Config) follow(ctx context.Context, src source, groups *os.File) error
 
 // open finds a way to look on.
 func (cfg Config) open() (source, *os.File, error) {
-	if !cfg.Packets {
-		k, err := openKernel(findLayout)
+	if !cfg.Packets || cfg.Server != nil {
+		k, err := openKernel(findLayout, cfg.Server)
 		if err == nil {
 			cfg.note(k.describe())
 			return k, k.groups, nil
 		}
-		if notAllowed(err) && (cfg.KernelOnly || !mayUsePackets()) {
+		if notAllowed(err) && (cfg.Server != nil || !mayUsePackets()) {
 			return nil, nil, ErrNotAllowed
 		}
-		if cfg.KernelOnly {
+		if cfg.Server != nil {
 			return nil, nil, err
 		}
 		cfg.note(fmt.Sprintf("eBPF cannot be used: %v", err))
@@ -88,6 +88,9 @@ func (cfg Config) open() (source, *os.File, error) {
 func notAllowed(err error) bool { return errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) }
 
 func (k *kernel) describe() string {
+	if k.only != nil {
+		return fmt.Sprintf("watching by eBPF what may be this server's, also at %d listeners in this network namespace", len(k.ends.listeners))
+	}
 	if k.layout.known() {
 		return "watching by eBPF: all processes of this machine, also in containers and network namespaces; virtual machines' are not processes of it"
 	}
@@ -150,6 +153,9 @@ func (t *tracer) read(ctx context.Context) error {
 }
 
 func (t *tracer) take(e event, at time.Time) {
+	if t.Server != nil && (e.kind == kindSent || e.kind == kindAnswer) && !t.joined.knows(e.cookie) {
+		return // of a connection that is left
+	}
 	switch e.kind {
 	case kindConnect, kindConnectArgs:
 		t.joined.connected(e, t.callers.of(e), at)

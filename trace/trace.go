@@ -12,6 +12,7 @@ package trace
 
 import (
 	"errors"
+	"net/netip"
 	"time"
 )
 
@@ -31,11 +32,24 @@ type Config struct {
 	MaxCPU float64
 	// Packets has a packet socket used although eBPF could be.
 	Packets bool
-	// KernelOnly has nothing take the place of eBPF: where that cannot be used, Run returns an error.
-	KernelOnly bool
+	// Server has only what may be the calls of one server looked at, from their beginning on; nil: every call of the
+	// machine. Nothing takes the place of eBPF then: where that cannot be used, Run returns an error.
+	Server *Server
 	// Last is how long the naming of what was seen before the end may take after it. What is not named by then is told
 	// with what is known of it.
 	Last time.Duration
+}
+
+// Server says which calls may be one server's. A machine may have thousands of others a second, which shall cost it
+// nothing: they are left before anything of them is told or looked up.
+type Server struct {
+	// Listeners are where it answers in this process's network namespace besides the services' own addresses, as on a
+	// laptop's loopback. The unspecified address is any. Only the first 16 are looked at.
+	Listeners []netip.AddrPort
+	// May says whether the calls out of a network namespace to the services' addresses may be its own, by the
+	// namespace's cookie. It is asked as a connection begins, and must not wait. What it says no to is left in the kernel
+	// from then on, and asked again once a second.
+	May func(netns uint64) bool
 }
 
 // ErrNotAllowed is of a process that may not look on.

@@ -79,7 +79,7 @@ func TestSample(t *testing.T) {
 	n := newNetwork(t)
 	wireServer(n, "169.254.169.254", echo)
 	w := watch(t, Config{})
-	k, err := openKernel(findLayout) // beside the other, which sees all
+	k, err := openKernel(findLayout, nil) // beside the other, which sees all
 	if err != nil {
 		t.Skip(err)
 	}

@@ -1,5 +1,6 @@
 // Command trace measures what "openimds trace" costs: its CPU time beside new connections at a given rate, and the
-// latency that it adds to them, with and without it in turns. It takes root, and a program (-openimds) that was built before.
+// latency that it adds to them, with and without it in turns; with -serve, what connections to somebody else's service cost
+// a server that names its own callers. It takes root, and a program (-openimds) that was built before.
 package main
 
 import (
@@ -30,6 +31,7 @@ type settings struct {
 	rates    string
 	rounds   int
 	duration time.Duration
+	serve    bool
 	inside   bool
 }
 
@@ -39,6 +41,7 @@ func main() {
 	flag.StringVar(&s.rates, "rates", "1000,5000", "new connections a second")
 	flag.IntVar(&s.rounds, "rounds", 5, "pairs of a measurement without and one with the trace")
 	flag.DurationVar(&s.duration, "duration", time.Second, "of one measurement")
+	flag.BoolVar(&s.serve, "serve", false, "measure a server beside calls that are not its own instead; -openimds may be several programs, with commas")
 	flag.BoolVar(&s.inside, "inside", false, "set by the program itself: it is in a network namespace of its own")
 	flag.Parse()
 	log.SetFlags(0)
@@ -59,14 +62,23 @@ func (s settings) run() error {
 	}
 	fmt.Printf("%d rounds of %v, ", s.rounds, s.duration)
 	fmt.Printf("%d CPUs, load %s, %s\n\n", runtime.NumCPU(), firstWord("/proc/loadavg"), runtime.Version())
+	if s.serve {
+		fmt.Println("| Program | others' connections a second | CPU of the server, one core | at rest | memory |")
+		fmt.Println("|---|---|---|---|---|")
+		return s.eachRate(s.measureServers)
+	}
 	fmt.Println("| Connections a second | made | CPU of trace, one core | for each | latency without, median | with | added, median of pairs | memory |")
 	fmt.Println("|---|---|---|---|---|---|---|---|")
+	return s.eachRate(s.measure)
+}
+
+func (s settings) eachRate(measure func(rate int) error) error {
 	for word := range strings.SplitSeq(s.rates, ",") {
 		rate, err := strconv.Atoi(word)
 		if err != nil || rate <= 0 {
 			return fmt.Errorf("-rates: %q is no rate", word)
 		}
-		if err := s.measure(rate); err != nil {
+		if err := measure(rate); err != nil {
 			return err
 		}
 	}
