@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -25,7 +26,7 @@ func (s *Service) PutPorts(ctx context.Context, name string, ports []openimds.Po
 			return openimds.Operation{}, err
 		}
 	}
-	return s.editPorts(ctx, "PutInstancePublicPorts", name, func(in *openimds.Instance) {
+	return s.editPorts(ctx, "PutInstancePublicPorts", "", name, func(in *openimds.Instance) {
 		in.Ports = slices.Clone(ports)
 		for i := range in.Ports {
 			openPort(&in.Ports[i], in.AddressType)
@@ -42,7 +43,7 @@ func (s *Service) OpenPorts(ctx context.Context, name string, port openimds.Port
 	if err := checkPort(port); err != nil {
 		return openimds.Operation{}, err
 	}
-	return s.editPorts(ctx, "OpenInstancePublicPorts", name, func(in *openimds.Instance) {
+	return s.editPorts(ctx, "OpenInstancePublicPorts", portDetails(port), name, func(in *openimds.Instance) {
 		more := port
 		openPort(&more, in.AddressType)
 		i := slices.IndexFunc(in.Ports, func(rule openimds.Port) bool { return samePorts(rule, port) })
@@ -64,7 +65,7 @@ func (s *Service) ClosePorts(ctx context.Context, name string, port openimds.Por
 	if err := checkPort(port); err != nil {
 		return openimds.Operation{}, err
 	}
-	return s.editPorts(ctx, "CloseInstancePublicPorts", name, func(in *openimds.Instance) {
+	return s.editPorts(ctx, "CloseInstancePublicPorts", portDetails(port), name, func(in *openimds.Instance) {
 		i := slices.IndexFunc(in.Ports, func(rule openimds.Port) bool { return samePorts(rule, port) })
 		if i < 0 {
 			return
@@ -78,7 +79,7 @@ func (s *Service) ClosePorts(ctx context.Context, name string, port openimds.Por
 }
 
 // editPorts changes an instance's rules, whose number it looks at.
-func (s *Service) editPorts(ctx context.Context, what, name string, edit func(*openimds.Instance)) (openimds.Operation, error) {
+func (s *Service) editPorts(ctx context.Context, what, details, name string, edit func(*openimds.Instance)) (openimds.Operation, error) {
 	d, err := s.commit(ctx, what, func(d *draft) error {
 		in, was, err := s.instance(ctx, name)
 		if err != nil {
@@ -89,13 +90,23 @@ func (s *Service) editPorts(ctx context.Context, what, name string, edit func(*o
 			return err
 		}
 		d.putInstance(was, in)
-		d.operation(instanceOperation(what, in))
+		op := instanceOperation(what, in)
+		op.Details = details
+		d.operation(op)
 		return nil
 	})
 	if err != nil {
 		return openimds.Operation{}, err
 	}
 	return d.operations[0], nil
+}
+
+// portDetails is what Lightsail's operations say of one port; what they say of several is not known.
+func portDetails(p openimds.Port) string {
+	if p.From != p.To {
+		return ""
+	}
+	return fmt.Sprintf("%d/%s", p.From, p.Protocol)
 }
 
 func samePorts(a, b openimds.Port) bool {

@@ -15,6 +15,11 @@ import (
 type (
 	// Enumerated values are one of a set.
 	Enumerated interface{ Values() []string }
+	// Caseless values are of a set as well, and are taken in capitals, too, as AWS's own examples write them.
+	Caseless interface {
+		Enumerated
+		Caseless()
+	}
 	// Bounded numbers lie within a range, both ends included.
 	Bounded interface{ Bounds() (least, most int) }
 	// Formed texts match a pattern.

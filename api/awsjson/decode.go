@@ -140,6 +140,13 @@ func scalar(v reflect.Value, token json.Token) error {
 		if !ok {
 			return wrongType(token, "a String")
 		}
+		if of, ok := v.Interface().(Caseless); ok {
+			for _, word := range of.Values() {
+				if strings.EqualFold(word, s) {
+					s = word
+				}
+			}
+		}
 		v.SetString(s)
 	case reflect.Bool:
 		b, ok := token.(bool)

@@ -283,6 +283,8 @@ func TestPorts(t *testing.T) {
 		{target: "CloseInstancePublicPorts", body: `{"instanceName":"demo","portInfo":{"fromPort":53,"toPort":53,"protocol":"udp"}}`, want: `{"operation":{"operationType":"CloseInstancePublicPorts"}}`},
 		{target: "GetInstancePortStates", body: `{"instanceName":"demo"}`, want: `{"portStates":[{"fromPort":443}]}`},
 		{target: "CloseInstancePublicPorts", body: `{"instanceName":"demo"}`, exception: invalid, message: "1 validation error detected: Value null at 'portInfo'"},
+		{target: "OpenInstancePublicPorts", body: `{"instanceName":"demo","portInfo":{"fromPort":2222,"toPort":2222,"protocol":"TCP"}}`, want: `{"operation":{"operationType":"OpenInstancePublicPorts","operationDetails":"2222/tcp","status":"Succeeded"}}`},
+		{target: "CloseInstancePublicPorts", body: `{"instanceName":"demo","portInfo":{"fromPort":2222,"toPort":2222,"protocol":"TCP"}}`, want: `{"operation":{"operationType":"CloseInstancePublicPorts","operationDetails":"2222/tcp","status":"Succeeded"}}`},
 		{target: "OpenInstancePublicPorts", body: `{"instanceName":"absent","portInfo":{"fromPort":53,"toPort":53,"protocol":"udp"}}`, exception: notFound, code: "DoesNotExist"},
 		{target: "PutInstancePublicPorts", body: `{"instanceName":"demo","portInfos":[{"fromPort":-2,"toPort":65536,"protocol":"sctp"}]}`, exception: invalid, message: "3 validation errors detected: Value '-2' at 'portInfos.1.member.fromPort' failed to satisfy constraint: Member must have value greater than or equal to -1; "},
 		{target: "PutInstancePublicPorts", body: `{"instanceName":"demo","portInfos":[{"fromPort":22,"toPort":22,"protocol":"tcp","cidrListAliases":["lightsail-connect"]}]}`, exception: invalid},

@@ -85,6 +85,9 @@ type NetworkProtocol string
 // Values is [awsjson.Enumerated].
 func (NetworkProtocol) Values() []string { return []string{"tcp", "all", "udp", "icmp", "icmpv6"} }
 
+// Caseless is [awsjson.Caseless]: the AWS CLI's reference has protocol=TCP.
+func (NetworkProtocol) Caseless() {}
+
 // NonEmpty texts have more than white space.
 type NonEmpty string
 
