@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/openimds/openimds/hostnet"
@@ -253,9 +254,11 @@ func (c *cloudHost) quiet() {
 	}
 	for last := -1; last != count(); {
 		last = count()
+		var quiet sync.WaitGroup
 		for _, w := range wires {
-			w.quiet()
+			quiet.Go(w.quiet)
 		}
+		quiet.Wait()
 	}
 }
 
