@@ -1,6 +1,9 @@
 package openimds
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // ReportSignature is what a [ReportSigner] has signed.
 type ReportSignature struct {
@@ -28,11 +31,17 @@ type ReportSigner interface {
 	ReportKey() []byte
 }
 
+// ErrNoPlace means that a place in a log is not one that was given out.
+var ErrNoPlace = errors.New("there is no such place in the log")
+
 // ChangeLog reads what the audit was told.
 type ChangeLog interface {
 	// Changes returns the entries of a resource ("Instance/demo"), the earliest first, without those that did
 	// not happen, and since when it has all of them: what came before is not known.
 	Changes(resource string) (entries []AuditEntry, since time.Time, err error)
+	// Entries returns a page of all entries, those of refusals and of what did not happen too. It waits for nobody who
+	// writes. A place that is none of its own is [ErrNoPlace].
+	Entries(q AuditQuery) (AuditPage, error)
 }
 
 // OptionsChange is one change of an instance's options or of its rehearsal.

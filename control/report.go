@@ -65,11 +65,11 @@ func (s *Service) OptionsHistory(ctx context.Context, name string) (changes []op
 		return nil, time.Time{}, err
 	}
 	if s.cfg.Changes == nil {
-		return nil, time.Time{}, openimds.Errorf(openimds.OperationFailure, openimds.NotEnforced, "This installation keeps no log of changes")
+		return nil, time.Time{}, noChangeLog()
 	}
 	entries, since, err := s.cfg.Changes.Changes(string(openimds.TypeInstance) + "/" + in.Name)
 	if err != nil {
-		return nil, time.Time{}, openimds.Errorf(openimds.Unavailable, openimds.AuditAway, "The log of changes cannot be read; try again").Because(err)
+		return nil, time.Time{}, changesAway(err)
 	}
 	for _, e := range entries {
 		if id := member[string](e.After, "id"); id != nil && e.Before["id"] == nil || e.After == nil && e.Before["id"] != nil {

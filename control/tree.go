@@ -38,6 +38,8 @@ type Tree struct {
 	// are entries with 200 only.
 	Status  int
 	Entries []TreeEntry
+	// Versions are those that the guest is listed, asked for with the tree of one; nil: it is listed none.
+	Versions []string
 }
 
 // MetadataTree tells what the guest of an instance would be answered at a path below a version, by version 1 of the
@@ -66,7 +68,23 @@ func (s *Service) MetadataTree(ctx context.Context, name, version, at string, v2
 			return Tree{}, err
 		}
 	}
-	return s.treeOf(in, version, at, v2, reveal)
+	tree, err := s.treeOf(in, version, at, v2, reveal)
+	if err == nil && at == "" {
+		tree.Versions, err = s.versionsOf(in)
+	}
+	return tree, err
+}
+
+// versionsOf lists the versions to who has a token: which there are does not depend on that.
+func (s *Service) versionsOf(in *openimds.Instance) ([]string, error) {
+	answers, err := s.cfg.Guests.Look(in, true, "")
+	if err != nil {
+		return nil, broken(err)
+	}
+	if answers[0].Status != 200 {
+		return nil, nil
+	}
+	return strings.Fields(string(answers[0].Body)), nil
 }
 
 func (s *Service) treeOf(in *openimds.Instance, version, at string, v2, reveal bool) (Tree, error) {

@@ -153,6 +153,9 @@ type changesOf struct {
 
 // Changes implements [openimds.ChangeLog].
 func (c changesOf) Changes(resource string) (found []openimds.AuditEntry, since time.Time, err error) {
+	if c.server.file == nil { // it has what was asked of one of many servers, which is not all
+		return nil, time.Time{}, nil
+	}
 	if c.region.home {
 		return c.server.audit.Changes(resource)
 	}
@@ -160,12 +163,17 @@ func (c changesOf) Changes(resource string) (found []openimds.AuditEntry, since 
 	return c.region.told(found), since, err
 }
 
-// unknownChanges is the audit log of one of many servers: it has what was asked of that one, which is not all.
-type unknownChanges struct{}
-
-// Changes implements [openimds.ChangeLog].
-func (unknownChanges) Changes(string) ([]openimds.AuditEntry, time.Time, error) {
-	return nil, time.Time{}, nil
+// Entries implements [openimds.ChangeLog].
+func (c changesOf) Entries(q openimds.AuditQuery) (openimds.AuditPage, error) {
+	page, err := c.server.audit.EntriesOf(q, func(e *openimds.AuditEntry) bool {
+		own := c.region.told([]openimds.AuditEntry{*e})
+		if len(own) == 1 {
+			*e = own[0]
+		}
+		return len(own) == 1
+	})
+	page.Others = c.server.file == nil
+	return page, err
 }
 
 // endpointOf names an endpoint of a region among those of all.

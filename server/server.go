@@ -216,9 +216,7 @@ func (s *Server) openService(ctx context.Context) error {
 func (s *Server) openRegion(ctx context.Context, r *regional, cfg control.Config, latest []openimds.AuditEntry) (err error) {
 	cfg.HomeRegion, cfg.Whole, cfg.Nameless = s.homeName, s.store, s.nameless
 	cfg.Region, cfg.Audit = r.region, s.audits(r)
-	if cfg.Changes = (changesOf{s, r}); s.file == nil {
-		cfg.Changes = unknownChanges{}
-	}
+	cfg.Changes = changesOf{s, r}
 	cfg.Guests = r
 	if s.host != nil {
 		cfg.Attachments = guarding{s, r}

@@ -4,14 +4,18 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/api"
 	"github.com/openimds/openimds/api/accesskeys"
+	"github.com/openimds/openimds/api/lightsail/wire"
 	"github.com/openimds/openimds/control"
 	"github.com/openimds/openimds/store"
 )
@@ -244,4 +248,75 @@ func TestClientLeaves(t *testing.T) {
 	if strings.Contains(s.log.String(), `"level":"ERROR"`) {
 		t.Errorf("a client that left is told as an error: %s", s.log)
 	}
+}
+
+// The audit is told to keys that may change things, with all of its filters and page after page, and to no others.
+func TestGetAuditEntries(t *testing.T) {
+	const target = ours + "GetAuditEntries"
+	s := newServer(t)
+	s.must("UpdateInstanceMetadataOptions", `{"instanceName":"demo","httpTokens":"required"}`)
+	s.must("TagResource", `{"resourceName":"demo","tags":[{"key":"team","value":"front"}]}`)
+	s.send(s.request(s.looks, "StopInstance", `{"instanceName":"demo"}`))
+	s.refusals.Close() // it tells of what it gathered
+	s.steps([]step{
+		{target: target, body: `{"resource":"demo","pageSize":2}`, want: `{"server":"local","incomplete":[],"knownSince":"#","nextPageToken":"*","entries":[
+			{"when":"*","who":"*","what":"TagResource","resource":"Instance/demo","source":"*","after":{"tags":[{"key":"team","value":"front"}]}},
+			{"what":"UpdateInstanceMetadataOptions","before":{"options":{"tokens":"optional"}},"changed":["options.state: applied to pending","options.tokens: optional to required","*"],"failure":"!"}]}`},
+		{target: target, body: `{"failed":true}`, want: `{"entries":[{"what":"StopInstance","failure":"*"}]}`},
+		{target: target, body: `{"who":"nobody"}`, want: `{"entries":[],"incomplete":[],"nextPageToken":"!"}`},
+		{target: target, body: `{"what":"TagResource","since":1000.5}`, want: `{"entries":[{"what":"TagResource"}]}`},
+		{target: target, body: `{"pageSize":201}`, exception: invalid, message: "A page has 1 to 200 entries"},
+		{target: target, body: `{"pageSize":0}`, exception: invalid, message: "A page has 1 to 200 entries"},
+		{target: target, body: `{"pageToken":"eA"}`, exception: invalid, message: "The page token is not one that was given out for this list"},
+		{target: target, body: `{"pageToken":"` + api.PageToken("GetAuditEntries", "x.-3") + `"}`, exception: invalid, message: "The page token is not one that was given out for this list"},
+	})
+	if a := s.send(s.request(s.looks, target, `{}`)); a.status != 400 || !strings.Contains(a.body, "AccessDeniedException") || strings.Contains(a.body, s.full.ID) {
+		t.Errorf("a key that only looks gets %d %s", a.status, a.body)
+	}
+	var words []string
+	for token, n := "", 0; n < 100; n++ {
+		var page wire.GetAuditEntriesResult
+		if err := json.Unmarshal([]byte(s.call(target, `{"pageSize":1,"pageToken":"`+token+`"}`).body), &page); err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range page.Entries {
+			words = append(words, e.What)
+		}
+		if token = page.NextPageToken; token == "" {
+			break
+		}
+	}
+	var want []string
+	for _, e := range s.entries() {
+		want = append(want, e.What)
+	}
+	slices.Reverse(want)
+	if len(want) < 4 || !slices.Equal(words, want) {
+		t.Errorf("page after page there are %q, the log has %q", words, want)
+	}
+}
+
+// Of many servers each tells its own log, and says so.
+func TestGetAuditEntriesOfManyServers(t *testing.T) {
+	s := newServer(t, func(c *control.Config) { c.Host, c.Changes = "host-7", ofMany{} })
+	s.steps([]step{
+		{target: ours + "GetAuditEntries", body: `{}`, want: `{"server":"host-7","knownSince":"!","entries":[],"incomplete":[
+			"This is what the server host-7 was asked for: the other servers of its store keep logs of their own",
+			"The log was rotated away meanwhile: what came before stands where it was moved to, for \"openimds audit --file\"",
+			"3 lines of the log cannot be read"]}`},
+	})
+	s = newServer(t, func(c *control.Config) { c.Changes = unreadable{} })
+	s.steps([]step{{target: ours + "GetAuditEntries", body: `{}`, exception: "ServiceException", message: "The log of changes cannot be read; try again"}})
+}
+
+type ofMany struct{ openimds.ChangeLog }
+
+func (ofMany) Entries(openimds.AuditQuery) (openimds.AuditPage, error) {
+	return openimds.AuditPage{Others: true, Rotated: true, Damaged: 3}, nil
+}
+
+type unreadable struct{ openimds.ChangeLog }
+
+func (unreadable) Entries(openimds.AuditQuery) (openimds.AuditPage, error) {
+	return openimds.AuditPage{}, errors.New("an error of the disk")
 }

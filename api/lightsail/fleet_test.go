@@ -1,8 +1,11 @@
 package lightsail_test
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
+
+	"github.com/openimds/openimds/metadata"
 )
 
 const ours = "OpenIMDS_20261122."
@@ -46,6 +49,16 @@ func TestGetFleetMetricDataRefuses(t *testing.T) {
 	})
 }
 
+// versions are all that the service knows, as a list.
+func versions(t *testing.T) string {
+	t.Helper()
+	text, err := json.Marshal(metadata.Versions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
 func TestGetMetadataTree(t *testing.T) {
 	t.Parallel()
 	const target = ours + "GetMetadataTree"
@@ -53,7 +66,8 @@ func TestGetMetadataTree(t *testing.T) {
 	s.steps([]step{
 		{target: ours + "SetInstance", body: `{"instanceName":"demo","roleName":"app","userData":"c2VjcmV0LXdvcmQ="}`, want: `{}`},
 		{target: target, body: `{"instanceName":"demo"}`, want: `{"status":200,"version":"latest","path":"","entries":[
-			{"path":"dynamic","kind":"directory","value":"!","doc":"!"},{"path":"meta-data","kind":"directory"},{"path":"user-data","kind":"secret","value":"!","valueBase64":"!","doc":"*"}]}`},
+			{"path":"dynamic","kind":"directory","value":"!","doc":"!"},{"path":"meta-data","kind":"directory"},{"path":"user-data","kind":"secret","value":"!","valueBase64":"!","doc":"*"}],"versions":`+versions(t)+`}`},
+		{target: target, body: `{"instanceName":"demo","path":"meta-data"}`, want: `{"status":200,"versions":"!"}`},
 		{target: target, body: `{"instanceName":"demo","path":"/meta-data/../user-data/","reveal":true}`, want: `{"status":200,"entries":[{"path":"user-data","kind":"secret","value":"secret-word"}]}`},
 		{target: target, body: `{"instanceName":"demo","path":"meta-data/iam/security-credentials","protocol":"v1"}`, want: `{"entries":[{"path":"meta-data/iam/security-credentials/app","kind":"secret","value":"!"}]}`},
 		{target: target, body: `{"instanceName":"demo","version":"2000-01-01"}`, want: `{"status":404,"entries":[]}`},

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -139,6 +140,15 @@ func (s *server) Changes(resource string) (found []openimds.AuditEntry, since ti
 		}
 	}
 	return found, since, nil
+}
+
+// Entries implements [openimds.ChangeLog], by the file that a server would have.
+func (s *server) Entries(q openimds.AuditQuery) (openimds.AuditPage, error) {
+	path := filepath.Join(s.t.TempDir(), "audit.log")
+	if err := os.WriteFile(path, []byte(s.audit.String()), 0o600); err != nil {
+		return openimds.AuditPage{}, err
+	}
+	return audit.Page(path, q, func(*openimds.AuditEntry) bool { return true })
 }
 
 // answer is what came back.

@@ -153,6 +153,7 @@ func openIMDSActions() []action {
 		act(wire.DescribeService, (*protocol).describeService),
 		act(wire.DetachInstance, (*protocol).detachInstance),
 		act(wire.GetAttachments, (*protocol).getAttachments),
+		guarded(act(wire.GetAuditEntries, (*protocol).getAuditEntries), always),
 		act(wire.GetCallers, (*protocol).getCallers),
 		act(wire.GetFleet, (*protocol).getFleet),
 		act(wire.GetFleetCallers, (*protocol).getFleetCallers),

@@ -15,7 +15,7 @@ func (a *protocol) getMetadataTree(ctx context.Context, in *wire.GetMetadataTree
 	if err != nil {
 		return result, err
 	}
-	result.Status = tree.Status
+	result.Status, result.Versions = tree.Status, tree.Versions
 	for _, e := range tree.Entries {
 		shown := wire.MetadataTreeNode{Path: e.Path, Kind: string(e.Kind), Doc: e.Doc}
 		switch {

@@ -1,10 +1,8 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -83,9 +81,9 @@ func (f *auditFlags) show(cmd *cobra.Command, c *clientConfig) error {
 	if f.file != "" {
 		log = server.AuditFile(f.file)
 	}
-	after := time.Time{}
+	asked := openimds.AuditQuery{Resource: f.resource, Who: f.who, What: f.what, Failed: f.failed}
 	if f.since > 0 {
-		after = time.Now().Add(-time.Duration(f.since))
+		asked.Since = time.Now().Add(-time.Duration(f.since))
 	}
 	shown, damaged, ofType := []openimds.AuditEntry{}, 0, false
 	before := f.resource[:strings.LastIndexByte(f.resource, '/')+1]
@@ -96,7 +94,7 @@ func (f *auditFlags) show(cmd *cobra.Command, c *clientConfig) error {
 			damaged++
 		case err != nil:
 			return fmt.Errorf("the audit log cannot be read: %w", err)
-		case !e.When.Before(after) && f.wants(e):
+		case asked.Wants(&e):
 			shown = append(shown, e)
 		}
 	}
@@ -118,55 +116,12 @@ func (f *auditFlags) show(cmd *cobra.Command, c *clientConfig) error {
 	return err
 }
 
-// changed are the members of what was there before and is now that are numbers or words, with both: of a creation and a
-// deletion there are none.
+// changed are the members that [openimds.AuditEntry.Changed] tells, as far as a line has room.
 func changed(e openimds.AuditEntry) string {
-	if e.Before == nil || e.After == nil {
-		return ""
-	}
-	var words []string
-	compare(&words, "", e.Before, e.After)
 	const most = 6
+	words := e.Changed()
 	if len(words) > most {
 		words = append(words[:most], "…")
 	}
 	return strings.Join(words, ", ")
-}
-
-// compare adds the members that differ, by their path.
-func compare(words *[]string, path string, before, after map[string]any) {
-	names := maps.Clone(before)
-	maps.Copy(names, after)
-	for _, name := range slices.Sorted(maps.Keys(names)) {
-		from, to := before[name], after[name]
-		inner, nested := from.(map[string]any)
-		if now, both := to.(map[string]any); nested && both {
-			compare(words, path+name+".", inner, now)
-			continue
-		}
-		if isScalar(from) && isScalar(to) && from != to {
-			*words = append(*words, fmt.Sprintf("%s%s: %s to %s", path, name, scalar(from), scalar(to)))
-		}
-	}
-}
-
-func isScalar(v any) bool {
-	switch v.(type) {
-	case nil, string, bool, float64:
-		return true
-	}
-	return false
-}
-
-func scalar(v any) string {
-	if v == nil {
-		return "none"
-	}
-	return shorten(fmt.Sprint(v), 40)
-}
-
-func (f *auditFlags) wants(e openimds.AuditEntry) bool {
-	_, name, _ := strings.Cut(e.Resource, "/")
-	return strings.Contains(e.Who, f.who) && cmp.Or(f.what, e.What) == e.What && (!f.failed || e.Failure != "") &&
-		(f.resource == "" || f.resource == e.Resource || f.resource == name)
 }

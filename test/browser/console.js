@@ -139,6 +139,8 @@ const stories = {
     await p.getByRole("navigation", { name: "Of this instance" }).getByRole("link", { name: "Changes" }).click();
     const line = p.getByRole("row").filter({ hasText: "UpdateInstanceMetadataOptions" }).first();
     await line.getByText("done").waitFor();
+    const audited = p.getByRole("row").filter({ hasText: "options.tokens: optional to required" }).first();
+    await audited.getByText(small.key().id).waitFor();
     await p.goBack();
     await tokens(p).click();
     await checked(p, false);
@@ -239,6 +241,8 @@ const stories = {
     await small.command("event", "maintenance", "hostile", "--description", evil);
     await signIn(p, small, "instances/demo/callers");
     await p.getByText(evil, { exact: false }).first().waitFor();
+    await p.goto(small.url + "/console/instances/hostile/changes");
+    await p.getByRole("row").filter({ hasText: "UpdateInstanceEvents" }).first().waitFor();
     await p.goto(small.url + "/console/instances/hostile/events");
     await p.getByText(evil, { exact: false }).first().waitFor();
     await p.goto(small.url + "/console/?q=" + encodeURIComponent(evil));
@@ -257,6 +261,19 @@ const stories = {
     equal(await tokens(p).isDisabled(), true, "the switch is disabled");
     const refused = await ask(p, "UpdateInstanceMetadataOptions", { instanceName: "demo", httpTokens: "required" });
     equal([refused.status, refused.body.__type], [400, "AccessDeniedException"], "a change past the page");
+    const log = await ask(p, "GetAuditEntries", {});
+    equal([log.status, log.body.__type], [400, "AccessDeniedException"], "the audit log past the page");
+    await p.goto(small.url + "/console/instances/demo/changes");
+    await p.getByText("This one may only look.").waitFor();
+    await p.goto(small.url + "/console/");
+    await p.getByRole("heading", { name: "Recent changes" }).waitFor();
+    // Who may change something sees what was refused to whom.
+    const other = await page();
+    await signIn(other, small, "changes?audit=failed&who=reader");
+    const line = other.getByRole("row").filter({ hasText: "UpdateInstanceMetadataOptions" }).first();
+    await line.getByText("refused", { exact: true }).waitFor();
+    await line.getByText("(reader)").waitFor();
+    await done(other);
     await done(p);
   },
 
@@ -305,6 +322,22 @@ const stories = {
     await reach("Metadata");
     await p.keyboard.press("Enter");
     await p.getByRole("heading", { name: "Metadata as the guest sees it" }).waitFor();
+    await done(p);
+  },
+
+  async "any version of the metadata"() {
+    const p = await page();
+    await signIn(p, small, "instances/demo/metadata");
+    const choice = p.getByLabel("Version");
+    await choice.locator("option", { hasText: "2021-07-15" }).waitFor({ state: "attached" });
+    // What the guest is listed, token or not.
+    const listed = (await (await fetch(`http://${small.imds}/`)).text()).split("\n").sort();
+    equal((await choice.locator("option").allTextContents()).sort(), listed, "the versions");
+    await choice.selectOption("1.0");
+    await p.waitForURL(/version=1\.0/);
+    await p.getByRole("button", { name: "meta-data/" }).waitFor();
+    await p.getByText("ami-id", { exact: true }).waitFor();
+    await p.getByText("dynamic/", { exact: true }).waitFor({ state: "detached" });
     await done(p);
   },
 
@@ -374,7 +407,15 @@ async function seen(p, name, narrow) {
   await p.emulateMedia({ colorScheme: "dark" });
   found.push(...(await violations(p, name + ", dark", true)));
   await p.screenshot({ path: `${pictures}/${name}-dark.png`, fullPage: narrow });
-  await p.emulateMedia({ colorScheme: "light" });
+  await p.emulateMedia({ colorScheme: "light", contrast: "more" });
+  found.push(...(await violations(p, name + ", more contrast", true)));
+  await p.screenshot({ path: `${pictures}/${name}-contrast.png`, fullPage: narrow });
+  await p.emulateMedia({ colorScheme: "dark", contrast: "more" });
+  found.push(...(await violations(p, name + ", dark with more contrast", true)));
+  await p.emulateMedia({ colorScheme: "light", contrast: "no-preference", forcedColors: "active" });
+  found.push(...(await violations(p, name + ", forced colours", true)));
+  await p.screenshot({ path: `${pictures}/${name}-forced.png`, fullPage: narrow });
+  await p.emulateMedia({ colorScheme: "light", forcedColors: "none" });
   if (!narrow) return found;
   await p.setViewportSize({ width: 390, height: 844 });
   // Graphs hear of it a moment later.

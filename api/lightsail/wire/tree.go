@@ -29,6 +29,8 @@ type GetMetadataTreeResult struct {
 	Version string             `json:"version"`
 	Path    string             `json:"path"`
 	Entries []MetadataTreeNode `json:"entries"`
+	// Versions are those that the guest is listed, the latest last; only with an empty Path.
+	Versions []string `json:"versions,omitempty"`
 }
 
 // MetadataTreeNode is one path of the tree.

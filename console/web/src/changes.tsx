@@ -1,10 +1,11 @@
 // What was changed: the operations of an instance, or of all resources.
 import { useSignal } from "@preact/signals";
+import { Audit } from "./audit";
 import { useCall } from "./live";
 import { instancePath, Link } from "./route";
 import { t } from "./text";
 import { Time } from "./time";
-import { Badge, Command, Loading, Problem, Scroll, Teach } from "./ui";
+import { Badge, Loading, Problem, Scroll, Teach } from "./ui";
 import type { Operation } from "./wire";
 
 function On({ o }: { o: Operation }) {
@@ -76,10 +77,6 @@ export function Changes({ name }: { name?: string }) {
       {["", ...tokens.value].map((pageToken, i, all) => (
         <ChangePage key={pageToken} name={name} pageToken={pageToken} more={i === all.length - 1 ? (next) => (tokens.value = [...tokens.value, next]) : undefined} />
       ))}
-      <div class="pad dim">
-        <p>{t.changes.who}</p>
-        <Command text={name ? t.changes.auditOf(name) : t.changes.audit} />
-      </div>
     </>
   );
 }
@@ -114,6 +111,7 @@ export function ChangesPage() {
       <section class="section" aria-label={t.changes.heading}>
         <Changes />
       </section>
+      <Audit />
     </main>
   );
 }

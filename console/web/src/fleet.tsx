@@ -1,6 +1,7 @@
 // The fleet: how far it is from IMDSv1 to v2, and who is in the way.
 import { useCall } from "./live";
 import { Alarms } from "./alarms";
+import { AuditTable, auditedKinds } from "./audit";
 import { FleetCallerTable } from "./callers";
 import { ChangeTable } from "./changes";
 import { Chart, Spark, sumOf } from "./chart";
@@ -9,7 +10,7 @@ import { RangeChoice, rangeOf, shownWindow, zoom } from "./range";
 import { go, instancePath, Link, withParams } from "./route";
 import { t } from "./text";
 import type { Window } from "./time";
-import { Amount, Badge, Loading, Note, Problem, Section, Teach } from "./ui";
+import { Amount, Badge, Loading, mayChange, Note, Problem, Section, Teach } from "./ui";
 import type { Output } from "./wire";
 
 export function FleetPage() {
@@ -136,7 +137,25 @@ function InTheWay({ since }: { since: number }) {
 
 const recentShown = 8;
 
+/** Recent is what was changed lately: who did it is told to keys that may change something. */
 function Recent() {
+  return mayChange() ? <RecentAudit /> : <RecentOperations />;
+}
+
+function RecentAudit() {
+  const { data, error, again } = useCall("GetAuditEntries", { pageSize: recentShown }, { on: auditedKinds });
+  return (
+    <Section title={t.fleet.recent} aside={<Link to="changes">{t.fleet.allChanges}</Link>}>
+      {error && <Problem error={error} again={again} />}
+      {!data && !error && <Loading />}
+      {data?.incomplete.map((why) => <Note key={why}>{why}</Note>)}
+      {data && data.entries.length > 0 && <AuditTable entries={data.entries} brief />}
+      {data && data.entries.length === 0 && <Teach say={t.fleet.recentNone} command={t.fleet.recentCommand} />}
+    </Section>
+  );
+}
+
+function RecentOperations() {
   const { data, error, again } = useCall("GetOperations", {}, { on: ["operation"] });
   return (
     <Section title={t.fleet.recent} aside={<Link to="changes">{t.fleet.allChanges}</Link>}>

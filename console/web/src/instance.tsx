@@ -1,5 +1,6 @@
 // One instance: what it is, and a tab for everything that can be seen and changed of it.
 import { AttachmentPart } from "./attachment";
+import { Audit } from "./audit";
 import { InstanceCallers } from "./callers";
 import { Changes } from "./changes";
 import { EventsPart } from "./events";
@@ -93,9 +94,12 @@ function Tab({ tab, instance, again }: { tab: string; instance: Instance; again:
       return <AttachmentPart name={name} />;
     case "changes":
       return (
-        <Section title={t.changes.heading}>
-          <Changes name={name} />
-        </Section>
+        <>
+          <Section title={t.changes.heading}>
+            <Changes name={name} />
+          </Section>
+          <Audit name={name} />
+        </>
       );
   }
   return (

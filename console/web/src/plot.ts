@@ -7,9 +7,15 @@ const number = (v: number) => v.toLocaleString("en", { notation: v >= 100_000 ? 
 
 /** colours are the style sheet's, for a canvas knows none of it. */
 function colours(of: Element) {
-  const style = getComputedStyle(of);
-  const get = (name: string) => style.getPropertyValue(name).trim();
-  return { bar: get("--chart"), grid: get("--line-soft"), text: get("--dim"), line: get("--bad"), hatch: get("--hatch"), font: "11px " + style.fontFamily };
+  // Only as an element's own colour is a variable resolved to what a canvas understands, high contrast included.
+  const probe = of.appendChild(document.createElement("span"));
+  const get = (name: string) => {
+    probe.style.color = `var(${name})`;
+    return getComputedStyle(probe).color;
+  };
+  const found = { bar: get("--chart"), grid: get("--line-soft"), text: get("--dim"), line: get("--bad"), hatch: get("--hatch"), font: "11px " + getComputedStyle(of).fontFamily };
+  probe.remove();
+  return found;
 }
 
 /** hatching draws what is not known, behind the bars. */

@@ -15,7 +15,8 @@ function read(): Theme {
 }
 
 export const theme = signal<Theme>(read());
-const dark = window.matchMedia("(prefers-color-scheme: dark)");
+const asked = ["(prefers-color-scheme: dark)", "(prefers-contrast: more)", "(forced-colors: active)"].map((query) => window.matchMedia(query));
+const now = () => [theme.peek(), ...asked.map((q) => q.matches)].join("/");
 
 /** scheme changes whenever colours do, for what draws them by itself. */
 export const scheme = signal("");
@@ -30,7 +31,7 @@ effect(() => {
   } catch {
     // Without storage the choice lasts as long as the page.
   }
-  scheme.value = theme.value + (dark.matches ? "/dark" : "/light");
+  scheme.value = now();
 });
 
-dark.addEventListener("change", () => (scheme.value = theme.peek() + (dark.matches ? "/dark" : "/light")));
+for (const query of asked) query.addEventListener("change", () => (scheme.value = now()));

@@ -27,19 +27,12 @@ export function MetadataTree({ instance }: { instance: Instance }) {
       aside={
         <div class="tools">
           <Field label={t.tree.version}>
-            <input
-              key={version}
-              list="versions"
-              defaultValue={version}
-              spellcheck={false}
-              size={11}
-              onChange={(e) => go(withParams({ version: e.currentTarget.value.trim() === "latest" ? "" : e.currentTarget.value.trim() }), true)}
-            />
-            <datalist id="versions">
-              {top.data?.versions?.map((v) => (
-                <option key={v} value={v} />
+            <select value={version} onChange={(e) => go(withParams({ version: e.currentTarget.value === "latest" ? "" : e.currentTarget.value }), true)}>
+              {/* The latest first; what the address asks for stays choosable, whether or not it is listed. */}
+              {[...new Set([...(top.data?.versions ?? []), version])].reverse().map((v) => (
+                <option key={v}>{v}</option>
               ))}
-            </datalist>
+            </select>
           </Field>
           <Choice label={t.tree.protocol} value={protocol} among={t.tree.protocols} onChange={(p) => go(withParams({ as: p === "v1" ? "v1" : "" }), true)} />
           {reveal.value ? (

@@ -200,6 +200,20 @@ export interface Tree {
   versions?: string[];
 }
 
+/** AuditEntry is a line of the audit log. */
+export interface AuditEntry {
+  when: string;
+  who: string;
+  what: string;
+  resource?: string;
+  source?: string;
+  change?: string;
+  before?: Record<string, unknown>;
+  after?: Record<string, unknown>;
+  changed?: string[];
+  failure?: string;
+}
+
 export interface Operation {
   id: string;
   resourceName: string;
@@ -262,6 +276,10 @@ export interface Operations {
   ];
   TagResource: [{ resourceName: string; tags: Tag[] }, AllDone];
   UntagResource: [{ resourceName: string; tagKeys: string[] }, AllDone];
+  GetAuditEntries: [
+    { resource?: string; who?: string; failed?: boolean; pageSize?: number; pageToken?: string },
+    { entries: AuditEntry[]; server: string; knownSince?: number; incomplete: string[]; nextPageToken?: string },
+  ];
   GetOperations: [{ pageToken?: string }, { operations: Operation[]; nextPageToken?: string }];
   GetOperationsForResource: [{ resourceName: string; pageToken?: string }, { operations: Operation[]; nextPageToken?: string }];
   SearchInstances: [
