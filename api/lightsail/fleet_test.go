@@ -66,7 +66,7 @@ func TestGetMetadataTree(t *testing.T) {
 	s.steps([]step{
 		{target: ours + "SetInstance", body: `{"instanceName":"demo","roleName":"app","userData":"c2VjcmV0LXdvcmQ="}`, want: `{}`},
 		{target: target, body: `{"instanceName":"demo"}`, want: `{"status":200,"version":"latest","path":"","entries":[
-			{"path":"dynamic","kind":"directory","value":"!","doc":"!"},{"path":"meta-data","kind":"directory"},{"path":"user-data","kind":"secret","value":"!","valueBase64":"!","doc":"*"}],"versions":`+versions(t)+`}`},
+			{"path":"dynamic","kind":"directory","value":"!","doc":"!"},{"path":"meta-data","kind":"directory"},{"path":"user-data","kind":"secret","value":"!","valueBase64":"!","doc":"*"}],"versions":` + versions(t) + `}`},
 		{target: target, body: `{"instanceName":"demo","path":"meta-data"}`, want: `{"status":200,"versions":"!"}`},
 		{target: target, body: `{"instanceName":"demo","path":"/meta-data/../user-data/","reveal":true}`, want: `{"status":200,"entries":[{"path":"user-data","kind":"secret","value":"secret-word"}]}`},
 		{target: target, body: `{"instanceName":"demo","path":"meta-data/iam/security-credentials","protocol":"v1"}`, want: `{"entries":[{"path":"meta-data/iam/security-credentials/app","kind":"secret","value":"!"}]}`},
