@@ -56,6 +56,7 @@ func everyOperation() []request {
 		request{"OpenIMDS_20261122.GetMetricData", `{"instanceName":"demo","metricName":"MetadataNoTokenRejected","period":300,` + aTime + `,"statistics":["Sum"]}`},
 		request{"OpenIMDS_20261122.GetMetadataCounts", `{}`},
 		request{"OpenIMDS_20261122.GetCallers", `{}`},
+		request{"OpenIMDS_20261122.GetAuditEntries", `{"resource":"Instance/demo","who":"operator","what":"TagResource","failed":true,"since":1.5,"pageSize":3}`},
 		request{"OpenIMDS_20261122.SearchInstances", `{"query":"de","metadataFilter":"all","sortBy":"noToken","descending":true,"pageSize":200,"page":1}`},
 		request{"OpenIMDS_20261122.GetFleet", `{}`},
 		request{"OpenIMDS_20261122.GetFleetMetricData", `{"metricName":"MetadataNoToken","period":3600,` + recently() + `}`},

@@ -74,6 +74,15 @@ func (q SearchInstancesRequest) From(token string) SearchInstancesRequest {
 	return q
 }
 
+// From is [Paged].
+func (q GetAuditEntriesRequest) From(token string) GetAuditEntriesRequest {
+	q.PageToken = token
+	return q
+}
+
+// Next is [Page].
+func (r GetAuditEntriesResult) Next() string { return r.NextPageToken }
+
 // Next is [Page].
 func (r SearchInstancesResult) Next() string { return r.NextPageToken }
 
