@@ -74,13 +74,15 @@ func table() map[string]action {
 type Listed struct {
 	Target  string
 	Changes bool
+	// Guarded says that keys that only look may not ask for it, although it changes nothing.
+	Guarded bool
 }
 
 // Operations are those that are answered, by their names.
 func Operations() map[string]Listed {
 	operations := map[string]Listed{}
 	for target, a := range table() {
-		operations[operationName(target)] = Listed{target, a.changes}
+		operations[operationName(target)] = Listed{target, a.changes, a.reveals != nil && a.reveals([]byte("{}"))}
 	}
 	return operations
 }
