@@ -1,10 +1,10 @@
 package client
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"encoding/xml"
 	"errors"
 	"fmt"
 	"net"
@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/openimds/openimds/api/ec2query"
 )
 
 // Error is what a control API answers in place of a result.
@@ -63,16 +64,13 @@ func refusal(service, endpoint string, resp *http.Response, answer []byte) *Erro
 		Message string `json:"message"`
 		Upper   string `json:"Message"` // of failures below the API's own level
 	}
-	var query struct { // EC2's
-		Code    string `xml:"Errors>Error>Code"`
-		Message string `xml:"Errors>Error>Message"`
+	if service == ServiceEC2 {
+		if known, id, ok := ec2query.UnmarshalError(answer); ok {
+			e.Exception, e.Message, e.RequestID = known.Code, known.Message, cmp.Or(e.RequestID, id)
+			return e
+		}
 	}
-	switch {
-	case json.Unmarshal(answer, &body) == nil && body.Type != "":
-	case service == ServiceEC2 && xml.Unmarshal(answer, &query) == nil && query.Code != "":
-		e.Exception, e.Message = query.Code, query.Message
-		return e
-	default:
+	if json.Unmarshal(answer, &body) != nil || body.Type == "" {
 		e.Message = fmt.Sprintf("%s answered %s; is it a %s API?", endpoint, resp.Status, apiNames[service])
 		return e
 	}

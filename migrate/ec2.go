@@ -9,7 +9,8 @@ import (
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/api/awsjson"
-	"github.com/openimds/openimds/api/cloudwatch/wire"
+	cloudwatch "github.com/openimds/openimds/api/cloudwatch/wire"
+	"github.com/openimds/openimds/api/ec2/wire"
 	"github.com/openimds/openimds/client"
 )
 
@@ -17,8 +18,7 @@ import (
 // these do not have, so a server of openimds will do as well. Names are not unique at EC2, and change: an instance is
 // called by its id, and its Name is one of its tags.
 type EC2 struct {
-	api     client.EC2
-	metrics *client.Client
+	api, metrics *client.Client
 	// every is how often metrics are looked at while refusals are waited for.
 	every time.Duration
 }
@@ -26,7 +26,7 @@ type EC2 struct {
 var _ Provider = (*EC2)(nil)
 
 // NewEC2 makes the provider of a client of EC2's API and one of CloudWatch's, of the same region.
-func NewEC2(api client.EC2, metrics *client.Client) *EC2 {
+func NewEC2(api, metrics *client.Client) *EC2 {
 	return &EC2{api: api, metrics: metrics, every: time.Minute}
 }
 
@@ -36,43 +36,50 @@ func (e *EC2) Name() string { return "ec2" }
 // Regions is [Provider].
 func (e *EC2) Regions() []string { return []string{e.api.Region()} }
 
+// ec2Page is how many instances a page of a list has at most.
+const ec2Page = 1000
+
 // Instances is [Provider]: those that are not terminated.
 func (e *EC2) Instances(ctx context.Context) ([]Instance, error) {
 	all := []Instance{}
-	for token := ""; ; {
-		page, err := e.api.DescribeInstances(ctx, token)
+	for ask := (wire.DescribeInstancesRequest{MaxResults: new(ec2Page)}); ; {
+		page, err := client.EC2(ctx, e.api, wire.DescribeInstances, ask)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", e.api.Region(), err)
 		}
 		for _, launch := range page.Reservations {
 			for _, in := range launch.Instances {
-				if !over(in) {
-					all = append(all, e.instance(launch.Account, in))
+				if !over(&in) {
+					all = append(all, e.instance(launch.OwnerID, &in))
 				}
 			}
 		}
 		if page.NextToken == "" {
 			break
 		}
-		if page.NextToken == token {
+		if page.NextToken == ask.NextToken {
 			return nil, fmt.Errorf("%s: the list of instances does not end", e.api.Region())
 		}
-		token = page.NextToken
+		ask.NextToken = page.NextToken
 	}
 	slices.SortFunc(all, func(a, b Instance) int { return cmp.Compare(a.Name, b.Name) })
 	return all, nil
 }
 
 // over says whether an instance is at its end, or beyond.
-func over(in client.EC2Instance) bool { return in.State == "shutting-down" || in.State == "terminated" }
+func over(in *wire.Instance) bool {
+	return in.InstanceState.Name == openimds.StateShuttingDown || in.InstanceState.Name == openimds.StateTerminated
+}
 
-func (e *EC2) instance(account string, in client.EC2Instance) Instance {
+func (e *EC2) instance(account string, in *wire.Instance) Instance {
+	has := in.MetadataOptions
 	shown := Instance{
-		Ref: Ref{Region: e.api.Region(), Name: in.ID, ID: "arn:aws:ec2:" + e.api.Region() + ":" + account + ":instance/" + in.ID}, State: in.State, Blueprint: in.ImageID, CreatedAt: createdAt(in),
-		Options: Options{Tokens: in.Options.Tokens, Endpoint: in.Options.Endpoint, HopLimit: in.Options.HopLimit, IPv6: in.Options.IPv6},
-		Pending: in.Options.State == string(openimds.OptionsPending),
+		Ref:   Ref{Region: e.api.Region(), Name: in.InstanceID, ID: "arn:aws:ec2:" + e.api.Region() + ":" + account + ":instance/" + in.InstanceID},
+		State: string(in.InstanceState.Name), Blueprint: in.ImageID, CreatedAt: createdAt(in),
+		Options: Options{Tokens: string(has.HTTPTokens), Endpoint: string(has.HTTPEndpoint), HopLimit: has.HopLimit, IPv6: string(has.HTTPProtocolIPv6)},
+		Pending: has.State == openimds.OptionsPending,
 	}
-	for _, tag := range in.Tags {
+	for _, tag := range in.TagSet {
 		if shown.Tags == nil {
 			shown.Tags = map[string]string{}
 		}
@@ -83,10 +90,10 @@ func (e *EC2) instance(account string, in client.EC2Instance) Instance {
 
 // createdAt is since when an instance's first network interface is attached: what EC2 calls its launch is its latest
 // start. The zero time: that is not known.
-func createdAt(in client.EC2Instance) time.Time {
-	for _, i := range in.Interfaces {
-		if i.Index == 0 {
-			return i.Since
+func createdAt(in *wire.Instance) time.Time {
+	for _, nic := range in.NetworkInterfaces {
+		if nic.Attachment.DeviceIndex == 0 {
+			return nic.Attachment.AttachTime
 		}
 	}
 	return time.Time{}
@@ -100,13 +107,13 @@ func (e *EC2) Instance(ctx context.Context, of Ref) (Instance, error) {
 
 // find returns an instance, and when it was started last.
 func (e *EC2) find(ctx context.Context, of Ref) (Instance, time.Time, error) {
-	page, err := e.api.DescribeInstances(ctx, "", of.Name)
+	page, err := client.EC2(ctx, e.api, wire.DescribeInstances, wire.DescribeInstancesRequest{InstanceIDs: []string{of.Name}})
 	if err != nil {
 		return Instance{}, time.Time{}, gone(err)
 	}
 	for _, launch := range page.Reservations {
 		for _, in := range launch.Instances {
-			if shown := e.instance(launch.Account, in); shown.Ref == of && !over(in) {
+			if shown := e.instance(launch.OwnerID, &in); shown.Ref == of && !over(&in) {
 				return shown, in.LaunchTime, nil
 			}
 		}
@@ -159,16 +166,16 @@ func inOrder(points []point) []point {
 
 // points reads the samples of metrics, in the order of time.
 func (e *EC2) points(ctx context.Context, id string, from, to time.Time, metrics ...string) ([][]point, error) {
-	ask := wire.GetMetricDataRequest{StartTime: awsjson.At(from), EndTime: awsjson.At(to), ScanBy: "TimestampAscending"}
+	ask := cloudwatch.GetMetricDataRequest{StartTime: awsjson.At(from), EndTime: awsjson.At(to), ScanBy: "TimestampAscending"}
 	all := map[string][]point{}
 	for i, metric := range metrics {
-		ask.MetricDataQueries = append(ask.MetricDataQueries, wire.MetricDataQuery{ID: wire.Text255(fmt.Sprint("m", i)), MetricStat: &wire.MetricStat{
-			Metric: &wire.Metric{Namespace: "AWS/EC2", MetricName: wire.Text255(metric), Dimensions: []wire.Dimension{{Name: "InstanceId", Value: wire.DimensionValue(id)}}},
-			Period: new(wire.Period(metricPeriod / time.Second)), Stat: "Sum",
+		ask.MetricDataQueries = append(ask.MetricDataQueries, cloudwatch.MetricDataQuery{ID: cloudwatch.Text255(fmt.Sprint("m", i)), MetricStat: &cloudwatch.MetricStat{
+			Metric: &cloudwatch.Metric{Namespace: "AWS/EC2", MetricName: cloudwatch.Text255(metric), Dimensions: []cloudwatch.Dimension{{Name: "InstanceId", Value: cloudwatch.DimensionValue(id)}}},
+			Period: new(cloudwatch.Period(metricPeriod / time.Second)), Stat: "Sum",
 		}})
 	}
 	for {
-		page, err := client.CloudWatch(ctx, e.metrics, wire.GetMetricData, ask)
+		page, err := client.CloudWatch(ctx, e.metrics, cloudwatch.GetMetricData, ask)
 		if err != nil {
 			return nil, err
 		}
@@ -223,22 +230,35 @@ func (e *EC2) SetOptions(ctx context.Context, of Ref, to Options) error {
 		if err != nil {
 			return err
 		}
-		var change client.EC2Change // what the instance has already is left out
-		if to.Tokens != in.Options.Tokens {
-			change.Tokens = to.Tokens
-		}
-		if to.Endpoint != in.Options.Endpoint {
-			change.Endpoint = to.Endpoint
-		}
-		if to.IPv6 != in.Options.IPv6 {
-			change.IPv6 = to.IPv6
-		}
-		if to.HopLimit != in.Options.HopLimit {
-			change.HopLimit = to.HopLimit
-		}
-		if change == (client.EC2Change{}) {
+		if in.Options.changed(to) == in.Options {
 			return nil
 		}
-		return gone(e.api.ModifyInstanceMetadataOptions(ctx, of.Name, change))
+		change := wire.ModifyInstanceMetadataOptionsRequest{ // what the instance has already is left out
+			InstanceID: of.Name, HTTPTokens: changeOf[wire.Tokens](in.Options.Tokens, to.Tokens),
+			HTTPEndpoint: changeOf[wire.Endpoint](in.Options.Endpoint, to.Endpoint), HTTPProtocolIPv6: changeOf[wire.Endpoint](in.Options.IPv6, to.IPv6),
+		}
+		if to.HopLimit != 0 && to.HopLimit != in.Options.HopLimit {
+			change.HopLimit = &to.HopLimit
+		}
+		_, err = client.EC2(ctx, e.api, wire.ModifyInstanceMetadataOptions, change)
+		return gone(err)
 	})
+}
+
+// changeOf is the option that is asked for in the place of what there is; nil: it stays.
+func changeOf[T ~string](from, to string) *T {
+	if to == "" || to == from {
+		return nil
+	}
+	return new(T(to))
+}
+
+// EC2Regions are the names of the regions that the account of a client of EC2's API has.
+func EC2Regions(ctx context.Context, api *client.Client) ([]string, error) {
+	answer, err := client.EC2(ctx, api, wire.DescribeRegions, wire.DescribeRegionsRequest{})
+	var names []string
+	for _, r := range answer.Regions {
+		names = append(names, r.RegionName)
+	}
+	return names, err
 }

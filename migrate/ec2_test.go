@@ -82,7 +82,7 @@ func (b *badDay) delay(resp *http.Response) error {
 // ec2 is a provider of the fleet by EC2's API, on a day that is so bad.
 func (f *fleet) ec2(share float64, late time.Duration) *EC2 {
 	transport := &badDay{inMemory: inMemory{handler: f.handler}, share: share, late: late, random: rand.New(rand.NewPCG(1, 2))}
-	return NewEC2(client.EC2{Client: newClientOf(f.t, client.ServiceEC2, transport)}, newClientOf(f.t, client.ServiceCloudWatch, transport))
+	return NewEC2(newClientOf(f.t, client.ServiceEC2, transport), newClientOf(f.t, client.ServiceCloudWatch, transport))
 }
 
 // id is what EC2 calls an instance.

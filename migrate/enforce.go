@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/openimds/openimds/api/ec2/wire"
+	"github.com/openimds/openimds/client"
 )
 
 // ErrNoEnforcement means that a provider has nothing that keeps IMDSv1 off for good.
@@ -93,14 +96,20 @@ func Enforce(ctx context.Context, p Provider, on bool) error {
 	return nil
 }
 
-func (e *EC2) enforcement(ctx context.Context) (bool, string, error) {
-	defaults, err := e.api.GetInstanceMetadataDefaults(ctx)
-	return defaults.Enforced == "enabled", defaults.Tokens, err
+func (e *EC2) enforcement(ctx context.Context) (enforced bool, tokens string, err error) {
+	answer, err := client.EC2(ctx, e.api, wire.GetInstanceMetadataDefaults, wire.Nothing{})
+	has := answer.AccountLevel
+	if has.HTTPTokens != nil {
+		tokens = string(*has.HTTPTokens)
+	}
+	return has.HTTPTokensEnforced == enabled, tokens, err
 }
 
 func (e *EC2) enforce(ctx context.Context, on bool) error {
-	if !on {
-		return e.api.ModifyInstanceMetadataDefaults(ctx, "", disabled)
+	change := wire.ModifyInstanceMetadataDefaultsRequest{HTTPTokensEnforced: new(wire.DefaultEndpoint(disabled))}
+	if on {
+		change = wire.ModifyInstanceMetadataDefaultsRequest{HTTPTokens: new(wire.DefaultTokens(required)), HTTPTokensEnforced: new(wire.DefaultEndpoint(enabled))}
 	}
-	return e.api.ModifyInstanceMetadataDefaults(ctx, required, "enabled")
+	_, err := client.EC2(ctx, e.api, wire.ModifyInstanceMetadataDefaults, change)
+	return err
 }

@@ -43,6 +43,7 @@ const (
 	optional = "optional"
 	required = "required"
 	disabled = "disabled"
+	enabled  = "enabled"
 )
 
 // With are the same options with another tokens option.

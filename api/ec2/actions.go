@@ -18,9 +18,9 @@ type action struct {
 }
 
 // act makes an action: reading, constraints, handler.
-func act[Q, R any](name string, changes bool, f func(*call, context.Context, *Q) (R, error)) action {
+func act[Q, R any](target wire.Target[Q, R], f func(*call, context.Context, *Q) (R, error)) action {
 	return action{
-		name: name, changes: changes, request: reflect.TypeFor[Q](), result: reflect.TypeFor[R](),
+		name: target.Name, changes: target.Changes, request: reflect.TypeFor[Q](), result: reflect.TypeFor[R](),
 		run: func(c *call, ctx context.Context, form *ec2query.Form) (any, error) {
 			request := new(Q)
 			if err := ec2query.Decode(form, request); err != nil {
@@ -33,32 +33,31 @@ func act[Q, R any](name string, changes bool, f func(*call, context.Context, *Q)
 
 // actions are all that are built.
 func actions() []action {
-	const looks, changes = false, true
 	return []action{
-		act("DescribeInstances", looks, (*call).describeInstances),
-		act("DescribeInstanceStatus", looks, (*call).describeInstanceStatus),
-		act("DescribeInstanceAttribute", looks, (*call).describeInstanceAttribute),
-		act("RunInstances", changes, (*call).runInstances),
-		act("StartInstances", changes, (*call).startInstances),
-		act("StopInstances", changes, (*call).stopInstances),
-		act("RebootInstances", changes, (*call).rebootInstances),
-		act("TerminateInstances", changes, (*call).terminateInstances),
+		act(wire.DescribeInstances, (*call).describeInstances),
+		act(wire.DescribeInstanceStatus, (*call).describeInstanceStatus),
+		act(wire.DescribeInstanceAttribute, (*call).describeInstanceAttribute),
+		act(wire.RunInstances, (*call).runInstances),
+		act(wire.StartInstances, (*call).startInstances),
+		act(wire.StopInstances, (*call).stopInstances),
+		act(wire.RebootInstances, (*call).rebootInstances),
+		act(wire.TerminateInstances, (*call).terminateInstances),
 
-		act("ModifyInstanceMetadataOptions", changes, (*call).modifyOptions),
-		act("GetInstanceMetadataDefaults", looks, (*call).getDefaults),
-		act("ModifyInstanceMetadataDefaults", changes, (*call).modifyDefaults),
+		act(wire.ModifyInstanceMetadataOptions, (*call).modifyOptions),
+		act(wire.GetInstanceMetadataDefaults, (*call).getDefaults),
+		act(wire.ModifyInstanceMetadataDefaults, (*call).modifyDefaults),
 
-		act("DescribeTags", looks, (*call).describeTags),
-		act("CreateTags", changes, (*call).createTags),
-		act("DeleteTags", changes, (*call).deleteTags),
+		act(wire.DescribeTags, (*call).describeTags),
+		act(wire.CreateTags, (*call).createTags),
+		act(wire.DeleteTags, (*call).deleteTags),
 
-		act("DescribeKeyPairs", looks, (*call).describeKeyPairs),
-		act("ImportKeyPair", changes, (*call).importKeyPair),
+		act(wire.DescribeKeyPairs, (*call).describeKeyPairs),
+		act(wire.ImportKeyPair, (*call).importKeyPair),
 
-		act("DescribeRegions", looks, (*call).describeRegions),
-		act("DescribeAvailabilityZones", looks, (*call).describeAvailabilityZones),
-		act("DescribeInstanceTypes", looks, (*call).describeInstanceTypes),
-		act("DescribeImages", looks, (*call).describeImages),
+		act(wire.DescribeRegions, (*call).describeRegions),
+		act(wire.DescribeAvailabilityZones, (*call).describeAvailabilityZones),
+		act(wire.DescribeInstanceTypes, (*call).describeInstanceTypes),
+		act(wire.DescribeImages, (*call).describeImages),
 	}
 }
 

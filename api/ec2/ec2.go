@@ -13,6 +13,7 @@ import (
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/api"
+	"github.com/openimds/openimds/api/ec2/wire"
 	"github.com/openimds/openimds/api/ec2query"
 	"github.com/openimds/openimds/control"
 )
@@ -68,8 +69,6 @@ func (p *protocol) Head(r *http.Request) (operation string, err error) {
 	return "an action of EC2", nil
 }
 
-const version = "2016-11-15"
-
 // Read is [api.Protocol]. What stands in the parameters is only looked at when the action runs.
 func (p *protocol) Read(_ *http.Request, body []byte) (api.Operation, error) {
 	f, err := ec2query.Parse(body)
@@ -85,7 +84,7 @@ func (p *protocol) Read(_ *http.Request, body []byte) (api.Operation, error) {
 		return api.Operation{}, invalid("InvalidAction", "The action %.100s is not valid for this web service.", name)
 	}
 	return api.Operation{Name: name, Changes: found.changes, Run: func(ctx context.Context) (any, error) {
-		if v := f.Take("Version"); v != version {
+		if v := f.Take("Version"); v != wire.Version {
 			return nil, invalid("NoSuchVersion", "The requested version (%.100s) of service AmazonEC2 does not exist", v)
 		}
 		dry := f.Take("DryRun")

@@ -1,6 +1,7 @@
 // Package ec2query reads and writes the bodies of EC2's Query protocol: a request is a form whose names lead into
-// structures and lists ("Filter.1.Value.2"), an answer is XML. It reads strictly, into structures whose types say what
-// the API's model demands of each member. Which actions there are is the API's to say.
+// structures and lists ("Filter.1.Value.2"), an answer is XML. A server reads requests strictly, into structures whose
+// types say what the API's model demands of each member; a client passes over what it does not know of an answer. Which
+// actions there are is the API's to say.
 package ec2query
 
 import (

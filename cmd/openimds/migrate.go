@@ -126,7 +126,7 @@ func (m *migrateFlags) ofRegion(ctx context.Context, name string, region []strin
 	if err != nil {
 		return nil, err
 	}
-	return migrate.NewEC2(client.EC2{Client: api}, metrics), nil
+	return migrate.NewEC2(api, metrics), nil
 }
 
 // regionsOf are all that a provider has.
@@ -136,7 +136,7 @@ func (m *migrateFlags) regionsOf(ctx context.Context, name string, first []strin
 		if err != nil {
 			return nil, err
 		}
-		return client.EC2{Client: api}.DescribeRegions(ctx)
+		return migrate.EC2Regions(ctx, api)
 	}
 	api, err := m.openControl(ctx, name, first)
 	if err != nil {

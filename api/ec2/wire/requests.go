@@ -1,5 +1,3 @@
-// Package wire has the shapes of EC2's API, version 2016-11-15, as far as it is built: requests, whose members are
-// named as in a form, and answers, named as in XML.
 package wire
 
 import "github.com/openimds/openimds/api/ec2query"
