@@ -42,6 +42,8 @@ type InstancesLaunch struct {
 // the AMI").
 type EC2Launch struct {
 	Count int
+	// Fewest is how many would have done, if not Count: a launch that asks for other ones is another launch.
+	Fewest int `json:",omitzero"`
 	// RoleName is the role, with an instance profile of the same name; empty: none.
 	RoleName string
 	// Token is the client's word for this launch: what comes with it again is the same launch, for [LaunchTime]; empty:

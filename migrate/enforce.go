@@ -64,14 +64,11 @@ func enforcementOf(ctx context.Context, e enforcer) (one Enforcement, err error)
 
 // enforcersOf are the providers of a provider's regions; nil among them: one that cannot enforce.
 func enforcersOf(p Provider) (all []enforcer) {
-	if several, ok := p.(regions); ok {
-		for _, region := range several.in {
-			all = append(all, enforcersOf(several.of[region])...)
-		}
-		return all
+	for _, one := range eachRegion(p) {
+		e, _ := one.(enforcer)
+		all = append(all, e)
 	}
-	one, _ := p.(enforcer)
-	return append(all, one)
+	return all
 }
 
 // Enforce has the account enforce session tokens in each region of a provider and give them to new instances, or, with

@@ -19,6 +19,8 @@ type Run struct {
 	state    *State
 	// Warn is told what people should know and no record has; nil: nobody is.
 	Warn func(string)
+	// NoWayBack says that tokens may be required although nobody could be brought back.
+	NoWayBack bool
 
 	watch Watch
 	seen  sightings
@@ -63,8 +65,8 @@ var ErrStopped = errors.New("the plan goes no further")
 
 // Apply begins a plan, wave by wave.
 //
-// Errors: [ErrUnfinished]; [ErrStopped], after what was required has been watched to the end; any other leaves
-// the journal unfinished, and [Run.Resume] goes on.
+// Errors: [ErrUnfinished]; [ErrNoWayBack], when nothing was required yet; [ErrStopped], after what was required has been
+// watched to the end; any other leaves the journal unfinished, and [Run.Resume] goes on.
 func (r *Run) Apply(ctx context.Context, plan *Plan) error {
 	if r.state.Unfinished() {
 		return ErrUnfinished
@@ -73,6 +75,9 @@ func (r *Run) Apply(ctx context.Context, plan *Plan) error {
 		return errors.New(ended[0])
 	}
 	r.checkClock()
+	if err := r.wayBack(ctx); err != nil {
+		return err
+	}
 	all, err := r.provider.Instances(ctx)
 	if err != nil {
 		return err
@@ -274,6 +279,9 @@ func (r *Run) waves(ctx context.Context) error {
 	for i, wave := range r.state.Plan.Waves {
 		if r.state.Held[wave.Name] {
 			continue
+		}
+		if err := r.wayBack(ctx); err != nil { // somebody may have shut it since
+			return r.failed(ctx, wave, err)
 		}
 		if err := r.write(Record{Kind: WaveBegan, Wave: wave.Name}); err != nil {
 			return err

@@ -13,7 +13,8 @@ var ErrKept = errors.New("not all is as it was")
 
 // Undo takes back what the journal's plans have required and is still in force: each instance gets the tokens option
 // that it had, the latest first. What else somebody has changed of one since stays, unless force says otherwise: then it
-// gets exactly the options that it had. One that cannot be changed keeps no other from it. One that is gone is told of.
+// gets exactly the options that it had. One that cannot be changed keeps no other from it; where the account enforces
+// session tokens nobody can give IMDSv1 back, and nothing is tried. One that is gone is told of.
 //
 // Errors: [ErrNothing]; [ErrKept], if something was left that somebody else has changed; any other leaves the
 // instances that it names unfinished, and [Run.Resume] goes on with those.
@@ -57,9 +58,9 @@ func (r *Run) toUndo(ctx context.Context, force bool) []*Progress {
 }
 
 func (r *Run) undo(ctx context.Context) error {
-	var failed error
 	var waiting []*Progress
-	for _, p := range r.toUndo(ctx, r.state.Force) {
+	all, failed := withoutShut(r.toUndo(ctx, r.state.Force), r.shut(ctx))
+	for _, p := range all {
 		wait, err := r.takeBack(ctx, p)
 		if err := cmp.Or(ctx.Err(), r.journal.Err()); err != nil {
 			return err

@@ -197,7 +197,9 @@ func TestIdempotence(t *testing.T) {
 		t.Errorf("%v, and without the key pair %v", keyed, again)
 	}
 	image := s.image("ubuntu_24_04")
-	s.call("Action=RunInstances&MinCount=1&MaxCount=1&ClientToken=abc&ImageId="+image).refused(t, "IdempotentParameterMismatch", "ClientToken")
+	for _, other := range []string{"MinCount=1&MaxCount=1", "MinCount=1&MaxCount=2", "MinCount=2&MaxCount=3", "MinCount=2&MaxCount=2&InstanceType=t3.nano", "MinCount=2&MaxCount=2&UserData=aGkK"} {
+		s.call("Action=RunInstances&"+other+"&ClientToken=abc&ImageId="+image).refused(t, "IdempotentParameterMismatch", "ClientToken")
+	}
 	s.must("Action=TerminateInstances&InstanceId.1=" + first[0])
 	s.call("Action=RunInstances&MinCount=2&MaxCount=2&ClientToken=abc&ImageId="+image).refused(t, "IdempotentInstanceTerminated", first[0])
 }

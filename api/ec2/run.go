@@ -45,6 +45,9 @@ func (c *call) readLaunch(in *wire.RunInstancesRequest) (l control.InstancesLaun
 	if l.EC2.Count, err = count(*in.MinCount, *in.MaxCount); err != nil {
 		return l, err
 	}
+	if *in.MinCount != l.EC2.Count {
+		l.EC2.Fewest = *in.MinCount
+	}
 	blueprint, err := c.imageOf(in.ImageID)
 	if err != nil {
 		return l, err

@@ -22,13 +22,19 @@ import (
 // runFlags are those of commands that carry a plan out.
 type runFlags struct {
 	*migrateFlags
-	journal string
-	yes     bool
+	journal   string
+	yes       bool
+	noWayBack bool // of those that require tokens
 }
 
 func (r *runFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&r.journal, "journal", "", "`file` with what was done (default: the plan's name with .journal behind it)")
 	cmd.Flags().BoolVar(&r.yes, "yes", false, "do it; without, only show what would be done, or ask at a terminal")
+}
+
+// addNoWayBack is for those that require tokens.
+func (r *runFlags) addNoWayBack(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&r.noWayBack, "no-way-back", false, "require tokens although the account enforces them, so that nobody gets IMDSv1 back")
 }
 
 // migrateCodes are what scripts may go by.
@@ -51,6 +57,9 @@ after a crash 'openimds migrate resume' goes on, 'openimds migrate undo' takes i
 When a step fails, nothing more is required, and what is required is still watched as long as its wave would be. A
 process that is ended watches nothing any more, and says so.
 
+Where the account enforces session tokens (EC2's HttpTokensEnforced), nobody can get IMDSv1 back: it is refused before
+anything is required, unless --no-way-back says that this is understood.
+
 ` + migrateCodes,
 		Example: `  openimds migrate apply plan.yaml
   openimds migrate apply plan.yaml --yes`,
@@ -69,6 +78,11 @@ process that is ended watches nothing any more, and says so.
 			p, err := r.providerFor(cmd, args[0], plan, nil)
 			if err != nil {
 				return err
+			}
+			if !r.noWayBack {
+				if err := migrate.WayBack(cmd.Context(), p); err != nil {
+					return fmt.Errorf("%s: %w", args[0], err)
+				}
 			}
 			steps, err := migrate.Preview(cmd.Context(), p, plan)
 			if err != nil {
@@ -93,6 +107,7 @@ process that is ended watches nothing any more, and says so.
 		},
 	}
 	r.add(cmd)
+	r.addNoWayBack(cmd)
 	return cmd
 }
 
@@ -135,6 +150,7 @@ func (r *runFlags) run(cmd *cobra.Command, plan string, p migrate.Provider, begi
 	if err != nil {
 		return err
 	}
+	run.NoWayBack = r.noWayBack
 	run.Warn = func(text string) { _ = say(cmd.ErrOrStderr(), "openimds: %s\n", text) }
 	j.Tell(func(record migrate.Record) { _ = r.sayRecord(cmd.OutOrStdout(), record) })
 	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
@@ -280,6 +296,7 @@ watched, or whose step fails, keeps no other from it. A journal of another serve
 		},
 	}
 	r.add(cmd)
+	r.addNoWayBack(cmd)
 	cmd.Flags().BoolVar(&asBegun, "as-begun", false, "go on with the plan as it was when it began, although the file was edited since")
 	return cmd
 }
@@ -333,7 +350,8 @@ func newMigrateUndo(m *migrateFlags) *cobra.Command {
 		Short: "Give instances back the options that they had before the plan",
 		Long: `Take back what the plan has required and is still in force: each instance gets the tokens option that it had, the
 latest first. What else somebody has changed of one since stays, and is told of; with --force it gets exactly the options
-that it had. One that cannot be changed keeps no other from it, and 'resume' tries it again.
+that it had. One that cannot be changed keeps no other from it, and 'resume' tries it again; so it is with all of a
+region whose account enforces session tokens (EC2's HttpTokensEnforced), until that is ended.
 
 ` + migrateCodes,
 		Example: `  openimds migrate undo plan.yaml
