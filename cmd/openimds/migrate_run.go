@@ -79,12 +79,7 @@ anything is required, unless --no-way-back says that this is understood.
 			if err != nil {
 				return err
 			}
-			if !r.noWayBack {
-				if err := migrate.WayBack(cmd.Context(), p); err != nil {
-					return fmt.Errorf("%s: %w", args[0], err)
-				}
-			}
-			steps, err := migrate.Preview(cmd.Context(), p, plan)
+			steps, err := r.preview(cmd.Context(), p, plan)
 			if err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
 			}
@@ -109,6 +104,16 @@ anything is required, unless --no-way-back says that this is understood.
 	r.add(cmd)
 	r.addNoWayBack(cmd)
 	return cmd
+}
+
+// preview is what a plan would do now, if it may.
+func (r *runFlags) preview(ctx context.Context, p migrate.Provider, plan *migrate.Plan) ([]migrate.Step, error) {
+	if !r.noWayBack {
+		if err := migrate.WayBack(ctx, p); err != nil {
+			return nil, err
+		}
+	}
+	return migrate.Preview(ctx, p, plan)
 }
 
 func rowsOfSteps(steps []migrate.Step, row func(...any)) {
