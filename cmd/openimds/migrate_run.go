@@ -79,14 +79,9 @@ anything is required, unless --no-way-back says that this is understood.
 			if err != nil {
 				return err
 			}
-			steps, err := r.preview(cmd.Context(), p, plan)
+			steps, err := r.preview(cmd, args[0], p, plan)
 			if err != nil {
-				return fmt.Errorf("%s: %w", args[0], err)
-			}
-			for _, line := range plan.Strangers(steps) {
-				if err := say(cmd.ErrOrStderr(), "openimds: %s: %s\n", args[0], line); err != nil {
-					return err
-				}
+				return err
 			}
 			n := 0
 			for _, step := range steps {
@@ -107,13 +102,22 @@ anything is required, unless --no-way-back says that this is understood.
 }
 
 // preview is what a plan would do now, if it may.
-func (r *runFlags) preview(ctx context.Context, p migrate.Provider, plan *migrate.Plan) ([]migrate.Step, error) {
+func (r *runFlags) preview(cmd *cobra.Command, file string, p migrate.Provider, plan *migrate.Plan) ([]migrate.Step, error) {
 	if !r.noWayBack {
-		if err := migrate.WayBack(ctx, p); err != nil {
+		if err := migrate.WayBack(cmd.Context(), p); err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+	}
+	steps, err := migrate.Preview(cmd.Context(), p, plan)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	for _, line := range plan.Strangers(steps) {
+		if err := say(cmd.ErrOrStderr(), "openimds: %s: %s\n", file, line); err != nil {
 			return nil, err
 		}
 	}
-	return migrate.Preview(ctx, p, plan)
+	return steps, nil
 }
 
 func rowsOfSteps(steps []migrate.Step, row func(...any)) {
