@@ -21,7 +21,8 @@ type Value struct {
 	// Name is the name that it has in the object around it.
 	Name string
 	line int
-	key  string // from the top of the file: "metadata.values.mac", "items[3].path"
+	in   *Value // the object or list that it is of; nil: it is the file
+	at   int    // its place in a list
 	data any    // string, bool, json.Number, nil, object or list
 }
 
@@ -52,7 +53,7 @@ func Parse(text []byte) (*Value, error) {
 		return nil, fmt.Errorf("not JSON: %w", err)
 	}
 	p := parser{text: text, walk: strictjson.Walk(text), line: 1}
-	return p.value("", "")
+	return p.value(Value{})
 }
 
 func lineOf(text []byte, at int) int {
@@ -75,24 +76,28 @@ func (p *parser) here() int {
 	return p.line
 }
 
-func (p *parser) value(name, key string) (*Value, error) {
+// value reads one whose place is given.
+func (p *parser) value(place Value) (*Value, error) {
 	token := p.walk.Next()
-	v := &Value{Name: name, line: p.here(), key: key, data: token}
+	v := &place
+	v.line, v.data = p.here(), token
 	var err error
 	switch token {
 	case json.Delim('['):
 		items := list{}
+		v.data = items // those that it has ask for it
 		err = p.walk.Items(func() error {
-			item, err := p.value("", key+"["+strconv.Itoa(len(items))+"]")
+			item, err := p.value(Value{in: v, at: len(items)})
 			items = append(items, item)
 			return err
 		})
 		v.data = items
 	case json.Delim('{'):
 		members := object{}
+		v.data = members
 		err = p.walk.Members(func(name string) error {
 			line := p.here()
-			member, err := p.value(name, below(key, name))
+			member, err := p.value(Value{Name: name, in: v})
 			if err == nil {
 				member.line = line // where it stands is where its name stands
 			}
@@ -102,7 +107,7 @@ func (p *parser) value(name, key string) (*Value, error) {
 		v.data = members
 	}
 	if twice, ok := errors.AsType[*strictjson.TwiceError](err); ok {
-		again := &Value{line: p.here(), key: below(key, twice.Name)}
+		again := &Value{Name: twice.Name, in: v, line: p.here()}
 		return nil, again.Errorf("this key is there twice")
 	}
 	if errors.Is(err, strictjson.ErrTooDeep) {
@@ -111,25 +116,35 @@ func (p *parser) value(name, key string) (*Value, error) {
 	return v, err
 }
 
-// below is the way to a member of the value at key.
-func below(key, name string) string {
-	if key == "" {
-		return name
-	}
-	return key + "." + name
-}
-
 // Line is the line that the value, or its name, stands on; the first is 1.
 func (v *Value) Line() int { return v.line }
 
-// Key is the way to the value from the top of the file: "metadata.values.mac".
-func (v *Value) Key() string { return v.key }
+// Key is the way to the value from the top of the file: "metadata.values.mac", "items[3].path". It is put together when it
+// is asked for: of a file with one long name around many values, all their ways would take far more memory than the file.
+func (v *Value) Key() string {
+	switch {
+	case v.in == nil:
+		return ""
+	case v.in.IsList():
+		return v.in.Key() + "[" + strconv.Itoa(v.at) + "]"
+	}
+	if before := v.in.Key(); before != "" {
+		return before + "." + v.Name
+	}
+	return v.Name
+}
+
+// maxKeyShown is how many bytes of a key an error shows.
+const maxKeyShown = 300
 
 // Errorf makes an error that says where the value stands.
 func (v *Value) Errorf(format string, args ...any) error {
 	where := fmt.Sprintf("line %d: ", v.line)
-	if v.key != "" {
-		where += strings.Trim(strconv.Quote(v.key), `"`) + ": "
+	if key := v.Key(); key != "" {
+		if len(key) > maxKeyShown {
+			key = strings.ToValidUTF8(key[:maxKeyShown], "") + "…"
+		}
+		where += strings.Trim(strconv.Quote(key), `"`) + ": "
 	}
 	return fmt.Errorf(where+"%w", fmt.Errorf(format, args...))
 }

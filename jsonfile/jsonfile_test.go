@@ -1,6 +1,7 @@
 package jsonfile_test
 
 import (
+	"runtime"
 	"strings"
 	"testing"
 
@@ -53,4 +54,25 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("several lines: %q", err)
 		}
 	})
+}
+
+// TestLongNames: a file takes memory by its length, whatever stands around what. The way to each of these values is
+// half a megabyte long, so that to keep all of them would take 50 GB.
+func TestLongNames(t *testing.T) {
+	name := strings.Repeat("n", 512<<10)
+	text := []byte(`{"` + name + `":[` + strings.Repeat("0,", 100_000) + `{"twice":1,"twice":2}]}`)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := jsonfile.Parse(text)
+	runtime.ReadMemStats(&after)
+	if grown := after.TotalAlloc - before.TotalAlloc; grown > 100<<20 {
+		t.Errorf("a file of %d bytes took %d", len(text), grown)
+	}
+	if err == nil || len(err.Error()) > 400 || !strings.Contains(err.Error(), "this key is there twice") {
+		t.Errorf("the error is %.1000v", err)
+	}
+	_, err = jsonfile.Parse([]byte(`{"a":[0,{"b":{"c":1,"c":2}}]}`))
+	if err == nil || err.Error() != "line 1: a[1].b.c: this key is there twice" {
+		t.Error(err)
+	}
 }
