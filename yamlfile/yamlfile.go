@@ -38,6 +38,9 @@ func Document(text []byte, what string, keys map[string]Shape, into any) error {
 }
 
 func document(text []byte, what string, keys map[string]Shape, into any) error {
+	if len(text) > MaxFile {
+		return fmt.Errorf("a %s has at most %d bytes", what, MaxFile)
+	}
 	documents := yaml.NewDecoder(bytes.NewReader(text))
 	var doc, more yaml.Node
 	if err := documents.Decode(&doc); errors.Is(err, io.EOF) {
@@ -53,10 +56,38 @@ func document(text []byte, what string, keys map[string]Shape, into any) error {
 	if len(doc.Content) == 0 || doc.Content[0].Tag == "!!null" {
 		return nil
 	}
+	if _, err := expand(&doc, mostValues); err != nil {
+		return err
+	}
 	if err := Members(doc.Content[0], keys); err != nil {
 		return err
 	}
 	return doc.Decode(into)
+}
+
+const (
+	// MaxFile is the most bytes of a file.
+	MaxFile = 4 << 20
+	// mostValues is how many values a file may have, each as often as it is meant. The library has a bound of its own for
+	// aliases, but begins anew with it in each value that is decoded by a function of this program.
+	mostValues = 1 << 20
+)
+
+// expand counts what a value is with all that its aliases (*name) stand for, and returns how many more there may be.
+func expand(node *yaml.Node, room int) (int, error) {
+	for node.Kind == yaml.AliasNode {
+		node = node.Alias
+	}
+	if room--; room < 0 {
+		return room, fmt.Errorf("line %d: with what its aliases stand for, the file has more than %d values", node.Line, mostValues)
+	}
+	var err error
+	for _, in := range node.Content {
+		if room, err = expand(in, room); err != nil {
+			return room, err
+		}
+	}
+	return room, nil
 }
 
 // Members refuses a mapping with keys that are not known, that occur twice, or with something behind
