@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 )
 
@@ -21,8 +22,13 @@ const (
 	failed = "FAILED" // has the reason why the archive ends
 )
 
-// maxText bounds what is read of those, in bytes.
-const maxText = 1 << 20
+const (
+	// maxText bounds what is read of those, in bytes, and maxReason what is shown of a reason.
+	maxText   = 1 << 20
+	maxReason = 500
+	// maxFiles is how many files an archive may have. A data directory has a few dozen.
+	maxFiles = 10_000
+)
 
 // Writer makes an archive.
 type Writer struct {
@@ -73,11 +79,11 @@ func Read(r io.Reader, take func(name string, content io.Reader) error) error {
 		switch {
 		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 			return errors.New("it ends in the middle")
-		case err != nil || entry.Typeflag != tar.TypeReg:
+		case err != nil || !plain(entry):
 			return errors.New("it is not a backup that openimds made")
 		case entry.Name == failed:
-			text, _ := io.ReadAll(io.LimitReader(archive, maxText))
-			return errors.New(string(text))
+			text, _ := io.ReadAll(io.LimitReader(archive, maxReason))
+			return errors.New(strings.ToValidUTF8(string(text), ""))
 		case entry.Name == sums:
 			if err := check(archive, found); err != nil {
 				return err
@@ -87,6 +93,8 @@ func Read(r io.Reader, take func(name string, content io.Reader) error) error {
 			}
 			_, err := io.Copy(io.Discard, r)
 			return err
+		case len(found) == maxFiles:
+			return fmt.Errorf("it has more than %d files", maxFiles)
 		case found[entry.Name] != "":
 			return fmt.Errorf("it has %s twice", entry.Name)
 		}
@@ -102,6 +110,17 @@ func Read(r io.Reader, take func(name string, content io.Reader) error) error {
 		}
 		found[entry.Name] = hex.EncodeToString(sum.Sum(nil))
 	}
+}
+
+// plain says whether an entry is of the kind that is written: a file, all of which is in the archive. Of one with holes a
+// few bytes would fill a disk.
+func plain(entry *tar.Header) bool {
+	for record := range entry.PAXRecords {
+		if record != "path" && record != "size" && record != "mtime" {
+			return false
+		}
+	}
+	return entry.Typeflag == tar.TypeReg
 }
 
 // check holds the sums against the files that were found.

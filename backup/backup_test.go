@@ -1,9 +1,12 @@
 package backup_test
 
 import (
+	"archive/tar"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -108,5 +111,67 @@ func TestRefusals(t *testing.T) {
 	}
 	if err := backup.NewWriter(io.Discard, time.Now()).Add("a", 4, text("one")); err == nil {
 		t.Error("a file with less bytes than it should have was written")
+	}
+}
+
+// block is the head of an entry of an archive, as no writer of this program makes it.
+func block(kind byte, name string, size int) []byte {
+	b := make([]byte, 512)
+	copy(b, name)
+	copy(b[100:], "0000600\x000000000\x000000000\x00")
+	copy(b[124:], fmt.Sprintf("%011o\x00%011o\x00        %c", size, 0, kind))
+	copy(b[257:], "ustar\x0000")
+	sum := 0
+	for _, c := range b {
+		sum += int(c)
+	}
+	copy(b[148:], fmt.Sprintf("%06o\x00 ", sum))
+	return b
+}
+
+func padded(text string) []byte {
+	return append([]byte(text), make([]byte, (512-len(text)%512)%512)...)
+}
+
+// TestHoles: an archive of two kilobytes that says of a file that it has a terabyte, most of it holes, is none.
+func TestHoles(t *testing.T) {
+	const whole = "1099511627776"
+	extended := ""
+	for _, record := range []string{"GNU.sparse.major=1", "GNU.sparse.minor=0", "GNU.sparse.name=openimds.db", "GNU.sparse.realsize=" + whole} {
+		extended += fmt.Sprintf("%d %s\n", len(record)+4, record)
+	}
+	regions := padded("1\n0\n0\n")
+	archive := slices.Concat(block('x', "x", len(extended)), padded(extended), block('0', "openimds.db", len(regions)), regions, make([]byte, 1024))
+	standard := tar.NewReader(bytes.NewReader(archive))
+	if head, err := standard.Next(); err != nil || fmt.Sprint(head.Size) != whole {
+		t.Fatalf("the archive is not what it is meant to be: %+v, %v", head, err)
+	}
+	err := backup.Read(bytes.NewReader(archive), func(name string, _ io.Reader) error {
+		t.Errorf("%s is unpacked", name)
+		return errors.New("stop")
+	})
+	if err == nil || err.Error() != "it is not a backup that openimds made" {
+		t.Error(err)
+	}
+}
+
+// TestManyFiles: what an archive says of itself is bounded: how many files there are, and why it ends.
+func TestManyFiles(t *testing.T) {
+	files := make([]string, 10_001)
+	for i := range files {
+		files[i] = fmt.Sprint(i, "=")
+	}
+	if _, err := read(written(t, nil, files...)); err == nil || err.Error() != "it has more than 10000 files" {
+		t.Error(err)
+	}
+	if files, err := read(written(t, nil, files[1:]...)); err != nil || len(files) != 10_000 {
+		t.Errorf("%d files, %v", len(files), err)
+	}
+	if _, err := read(written(t, errors.New(strings.Repeat("é", 1000)))); err == nil || len(err.Error()) != 500 {
+		t.Errorf("a long reason: %v", err)
+	}
+	long := strings.Repeat("long/", 60) + "name"
+	if files, err := read(written(t, nil, long+"=x")); err != nil || len(files) != 1 || files[0] != long+"=x" {
+		t.Errorf("a long name: %q, %v", files, err)
 	}
 }
