@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 
+	"github.com/openimds/openimds/socketowner"
 	"golang.org/x/sys/unix"
 )
 
@@ -143,23 +144,11 @@ func (l *Listener) Accept() (*Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if trusted(conn) {
+		if socketowner.PeerIsUs(conn) {
 			return &Conn{conn}, nil
 		}
 		_ = conn.Close()
 	}
-}
-
-func trusted(conn *net.UnixConn) bool {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return false
-	}
-	var peer *unix.Ucred
-	if cerr := raw.Control(func(fd uintptr) { peer, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); cerr != nil || err != nil {
-		return false
-	}
-	return peer.Uid == uint32(os.Geteuid()) || peer.Uid == 0
 }
 
 // Close takes the socket away.

@@ -99,3 +99,26 @@ func read(path string, limit int64, closed fs.FileMode) ([]byte, fs.FileInfo, er
 	}
 	return text, info, err
 }
+
+// ReadLinked is [Read] of a file that may be a symbolic link, as the managers of certificates make them. What it leads to is
+// read.
+func ReadLinked(path string, limit int64) ([]byte, fs.FileInfo, error) {
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	return Read(real, limit)
+}
+
+// ReadSecret is ReadLinked of a key or a password, which others must not be able to read. One of another user, such as
+// root, may be there for a group that this user is in.
+func ReadSecret(path string, limit int64) ([]byte, error) {
+	text, info, err := ReadLinked(path, limit)
+	if err != nil {
+		return nil, err
+	}
+	if perm := info.Mode().Perm(); runtime.GOOS != "windows" && (perm&0o037 != 0 || perm&0o040 != 0 && belongsToUs(info)) {
+		return nil, fmt.Errorf("%s is open to others (mode %04o): run chmod 600 %[1]s", path, perm)
+	}
+	return text, nil
+}

@@ -20,6 +20,8 @@ func safeDirectory(string, fs.FileInfo, bool) error { return nil }
 // Unmapped is of Linux alone.
 func Unmapped(uint32) bool { return false }
 
+func belongsToUs(fs.FileInfo) bool { return false }
+
 func ours(string, fs.FileInfo) error { return nil }
 
 // giveTo does nothing: elsewhere a new file has its directory's access rules.

@@ -51,6 +51,12 @@ func safeDirectory(path string, info fs.FileInfo, above bool) error {
 	return fmt.Errorf("others can write to %s (mode %04o): run chmod go-w %[1]s", path, mode.Perm())
 }
 
+// belongsToUs says whether this process's user owns the file.
+func belongsToUs(info fs.FileInfo) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int(st.Uid) == os.Geteuid()
+}
+
 func trustedOwner(uid uint32) bool { return uid == 0 || int(uid) == os.Geteuid() }
 
 // privateGroup tells the group that many systems make for each user, under the user's name; with it

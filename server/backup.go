@@ -17,6 +17,7 @@ import (
 
 	"github.com/openimds/openimds/backup"
 	"github.com/openimds/openimds/safefile"
+	"github.com/openimds/openimds/socketowner"
 	"github.com/openimds/openimds/store/bolt"
 )
 
@@ -111,6 +112,10 @@ func (s *Server) runBackups(ctx context.Context, running *sync.WaitGroup) {
 				}
 				return
 			}
+			if !socketowner.PeerIsUs(conn.(*net.UnixConn)) {
+				_ = conn.Close()
+				continue
+			}
 			s.giveBackup(ctx, conn)
 		}
 	})
@@ -136,7 +141,8 @@ func (p patient) Write(b []byte) (int, error) {
 	return p.Conn.Write(b)
 }
 
-// listenBackup makes the socket, in place of one that a killed process left. The directory says who may connect.
+// listenBackup makes the socket, in place of one that a killed process left. The directory says who may connect, and whoever
+// accepts asks who did.
 func listenBackup(dataDir string) (net.Listener, error) {
 	path, done, err := socketPath(dataDir)
 	if err != nil {

@@ -40,7 +40,7 @@ func RegionBeside(credentials string) string {
 	if base := filepath.Base(credentials); base != CredentialsFile && base != ProfilesFile {
 		return ""
 	}
-	text, err := os.ReadFile(filepath.Join(filepath.Dir(credentials), regionFile))
+	text, _, err := safefile.Read(filepath.Join(filepath.Dir(credentials), regionFile), maxHint)
 	if err != nil {
 		return ""
 	}

@@ -3,7 +3,6 @@ package server
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"github.com/openimds/openimds/safefile"
@@ -43,10 +42,13 @@ func (s *Server) writeEndpoints() error {
 	return nil
 }
 
+// maxHint is how many bytes a file has that says where or what a server is.
+const maxHint = 64 << 10
+
 // LastAccess is where the server that has this data directory was reached after its last start: IMDS, API and CA of an
 // [Access]. It may not run any more. False: none has said so.
 func LastAccess(dataDir string) (Access, bool) {
-	text, err := os.ReadFile(filepath.Join(dataDir, EndpointsFile))
+	text, _, err := safefile.Read(filepath.Join(dataDir, EndpointsFile), maxHint)
 	if err != nil {
 		return Access{}, false
 	}

@@ -10,8 +10,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
-	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -55,32 +53,19 @@ func OpenCertificates(certFile, keyFile string, log *slog.Logger) (*Certificates
 // LoadCertificate reads a certificate with its chain, and its key, which others must not be able to
 // read. Either may be a symbolic link, as the managers of certificates make them.
 func LoadCertificate(certFile, keyFile string) (*tls.Certificate, error) {
-	certPEM, _, err := read(certFile)
+	certPEM, _, err := safefile.ReadLinked(certFile, maxPEM)
 	if err != nil {
 		return nil, err
 	}
-	keyPEM, info, err := read(keyFile)
+	keyPEM, err := safefile.ReadSecret(keyFile, maxPEM)
 	if err != nil {
-		return nil, err
-	}
-	// A key of another user, such as root, may be there for a group that this user is in.
-	perm := info.Mode().Perm()
-	if runtime.GOOS != "windows" && (perm&0o037 != 0 || perm&0o040 != 0 && belongsToUs(info)) {
-		return nil, fmt.Errorf("the key %s is open to others (mode %04o): run chmod 600 %[1]s", keyFile, perm)
+		return nil, fmt.Errorf("the key: %w", err)
 	}
 	pair, err := tls.X509KeyPair(certPEM, keyPEM)
 	if err != nil { // it shows nothing of either
 		return nil, fmt.Errorf("%s and %s are not a certificate and its key in PEM: %w", certFile, keyFile, err)
 	}
 	return &pair, nil
-}
-
-func read(path string) ([]byte, fs.FileInfo, error) {
-	real, err := filepath.EvalSymlinks(path)
-	if err != nil {
-		return nil, nil, err
-	}
-	return safefile.Read(real, maxPEM)
 }
 
 // config is how TLS is spoken: by Go's defaults, of which version 1.2 is the oldest.
@@ -99,7 +84,7 @@ func (c *Certificates) Leaf() *x509.Certificate { return c.current.Load().Leaf }
 
 // KnownBy finds out whether whoever trusts the certificates in a file would accept this one now.
 func (c *Certificates) KnownBy(caFile string, now time.Time) error {
-	text, _, err := read(caFile)
+	text, _, err := safefile.ReadLinked(caFile, maxPEM)
 	if err != nil {
 		return err
 	}
@@ -122,7 +107,7 @@ func (c *Certificates) KnownBy(caFile string, now time.Time) error {
 
 // ReadLeaf reads the certificate at the start of a file, without its key.
 func ReadLeaf(certFile string) (*x509.Certificate, error) {
-	text, _, err := read(certFile)
+	text, _, err := safefile.ReadLinked(certFile, maxPEM)
 	if err != nil {
 		return nil, err
 	}

@@ -9,12 +9,12 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-	"os"
 	"path"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/openimds/openimds/safefile"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -92,12 +92,13 @@ func (a Address) local() bool {
 type Config struct {
 	Address Address
 	// CA is a file (PEM) with the certificates by which the members are known, Cert and Key are files with the
-	// certificate of this process and its key, which are read again for each new connection. With any of them all
+	// certificate of this process and its key, which are read again for each new connection. Others must not be able to read
+	// the key, nor to write any of them. With any of them all
 	// connections are of TLS; with none they are in the clear.
 	CA, Cert, Key string
 	// Insecure lets connections in the clear leave this machine.
 	Insecure bool
-	// User, and the file that has the password; empty: the certificate alone says who asks.
+	// User, and the file that has the password, which others must not be able to read; empty: the certificate alone says who asks.
 	User, PasswordFile string
 	// Timeout is how long the cluster may take to answer one request; 0: [DefaultTimeout].
 	Timeout time.Duration
@@ -151,7 +152,7 @@ func (c *Config) client() (clientv3.Config, error) {
 		settings.Endpoints = append(settings.Endpoints, scheme+member)
 	}
 	if c.User != "" {
-		password, err := os.ReadFile(c.PasswordFile)
+		password, err := safefile.ReadSecret(c.PasswordFile, maxFile)
 		if err != nil {
 			return settings, fmt.Errorf("cannot read the password for the store: %w", err)
 		}
@@ -166,7 +167,7 @@ func (c *Config) client() (clientv3.Config, error) {
 func (c *Config) tls() (*tls.Config, error) {
 	settings := &tls.Config{MinVersion: tls.VersionTLS12}
 	if c.CA != "" {
-		text, err := os.ReadFile(c.CA)
+		text, _, err := safefile.ReadLinked(c.CA, maxFile) // whoever could write it would be the store
 		if err != nil {
 			return nil, fmt.Errorf("cannot read the certificates by which the store is known: %w", err)
 		}
@@ -179,7 +180,7 @@ func (c *Config) tls() (*tls.Config, error) {
 		return settings, nil
 	}
 	load := func() (*tls.Certificate, error) {
-		pair, err := tls.LoadX509KeyPair(c.Cert, c.Key)
+		pair, err := c.pair()
 		if err != nil {
 			return nil, fmt.Errorf("the certificate for the store, %s with %s: %w", c.Cert, c.Key, err)
 		}
@@ -190,6 +191,22 @@ func (c *Config) tls() (*tls.Config, error) {
 	}
 	settings.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return load() }
 	return settings, nil
+}
+
+// maxFile is the most bytes of a file with certificates, a key or a password.
+const maxFile = 1 << 20
+
+// pair reads the certificate of this process and its key, which others must not be able to read.
+func (c *Config) pair() (tls.Certificate, error) {
+	cert, _, err := safefile.ReadLinked(c.Cert, maxFile)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	key, err := safefile.ReadSecret(c.Key, maxFile)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.X509KeyPair(cert, key)
 }
 
 // distrust says which member is not known by the certificates, if one is not: etcd's client only says that it does not

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -65,5 +66,34 @@ func TestConfigRefused(t *testing.T) {
 	clear := etcd.Config{Address: address(t, "etcd://192.0.2.1:2379")}
 	if err := clear.Validate(); !errors.Is(err, etcd.ErrClear) {
 		t.Error(err)
+	}
+}
+
+// TestSecretsOfOthers: a password or key that other users of the machine can read is refused, as is a certificate that they
+// can write: whoever could would be the store.
+func TestSecretsOfOthers(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("skipped: its files have no such modes")
+	}
+	dir := t.TempDir()
+	file := func(name string, mode os.FileMode) string {
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.WriteFile(path, []byte("secret-canary"), 0o600), os.Chmod(path, mode)); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	open, shared, private := file("open", 0o644), file("shared", 0o666), file("private", 0o600)
+	at := address(t, "etcd://127.0.0.1:1")
+	for name, c := range map[string]etcd.Config{
+		"a password for all to read":     {Address: at, User: "u", PasswordFile: open},
+		"a key for all to read":          {Address: at, Cert: private, Key: open},
+		"a certificate for all to write": {Address: at, Cert: shared, Key: private},
+		"certificates for all to write":  {Address: at, CA: shared},
+	} {
+		s, err := etcd.Open(t.Context(), c)
+		if s != nil || err == nil || !strings.Contains(err.Error(), "is open to others (mode 06") || strings.Contains(err.Error(), "canary") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
