@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"bytes"
 	"container/list"
 	"net/netip"
 	"time"
@@ -11,6 +12,9 @@ const (
 	mostConversations = 16 << 10
 	mostPending       = 16
 	answerWait        = 5 * time.Second
+	// Of all connections together: whoever may run programs on the machine may open as many.
+	mostHeads = 4 << 20  // bytes of requests that are not complete
+	mostCalls = 16 << 10 // calls that wait for their answers
 )
 
 // conversation is a connection to a service.
@@ -24,8 +28,9 @@ type conversation struct {
 	cut     bool           // it may not have been looked at any more since a sample is taken
 	source  netip.AddrPort // the caller's end; not valid: nothing was sent
 	next    uint32
-	head    []byte // of the request that is not complete
-	body    int    // bytes of the request's body that are to come; -1: until the next thing that looks like a request
+	head    []byte    // of the request that is not complete
+	begun   time.Time // when its first bytes came
+	body    int       // bytes of the request's body that are to come; -1: until the next thing that looks like a request
 	pending []*call
 	answer  uint32 // where the last answer began
 }
@@ -43,6 +48,8 @@ type conversations struct {
 	order    *list.List               // the one that was heard of last in front
 	finish   func(*call)
 	clean    *cleaner
+	heads    int // bytes of all that are not complete
+	calls    int // that wait
 }
 
 func newConversations(finish func(*call)) *conversations {
@@ -72,6 +79,7 @@ func (cs *conversations) end(at *list.Element) {
 	c := at.Value.(*conversation)
 	delete(cs.byCookie, c.cookie)
 	cs.order.Remove(at)
+	cs.keep(c, nil)
 	cs.silent(c, time.Time{})
 }
 
@@ -136,19 +144,31 @@ func (cs *conversations) read(c *conversation, b []byte, at time.Time) {
 			}
 			c.body = 0
 		}
-		before := len(c.head)
-		c.head = append(c.head, b[:min(len(b), mostHead-before)]...)
-		end := headEnd(c.head)
-		if end == 0 {
-			if len(c.head) == mostHead {
-				cs.unreadable(c, at, "the request's head is longer than 8 KiB")
-				c.body = -1
+		text, before := b[:min(len(b), mostHead)], len(c.head)
+		if before > 0 {
+			text = append(c.head, b[:min(len(b), mostHead-before)]...)
+		}
+		end := headEnd(text)
+		switch {
+		case end > 0:
+		case len(text) == mostHead:
+			cs.unreadable(c, at, "the request's head is longer than 8 KiB")
+			c.body = -1
+			return
+		case cs.heads+len(text)-before > mostHeads:
+			cs.unreadable(c, at, "it came in parts, as too many others did at once")
+			c.body = -1
+			return
+		default:
+			if before == 0 {
+				text, c.begun = bytes.Clone(text), at
 			}
+			cs.keep(c, text)
 			return
 		}
-		r, ok := parseHead(c.head[:end], c.first.addr, cs.clean)
+		r, ok := parseHead(text[:end], c.first.addr, cs.clean)
 		b = b[end-before:]
-		c.head = c.head[:0]
+		cs.keep(c, nil)
 		if !ok {
 			cs.unreadable(c, at, "what was sent is no request")
 			c.body = -1
@@ -157,6 +177,12 @@ func (cs *conversations) read(c *conversation, b []byte, at time.Time) {
 		c.body = r.body
 		cs.called(c, r, at)
 	}
+}
+
+// keep holds what there is of a request until the rest comes; nil: nothing.
+func (cs *conversations) keep(c *conversation, head []byte) {
+	cs.heads += len(head) - len(c.head)
+	c.head = head
 }
 
 func looksLikeRequest(b []byte) bool {
@@ -187,18 +213,35 @@ func (cs *conversations) called(c *conversation, r request, at time.Time) {
 
 // unreadable tells of a request that cannot be told more of.
 func (cs *conversations) unreadable(c *conversation, at time.Time, why string) {
-	c.head = c.head[:0]
+	cs.keep(c, nil)
 	cs.wait(c, Call{Time: at, Version: Unknown, Remark: why})
 }
 
 func (cs *conversations) wait(c *conversation, made Call) {
 	made.Service, made.Address = serviceOf(c.first.addr), c.first.addr
 	made.Source, made.Netns = c.source, c.first.netns
-	if len(c.pending) == mostPending {
-		cs.finish(c.pending[0])
-		c.pending = c.pending[1:]
+	one := &call{Call: made, who: c.who, until: made.Time.Add(answerWait)}
+	switch {
+	case len(c.pending) == mostPending:
+		cs.finish(cs.first(c))
+	case cs.calls == mostCalls:
+		if one.Remark == "" {
+			one.Remark = "its answer was not waited for: too many are at once"
+		}
+		cs.finish(one)
+		return
 	}
-	c.pending = append(c.pending, &call{Call: made, who: c.who, until: made.Time.Add(answerWait)})
+	c.pending = append(c.pending, one)
+	cs.calls++
+}
+
+// first takes the call that waits longest.
+func (cs *conversations) first(c *conversation) *call {
+	one := c.pending[0]
+	c.pending[0] = nil // the list's beginning stays in memory
+	c.pending = c.pending[1:]
+	cs.calls--
+	return one
 }
 
 // answered gives the oldest request its answer.
@@ -208,8 +251,7 @@ func (cs *conversations) answered(c *conversation, e event) {
 		return // on the way, or sent again
 	}
 	c.answer = e.seq
-	done := c.pending[0]
-	c.pending = c.pending[1:]
+	done := cs.first(c)
 	done.Status = status
 	if done.Version == Token {
 		done.HopsLeft = e.ttl
@@ -220,15 +262,19 @@ func (cs *conversations) answered(c *conversation, e event) {
 // tick tells what has waited too long by now.
 func (cs *conversations) tick(now time.Time) {
 	for at := cs.order.Front(); at != nil; at = at.Next() {
-		cs.silent(at.Value.(*conversation), now)
+		c := at.Value.(*conversation)
+		if len(c.head) > 0 && c.begun.Add(answerWait).Before(now) {
+			cs.unreadable(c, c.begun, "the rest of the request did not come")
+			c.body = -1
+		}
+		cs.silent(c, now)
 	}
 }
 
 // silent tells calls of a connection that got no answer until a time; zero: whatever they wait for.
 func (cs *conversations) silent(c *conversation, now time.Time) {
 	for len(c.pending) > 0 && (now.IsZero() || c.pending[0].until.Before(now)) {
-		late := c.pending[0]
-		c.pending = c.pending[1:]
+		late := cs.first(c)
 		if late.Remark == "" {
 			late.Remark = c.noAnswer(late.Version)
 		}

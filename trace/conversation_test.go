@@ -3,6 +3,7 @@ package trace
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -160,5 +161,59 @@ func TestConversationsAreBounded(t *testing.T) {
 	}
 	if len(j.told) != more+1+5 { // one more conversation, which was forgotten before
 		t.Errorf("%d told", len(j.told)-more)
+	}
+}
+
+// TestFlood: whoever opens as many connections as are followed, asks much on each without an answer and leaves a request
+// half sent takes a bounded part of the memory, and the calls of others are told with their answers meanwhile.
+func TestFlood(t *testing.T) {
+	told := map[string]int{}
+	last := &call{}
+	cs := newConversations(func(c *call) { told[c.Remark], last = told[c.Remark]+1, c })
+	send := func(cookie uint64, seq int, text string) {
+		e := event{kind: kindSent, cookie: cookie, addr: imds, seq: uint32(seq), total: len(text), payload: []byte(text)}
+		cs.sent(cs.find(e, noon, func(event) *caller { return &caller{} }), e, noon)
+	}
+	const a = "GET /a HTTP/1.1\r\n\r\n"
+	asked := func(when string, cookie uint64, parts ...string) {
+		t.Helper()
+		for at := 1; len(parts) > 0; at, parts = at+len(parts[0]), parts[1:] {
+			send(cookie, at, parts[0])
+		}
+		e := event{kind: kindAnswer, cookie: cookie, addr: imds, seq: 1, payload: []byte("HTTP/1.1 200 ")}
+		cs.answered(cs.find(e, noon, nil), e)
+		if last.Path != "/a" || last.Status != 200 || last.Remark != "" {
+			t.Errorf("%s, a call is told as %+v", when, last.Call)
+		}
+	}
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	whole := strings.Repeat(a, mostPending)
+	for cookie := range uint64(mostConversations) {
+		send(cookie+1, 1, whole)
+		send(cookie+1, 1+len(whole), "GET /"+strings.Repeat("c", mostHead-6))
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	const most = 48 << 20
+	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > most {
+		t.Errorf("%d connections take %d MiB", mostConversations, grown>>20)
+	}
+	if told["its answer was not waited for: too many are at once"] != mostConversations*mostPending-mostCalls || told["it came in parts, as too many others did at once"] == 0 {
+		t.Errorf("told are %v", told)
+	}
+	asked("in the flood", 1<<40, a)
+	cs.tick(noon.Add(2 * answerWait))
+	if cs.heads != 0 || cs.calls != 0 {
+		t.Errorf("when nothing came, %d bytes are kept and %d calls wait", cs.heads, cs.calls)
+	}
+	asked("after the flood, in parts", 1<<41, a[:10], a[10:])
+	send(1<<42, 1, a+a[:10])
+	for cs.order.Len() > 0 {
+		cs.end(cs.order.Back())
+	}
+	if cs.heads != 0 || cs.calls != 0 {
+		t.Errorf("when all connections have ended, %d bytes are kept and %d calls wait", cs.heads, cs.calls)
 	}
 }
