@@ -18,7 +18,7 @@ import (
 // passed over, since AWS's clients are often newer than their service; null is as good as nothing.
 // A failure is a [*Malformed].
 func Decode(body []byte, into any) error {
-	d := decoder{strictjson.Walk(body)}
+	d := decoder{strictjson.Walk(body), maxItems}
 	err := d.value(reflect.ValueOf(into).Elem(), d.Next())
 	if twice, ok := errors.AsType[*strictjson.TwiceError](err); ok {
 		return malformed(fmt.Sprintf("The member '%.100s' occurs twice", twice.Name))
@@ -29,7 +29,22 @@ func Decode(body []byte, into any) error {
 	return err
 }
 
-type decoder struct{ *strictjson.Walker }
+// maxItems is how many items the lists and maps of a request may have altogether. Three bytes of a body, {}, may be a structure of
+// hundreds. The largest requests are of recordings, which have a few hundred.
+const maxItems = 20_000
+
+type decoder struct {
+	*strictjson.Walker
+	room int // for further items
+}
+
+// item takes room for one.
+func (d *decoder) item() error {
+	if d.room--; d.room < 0 {
+		return malformed(fmt.Sprintf("The lists of the request have more than %d items", maxItems))
+	}
+	return nil
+}
 
 // value reads one value, which begins with the token, into v.
 func (d *decoder) value(v reflect.Value, token json.Token) error {
@@ -93,6 +108,9 @@ func MemberName(f reflect.StructField) string {
 func (d *decoder) entries(v reflect.Value) error {
 	v.Set(reflect.MakeMap(v.Type()))
 	return d.Members(func(name string) error {
+		if err := d.item(); err != nil {
+			return err
+		}
 		value := reflect.New(v.Type().Elem()).Elem()
 		if err := d.value(value, d.Next()); err != nil {
 			return err
@@ -105,6 +123,9 @@ func (d *decoder) entries(v reflect.Value) error {
 func (d *decoder) list(v reflect.Value) error {
 	v.Set(reflect.MakeSlice(v.Type(), 0, 0))
 	return d.Items(func() error {
+		if err := d.item(); err != nil {
+			return err
+		}
 		item := reflect.New(v.Type().Elem()).Elem()
 		if err := d.value(item, d.Next()); err != nil {
 			return err

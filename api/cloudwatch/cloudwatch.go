@@ -7,6 +7,7 @@
 package cloudwatch
 
 import (
+	"bytes"
 	"context"
 	"net/http"
 	"net/url"
@@ -149,13 +150,20 @@ func table() map[string]action {
 	return t
 }
 
-// maxQuery bounds the parameters of a query, as many as CloudWatch's largest request has members.
-const maxQuery = 20000
+const (
+	// maxParameters bounds the parameters of a query. net/url has no more, either.
+	maxParameters = 10_000
+	// maxParts bounds the parts of their names, those that they share counted once.
+	maxParts = 20_000
+)
 
 // readQuery reads a form in which each name stands once.
 func readQuery(body []byte) (query, error) {
+	if bytes.Count(body, []byte("&")) >= maxParameters {
+		return nil, malformed("The request has more than %d parameters", maxParameters)
+	}
 	values, err := url.ParseQuery(string(body))
-	if err != nil || len(values) > maxQuery {
+	if err != nil {
 		return nil, &awsjson.Malformed{Message: "The request's body is not a form that can be read"}
 	}
 	return query(values), query(values).check()

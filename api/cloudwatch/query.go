@@ -57,12 +57,12 @@ func (q query) operation() (string, error) {
 
 // json writes the query as the JSON of a request, whose types say what a parameter's text stands for.
 func (q query) json(request any) ([]byte, error) {
-	root := &node{}
+	root, room := &node{}, maxParts
 	for _, name := range sortedNames(q) {
 		if name == "Action" || name == "Version" {
 			continue
 		}
-		if err := root.put(name, q[name][0]); err != nil {
+		if err := root.put(name, q[name][0], &room); err != nil {
 			return nil, err
 		}
 	}
@@ -87,13 +87,13 @@ type node struct {
 	parts map[string]*node
 }
 
-// maxParts bounds the nesting of names; requests have seven.
-const maxParts = 16
+// maxNesting bounds the nesting of names; requests have seven.
+const maxNesting = 16
 
-// put lays a value at its path.
-func (n *node) put(path, text string) error {
+// put lays a value at its path, which may take parts of the room.
+func (n *node) put(path, text string, room *int) error {
 	parts := strings.Split(path, ".")
-	if len(parts) > maxParts {
+	if len(parts) > maxNesting {
 		return malformed("The request is nested too deeply")
 	}
 	for _, part := range parts {
@@ -102,6 +102,9 @@ func (n *node) put(path, text string) error {
 		}
 		next := n.parts[part]
 		if next == nil {
+			if *room--; *room < 0 {
+				return malformed("The names of the request's parameters have more than %d parts", maxParts)
+			}
 			if n.parts == nil {
 				n.parts = map[string]*node{}
 			}
