@@ -28,14 +28,18 @@ func named[T any](all []T, names []string, name func(T) string, code, text strin
 }
 
 // selected are those of what is offered that filters match.
-func selected[T any](all []T, asked []wire.Filter, of attributes[*T]) ([]T, error) {
+func selected[T any](ctx context.Context, all []T, asked []wire.Filter, of attributes[*T]) ([]T, error) {
 	filters, err := readFilters(asked, of)
 	if err != nil {
 		return nil, err
 	}
 	found := []T{}
 	for i := range all {
-		if filters.match(&all[i]) {
+		matches, err := filters.match(ctx, &all[i])
+		if err != nil {
+			return nil, err
+		}
+		if matches {
 			found = append(found, all[i])
 		}
 	}
@@ -54,7 +58,7 @@ func fields[T any](tell map[string]func(*T) string) attributes[*T] {
 }
 
 // describeRegions shows the regions of this installation, of which none has to be opted into.
-func (c *call) describeRegions(_ context.Context, in *wire.DescribeRegionsRequest) (wire.DescribeRegionsResult, error) {
+func (c *call) describeRegions(ctx context.Context, in *wire.DescribeRegionsRequest) (wire.DescribeRegionsResult, error) {
 	var all []wire.Region
 	for _, name := range c.regions {
 		all = append(all, wire.Region{RegionName: name, RegionEndpoint: "ec2." + name + ".amazonaws.com", OptInStatus: "opt-in-not-required"})
@@ -63,7 +67,7 @@ func (c *call) describeRegions(_ context.Context, in *wire.DescribeRegionsReques
 	if err != nil {
 		return wire.DescribeRegionsResult{}, err
 	}
-	all, err = selected(all, in.Filters, fields(map[string]func(*wire.Region) string{
+	all, err = selected(ctx, all, in.Filters, fields(map[string]func(*wire.Region) string{
 		"region-name":   func(r *wire.Region) string { return r.RegionName },
 		"endpoint":      func(r *wire.Region) string { return r.RegionEndpoint },
 		"opt-in-status": func(r *wire.Region) string { return r.OptInStatus },
@@ -71,7 +75,7 @@ func (c *call) describeRegions(_ context.Context, in *wire.DescribeRegionsReques
 	return wire.DescribeRegionsResult{Regions: all}, err
 }
 
-func (c *call) describeAvailabilityZones(_ context.Context, in *wire.DescribeAvailabilityZonesRequest) (wire.DescribeAvailabilityZonesResult, error) {
+func (c *call) describeAvailabilityZones(ctx context.Context, in *wire.DescribeAvailabilityZonesRequest) (wire.DescribeAvailabilityZonesResult, error) {
 	var all []wire.AvailabilityZone
 	region := c.service.Region()
 	for _, zone := range openimds.Zones(region) {
@@ -88,7 +92,7 @@ func (c *call) describeAvailabilityZones(_ context.Context, in *wire.DescribeAva
 	if err != nil {
 		return wire.DescribeAvailabilityZonesResult{}, err
 	}
-	all, err = selected(all, in.Filters, fields(map[string]func(*wire.AvailabilityZone) string{
+	all, err = selected(ctx, all, in.Filters, fields(map[string]func(*wire.AvailabilityZone) string{
 		"zone-name":            func(z *wire.AvailabilityZone) string { return z.ZoneName },
 		"zone-id":              func(z *wire.AvailabilityZone) string { return z.ZoneID },
 		"zone-type":            func(z *wire.AvailabilityZone) string { return z.ZoneType },
@@ -102,7 +106,7 @@ func (c *call) describeAvailabilityZones(_ context.Context, in *wire.DescribeAva
 }
 
 // describeInstanceTypes shows the types that bundles stand on.
-func (c *call) describeInstanceTypes(_ context.Context, in *wire.DescribeInstanceTypesRequest) (wire.DescribeInstanceTypesResult, error) {
+func (c *call) describeInstanceTypes(ctx context.Context, in *wire.DescribeInstanceTypesRequest) (wire.DescribeInstanceTypesResult, error) {
 	var all []wire.InstanceType
 	for _, b := range openimds.Bundles(c.service.Region()) {
 		if !b.Active || slices.ContainsFunc(all, func(t wire.InstanceType) bool { return t.InstanceType == b.EC2Type }) {
@@ -119,7 +123,7 @@ func (c *call) describeInstanceTypes(_ context.Context, in *wire.DescribeInstanc
 	if err != nil {
 		return result, err
 	}
-	all, err = selected(all, in.Filters, fields(map[string]func(*wire.InstanceType) string{
+	all, err = selected(ctx, all, in.Filters, fields(map[string]func(*wire.InstanceType) string{
 		"instance-type":                         func(t *wire.InstanceType) string { return t.InstanceType },
 		"current-generation":                    func(t *wire.InstanceType) string { return strconv.FormatBool(t.CurrentGeneration) },
 		"bare-metal":                            func(t *wire.InstanceType) string { return strconv.FormatBool(t.BareMetal) },
@@ -140,7 +144,7 @@ func (c *call) describeInstanceTypes(_ context.Context, in *wire.DescribeInstanc
 }
 
 // describeImages shows the blueprints as images of Amazon's.
-func (c *call) describeImages(_ context.Context, in *wire.DescribeImagesRequest) (wire.DescribeImagesResult, error) {
+func (c *call) describeImages(ctx context.Context, in *wire.DescribeImagesRequest) (wire.DescribeImagesResult, error) {
 	var all []wire.Image
 	for _, b := range openimds.Blueprints() {
 		if b.Active {
@@ -161,7 +165,7 @@ func (c *call) describeImages(_ context.Context, in *wire.DescribeImagesRequest)
 	if len(in.Owners) > 0 && !slices.ContainsFunc(in.Owners, mine) || len(in.ExecutableBy) > 0 && !slices.Contains(in.ExecutableBy, "all") {
 		all = nil
 	}
-	all, err = selected(all, in.Filters, fields(map[string]func(*wire.Image) string{
+	all, err = selected(ctx, all, in.Filters, fields(map[string]func(*wire.Image) string{
 		"image-id":            func(i *wire.Image) string { return i.ImageID },
 		"name":                func(i *wire.Image) string { return i.Name },
 		"description":         func(i *wire.Image) string { return i.Description },

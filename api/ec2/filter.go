@@ -1,8 +1,10 @@
 package ec2
 
 import (
+	"context"
 	"strings"
 
+	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/api/ec2/wire"
 )
 
@@ -19,7 +21,20 @@ type attributes[T any] func(of T, filter string) (has []string, known bool)
 // filters are a request's, in a form in which they can be held against many things.
 type filters[T any] struct {
 	of   attributes[T]
-	asks []wire.Filter
+	asks []ask
+}
+
+// ask is one filter.
+type ask struct {
+	name   string
+	values []pattern
+}
+
+// pattern is a value of a filter.
+type pattern struct {
+	text  string
+	runes []rune // nil: it stands for itself
+	least int    // how many characters what matches has
 }
 
 // readFilters checks a request's filters.
@@ -35,24 +50,54 @@ func readFilters[T any](asked []wire.Filter, of attributes[T]) (filters[T], erro
 	if len(asked) > maxFilters || values > maxFilterValues {
 		return filters[T]{}, invalid("FilterLimitExceeded", "A request has at most %d filters with %d values altogether", maxFilters, maxFilterValues)
 	}
-	return filters[T]{of, asked}, nil
+	read := filters[T]{of: of}
+	for _, f := range asked {
+		one := ask{name: f.Name}
+		for _, value := range f.Values {
+			one.values = append(one.values, readPattern(value))
+		}
+		read.asks = append(read.asks, one)
+	}
+	return read, nil
 }
 
-// match says whether all filters match.
-func (f filters[T]) match(one T) bool {
+func readPattern(text string) pattern {
+	p := pattern{text: text}
+	if !strings.ContainsAny(text, `*?\`) {
+		return p
+	}
+	p.runes = []rune(text)
+	for i := 0; i < len(p.runes); i++ {
+		if p.runes[i] == '*' {
+			continue
+		}
+		if p.runes[i] == '\\' {
+			i++
+		}
+		p.least++
+	}
+	return p
+}
+
+// match says whether all filters match. An error says that there is no more time: filters of many patterns over many tags
+// may take long.
+func (f filters[T]) match(ctx context.Context, one T) (bool, error) {
+	if err := ctx.Err(); len(f.asks) > 0 && err != nil {
+		return false, openimds.Errorf(openimds.Unavailable, openimds.StoreAway, "The filters of the request take too long; ask with fewer").Because(err)
+	}
 	for _, ask := range f.asks {
-		has, _ := f.of(one, ask.Name)
-		if !anyMatches(ask.Values, has) {
-			return false
+		has, _ := f.of(one, ask.name)
+		if !anyMatches(ask.values, has) {
+			return false, nil
 		}
 	}
-	return true
+	return true, nil
 }
 
-func anyMatches(patterns, has []string) bool {
+func anyMatches(patterns []pattern, has []string) bool {
 	for _, pattern := range patterns {
 		for _, value := range has {
-			if matches(pattern, value) {
+			if pattern.matches(value) {
 				return true
 			}
 		}
@@ -62,11 +107,14 @@ func anyMatches(patterns, has []string) bool {
 
 // matches says whether a value is what a pattern says: * is any text, ? any character, and a backslash takes the
 // meaning from what follows.
-func matches(pattern, value string) bool {
-	if !strings.ContainsAny(pattern, `*?\`) {
-		return pattern == value
+func (pat pattern) matches(value string) bool {
+	if pat.runes == nil {
+		return pat.text == value
 	}
-	p, v := []rune(pattern), []rune(value)
+	if pat.least > len(value) {
+		return false
+	}
+	p, v := pat.runes, []rune(value)
 	star, from := -1, 0 // where the last * stands, and where what it stands for ends as yet
 	i, j := 0, 0
 	for j < len(v) {

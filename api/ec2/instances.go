@@ -84,7 +84,12 @@ func (c *call) find(ctx context.Context, list string, ids []string, asked []wire
 		terminated := strings.HasPrefix(p.after, gone)
 		p.after = next
 		for i, one := range some {
-			if only != nil && !only(one) || !filters.match(one) {
+			if only != nil && !only(one) {
+				continue
+			}
+			if matches, err := filters.match(ctx, one); err != nil {
+				return nil, "", err
+			} else if !matches {
 				continue
 			}
 			if found = append(found, one); len(found) == p.size && i < len(some)-1 {
@@ -144,7 +149,11 @@ func (c *call) findByID(ctx context.Context, ids []string, filters filters[*open
 		if err != nil {
 			return nil, err
 		}
-		if filters.match(one) {
+		matches, err := filters.match(ctx, one)
+		if err != nil {
+			return nil, err
+		}
+		if matches {
 			found = append(found, one)
 		}
 	}

@@ -79,7 +79,9 @@ func (c *call) describeKeyPairs(ctx context.Context, in *wire.DescribeKeyPairsRe
 		if byID {
 			asked[keyPairID(pair)] = true
 		}
-		if !filters.match(pair) {
+		if matches, err := filters.match(ctx, pair); err != nil {
+			return result, err
+		} else if !matches {
 			continue
 		}
 		shown := wire.KeyPair{

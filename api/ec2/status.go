@@ -37,7 +37,11 @@ func (c *call) describeInstanceStatus(ctx context.Context, in *wire.DescribeInst
 		}
 		health.Impaired = false // of the guest itself nothing is known
 		shown.InstanceStatus = summary(health)
-		if filters.match(&shown) {
+		matches, err := filters.match(ctx, &shown)
+		if err != nil {
+			return result, err
+		}
+		if matches {
 			result.Statuses = append(result.Statuses, shown)
 		}
 	}

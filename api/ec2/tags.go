@@ -140,12 +140,18 @@ func (c *call) describeTags(ctx context.Context, in *wire.DescribeTagsRequest) (
 	if err != nil {
 		return result, err
 	}
-	add := func(id, kind string, tags []openimds.Tag) {
+	add := func(id, kind string, tags []openimds.Tag) error {
 		for _, t := range tags {
-			if tag := (wire.ResourceTag{ResourceID: id, ResourceType: kind, Key: t.Key, Value: t.Value}); filters.match(&tag) {
+			tag := wire.ResourceTag{ResourceID: id, ResourceType: kind, Key: t.Key, Value: t.Value}
+			matches, err := filters.match(ctx, &tag)
+			if err != nil {
+				return err
+			}
+			if matches {
 				result.Tags = append(result.Tags, tag)
 			}
 		}
+		return nil
 	}
 	if p.after == "" {
 		pairs, err := c.allKeyPairs(ctx)
@@ -153,7 +159,9 @@ func (c *call) describeTags(ctx context.Context, in *wire.DescribeTagsRequest) (
 			return result, err
 		}
 		for _, pair := range pairs {
-			add(keyPairID(pair), "key-pair", pair.Tags)
+			if err := add(keyPairID(pair), "key-pair", pair.Tags); err != nil {
+				return result, err
+			}
 		}
 		p.after = living
 	}
@@ -164,7 +172,9 @@ func (c *call) describeTags(ctx context.Context, in *wire.DescribeTagsRequest) (
 			return result, err
 		}
 		for _, one := range found {
-			add(one.ID, "instance", one.Tags)
+			if err := add(one.ID, "instance", one.Tags); err != nil {
+				return result, err
+			}
 		}
 		if p.after = next; next == "" {
 			break
