@@ -35,7 +35,8 @@ var osUserForm = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9@._-]{0,30}[A-Za-z0-9$_
 // Errors: InvalidInput/Malformed for a key that no SSH server would take, or the name of a user that cannot be;
 // InvalidInput/TooMany where the user or the instance has that many already; InvalidInput/TooLarge where the instance's
 // record has no room; NotFound/DoesNotExist; OperationFailure/WrongState for an instance that does not run;
-// OperationFailure/NotEnforced where nothing can be signed here, or the guest is answered a recording.
+// OperationFailure/NotEnforced where nothing can be signed here, or the guest is answered a recording; Unavailable/Unready
+// where the keys that sign take too long to make.
 func (s *Service) SendSSHPublicKey(ctx context.Context, name, user, publicKey, by string) (openimds.Operation, error) {
 	if !osUserForm.MatchString(user) {
 		return openimds.Operation{}, openimds.Errorf(openimds.InvalidInput, openimds.Malformed, "%.60q cannot be the name of a user of the operating system: it is up to 32 letters, digits and @._-", user)
@@ -49,6 +50,9 @@ func (s *Service) SendSSHPublicKey(ctx context.Context, name, user, publicKey, b
 	}
 	if err := s.cfg.KeySigner.Prepare(s.cfg.Now()); err != nil {
 		return openimds.Operation{}, broken(err)
+	}
+	if ctx.Err() != nil { // the first keys take long; they are there for the next one
+		return openimds.Operation{}, unready(ctx)
 	}
 	d, err := s.commit(ctx, "SendSSHPublicKey", func(d *draft) error {
 		in, was, err := s.instance(ctx, name)

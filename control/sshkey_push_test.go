@@ -1,6 +1,7 @@
 package control_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -12,9 +13,17 @@ import (
 )
 
 // keySigner notes what it signed.
-type keySigner struct{ signed []openimds.PushedKey }
+type keySigner struct {
+	signed  []openimds.PushedKey
+	prepare func() // nil: it is prepared
+}
 
-func (*keySigner) Prepare(time.Time) error { return nil }
+func (k *keySigner) Prepare(time.Time) error {
+	if k.prepare != nil {
+		k.prepare()
+	}
+	return nil
+}
 
 func (k *keySigner) Sign(p openimds.PushedKey) (string, error) {
 	k.signed = append(k.signed, p)
@@ -92,5 +101,20 @@ func TestPushedKeys(t *testing.T) {
 	}
 	if _, err := newFixture(t, nil).SendSSHPublicKey(t.Context(), "web-0", "ubuntu", pushedKey, ""); openimds.KindOf(err) != openimds.OperationFailure {
 		t.Errorf("where nobody signs: %v", err)
+	}
+}
+
+// TestPushBeforeTheSignerIsReady: keys that take too long to make are no store that is away, and nothing is pushed.
+func TestPushBeforeTheSignerIsReady(t *testing.T) {
+	signer := &keySigner{}
+	f := newFixture(t, func(cfg *control.Config, _ *store.Store) { cfg.KeySigner = signer })
+	f.create("web-0")
+	ctx, end := context.WithCancel(t.Context())
+	signer.prepare = end
+	_, err := f.SendSSHPublicKey(ctx, "web-0", "ubuntu", pushedKey, "")
+	refused(t, err, openimds.Unavailable, openimds.Unready, "The key is not made yet, since the machine is busy; try again")
+	signer.prepare = nil
+	if _, err := f.SendSSHPublicKey(t.Context(), "web-0", "ubuntu", pushedKey, ""); err != nil || len(signer.signed) != 1 {
+		t.Errorf("tried again: %d are signed, %v", len(signer.signed), err)
 	}
 }
