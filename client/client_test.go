@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/api/lightsail/wire"
 	"github.com/openimds/openimds/client"
 )
@@ -79,6 +80,9 @@ func TestAttempts(t *testing.T) {
 	broken := &net.OpError{Op: "read", Net: "tcp", Err: errors.New("connection reset by peer")}
 	throttled := refusal{400, `{"__type":"ThrottlingException","message":"Rate exceeded"}`}
 	internal := refusal{500, `{"__type":"ServiceException","message":"Internal error"}`}
+	undone := func(code openimds.Code) refusal {
+		return refusal{503, fmt.Sprintf(`{"__type":"ServiceUnavailableException","code":%q,"message":"try again"}`, code)}
+	}
 	invalid := refusal{400, `{"__type":"InvalidInputException","message":"no"}`}
 	for _, c := range []struct {
 		name           string
@@ -92,6 +96,7 @@ func TestAttempts(t *testing.T) {
 		{"throttled", []any{throttled, throttled, "ok"}, 3, 3, ""},
 		{"throttled by status", []any{refusal{429, ""}, "ok"}, 2, 2, ""},
 		{"a fault of the service", []any{internal}, 3, 1, "ServiceException: Internal error"},
+		{"not ready, and contended, so nothing was done", []any{undone(openimds.Unready), undone(openimds.Contended), "ok"}, 3, 3, ""},
 		{"no API", []any{refusal{502, "<html>"}}, 3, 1, "https://api.example/ answered 502 Bad Gateway; is it a Lightsail control API?"},
 		{"a broken connection", []any{broken}, 3, 1, "cannot reach the control API: read tcp: connection reset by peer"},
 		{"a cut answer", []any{"cut"}, 3, 1, "the control API's answer broke off: unexpected EOF"},

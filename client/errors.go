@@ -52,6 +52,11 @@ func (e *Error) Throttled() bool {
 	return throttled || e.Status == http.StatusTooManyRequests
 }
 
+// nothingDone says of a failure that it certainly left all as it was.
+func (e *Error) nothingDone() bool {
+	return e.Code == "Unready" || e.Code == "Contended"
+}
+
 // apiNames are what the APIs of services are called.
 var apiNames = map[string]string{ServiceLightsail: "Lightsail control", ServiceEC2: "EC2", ServiceCloudWatch: "CloudWatch"}
 

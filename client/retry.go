@@ -45,7 +45,7 @@ func pauseAfter(err error, changes bool) (first time.Duration, again bool) {
 		if refused.Throttled() {
 			return throttledPause, true
 		}
-		return firstPause, refused.Status >= http.StatusInternalServerError && !changes
+		return firstPause, refused.Status >= http.StatusInternalServerError && (!changes || refused.nothingDone())
 	}
 	if lost, ok := errors.AsType[*Unreachable](err); ok && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
 		return firstPause, lost.mayPass() && (!changes || lost.nothingSent())
