@@ -27,10 +27,19 @@ type Hosts interface {
 	LeaveSeat(ctx context.Context, instance string) error
 }
 
+// Leases are by what a host says that it is still there; a [store.Store] has them.
+type Leases interface {
+	KeepAlive(ctx context.Context, l store.Lease) error
+	Revoke(ctx context.Context, l store.Lease) error
+}
+
 // PresenceConfig is what a [Presence] works with.
 type PresenceConfig struct {
+	// Store has the office; nil: this host never gets it.
 	Store store.Store
-	Hosts Hosts
+	// Leases are those that Hosts grants; nil: Store has them.
+	Leases Leases
+	Hosts  Hosts
 	// Name of the host, for those who look who has the office.
 	Name string
 	Log  *slog.Logger
@@ -53,6 +62,9 @@ type Presence struct {
 
 // NewPresence makes one that is not there yet.
 func NewPresence(cfg PresenceConfig) *Presence {
+	if cfg.Leases == nil {
+		cfg.Leases = cfg.Store
+	}
 	return &Presence{cfg: cfg, elected: make(chan struct{}), again: make(chan struct{}, 1)}
 }
 
@@ -69,7 +81,7 @@ func (p *Presence) join(ctx context.Context) error {
 	last := p.last
 	p.mu.Unlock()
 	if last != store.NoLease {
-		_ = p.cfg.Store.Revoke(ctx, last) // it may last where the seats could not be told
+		_ = p.cfg.Leases.Revoke(ctx, last) // it may last where the seats could not be told
 	}
 	lease, err := p.cfg.Hosts.JoinHost(ctx, last == store.NoLease)
 	if err != nil {
@@ -158,7 +170,7 @@ func (p *Presence) Run(ctx context.Context, back func(context.Context) error, el
 	p.mu.Lock()
 	last := p.last // it may last where the seats could not be told
 	p.mu.Unlock()
-	_ = p.cfg.Store.Revoke(left, last) // or it ends by itself
+	_ = p.cfg.Leases.Revoke(left, last) // or it ends by itself
 }
 
 // stay keeps the lease alive and campaigns for the office, and reports whether the lease was lost.
@@ -167,7 +179,9 @@ func (p *Presence) stay(ctx context.Context, elected func(context.Context) error
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer cancel()
-	running.Go(func() { p.campaign(ctx, elected) })
+	if p.cfg.Store != nil {
+		running.Go(func() { p.campaign(ctx, elected) })
+	}
 	tick := time.NewTicker(keepEvery)
 	defer tick.Stop()
 	for failing := false; ; {
@@ -176,7 +190,7 @@ func (p *Presence) stay(ctx context.Context, elected func(context.Context) error
 			return false
 		case <-tick.C:
 		}
-		err := p.cfg.Store.KeepAlive(ctx, p.Lease())
+		err := p.cfg.Leases.KeepAlive(ctx, p.Lease())
 		switch {
 		case errors.Is(err, store.ErrNoLease):
 			p.cfg.Log.Warn("the store takes this host for gone; coming back")

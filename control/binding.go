@@ -55,7 +55,7 @@ func (s *Service) bind(ctx context.Context, d *draft, b openimds.Binding) error 
 		return storeFailed(err)
 	}
 	a, err := records.DecodeAttachment(was)
-	if err != nil || !a.CreatedAt.Equal(b.CreatedAt) {
+	if err != nil || a.Host != s.cfg.Host || !a.CreatedAt.Equal(b.CreatedAt) {
 		return nil
 	}
 	before := *a

@@ -20,7 +20,7 @@ const HostTTL = 15 * time.Second
 //
 // Errors: OperationFailure/InUse where another process is that host.
 func (s *Service) JoinHost(ctx context.Context, takeOver bool) (store.Lease, error) {
-	value, err := records.Encode(records.Host{Attaches: s.cfg.Attachments != nil, Why: s.cfg.CannotAttach})
+	value, err := records.Encode(s.self)
 	if err != nil {
 		return store.NoLease, broken(err)
 	}

@@ -75,6 +75,8 @@ type Service struct {
 	// process tells the seats that were taken through this service from those of an earlier or later process of
 	// its host.
 	process string
+	// self is what its host's record says.
+	self records.Host
 	// What was read of all instances and attachments, for who looks through all of them.
 	instances   *remembered[*FleetInstance]
 	attachments *remembered[*openimds.Attachment]
@@ -95,6 +97,7 @@ func New(store store.Store, cfg Config) *Service {
 	cfg.Host = cmp.Or(cfg.Host, openimds.LocalHost)
 	return &Service{
 		store: store, cfg: cfg, process: openimds.NewUUID(), again: make(chan struct{}, 1), keys: newKeyMaker(generateKey),
+		self:        records.Host{Attaches: cfg.Attachments != nil, Why: cfg.CannotAttach},
 		instances:   newRemembered(records.InstancePrefix, readFleetInstance),
 		attachments: newRemembered(records.AttachmentPrefix, readAttachment),
 	}

@@ -211,14 +211,14 @@ func (a *Authority) enrolment(ctx context.Context, host, id string) (enrolment, 
 		r, err := a.cfg.Store.Get(ctx, records.EnrolledKey(host))
 		switch {
 		case errors.Is(err, store.ErrNoRecord):
-			return enrolment{}, refuse(host, "it was evicted, or never joined")
+			return enrolment{}, &Refused{Host: host, Why: "it was evicted, or never joined", Evicted: true}
 		case err != nil:
 			return enrolment{}, err
 		}
 		e = a.see(r)
 	}
 	if id == "" || e.id != id {
-		return enrolment{}, refuse(host, "its certificate is from before it was evicted, or joined anew")
+		return enrolment{}, &Refused{Host: host, Why: "its certificate is from before it was evicted, or joined anew", Evicted: true}
 	}
 	return e, nil
 }

@@ -42,6 +42,9 @@ type Refused struct {
 	// Empty: nobody's.
 	Host string
 	Why  string
+	// Evicted says that the certificate is good and that its enrolment has ended: whoever has it is that host no more.
+	// Of a certificate that is not good it is never said: anybody could have made it.
+	Evicted bool
 }
 
 // Error implements error.

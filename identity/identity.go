@@ -8,6 +8,7 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -69,6 +70,21 @@ func (a *active) same(b *active) bool {
 		}
 	}
 	return true
+}
+
+// Keys tells which keys sign now: what was signed when it said something else is of no use any more. Empty: none do.
+func (s *Signer) Keys() string {
+	by := s.active.Load()
+	if by == nil {
+		return ""
+	}
+	sum := sha256.New()
+	for _, form := range Forms() {
+		if key, ok := by.keys[form]; ok {
+			sum.Write(key.Certificate.Raw)
+		}
+	}
+	return hex.EncodeToString(sum.Sum(nil)[:16])
 }
 
 // Forget drops the signatures of an instance that is no longer served.

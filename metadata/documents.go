@@ -90,6 +90,9 @@ func identityCredentialsInfo(it Item, v *View, _ args) Item {
 	return it
 }
 
+// IdentityDocument is the identity document of an instance, byte for byte as guests read it and signatures sign it.
+func IdentityDocument(in *openimds.Instance) []byte { return appendDocument(nil, in.Told()) }
+
 // appendDocument writes the instance identity document. Its bytes are what the signatures sign, so
 // they must be the same at each request; nothing here may depend on the time.
 func appendDocument(b []byte, in *openimds.Instance) []byte {

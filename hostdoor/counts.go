@@ -1,0 +1,91 @@
+package hostdoor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/openimds/openimds/control"
+	"github.com/openimds/openimds/hostlink"
+	"github.com/openimds/openimds/records"
+	"github.com/openimds/openimds/store"
+	"github.com/openimds/openimds/usage"
+	"github.com/openimds/openimds/usage/history"
+)
+
+// counts keeps what the host has counted, beside what others have: each record is a host's own, and has all that it
+// counted of an instance on a day, so that one that comes late or twice counts once. A host sends one request after the
+// other, and gives up no request before this end has ([callTime]), so that the latest comes last.
+func (c *call) counts(ctx context.Context) (any, error) {
+	var q hostlink.CountsRequest
+	if err := read(c.body, &q); err != nil {
+		return nil, err
+	}
+	if err := items(len(q.Records), hostlink.MaxItems); err != nil {
+		return nil, err
+	}
+	var answer hostlink.CountsAnswer
+	var writes []store.Write
+	seen := map[string]bool{}
+	for _, r := range q.Records {
+		err := c.mayCount(ctx, r)
+		if _, refused := errors.AsType[notCounted](err); refused || seen[r.Key] {
+			answer.Refused = append(answer.Refused, r.Key)
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		seen[r.Key] = true
+		writes = append(writes, store.Write{
+			Change: store.Change{Verb: store.Put, Key: r.Key, Value: r.Value, If: store.Whatever},
+			Done:   func(int64) {}, Conflict: func() {},
+		})
+	}
+	if n := len(answer.Refused); n > 0 {
+		c.audit("", fmt.Sprintf("%d of the counts are not of this host's instances, or cannot be read", n))
+	}
+	return answer, store.CommitEach(ctx, c.door.cfg.Whole, writes)
+}
+
+// notCounted says why a record is not kept.
+type notCounted struct{ error }
+
+// mayCount refuses what is not a count of this host's, of an instance that it serves or has counted before: what was
+// counted of one that has moved away since comes late, and is to be known all the same.
+func (c *call) mayCount(ctx context.Context, r hostlink.Counted) error {
+	var id, host string
+	var err error
+	if strings.HasPrefix(r.Key, history.SamplePrefix) {
+		id, host, err = history.Foreign(r.Key, r.Value, time.Now())
+	} else {
+		id, host, err = usage.ForeignCallers(r.Key, r.Value)
+	}
+	if err != nil {
+		return notCounted{err}
+	}
+	if host != c.host.Name {
+		return notCounted{errors.New("it is another host's count")}
+	}
+	for _, region := range c.door.cfg.Regions {
+		h := region.Service.ForHost(control.HostProcess{Name: c.host.Name})
+		name, err := region.Store.Get(ctx, records.InstanceIDKey(id))
+		if errors.Is(err, store.ErrNoRecord) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := h.Serves(ctx, string(name.Value)); !errors.Is(err, control.ErrNotServed) {
+			return err
+		}
+	}
+	for _, key := range []string{r.Key, usage.CallersKey(id, host)} {
+		if _, err := c.door.cfg.Whole.Get(ctx, key); !errors.Is(err, store.ErrNoRecord) {
+			return err
+		}
+	}
+	return notCounted{control.ErrNotServed}
+}

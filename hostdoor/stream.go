@@ -1,0 +1,342 @@
+package hostdoor
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/hostlink"
+	"github.com/openimds/openimds/records"
+	"github.com/openimds/openimds/store"
+)
+
+// maxQueued is how many things a stream may be behind; a host that is slower asks for all anew.
+const maxQueued = 20_000
+
+// stream tells one host of what it serves.
+type stream struct {
+	door *Door
+	host string
+
+	mu     sync.Mutex
+	queue  [][]*item
+	queued int
+	wake   chan struct{}
+	ended  chan struct{} // closed when it is to end
+	why    string
+
+	// What the host was told of each instance, by region and name; only the stream's goroutine has to do with it.
+	told map[place]*toldOf
+}
+
+type place struct{ region, instance string }
+
+// toldOf is what a host was told of one instance: the revisions of its records, and the key of its recording.
+type toldOf struct {
+	record, attachment int64
+	recording          string
+}
+
+// push has the stream tell of things. The index's lock is held: nobody is waited for.
+func (s *stream) push(batch []*item) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.queued += len(batch); s.queued > maxQueued {
+		s.endLocked("the host does not keep up")
+		return
+	}
+	s.queue = append(s.queue, batch)
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take returns what is to be told, in its order.
+func (s *stream) take() [][]*item {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := s.queue
+	s.queue, s.queued = nil, 0
+	return all
+}
+
+// end ends the stream; the host comes back by itself.
+func (s *stream) end(why string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.endLocked(why)
+}
+
+func (s *stream) endLocked(why string) {
+	if s.why == "" {
+		s.why = why
+		close(s.ended)
+	}
+}
+
+// admit takes a stream among those of its host; of too many the oldest ends, as of an agent that was started anew.
+func (d *Door) admit(s *stream) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	all := append(d.streams[s.host], s)
+	if len(all) > maxStreams {
+		all[0].end("the host has others")
+		all = all[1:]
+	}
+	d.streams[s.host] = all
+}
+
+func (d *Door) dismiss(s *stream) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var rest []*stream
+	for _, other := range d.streams[s.host] {
+		if other != s {
+			rest = append(rest, other)
+		}
+	}
+	if d.streams[s.host] = rest; len(rest) == 0 {
+		delete(d.streams, s.host)
+	}
+}
+
+// follow answers with a stream, for as long as the host is one and is there.
+func (c *call) follow(w http.ResponseWriter) {
+	var q hostlink.FollowRequest
+	if err := read(c.body, &q); err != nil {
+		c.write(w, nil, err)
+		return
+	}
+	s := &stream{door: c.door, host: c.host.Name, wake: make(chan struct{}, 1), ended: make(chan struct{}), told: map[place]*toldOf{}}
+	c.door.admit(s)
+	defer c.door.dismiss(s)
+	ctx, cancel := context.WithCancel(c.r.Context())
+	defer cancel()
+	defer context.AfterFunc(c.door.ctx, cancel)()
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	out := &writer{to: w, control: http.NewResponseController(w)}
+	if err := s.run(ctx, out, c.host.Void, time.Until(c.host.Ends)); err != nil && ctx.Err() == nil {
+		c.door.cfg.Log.Debug("the stream of a host has ended", "host", s.host, "reason", err)
+	}
+	select {
+	case <-c.host.Void:
+		c.audit("", "the host was evicted, and its stream cut")
+	default:
+	}
+}
+
+// run tells all there is, and then what changes.
+func (s *stream) run(ctx context.Context, out *writer, void <-chan struct{}, life time.Duration) error {
+	d := s.door
+	hello := hostlink.Hello{Version: hostlink.Version, Host: s.host, Home: d.cfg.Home, Keys: d.cfg.Signer.Keys(), Program: d.cfg.Program}
+	for _, r := range d.cfg.Regions {
+		hello.Regions = append(hello.Regions, r.Name)
+	}
+	if err := out.send(hostlink.Message{Hello: &hello}); err != nil {
+		return err
+	}
+	for _, x := range d.indexes {
+		defer x.unsubscribe(s)
+		all, err := x.subscribe(ctx, s)
+		if err != nil {
+			return err
+		}
+		for _, it := range all {
+			select {
+			case <-void:
+				return errors.New("the host was evicted")
+			default:
+			}
+			if err := s.tell(ctx, out, []*item{it}); err != nil {
+				return err
+			}
+		}
+	}
+	if err := out.send(hostlink.Message{Listed: true}); err != nil {
+		return err
+	}
+	beat := time.NewTicker(hostlink.BeatEvery)
+	defer beat.Stop()
+	expired := time.NewTimer(max(life, 0))
+	defer expired.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-void:
+			return errors.New("the host was evicted")
+		case <-expired.C:
+			return errors.New("the certificate has expired by which the stream was begun")
+		case <-s.ended:
+			return errors.New(s.why)
+		case <-beat.C:
+			if err := out.send(hostlink.Message{Keys: d.cfg.Signer.Keys()}); err != nil {
+				return err
+			}
+		case <-s.wake:
+			for _, batch := range s.take() {
+				if err := s.tell(ctx, out, batch); err != nil {
+					return err
+				}
+			}
+		}
+	}
+}
+
+// tell sends what one commit changed, in one message.
+func (s *stream) tell(ctx context.Context, out *writer, batch []*item) error {
+	var changes []hostlink.Record
+	for _, it := range batch {
+		more, err := s.changesOf(ctx, it)
+		if err != nil {
+			return err
+		}
+		changes = append(changes, more...)
+	}
+	if len(changes) == 0 {
+		return nil
+	}
+	return out.send(hostlink.Message{Changes: changes})
+}
+
+// changesOf is what an item makes of what the host was told before.
+func (s *stream) changesOf(ctx context.Context, it *item) (changes []hostlink.Record, err error) {
+	region := it.index.region
+	at := place{region.Name, it.instance}
+	add := func(key string, value json.RawMessage) {
+		changes = append(changes, hostlink.Record{Region: region.Name, Key: key, Value: value})
+	}
+	if it.left {
+		if was := s.told[at]; was != nil {
+			add(records.AttachmentPrefix+it.instance, nil)
+			add(records.InstancePrefix+it.instance, nil)
+			if was.recording != "" {
+				add(was.recording, nil)
+			}
+			delete(s.told, at)
+		}
+		return changes, nil
+	}
+	if s.told[at] == nil {
+		s.told[at] = &toldOf{}
+		it.load = true
+	}
+	was, record := s.told[at], it.record
+	if it.load && record == nil {
+		if record, err = s.load(ctx, region, it); err != nil {
+			return nil, err
+		}
+		if record == nil {
+			return nil, nil // what has become of it comes next
+		}
+	}
+	if record != nil && record.Revision > was.record {
+		more, err := s.instance(ctx, region, record, was)
+		if err != nil {
+			return nil, err
+		}
+		changes = append(changes, more...)
+	}
+	if it.attachment != nil && it.attachment.Revision > was.attachment {
+		was.attachment = it.attachment.Revision
+		add(it.attachment.Key, it.attachment.Value)
+	}
+	return changes, nil
+}
+
+// load reads the record of an instance that the host has not been told of yet; nil: it is gone, or another host's, by now.
+// Only if its attachment is the same afterwards it was this host's when it was read.
+func (s *stream) load(ctx context.Context, region Region, it *item) (*store.Record, error) {
+	r, err := region.Store.Get(ctx, records.InstancePrefix+it.instance)
+	if err == nil {
+		var attached store.Record
+		attached, err = region.Store.Get(ctx, records.AttachmentPrefix+it.instance)
+		if err == nil && attached.Revision == it.attachment.Revision {
+			return &r, nil
+		}
+	}
+	if err != nil && !errors.Is(err, store.ErrNoRecord) {
+		return nil, err
+	}
+	return nil, nil
+}
+
+// instance is what a host is told of an instance's record, with its recording before it.
+func (s *stream) instance(ctx context.Context, region Region, r *store.Record, was *toldOf) (changes []hostlink.Record, err error) {
+	add := func(of hostlink.Record) {
+		of.Region = region.Name
+		changes = append(changes, of)
+	}
+	former := was.recording
+	if r.Value == nil {
+		was.record, was.recording = r.Revision, ""
+		add(hostlink.Record{Key: r.Key})
+	} else {
+		value, in, err := trimmed(*r)
+		if err != nil {
+			s.door.cfg.Log.Error("an instance's record cannot be read; its host goes on with what it knows", "key", r.Key, "error", err)
+			was.record = r.Revision
+			add(hostlink.Record{Key: r.Key, Unread: true})
+			return changes, nil
+		}
+		key := ""
+		if in.Recorded != nil && in.Recorded.ID != "" {
+			key = records.RecordingKey(in.Name, in.Recorded.ID)
+		}
+		if key != "" && key != former {
+			apart, err := region.Store.Get(ctx, key)
+			if errors.Is(err, store.ErrNoRecord) {
+				return nil, nil // the instance has another one by now, which comes next
+			}
+			if err != nil {
+				return nil, err
+			}
+			add(hostlink.Record{Key: key, Value: apart.Value})
+		}
+		was.record, was.recording = r.Revision, key
+		add(hostlink.Record{Key: r.Key, Value: value})
+	}
+	if former != "" && former != was.recording {
+		add(hostlink.Record{Key: former})
+	}
+	return changes, nil
+}
+
+// trimmed is an instance's record without what only the control side shows: no guest reads it, so no host has it.
+func trimmed(r store.Record) (json.RawMessage, *openimds.Instance, error) {
+	in, err := records.DecodeInstance(r)
+	if err != nil {
+		return nil, nil, err
+	}
+	in.AddressType, in.StaticIPName, in.KeyPairName, in.Username, in.Ports = "", "", "", "", nil
+	value, err := records.EncodeInstance(in)
+	return value, in, err
+}
+
+// writer writes messages, each on a line of its own, and waits for none that nobody takes.
+type writer struct {
+	to      http.ResponseWriter
+	control *http.ResponseController
+}
+
+func (w *writer) send(m hostlink.Message) error {
+	var line bytes.Buffer
+	plain := json.NewEncoder(&line)
+	plain.SetEscapeHTML(false) // which would make much of user data six times as long
+	if err := plain.Encode(m); err != nil {
+		return err
+	}
+	if err := w.control.SetWriteDeadline(time.Now().Add(streamTime)); err != nil {
+		return err
+	}
+	if _, err := w.to.Write(line.Bytes()); err != nil {
+		return err
+	}
+	return w.control.Flush()
+}

@@ -1,0 +1,171 @@
+package hostlink
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/openimds/openimds/store"
+)
+
+// How long [Copy.Follow] waits before it asks again: twice as long each time, up to the last, so that a host is in step
+// a few seconds after it can reach a replica again. One that could be followed for steady is asked at once.
+const (
+	firstPause = 50 * time.Millisecond
+	lastPause  = 2 * time.Second
+	steady     = 10 * time.Second
+)
+
+// Follow keeps the copy in step with the replicas, whichever can be reached, until the context ends or the host is
+// evicted. While none can be reached the copy stays what it is.
+func (c *Copy) Follow(ctx context.Context, client *Client) {
+	told := ""
+	for pause := firstPause; ctx.Err() == nil; pause = min(2*pause, lastPause) {
+		started := time.Now()
+		at, address := client.replica()
+		err := c.follow(ctx, client, address)
+		if ctx.Err() != nil || errors.Is(err, store.ErrClosed) || errors.Is(err, ErrEvicted) {
+			return
+		}
+		client.leave(at)
+		if time.Since(started) > steady {
+			pause, told = firstPause, ""
+		}
+		if told != err.Error() { // one line for an outage, not one for each try
+			told = err.Error()
+			c.log.Warn("the replicas cannot be followed; serving what this host knows", "error", err)
+		}
+		// Jitter, so that the hosts of a fleet do not all come back at the same moment.
+		timer := time.NewTimer(pause/2 + rand.N(pause)) //nolint:gosec // no secret
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// follow is one stream, to its end.
+func (c *Copy) follow(ctx context.Context, client *Client, address string) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	silent := fmt.Errorf("the replica %s is silent", address)
+	watchdog := time.AfterFunc(answerTime, func() { cancel(silent) })
+	defer watchdog.Stop()
+	lines, err := client.stream(ctx, address)
+	if err != nil {
+		return cmpCause(ctx, err)
+	}
+	defer func() { _ = lines.body.Close() }()
+	s := stream{copy: c}
+	for {
+		m, err := lines.next()
+		if err != nil {
+			return cmpCause(ctx, fmt.Errorf("the replica %s has ended the stream: %w", address, err))
+		}
+		watchdog.Reset(3 * BeatEvery)
+		listed := s.listed
+		if err := s.take(ctx, m); err != nil {
+			return err
+		}
+		if !listed && s.listed {
+			c.log.Info("this host follows a replica", "replica", address, "records", s.told)
+		}
+	}
+}
+
+// cmpCause is why a context has ended, if it has one; else the error.
+func cmpCause(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
+}
+
+// stream is how far one is.
+type stream struct {
+	copy   *Copy
+	about  *About
+	all    []Record // until all are listed
+	told   int
+	listed bool
+}
+
+func (s *stream) take(ctx context.Context, m Message) error {
+	c := s.copy
+	c.setKeys(m.Keys)
+	switch {
+	case m.Hello != nil:
+		return s.begin(m.Hello)
+	case s.about == nil:
+		return errors.New("the replica does not say what it tells of")
+	case m.Listed:
+		s.listed, s.told = true, len(s.all)
+		err := c.replace(ctx, *s.about, s.all)
+		s.all = nil
+		return err
+	case len(m.Changes) > 0 && !s.listed:
+		s.all = append(s.all, m.Changes...)
+	case len(m.Changes) > 0:
+		return c.change(ctx, *s.about, m.Changes)
+	}
+	return nil
+}
+
+func (s *stream) begin(h *Hello) error {
+	switch {
+	case s.about != nil:
+		return errors.New("the replica begins twice")
+	case h.Version != Version:
+		return fmt.Errorf("the replica speaks version %d, this agent version %d: run agents and replicas of one release, or of two that follow each other", h.Version, Version)
+	case h.Host != s.copy.host:
+		return fmt.Errorf("the replica takes this host for %.80q, and its certificate is of %s", h.Host, s.copy.host)
+	case !slices.Contains(h.Regions, h.Home) && h.Home == "":
+		return errors.New("the replica names no region")
+	}
+	s.copy.setKeys(h.Keys)
+	s.about = &About{Version: aboutVersion, Host: h.Host, Home: h.Home, Regions: h.Regions}
+	return nil
+}
+
+// lines are those of a stream.
+type lines struct {
+	body interface{ Close() error }
+	scan *bufio.Scanner
+}
+
+func (c *Client) stream(ctx context.Context, address string) (*lines, error) {
+	body, err := json.Marshal(FollowRequest{Program: c.cfg.Program})
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.post(ctx, address, PathFollow, body)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		defer func() { _ = resp.Body.Close() }()
+		text := make([]byte, 4<<10)
+		n, _ := resp.Body.Read(text)
+		return nil, c.refusal(address, text[:n])
+	}
+	scan := bufio.NewScanner(resp.Body)
+	scan.Buffer(nil, MaxMessage)
+	return &lines{resp.Body, scan}, nil
+}
+
+func (l *lines) next() (m Message, err error) {
+	if !l.scan.Scan() {
+		if err := l.scan.Err(); err != nil {
+			return m, err
+		}
+		return m, errors.New("it is over")
+	}
+	return m, json.Unmarshal(l.scan.Bytes(), &m)
+}

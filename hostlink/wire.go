@@ -1,0 +1,247 @@
+// Package hostlink is what an agent and a replica say to each other, and the agent's end of it: the shapes of both
+// directions, the [Client] by which a host tells of what it serves, and the [Copy], which keeps what the replica sends
+// on disk, so that the host's guests are served from there whatever becomes of the replica.
+//
+// All goes over HTTP/2 and mutual TLS. A request is a POST with one JSON object and so is its answer, but for
+// [PathFollow]: its answer is a stream of [Message]s, one to a line, for as long as both ends are there.
+package hostlink
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/store"
+)
+
+// Version of this wire; the paths begin with it.
+const Version = 1
+
+// The requests there are. All but PathRedeem are of a host that has a certificate; whose certificate it is says which
+// host asks, and nothing in a request does.
+const (
+	PathRedeem    = "/v1/redeem"    // RedeemRequest → CertificateAnswer
+	PathRenew     = "/v1/renew"     // RenewRequest → CertificateAnswer
+	PathFollow    = "/v1/follow"    // FollowRequest → a stream of Messages
+	PathJoin      = "/v1/join"      // JoinRequest → LeaseAnswer
+	PathKeep      = "/v1/keep"      // LeaseRequest → Done
+	PathLeave     = "/v1/leave"     // LeaseRequest → Done
+	PathSeats     = "/v1/seats"     // SeatsRequest → OthersAnswer
+	PathLeaveSeat = "/v1/seat/left" // SeatRequest → Done
+	PathApplied   = "/v1/applied"   // AppliedRequest → Done
+	PathBound     = "/v1/bound"     // BoundRequest → OthersAnswer
+	PathStatus    = "/v1/status"    // StatusRequest → OthersAnswer
+	PathFaults    = "/v1/faults"    // FaultsRequest → FaultsAnswer
+	PathSign      = "/v1/sign"      // SignRequest → SignAnswer
+	PathCounts    = "/v1/counts"    // CountsRequest → CountsAnswer
+)
+
+// Limits of a request, which both ends keep to.
+const (
+	MaxBody = 1 << 20 // bytes
+	// MaxItems is how many instances, statuses or bindings one request is of, and MaxSigned how many are to be signed.
+	MaxItems  = 500
+	MaxSigned = 20
+	// MaxText is the most bytes of a text that the host has made: a reason, a mark of a link.
+	MaxText = 1 << 10
+	// MaxMessage is the most bytes of a line of the stream.
+	MaxMessage = 16 << 20
+)
+
+// BeatEvery is how often a stream has a line at least: without one for three times as long the other end is gone.
+const BeatEvery = 3 * time.Second
+
+// Of says which part of an installation a request is about, and which process of the host asks.
+type Of struct {
+	Region  string `json:"region"`
+	Process string `json:"process"`
+}
+
+// RedeemRequest asks for a certificate by a join token.
+type RedeemRequest struct {
+	Token openimds.JoinToken `json:"token"`
+	// Request for a certificate (PKCS #10, DER).
+	Request []byte `json:"request"`
+}
+
+// RenewRequest asks for another certificate.
+type RenewRequest struct {
+	Request []byte `json:"request"`
+}
+
+// CertificateAnswer has a certificate in PEM.
+type CertificateAnswer struct {
+	Certificate []byte `json:"certificate"`
+}
+
+// FollowRequest asks for all that the host serves, and for what changes of it.
+type FollowRequest struct {
+	// Program is the version of the agent.
+	Program string `json:"program,omitempty"`
+}
+
+// Message is one line of the stream. It has one of its members, or none and is only a sign of life.
+type Message struct {
+	// Hello is the first.
+	Hello *Hello `json:"hello,omitempty"`
+	// Changes are of one commit, or of one record while all there is is being told.
+	Changes []Record `json:"changes,omitempty"`
+	// Listed says that all there is has been told: what the copy has beside it is there no more.
+	Listed bool `json:"listed,omitempty"`
+	// Keys tells which keys sign now; see [Hello].
+	Keys string `json:"keys,omitempty"`
+}
+
+// Hello is what a stream begins with.
+type Hello struct {
+	Version int    `json:"version"`
+	Host    string `json:"host"`
+	// Home is the region whose records stand in a store itself, and Regions are all, in the replica's order.
+	Home    string   `json:"home"`
+	Regions []string `json:"regions"`
+	// Keys tells which keys sign identity documents: what others have signed is void.
+	Keys string `json:"keys"`
+	// Program is the version of the replica.
+	Program string `json:"program,omitempty"`
+}
+
+// Record is one of the store, by its key within its region. Without a Value it is there no more.
+type Record struct {
+	Region string          `json:"region"`
+	Key    string          `json:"key"`
+	Value  json.RawMessage `json:"value,omitempty"`
+	// Unread says that the record is there, and that the replica cannot read it: what was known of it stays.
+	Unread bool `json:"unread,omitempty"`
+}
+
+// JoinRequest says that the host is there.
+type JoinRequest struct {
+	Of
+	TakeOver bool   `json:"takeOver"`
+	Attaches bool   `json:"attaches"`
+	Why      string `json:"why,omitempty"`
+	Program  string `json:"program,omitempty"`
+}
+
+// LeaseAnswer has the lease of all that the host tells of itself.
+type LeaseAnswer struct {
+	Lease store.Lease `json:"lease"`
+}
+
+// LeaseRequest is about such a lease.
+type LeaseRequest struct {
+	Of
+	Lease store.Lease `json:"lease"`
+}
+
+// Done is the answer where there is nothing to tell.
+type Done struct{}
+
+// SeatsRequest says that instances are about to be served.
+type SeatsRequest struct {
+	Of
+	Lease     store.Lease `json:"lease"`
+	Instances []string    `json:"instances"`
+}
+
+// OthersAnswer names the instances that are not this host's, of which nothing was kept.
+type OthersAnswer struct {
+	Others []string `json:"others,omitempty"`
+}
+
+// SeatRequest is about the seat of one instance.
+type SeatRequest struct {
+	Of
+	Instance string `json:"instance"`
+}
+
+// AppliedRequest says that the change of that operation is obeyed.
+type AppliedRequest struct {
+	Of
+	Instance  string `json:"instance"`
+	ID        string `json:"id"`
+	Operation string `json:"operation"`
+}
+
+// BoundRequest tells what attachments are bound to, and what their guests have.
+type BoundRequest struct {
+	Of
+	Bindings []openimds.Binding `json:"bindings"`
+}
+
+// StatusRequest tells how far attachments are.
+type StatusRequest struct {
+	Of
+	Lease    store.Lease                 `json:"lease"`
+	Statuses []openimds.AttachmentStatus `json:"statuses"`
+}
+
+// FaultsRequest says that so many more requests have met the counted faults of an instance.
+type FaultsRequest struct {
+	Of
+	Instance string    `json:"instance"`
+	ID       string    `json:"id"`
+	From     time.Time `json:"from"`
+	More     int       `json:"more"`
+}
+
+// FaultsAnswer is how many have in all.
+type FaultsAnswer struct {
+	All int `json:"all"`
+}
+
+// SignRequest asks for the signatures of instances' identity documents, which the replica makes of its own records.
+type SignRequest struct {
+	Of
+	Instances []string `json:"instances"`
+}
+
+// SignAnswer has them, of those that are the host's.
+type SignAnswer struct {
+	Keys   string   `json:"keys"`
+	Signed []Signed `json:"signed"`
+}
+
+// Signed are the signatures of the identity document of one instance; none where a form cannot be signed.
+type Signed struct {
+	ID string `json:"id"`
+	// Document is the SHA-256 of what was signed.
+	Document  []byte `json:"document"`
+	Signature []byte `json:"signature,omitempty"`
+	PKCS7     []byte `json:"pkcs7,omitempty"`
+	RSA2048   []byte `json:"rsa2048,omitempty"`
+}
+
+// CountsRequest has records of what this host has counted, as they are now. Late and repeated ones count once.
+type CountsRequest struct {
+	Records []Counted `json:"records"`
+}
+
+// Counted is one of them, by its key.
+type Counted struct {
+	Key   string `json:"key"`
+	Value []byte `json:"value"`
+}
+
+// CountsAnswer names the keys of which nothing was kept: the replica would not take them the next time either.
+type CountsAnswer struct {
+	Refused []string `json:"refused,omitempty"`
+}
+
+// ErrorAnswer is what a request without success is answered with. Code is one of the codes below.
+type ErrorAnswer struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+}
+
+// Codes of errors.
+const (
+	CodeNotServed = "NotServed" // it is not this host's, or not there
+	CodeNoLease   = "NoLease"
+	CodeInUse     = "InUse" // another process is this host
+	CodeRefused   = "Refused"
+	CodeEvicted   = "Evicted"
+	CodeMalformed = "Malformed"
+	CodeSlowDown  = "SlowDown"
+	CodeAway      = "Away"
+)
