@@ -45,10 +45,10 @@ type Config struct {
 
 // Client calls the replicas: one of them as long as it answers, then another.
 type Client struct {
-	cfg  Config
-	http *http.Client
+	cfg Config
 
 	mu      sync.Mutex
+	http    *http.Client
 	at      int // which replica
 	evicted chan struct{}
 }
@@ -56,23 +56,37 @@ type Client struct {
 // NewClient makes a client; it connects when there is something to say.
 func NewClient(cfg Config) *Client {
 	c := &Client{cfg: cfg, evicted: make(chan struct{})}
+	c.http = c.connections()
+	return c
+}
+
+// connections makes those of the certificate that the host has now.
+func (c *Client) connections() *http.Client {
 	dialer := &net.Dialer{Timeout: dialTime, KeepAlive: BeatEvery}
-	c.http = &http.Client{
+	return &http.Client{
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
-			DialContext: dialer.DialContext, TLSClientConfig: cfg.TLS(), TLSHandshakeTimeout: dialTime, ForceAttemptHTTP2: true,
+			DialContext: dialer.DialContext, TLSClientConfig: c.cfg.TLS(), TLSHandshakeTimeout: dialTime, ForceAttemptHTTP2: true,
 			IdleConnTimeout: time.Minute, MaxResponseHeaderBytes: 16 << 10, ResponseHeaderTimeout: answerTime,
 			HTTP2: &http.HTTP2Config{SendPingTimeout: 2 * BeatEvery, PingTimeout: BeatEvery},
 		},
 	}
-	return c
 }
 
 // Close ends the connections that nobody uses.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
+func (c *Client) Close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.http.CloseIdleConnections()
+}
 
-// Reconnect has the next request make a connection of its own, as by another certificate.
-func (c *Client) Reconnect() { c.http.CloseIdleConnections() }
+// Reconnect has what is asked from now on go over connections of their own, as by another certificate.
+func (c *Client) Reconnect() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.http.CloseIdleConnections()
+	c.http = c.connections()
+}
 
 // Evicted is closed once a replica has said that this host is none any more.
 func (c *Client) Evicted() <-chan struct{} { return c.evicted }
@@ -149,7 +163,10 @@ func (c *Client) post(ctx context.Context, address, path string, body []byte) (*
 		return nil, err
 	}
 	r.Header.Set("Content-Type", "application/json")
-	resp, err := c.http.Do(r)
+	c.mu.Lock()
+	by := c.http
+	c.mu.Unlock()
+	resp, err := by.Do(r)
 	if err != nil {
 		return nil, fmt.Errorf("the replica %s cannot be reached: %w", address, errors.Unwrap(err))
 	}
@@ -172,6 +189,8 @@ func (c *Client) refusal(address string, text []byte) error {
 	case CodeEvicted:
 		c.tellEvicted()
 		return ErrEvicted
+	case CodeRefused:
+		c.Reconnect() // the certificate may be another one by now
 	}
 	return fmt.Errorf("the replica %s refuses: %.200s (%.40s)", address, e.Message, e.Code)
 }

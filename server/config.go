@@ -87,6 +87,14 @@ type Config struct {
 	// AnonymousMetrics lets /metrics be read without a signature.
 	AnonymousMetrics bool
 
+	// HostsListen is the address, as host:port, where hosts without a store of their own ([Agent]) are let in, by
+	// certificates of this installation's authority; empty: nowhere. HostsAddresses are how hosts reach it, for those that
+	// are enrolled; none: as it listens. HostsCA is a file with an authority of the operator's own, its private key and its
+	// certificate (PEM); empty: the store has one.
+	HostsListen    string
+	HostsAddresses []string
+	HostsCA        string
+
 	// Region and AccountID are those of this installation. MoreRegions are served too, each by itself: what a request is
 	// signed for decides which one it is of. The default instance is of the first.
 	Region, AccountID string
@@ -178,6 +186,9 @@ func (c *Config) Validate() error {
 		return err
 	}
 	if err := c.checkSharing(); err != nil {
+		return err
+	}
+	if err := c.checkHosts(); err != nil {
 		return err
 	}
 	return c.checkWebhook()

@@ -13,7 +13,7 @@ import (
 
 // runHandover serves what the commands of this user hand over, until the context ends. A data directory
 // that can hold no socket costs only this.
-func (s *Server) runHandover(ctx context.Context, running *sync.WaitGroup) {
+func (s *hosting) runHandover(ctx context.Context, running *sync.WaitGroup) {
 	taker, err := handover.Listen(s.cfg.DataDir, commands{s}, s.log)
 	if err != nil {
 		s.log.Warn("no command can be a guest with 'openimds run --instance'", "error", err)
@@ -24,7 +24,7 @@ func (s *Server) runHandover(ctx context.Context, running *sync.WaitGroup) {
 
 // commands are guests whose listeners were handed over. The instance may be named with its region, as REGION/NAME;
 // without one it is of the first.
-type commands struct{ server *Server }
+type commands struct{ server *hosting }
 
 // find returns the region that an instance is of, and its name there.
 func (c commands) find(instance string) (*regional, string, error) {

@@ -7,4 +7,4 @@ import (
 	"sync"
 )
 
-func (*Server) runHandover(context.Context, *sync.WaitGroup) {}
+func (*hosting) runHandover(context.Context, *sync.WaitGroup) {}

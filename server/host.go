@@ -17,7 +17,7 @@ import (
 )
 
 // serveEndpoint is how the host hands out the listener of an endpoint.
-func (s *Server) serveEndpoint(id string, l *hostnet.Listener) (stop func()) {
+func (s *hosting) serveEndpoint(id string, l *hostnet.Listener) (stop func()) {
 	r, id := s.regionOf(id)
 	name := attach.InstanceOf(id)
 	var err error
@@ -65,7 +65,7 @@ func (n HostNetwork) cannot() error { return cmp.Or(n.Refused, n.Unable) }
 
 // Unattached says how many instances are attached to this host though this process attaches none, and why: their
 // guests are not answered. Whoever asks waits for the store.
-func (s *Server) Unattached(ctx context.Context) (n int, why error) {
+func (s *hosting) Unattached(ctx context.Context) (n int, why error) {
 	if why = s.hostNotes.cannot(); why == nil {
 		return 0, nil
 	}
@@ -85,18 +85,18 @@ func (s *Server) Unattached(ctx context.Context) (n int, why error) {
 }
 
 // warnUnattached tells the log of guests who are not answered since this process attaches nothing.
-func (s *Server) warnUnattached(ctx context.Context) {
+func (s *hosting) warnUnattached(ctx context.Context) {
 	if n, why := s.Unattached(ctx); n > 0 {
 		s.log.Warn("instances are attached to this host, and their guests are not answered", "attachments", n, "reason", why)
 	}
 }
 
 // HostNetwork says what this server can do to the host's network.
-func (s *Server) HostNetwork() HostNetwork { return s.hostNotes }
+func (s *hosting) HostNetwork() HostNetwork { return s.hostNotes }
 
 // openHost takes the host's network, where this process may change it. A server that may not serves the
 // callers on this machine, and refuses attachments.
-func (s *Server) openHost() error {
+func (s *hosting) openHost() error {
 	if s.nameless {
 		s.hostNotes.Unable = fmt.Errorf("this server shares its store and has no name of its own to attach instances by; give it one with %s", s.cfg.named("Host"))
 		return nil
@@ -170,7 +170,7 @@ func guardedPlaces(all []hostnet.Guarded) []openimds.GuardedPlace {
 
 // guarding tells the service of a region what the host guards.
 type guarding struct {
-	server *Server
+	server *hosting
 	region *regional
 }
 
@@ -180,7 +180,7 @@ func (r *regional) report(ctx context.Context, all []openimds.AttachmentStatus) 
 	if lease == store.NoLease {
 		return nil
 	}
-	return r.service.ReportAttachments(ctx, lease, all)
+	return r.rules.ReportAttachments(ctx, lease, all)
 }
 
 // tellAll tells anew all that the host tells of itself.
@@ -194,7 +194,7 @@ func (r *regional) tellAll(ctx context.Context) error {
 
 // runHost keeps the host attached until the context ends. What is attached anew is so only until the server
 // begins to stop: then it would be for nobody.
-func (s *Server) runHost(ctx, stopping context.Context, running *sync.WaitGroup) {
+func (s *hosting) runHost(ctx, stopping context.Context, running *sync.WaitGroup) {
 	if s.host == nil {
 		return
 	}
@@ -220,7 +220,7 @@ func (s *Server) runHost(ctx, stopping context.Context, running *sync.WaitGroup)
 }
 
 // attachmentStates counts the attachments of this host by state.
-func (s *Server) attachmentStates() map[string]int {
+func (s *hosting) attachmentStates() map[string]int {
 	if s.host != nil {
 		states := map[string]int{}
 		for _, r := range s.regions {
@@ -237,7 +237,7 @@ func (s *Server) attachmentStates() map[string]int {
 }
 
 // Settled is closed once it is known what has become of the attachments; nil where none can be made.
-func (s *Server) Settled() <-chan struct{} {
+func (s *hosting) Settled() <-chan struct{} {
 	if s.host == nil {
 		return nil
 	}
@@ -245,7 +245,7 @@ func (s *Server) Settled() <-chan struct{} {
 }
 
 // AttachmentStatus is how far the attachment of an instance of a region is on this host, and why.
-func (s *Server) AttachmentStatus(region, instance string) (state, reason string) {
+func (s *hosting) AttachmentStatus(region, instance string) (state, reason string) {
 	for _, r := range s.regions {
 		if r.region == region {
 			return r.attachments.Status(instance)
@@ -255,7 +255,7 @@ func (s *Server) AttachmentStatus(region, instance string) (state, reason string
 }
 
 // sweepHost finds what an earlier process left in the host's network. Nobody waits for it.
-func (s *Server) sweepHost() {
+func (s *hosting) sweepHost() {
 	if err := s.host.Sweep(); err != nil && !errors.Is(err, hostnet.ErrBusy) {
 		s.log.Warn("not all that an earlier process left in the host's network could be looked at", "error", err)
 	}

@@ -11,14 +11,14 @@ import (
 // clearReadyFile takes back what an earlier run said, and finds out whether this one can say it: a
 // script must neither take that for an answer nor wait for ever. It comes after the store is locked,
 // so that a start in vain leaves a running server's file alone.
-func (s *Server) clearReadyFile() error {
-	if s.cfg.ReadyFile == "" {
+func (c *Config) clearReadyFile() error {
+	if c.ReadyFile == "" {
 		return nil
 	}
-	if err := safefile.Clear(s.cfg.ReadyFile); errors.Is(err, safefile.ErrNotFile) {
-		return invalid("%s %w", s.cfg.named("ReadyFile"), err)
+	if err := safefile.Clear(c.ReadyFile); errors.Is(err, safefile.ErrNotFile) {
+		return invalid("%s %w", c.named("ReadyFile"), err)
 	} else if err != nil {
-		return s.noReadyFile(err)
+		return c.noReadyFile(err)
 	}
 	return nil
 }
@@ -36,12 +36,19 @@ func (s *Server) writeReadyFile() error {
 		fmt.Fprintf(&text, "api=%s\n", addr)
 	}
 	fmt.Fprintf(&text, "api_url=%s\n", s.APIURL())
-	if err := safefile.Write(s.cfg.ReadyFile, []byte(text.String()), 0o644); err != nil {
-		return s.noReadyFile(err)
+	if addr := s.HostsAddr(); addr != nil {
+		fmt.Fprintf(&text, "hosts=%s\n", addr)
+	}
+	return s.cfg.placeReadyFile(text.String())
+}
+
+func (c *Config) placeReadyFile(text string) error {
+	if err := safefile.Write(c.ReadyFile, []byte(text), 0o644); err != nil {
+		return c.noReadyFile(err)
 	}
 	return nil
 }
 
-func (s *Server) noReadyFile(err error) error {
-	return fmt.Errorf("cannot write %s: %w", s.cfg.named("ReadyFile"), err)
+func (c *Config) noReadyFile(err error) error {
+	return fmt.Errorf("cannot write %s: %w", c.named("ReadyFile"), err)
 }

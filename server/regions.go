@@ -35,10 +35,20 @@ type regional struct {
 	home        bool // its records stand in the store itself, not below a key of their own
 	kept        store.Store
 	service     *control.Service
+	rules       hostRules // whom the host tells of what it serves
 	guests      *guestside.Server
 	presence    *agent.Presence
 	alarms      *alarms.Alarms
 	attachments *attach.Attachments
+}
+
+// hostRules are what a host asks for what it serves; [control.Service] has them.
+type hostRules interface {
+	agent.Hosts
+	agent.Marker
+	attach.Binder
+	guestside.Faults
+	ReportAttachments(ctx context.Context, lease store.Lease, all []openimds.AttachmentStatus) error
 }
 
 // Look implements [openimds.GuestAnswers]: the guest side is opened after the rules, and before anybody asks.
@@ -185,7 +195,7 @@ func (r *regional) endpointOf(id string) string {
 }
 
 // regionOf finds the region of an endpoint, and its id there.
-func (s *Server) regionOf(id string) (*regional, string) {
+func (s *hosting) regionOf(id string) (*regional, string) {
 	own, region, qualified := strings.Cut(id, "@")
 	for _, r := range s.regions {
 		if qualified && r.region == region || !qualified && r.home {
@@ -197,7 +207,7 @@ func (s *Server) regionOf(id string) (*regional, string) {
 
 // shared is the host's network as a region sees it.
 type shared struct {
-	server *Server
+	server *hosting
 	region *regional
 }
 
@@ -226,7 +236,7 @@ func (h shared) Set(endpoints []hostnet.Endpoint) error {
 
 // admitted are the endpoints of all regions, but for those at a place that one of another region has: who is served there
 // stays, and comes first. [Server.endpointsMu] is held.
-func (s *Server) admitted() []hostnet.Endpoint {
+func (s *hosting) admitted() []hostnet.Endpoint {
 	type claim struct {
 		region *regional
 		hostnet.Endpoint
@@ -295,7 +305,7 @@ func (s *Server) byRegion(verifiers map[string]*sigv4.Verifier, sessions *consol
 }
 
 // Regions are the server's, the first one first.
-func (s *Server) Regions() []string { return s.cfg.regions() }
+func (s *hosting) Regions() []string { return s.cfg.regions() }
 
 // ServiceOf is the door to changes in a region; nil: the server does not have it.
 func (s *Server) ServiceOf(region string) *control.Service {

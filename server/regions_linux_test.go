@@ -133,7 +133,7 @@ func checkGuests(t *testing.T, s *Server, want map[string]string) {
 		if begins == "" {
 			continue
 		}
-		guests := commands{s}
+		guests := commands{&s.hosting}
 		name := r.region + "/web"
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		must(t, err)
@@ -159,7 +159,7 @@ func checkGuests(t *testing.T, s *Server, want map[string]string) {
 		<-ended
 		must(t, guests.Unseat(name))
 	}
-	if err := (commands{s}).Seat(t.Context(), "us-west-2/web"); openimds.CodeOf(err) != openimds.Mismatch {
+	if err := (commands{&s.hosting}).Seat(t.Context(), "us-west-2/web"); openimds.CodeOf(err) != openimds.Mismatch {
 		t.Errorf("a guest of a region that there is not: %v", err)
 	}
 }
@@ -192,7 +192,7 @@ func TestHomeRegion(t *testing.T) {
 		i := openInstallation(t, cfg)
 		id := i.server.Instance().ID
 		i.stop()
-		s := &Server{cfg: cfg, log: slog.New(slog.DiscardHandler)}
+		s := &Server{hosting: hosting{cfg: cfg, log: slog.New(slog.DiscardHandler)}}
 		s.cfg.DataDir = i.server.DataDir()
 		must(t, s.openStore(t.Context()))
 		_, err := s.store.Commit(t.Context(), store.Change{Verb: store.Delete, Key: records.HomeKey, If: store.Whatever}) // as an earlier version left it
@@ -219,7 +219,7 @@ func TestHomeRegion(t *testing.T) {
 // TestSharedNetwork: the host's network has the endpoints of all regions, and each region is told of its own.
 func TestSharedNetwork(t *testing.T) {
 	east, west := &regional{region: "us-east-1", home: true}, &regional{region: "us-west-2"}
-	s := &Server{regions: []*regional{east, west}, regional: east}
+	s := &Server{hosting: hosting{regions: []*regional{east, west}, regional: east}}
 	for _, r := range s.regions {
 		id := r.endpointOf("web#abc")
 		if found, own := s.regionOf(id); found != r || own != "web#abc" {
@@ -238,29 +238,29 @@ func TestSharedNetwork(t *testing.T) {
 		return nil
 	}
 	s.setHost = set
-	must(t, shared{s, west}.Set([]hostnet.Endpoint{{ID: "web#1", Interface: "tap1"}}))
+	must(t, shared{&s.hosting, west}.Set([]hostnet.Endpoint{{ID: "web#1", Interface: "tap1"}}))
 	if given != nil {
 		t.Errorf("the host is given %q before a region has told its own", given)
 	}
-	must(t, shared{s, east}.Set([]hostnet.Endpoint{{ID: "web#2", Interface: "tap0"}, {ID: "db#3", Interface: "tap2"}}))
+	must(t, shared{&s.hosting, east}.Set([]hostnet.Endpoint{{ID: "web#2", Interface: "tap0"}, {ID: "db#3", Interface: "tap2"}}))
 	if !reflect.DeepEqual(given, []string{"web#2", "db#3", "web#1@us-west-2"}) {
 		t.Errorf("the host is given %q", given)
 	}
 	// Who is served at a place stays, whichever region comes for it.
 	mine := []hostnet.Endpoint{{ID: "web#1", Interface: "tap1"}}
-	must(t, shared{s, east}.Set(mine))
+	must(t, shared{&s.hosting, east}.Set(mine))
 	if !reflect.DeepEqual(given, []string{"web#1@us-west-2"}) {
 		t.Errorf("with two for one place the host is given %q", given)
 	}
-	must(t, shared{s, west}.Set(nil))
+	must(t, shared{&s.hosting, west}.Set(nil))
 	if !reflect.DeepEqual(given, []string{"web#1"}) {
 		t.Errorf("once the place is free the host is given %q", given)
 	}
-	must(t, shared{s, west}.Set(mine))
+	must(t, shared{&s.hosting, west}.Set(mine))
 	if !reflect.DeepEqual(given, []string{"web#1"}) {
 		t.Errorf("with two for one place the host is given %q", given)
 	}
-	must(t, shared{s, east}.Set(nil))
+	must(t, shared{&s.hosting, east}.Set(nil))
 	if !reflect.DeepEqual(given, []string{"web#1@us-west-2"}) {
 		t.Errorf("the host is given %q", given)
 	}

@@ -33,6 +33,10 @@ func (s *Server) Serve(ctx context.Context) error {
 	if s.certificates != nil {
 		running.Go(func() { s.certificates.Run(besides) })
 	}
+	if s.hosts != nil {
+		running.Go(func() { s.hosts.authority.Run(besides) })
+		running.Go(func() { s.hosts.door.Run(besides) })
+	}
 	if s.console != nil {
 		running.Go(func() { s.console.Run(ctx) }) // its streams end before the answers are waited for
 	}
@@ -78,6 +82,13 @@ func (s *Server) serveListeners(running *sync.WaitGroup, cancel context.CancelCa
 			}
 		})
 	}
+	if s.hosts != nil {
+		running.Go(func() {
+			if err := s.hosts.door.Serve(s.hosts.listener); !errors.Is(err, http.ErrServerClosed) {
+				cancel(fmt.Errorf("the door for hosts on %s failed: %w", s.HostsAddr(), err))
+			}
+		})
+	}
 	s.api = newAPIServer(s)
 	for _, l := range s.apiL {
 		running.Go(func() {
@@ -111,6 +122,13 @@ func (s *Server) finish() {
 			s.log.Warn("some control requests were cut off", "error", err)
 		}
 	})
+	if s.hosts != nil {
+		stopping.Go(func() {
+			if err := s.hosts.door.Shutdown(deadline); err != nil {
+				s.log.Warn("some hosts' requests were cut off", "error", err)
+			}
+		})
+	}
 	stopping.Wait()
 	s.dog.at("the last counts to be stored")
 	if err := s.usage.Close(counts); err != nil {
@@ -125,6 +143,9 @@ func (s *Server) Close() {
 	defer s.dog.end()
 	for _, l := range slices.Concat(s.imdsL, s.apiL) {
 		_ = l.Close()
+	}
+	if s.hosts != nil {
+		_ = s.hosts.listener.Close()
 	}
 	if s.door != nil {
 		s.door.close()

@@ -26,7 +26,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"sync"
 	"syscall"
 	"time"
 
@@ -35,14 +34,11 @@ import (
 	"github.com/openimds/openimds/alarms"
 	"github.com/openimds/openimds/api/accesskeys"
 	"github.com/openimds/openimds/api/front"
-	"github.com/openimds/openimds/attach"
 	"github.com/openimds/openimds/attest"
 	"github.com/openimds/openimds/audit"
 	"github.com/openimds/openimds/console"
 	"github.com/openimds/openimds/control"
 	"github.com/openimds/openimds/credentials"
-	"github.com/openimds/openimds/guestside"
-	"github.com/openimds/openimds/hostnet"
 	"github.com/openimds/openimds/identity"
 	"github.com/openimds/openimds/imds"
 	"github.com/openimds/openimds/instanceconnect"
@@ -54,49 +50,30 @@ import (
 
 // Server is one running installation.
 type Server struct {
-	cfg      Config
-	log      *slog.Logger
-	dog      *watchdog
+	hosting
 	store    keptStore
 	file     *bolt.Store  // the store, if it is in DataDir; nil: it is shared with other servers
 	shared   *sharedFiles // nil: the store is not shared
-	nameless bool         // it was given no name among those that share the store
 	unlock   func()       // lets go of DataDir where no store of its own holds it
 	keys     *accesskeys.File
 	signer   *identity.Signer
 	pushed   *instanceconnect.Signer // of SSH keys
-	sources  *credentials.Sources
-	usage    *usage.Meter
 	answered answered
 	audit    *audit.Log
 	refusals *audit.Refusals
 	instance *openimds.Instance
 
-	// regional is the first of the regions, whose the default instance is.
-	*regional
-	regions []*regional
 	// homeName is the region that the data directory began with; unserved are those with instances that are none of regions.
 	homeName string
 	unserved []UnservedRegion
 
-	// host is the host's network; nil where this process may not change it. endpoints are those of each region, all of
-	// which setHost gives to it.
-	host        *hostnet.Network
-	hostNotes   HostNetwork
-	endpointsMu sync.Mutex
-	endpoints   map[string][]hostnet.Endpoint
-	served      map[string]bool // ids of those that it has
-	setHost     func([]hostnet.Endpoint) error
-	settled     chan struct{} // closed once that is known of the attachments of all regions
-	naming      *naming.Namer
-
-	// guestsWaiting is how many connections of guests may wait at once; 0: any number.
-	guestsWaiting int
-	door          *doorkeeper // of imdsL; nil: all users may call
-	imdsL         []net.Listener
-	apiL          []net.Listener
-	api           *front.Server
-	console       *console.Console // nil: there is none
+	door  *doorkeeper // of imdsL; nil: all users may call
+	imdsL []net.Listener
+	apiL  []net.Listener
+	api   *front.Server
+	// hosts lets in those without a store of their own; nil: none are.
+	hosts   *hosts
+	console *console.Console // nil: there is none
 	// certificates of the control API; nil: it does not speak TLS.
 	certificates *front.Certificates
 }
@@ -120,7 +97,7 @@ func Open(ctx context.Context, cfg Config) (*Server, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{cfg: cfg, log: cfg.Log, dog: newWatchdog(cfg.Hangs), settled: make(chan struct{})}
+	s := &Server{hosting: hosting{cfg: cfg, log: cfg.Log, dog: newWatchdog(cfg.Hangs), settled: make(chan struct{})}}
 	defer context.AfterFunc(ctx, s.dog.start)()
 	if err := s.open(ctx); err != nil {
 		s.Close()
@@ -144,7 +121,7 @@ func (s *Server) open(ctx context.Context) error {
 	if err := s.prepareRegions(ctx); err != nil {
 		return err
 	}
-	if err := s.clearReadyFile(); err != nil {
+	if err := s.cfg.clearReadyFile(); err != nil {
 		return err
 	}
 	if err := s.shareFiles(ctx); err != nil {
@@ -200,6 +177,9 @@ func (s *Server) openService(ctx context.Context) error {
 	if err := s.openHost(); err != nil {
 		return err
 	}
+	if err := s.openAuthority(ctx); err != nil {
+		return err
+	}
 	if s.pushed, err = instanceconnect.Open(filepath.Join(s.cfg.DataDir, InstanceConnectFile)); err != nil {
 		return err
 	}
@@ -209,6 +189,7 @@ func (s *Server) openService(ctx context.Context) error {
 			return err
 		}
 	}
+	s.openDoor()
 	return nil
 }
 
@@ -219,11 +200,12 @@ func (s *Server) openRegion(ctx context.Context, r *regional, cfg control.Config
 	cfg.Changes = changesOf{s, r}
 	cfg.Guests = r
 	if s.host != nil {
-		cfg.Attachments = guarding{s, r}
+		cfg.Attachments = guarding{&s.hosting, r}
 	} else {
 		cfg.CannotAttach = s.hostNotes.cannot().Error()
 	}
 	r.service = control.New(r.kept, cfg)
+	r.rules = r.service
 	if err := r.service.ConcludeAudit(ctx, r.told(latest)); err != nil { // the guests do not wait for it
 		s.log.Warn("what an earlier process did not come to do is not yet in the audit log", "error", err)
 	}
@@ -269,34 +251,11 @@ func (s *Server) replay(ctx context.Context) error {
 func (s *Server) openGuests(ctx context.Context) error {
 	s.naming = naming.New(s.log)
 	s.sources = credentials.NewSources(s.cfg.RoleCredentials, s.log)
+	s.documents, s.vouches = s.signer, s.pushed
 	for _, r := range s.regions {
 		s.openGuestsOf(r)
 	}
 	return s.guests.Seat(ctx, s.instance.Name)
-}
-
-func (s *Server) openGuestsOf(r *regional) {
-	r.guests = guestside.New(guestside.Config{
-		Presence:    r.presence,
-		Store:       r.kept,
-		Marker:      r.service,
-		Faults:      r.service,
-		Credentials: s.sources,
-		Signer:      s.signer,
-		IMDS: imds.Config{
-			Rate:        s.cfg.GuestRate,
-			Burst:       s.cfg.GuestBurst,
-			Connections: s.cfg.GuestConnections,
-			Waiting:     s.guestsWaiting,
-			AllowHosts:  s.cfg.AllowHosts,
-			Usage:       s.usage,
-			Keys:        s.pushed,
-		},
-		Log: s.log,
-	})
-	r.attachments = attach.New(attach.Config{
-		Store: r.kept, Name: s.cfg.Host, Binder: r.service, Seats: r.guests, Host: shared{s, r}, Report: r.report, Log: s.log,
-	})
 }
 
 // restricted makes a listener of IMDSListen one that only the users of IMDSAllowUsers can call.

@@ -27,7 +27,7 @@ func (carried) Status(string, time.Time) (openimds.AttachmentStatus, bool) {
 // openRules opens the store of a data directory, and the rules of its regions on a host that attaches.
 func openRules(t *testing.T, cfg Config) (*Server, map[string]*control.Service) {
 	t.Helper()
-	s := &Server{cfg: cfg, log: slog.New(slog.DiscardHandler)}
+	s := &Server{hosting: hosting{cfg: cfg, log: slog.New(slog.DiscardHandler)}}
 	var err error
 	s.cfg.DataDir, err = s.cfg.openDataDir()
 	must(t, err)

@@ -1,0 +1,175 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/openimds/openimds/hostlink"
+)
+
+// Serve answers the guests of this host until the context ends, or the host is evicted: then nobody is answered any
+// more, and what was kept of them is deleted. It is called once. What is under way then it ends within 5 seconds.
+func (a *Agent) Serve(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(ctx, a.dog.start)()
+	var running sync.WaitGroup
+	defer running.Wait()
+	besides, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	running.Go(func() { a.copy.Follow(besides, a.client) })
+	running.Go(func() { a.keepCertified(besides) })
+	running.Go(func() {
+		select {
+		case <-a.client.Evicted():
+			cancel(hostlink.ErrEvicted)
+		case <-besides.Done():
+		}
+	})
+	about, known := a.copy.About()
+	if !known {
+		a.log.Info("this host knows of no guest yet; waiting for a replica", "replicas", a.replicas)
+		select {
+		case <-ctx.Done():
+			a.finish(nil)
+			return a.ended(ctx)
+		case <-a.copy.Synced():
+			about, _ = a.copy.About()
+		}
+	}
+	a.openRegions(ctx, about)
+	running.Go(func() { a.usage.Run(besides) })
+	for _, r := range a.regions {
+		running.Go(func() { r.guests.Run(besides) })
+		running.Go(func() { r.presence.Run(besides, r.tellAll, nil) })
+	}
+	running.Go(func() { a.signer.Run(besides, about, a.links) })
+	a.runHost(besides, ctx, &running)
+	a.runHandover(besides, &running)
+	running.Go(func() { a.tellReady(ctx, cancel) })
+	running.Go(func() { a.watchRegions(besides, about) })
+	counting, counted := context.WithCancel(besides)
+	defer counted()
+	var carrying sync.WaitGroup
+	carrying.Go(func() {
+		c := &hostlink.Counts{Store: a.counts, Client: a.client, Host: a.cfg.Host, Log: a.log}
+		c.Run(counting, countsTime-answersTime)
+	})
+	<-ctx.Done()
+	a.finish(func() { counted(); carrying.Wait() })
+	return a.ended(ctx)
+}
+
+// ended is why Serve returns.
+func (a *Agent) ended(ctx context.Context) error {
+	cause := context.Cause(ctx)
+	a.evicted = errors.Is(cause, hostlink.ErrEvicted)
+	if a.evicted {
+		return fmt.Errorf("the host %s serves nobody any more: %w", a.cfg.Host, cause)
+	}
+	if cause != ctx.Err() && !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
+}
+
+// finish ends what is under way: answers first, then what they left to be counted.
+func (a *Agent) finish(carry func()) {
+	a.dog.start()
+	a.sources.Stop()
+	a.log.Info("stopping")
+	deadline, done := context.WithTimeout(context.Background(), answersTime)
+	defer done()
+	counts, counted := context.WithTimeout(context.Background(), countsTime)
+	defer counted()
+	a.dog.at("answers under way")
+	var stopping sync.WaitGroup
+	for _, r := range a.regions {
+		stopping.Go(func() {
+			if err := r.guests.Shutdown(deadline); err != nil {
+				a.log.Warn("some guests' answers were cut off", "error", err)
+			}
+		})
+	}
+	stopping.Wait()
+	a.dog.at("the last counts to be stored")
+	if err := a.usage.Close(counts); err != nil {
+		a.log.Warn("the last counts could not be stored", "error", err)
+	}
+	if carry != nil {
+		carry()
+	}
+	a.dog.at("what runs beside the answers")
+}
+
+// tellReady tells scripts that the guests are answered that were attached at the start.
+func (a *Agent) tellReady(ctx context.Context, cancel context.CancelCauseFunc) {
+	if a.host != nil {
+		select {
+		case <-a.settled:
+		case <-ctx.Done():
+			return
+		}
+	}
+	attached := 0
+	for state, n := range a.attachmentStates() {
+		if state == "attached" || state == "impaired" {
+			attached += n
+		}
+	}
+	a.log.Info("guests are served", "host", a.cfg.Host, "attached", attached)
+	if a.cfg.ReadyFile == "" {
+		return
+	}
+	if err := a.cfg.placeReadyFile(fmt.Sprintf("host=%s\nattached=%d\n", a.cfg.Host, attached)); err != nil {
+		cancel(err)
+	}
+}
+
+// watchRegions says that a region was added, which this process has no guest side for.
+func (a *Agent) watchRegions(ctx context.Context, began hostlink.About) {
+	tick := time.NewTicker(renewEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if now, known := a.copy.About(); known && !slices.Equal(now.Regions, began.Regions) {
+			a.log.Warn("the replicas have other regions by now; start this agent anew to serve their instances", "regions", now.Regions, "served", began.Regions)
+			return
+		}
+	}
+}
+
+// keepCertified renews the certificate in time. While no replica can be reached the host goes on serving, and asks again.
+func (a *Agent) keepCertified(ctx context.Context) {
+	tick := time.NewTicker(renewEvery)
+	defer tick.Stop()
+	for told := ""; ; {
+		if !time.Now().Before(a.identity.RenewAt()) {
+			err := a.identity.Renew(ctx, a.client.Renew)
+			switch {
+			case ctx.Err() != nil:
+				return
+			case err == nil:
+				told = ""
+				a.client.Reconnect()
+				a.log.Info("this host's certificate was renewed", "ends", a.identity.Ends())
+			case told != err.Error():
+				told = err.Error()
+				a.log.Warn("this host's certificate cannot be renewed; trying again", "ends", a.identity.Ends(), "error", err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
