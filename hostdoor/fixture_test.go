@@ -1,0 +1,269 @@
+package hostdoor_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/control"
+	"github.com/openimds/openimds/hostcert"
+	"github.com/openimds/openimds/hostdoor"
+	"github.com/openimds/openimds/hostlink"
+	"github.com/openimds/openimds/identity"
+	"github.com/openimds/openimds/records"
+	"github.com/openimds/openimds/store"
+	"github.com/openimds/openimds/store/mem"
+	"github.com/openimds/openimds/store/within"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience bounds every wait; no test waits for it unless it fails.
+const patience = 3 * time.Minute
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// attaching is a server that attaches, so that its service takes attachments.
+type attaching struct{}
+
+func (attaching) Guarded() []openimds.GuardedPlace { return nil }
+
+func (attaching) Status(string, time.Time) (openimds.AttachmentStatus, bool) {
+	return openimds.AttachmentStatus{}, false
+}
+
+func (attaching) Release([]string) ([]openimds.GuardedPlace, error) { return nil, nil }
+
+// replica is one with a door, over a store in memory, in two regions.
+type replica struct {
+	t         *testing.T
+	store     *mem.Store
+	authority *hostcert.Authority
+	services  map[string]*control.Service
+	address   string
+
+	mu      sync.Mutex
+	refused []openimds.AuditEntry
+}
+
+const (
+	home    = "us-east-1"
+	further = "eu-west-1"
+	process = "11111111-2222-3333-4444-555555555555"
+)
+
+func newReplica(t *testing.T) *replica {
+	t.Helper()
+	r := &replica{t: t, store: mem.New(), services: map[string]*control.Service{}}
+	log := slog.New(slog.DiscardHandler)
+	var err error
+	r.authority, err = hostcert.Open(t.Context(), hostcert.Config{Store: r.store, Log: log})
+	must(t, err)
+	keys, err := identity.Ensure(t.TempDir(), time.Now())
+	must(t, err)
+	signer := identity.NewSigner(log)
+	signer.Use(keys, time.Now())
+	cfg := hostdoor.Config{
+		Authority: r.authority, Home: home, Whole: r.store, Signer: signer, Log: log,
+		Refused: func(_ context.Context, e openimds.AuditEntry, _ string) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.refused = append(r.refused, e)
+		},
+	}
+	for _, region := range []string{home, further} {
+		var part store.Store = r.store
+		if region != home {
+			part = within.New(r.store, records.RegionKey(region), records.PlacePrefix)
+		}
+		r.services[region] = control.New(part, control.Config{Region: region, HomeRegion: home, Whole: r.store, AccountID: "123456789012", Attachments: attaching{}})
+		cfg.Regions = append(cfg.Regions, hostdoor.Region{Name: region, Store: part, Service: r.services[region]})
+	}
+	door := hostdoor.New(cfg)
+	door.UseTLS(r.authority.ServerTLS())
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	r.address = l.Addr().String()
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { r.authority.Run(ctx) })
+	running.Go(func() { door.Run(ctx) })
+	running.Go(func() { _ = door.Serve(l) })
+	t.Cleanup(func() {
+		ended, done := context.WithTimeout(context.Background(), time.Second)
+		defer done()
+		_ = door.Shutdown(ended) // some tests leave a stream open
+		cancel()
+		running.Wait()
+	})
+	return r
+}
+
+// refusals are those that were put down of a host, by what was asked.
+func (r *replica) refusals(who string) (what []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, e := range r.refused {
+		if e.Who == who {
+			what = append(what, e.What)
+		}
+	}
+	return what
+}
+
+func (r *replica) create(name, userData string) *openimds.Instance {
+	r.t.Helper()
+	_, err := r.services[home].CreateInstances(r.t.Context(), control.InstancesLaunch{
+		Names: []string{name}, Zone: "us-east-1a", BlueprintID: "ubuntu_24_04", BundleID: "nano_3_0",
+	})
+	must(r.t, err)
+	data := []byte(userData)
+	_, err = r.services[home].SetInstance(r.t.Context(), name, control.InstanceUpdate{UserData: &data})
+	must(r.t, err)
+	return r.instance(name)
+}
+
+func (r *replica) instance(name string) *openimds.Instance {
+	r.t.Helper()
+	in, err := r.services[home].Instance(r.t.Context(), name)
+	must(r.t, err)
+	return in
+}
+
+// attach attaches an instance to a host, which has to be there.
+func (r *replica) attach(name, host, link string) {
+	r.t.Helper()
+	_, err := r.services[home].AttachInstance(r.t.Context(), openimds.Attachment{Instance: name, Host: host, Interface: link})
+	must(r.t, err)
+}
+
+func (r *replica) detach(name string) {
+	r.t.Helper()
+	_, err := r.services[home].DetachInstance(r.t.Context(), name)
+	must(r.t, err)
+}
+
+// host is one that has joined.
+type host struct {
+	t        *testing.T
+	name     string
+	identity *hostcert.Identity
+	client   *hostlink.Client
+	region   *hostlink.Region
+	http     *http.Client
+	address  string
+	lease    store.Lease
+}
+
+func (r *replica) invite(name string) openimds.Invitation {
+	r.t.Helper()
+	token := openimds.NewJoinToken(name)
+	until := time.Now().Add(time.Hour)
+	value, err := records.Encode(records.JoinToken{Sum: token.Sum(), Until: until})
+	must(r.t, err)
+	_, err = r.store.Commit(r.t.Context(), store.Change{Key: records.JoinTokenKey(name), Value: value, If: store.Whatever})
+	must(r.t, err)
+	return openimds.Invitation{
+		Version: openimds.InvitationVersion, Host: name, Token: token, Until: until,
+		Authority: string(r.authority.CertificatePEM()), Replicas: []string{r.address},
+	}
+}
+
+func (r *replica) join(name string) *host {
+	r.t.Helper()
+	invitation := r.invite(name)
+	by, err := hostcert.JoinTLS(invitation)
+	must(r.t, err)
+	h := &host{t: r.t, name: name, address: r.address}
+	h.identity, err = hostcert.Join(r.t.Context(), r.t.TempDir(), invitation, r.client(hostlink.Config{TLS: always(by)}).Redeem)
+	must(r.t, err)
+	h.client = r.client(hostlink.Config{TLS: h.identity.ClientTLS})
+	h.region = h.client.Region(home, true, "")
+	h.http = &http.Client{Transport: &http.Transport{TLSClientConfig: h.identity.ClientTLS(), ForceAttemptHTTP2: true}}
+	r.t.Cleanup(h.http.CloseIdleConnections)
+	h.lease, err = h.region.JoinHost(r.t.Context(), true)
+	must(r.t, err)
+	return h
+}
+
+func (r *replica) client(cfg hostlink.Config) *hostlink.Client {
+	cfg.Replicas, cfg.Process, cfg.Log = []string{r.address}, process, slog.New(slog.DiscardHandler)
+	c := hostlink.NewClient(cfg)
+	r.t.Cleanup(c.Close)
+	return c
+}
+
+// ask sends a request as it is, and returns the status and the whole answer.
+func (h *host) ask(path string, body any) (int, string) {
+	h.t.Helper()
+	text, err := json.Marshal(body)
+	must(h.t, err)
+	resp, err := h.http.Post("https://"+h.address+path, "application/json", bytes.NewReader(text))
+	must(h.t, err)
+	defer func() { _ = resp.Body.Close() }()
+	answer, err := io.ReadAll(resp.Body)
+	must(h.t, err)
+	return resp.StatusCode, string(answer)
+}
+
+// copied is the host's own copy, which follows the replica until the test ends.
+func (h *host) copied() (*mem.Store, *hostlink.Copy) {
+	h.t.Helper()
+	kept := mem.New()
+	c, err := hostlink.OpenCopy(h.t.Context(), kept, h.name, slog.New(slog.DiscardHandler))
+	must(h.t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { c.Follow(ctx, h.client) })
+	h.t.Cleanup(func() { cancel(); running.Wait() })
+	select {
+	case <-c.Synced():
+	case <-time.After(patience):
+		h.t.Fatal("the host was never told all there is")
+	}
+	return kept, c
+}
+
+// keys are those of the records of a copy.
+func keys(t *testing.T, s store.Store) (all []string) {
+	t.Helper()
+	page, err := s.List(t.Context(), store.Range{})
+	must(t, err)
+	for _, r := range page.Records {
+		if r.Key != "copy" && !strings.HasPrefix(r.Key, "signed/") {
+			all = append(all, r.Key)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// always is a TLS that stays what it is.
+func always(c *tls.Config) func() *tls.Config { return c.Clone }
+
+// eventually waits until it holds; the store's changes come as they come.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !holds(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("waited in vain for: " + what)
+		}
+	}
+}
