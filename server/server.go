@@ -308,7 +308,7 @@ func cannotListen(setting, addr string, err error) error {
 }
 
 // DataDir is where the data really is.
-func (s *Server) DataDir() string { return s.cfg.DataDir }
+func (s *hosting) DataDir() string { return s.cfg.DataDir }
 
 // Instance is the default instance as it was after [Open].
 func (s *Server) Instance() *openimds.Instance { return s.instance }

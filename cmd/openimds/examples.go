@@ -12,6 +12,7 @@ var examples = map[string][]string{
 	"alarm list":              {"openimds alarm list", "openimds alarm list --instance demo"},
 	"alarm test":              {"openimds alarm test v1-again ALARM"},
 	"alarm delete":            {"openimds alarm delete v1-again"},
+	"agent":                   {"openimds agent --join host-17.join", "openimds agent --data-dir /var/lib/openimds-agent --replica 10.0.0.1:1340 --replica 10.0.0.2:1340"},
 	"serve":                   {"openimds serve", "openimds serve --region eu-central-1 --data-dir ./data"},
 	"instance":                {"openimds instance create web-1", "openimds instance list -o json"},
 	"instance create":         {"openimds instance create web-1 web-2 --blueprint debian_12"},

@@ -133,7 +133,7 @@ func newRoot() *cobra.Command {
 		return usagef("%w%s; see '%s --help'", plainly(err), didYouMeanFlag(cmd, err), cmd.CommandPath())
 	})
 	root.AddCommand(
-		newServe(), newRun(), newEnv(), newConsole(),
+		newServe(), newAgent(), newRun(), newEnv(), newConsole(),
 		newInstance(), newOptions(), newDefaults(), newCallers(), newTrace(), newMigrate(), newEvent(), newSSHKey(), newFaults(),
 		newMetrics(), newAlarm(), newOperations(), newAudit(),
 		newRecord(), newImport(),

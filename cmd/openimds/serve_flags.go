@@ -1,14 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"io"
-	"log/slog"
 	"strings"
 	"time"
 
 	"github.com/openimds/openimds/credentials"
-	"github.com/openimds/openimds/outlet"
 	"github.com/openimds/openimds/server"
 	"github.com/spf13/pflag"
 )
@@ -25,8 +22,7 @@ var (
 // serveConfig is what "openimds serve" is told.
 type serveConfig struct {
 	server.Config
-	logFormat       string
-	logLevel        string
+	logging
 	roleCredentials []string
 	replay          string
 	allRegions      []string
@@ -42,6 +38,7 @@ var flagOf = map[string]string{
 	"Console": "console", "ConsoleHosts": "console-host",
 	"AnonymousMetrics": "api-anonymous-metrics", "Region": "region", "MoreRegions": "region", "AccountID": "account-id", "TransitionTime": "transition-time", "AlarmWebhook": "alarm-webhook",
 	"AuditBestEffort": "audit-best-effort", "ReadyFile": "ready-file",
+	"HostsListen": "hosts-listen", "HostsAddresses": "hosts-address", "HostsCA": "hosts-ca",
 	"Store": "store", "StoreCA": "store-ca", "StoreCert": "store-cert", "StoreKey": "store-key", "StoreInsecure": "store-insecure",
 	"StoreUser": "store-user", "StorePasswordFile": "store-password-file", "StoreTimeout": "store-timeout", "Host": "host",
 }
@@ -49,14 +46,30 @@ var flagOf = map[string]string{
 func (c *serveConfig) addFlags(f *pflag.FlagSet) {
 	c.Config = defaults
 	c.addServerFlags(f)
-	f.StringArrayVar(&c.roleCredentials, "role-credentials", nil, "where the credentials of a role come from: `role=source`, * for all other roles;\ngenerated, static:FILE, profile:NAME, process:COMMAND or assume-role:ARN; repeatable")
+	addGuestFlags(f, guestFlags{&c.GuestRate, &c.GuestBurst, &c.GuestConnections, &c.AllowHosts, &c.Uplinks, &c.roleCredentials})
 	f.StringVar(&c.Store, "store", "", "`address` of a store in etcd that several servers share, as etcd://HOST:PORT,HOST:PORT/PREFIX (default: a file in\n--data-dir)")
 	f.StringVar(&c.Host, "host", "", "`name` of this server among those that share --store, by which instances are attached to it")
 	addStoreFlags(f, &c.Config)
 	f.StringVar(&c.replay, "replay", "", "`file` that 'openimds record' made, which the default instance answers from now on")
-	f.StringVar(&c.logFormat, "log-format", "text", "form of the log on standard error: text or json")
-	f.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
-	f.String("config", "", "YAML `file` with settings, named as the flags are")
+	c.addFlagsOf(f)
+}
+
+// guestFlags are settings of how guests are served, by a server and by an agent alike.
+type guestFlags struct {
+	rate               *float64
+	burst, connections *int
+	allowHosts         *[]string
+	uplinks            *[]string
+	roleCredentials    *[]string
+}
+
+func addGuestFlags(f *pflag.FlagSet, g guestFlags) {
+	f.StringArrayVar(g.roleCredentials, "role-credentials", nil, "where the credentials of a role come from: `role=source`, * for all other roles;\ngenerated, static:FILE, profile:NAME, process:COMMAND or assume-role:ARN; repeatable")
+	f.Float64Var(g.rate, "guest-rate", *g.rate, "requests a second of one instance; 0: no limit")
+	f.IntVar(g.burst, "guest-burst", *g.burst, "requests at once of one instance, above its rate")
+	f.IntVar(g.connections, "guest-connections", *g.connections, "connections at once of one instance; 0: no limit")
+	f.StringSliceVar(g.allowHosts, "allow-host", nil, "further DNS `name` that guests may use in Host; repeatable")
+	f.StringArrayVar(g.uplinks, "guard-all-but", nil, "`interface` to the host's own networks; from all others nobody reaches another metadata\nservice through the host, whether attached or not; repeatable")
 }
 
 // addStoreFlags adds those that say how a store in a cluster is reached.
@@ -84,11 +97,10 @@ func (c *serveConfig) addServerFlags(f *pflag.FlagSet) {
 	f.IntVar(&c.APIConnections, "api-connections", c.APIConnections, "connections at once of the control API; one source may have half of them")
 	f.BoolVar(&c.Console, "console", c.Console, "serve the web page /console/ at --api-listen")
 	f.StringSliceVar(&c.ConsoleHosts, "console-host", nil, "further DNS `name` that browsers may open the console by; repeatable")
+	f.StringVar(&c.HostsListen, "hosts-listen", "", "`address` where the agents of other hosts are let in; see 'openimds host enroll'")
+	f.StringSliceVar(&c.HostsAddresses, "hosts-address", nil, "`address` by which hosts that are enrolled reach --hosts-listen, as host:port (default: as it listens); repeatable")
+	f.StringVar(&c.HostsCA, "hosts-ca", "", "`file` with an authority of your own for the certificates of hosts: its private key and its certificate (PEM)")
 	f.StringVar(&c.DefaultInstance, "default-instance", c.DefaultInstance, "`name` of the instance that the callers of --imds-listen are; made where there is no instance at all")
-	f.Float64Var(&c.GuestRate, "guest-rate", c.GuestRate, "requests a second of one instance; 0: no limit")
-	f.IntVar(&c.GuestBurst, "guest-burst", c.GuestBurst, "requests at once of one instance, above its rate")
-	f.IntVar(&c.GuestConnections, "guest-connections", c.GuestConnections, "connections at once of one instance; 0: no limit")
-	f.StringSliceVar(&c.AllowHosts, "allow-host", nil, "further DNS `name` that guests may use in Host; repeatable")
 	f.BoolVar(&c.AllowIMDSIPv6, "allow-imds-ipv6", c.AllowIMDSIPv6, "let instances enable the IPv6 address of the metadata service")
 	f.StringSliceVar(&c.allRegions, "region", []string{c.Region}, "`region` of this installation; repeatable: a request is for the one that it is signed for, the default\ninstance is of the first")
 	f.StringVar(&c.AccountID, "account-id", c.AccountID, "account id of this installation")
@@ -97,7 +109,6 @@ func (c *serveConfig) addServerFlags(f *pflag.FlagSet) {
 	f.BoolVar(&c.AnonymousMetrics, "api-anonymous-metrics", false, "let /metrics be read without a signature")
 	f.BoolVar(&c.AuditBestEffort, "audit-best-effort", false, "make changes although the audit log cannot be written, and do not wait for it")
 	f.StringVar(&c.ReadyFile, "ready-file", "", "`file` to write the addresses to, once both sides answer")
-	f.StringArrayVar(&c.Uplinks, "guard-all-but", nil, "`interface` to the host's own networks; from all others nobody reaches another metadata\nservice through the host, whether attached or not; repeatable")
 }
 
 // named is what the user calls a member of the Config.
@@ -150,33 +161,4 @@ func parseRoleCredentials(words []string) (map[string]*credentials.Source, error
 		sources[role] = source
 	}
 	return sources, nil
-}
-
-// logOutlet is where the log goes: to a writer that may block, without waiting for it.
-func (c *serveConfig) logOutlet(w io.Writer) (*outlet.Outlet, error) {
-	var line bytes.Buffer
-	log, err := c.logger(&line)
-	if err != nil {
-		return nil, err
-	}
-	return outlet.New(w, func(writes int) []byte {
-		line.Reset()
-		log.Error("lines of the log are lost, since nobody read them in time", "lines", writes)
-		return line.Bytes()
-	}), nil
-}
-
-func (c *serveConfig) logger(w io.Writer) (*slog.Logger, error) {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(c.logLevel)); err != nil {
-		return nil, usagef("--log-level must be debug, info, warn or error, not %q", c.logLevel)
-	}
-	options := &slog.HandlerOptions{Level: level}
-	switch c.logFormat {
-	case "text":
-		return slog.New(slog.NewTextHandler(w, options)), nil
-	case "json":
-		return slog.New(slog.NewJSONHandler(w, options)), nil
-	}
-	return nil, usagef("--log-format must be text or json, not %q", c.logFormat)
 }

@@ -7,6 +7,23 @@ import (
 	"github.com/openimds/openimds/server"
 )
 
+// Every member of an agent's Config can be set by a flag, or is the program's own to say.
+func TestFlagsOfTheAgent(t *testing.T) {
+	own := map[string]bool{"Version": true, "Log": true, "Named": true, "Hangs": true}
+	flags := newAgent().Flags()
+	config := reflect.TypeFor[server.AgentConfig]()
+	for i := range config.NumField() {
+		member := config.Field(i).Name
+		flag, ok := agentFlagOf[member]
+		if ok == own[member] || ok && flags.Lookup(flag) == nil {
+			t.Errorf("%s has the flag %q", member, flag)
+		}
+	}
+	if len(agentFlagOf)+len(own) != config.NumField() {
+		t.Error("an agent's Config has not all that there are flags of")
+	}
+}
+
 // Every member of a server's Config can be set by a flag, or is the program's own to say.
 func TestFlagsOfTheConfig(t *testing.T) {
 	own := map[string]bool{"Version": true, "Log": true, "Named": true, "Hangs": true}
