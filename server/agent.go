@@ -95,6 +95,7 @@ type Agent struct {
 	signer   *hostlink.Signer
 	links    map[string]*hostlink.Region
 	evicted  bool
+	ready    chan struct{} // closed once the guest sides are there
 }
 
 // OpenAgent brings up what can fail: the data directory, what the host is known by, the host's network. A machine that
@@ -110,7 +111,7 @@ func OpenAgent(ctx context.Context, cfg AgentConfig) (*Agent, error) {
 	shared.Log = cfg.Log
 	a := &Agent{
 		hosting: hosting{cfg: shared, log: cfg.Log, dog: newWatchdog(cfg.Hangs), settled: make(chan struct{})},
-		join:    cfg.Join, replicas: cfg.Replicas, links: map[string]*hostlink.Region{},
+		join:    cfg.Join, replicas: cfg.Replicas, links: map[string]*hostlink.Region{}, ready: make(chan struct{}),
 	}
 	defer context.AfterFunc(ctx, a.dog.start)()
 	if err := a.open(ctx); err != nil {
@@ -264,6 +265,7 @@ func (a *Agent) openRegions(ctx context.Context, about hostlink.About) {
 	}
 	a.regional = a.regions[0]
 	joins.Wait()
+	close(a.ready)
 }
 
 // Host is the name by which instances are attached to this host.

@@ -1,0 +1,273 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/control"
+	"github.com/openimds/openimds/hostlink"
+	"github.com/openimds/openimds/imds"
+	"github.com/openimds/openimds/records"
+	"github.com/openimds/openimds/store"
+)
+
+// invite makes a join token of a host.
+func invite(t *testing.T, s *Server, name string) *openimds.Invitation {
+	t.Helper()
+	token := openimds.NewJoinToken(name)
+	until := time.Now().Add(time.Hour)
+	value, err := records.Encode(records.JoinToken{Sum: token.Sum(), Until: until})
+	must(t, err)
+	_, err = s.store.Commit(t.Context(), store.Change{Key: records.JoinTokenKey(name), Value: value, If: store.Whatever})
+	must(t, err)
+	return &openimds.Invitation{
+		Version: openimds.InvitationVersion, Host: name, Token: token, Until: until,
+		Authority: string(s.hosts.AuthorityPEM()), Replicas: s.hosts.Addresses(),
+	}
+}
+
+// agentProcess is an agent that serves until stop, which returns what Serve returned.
+type agentProcess struct {
+	*Agent
+	stop func() error
+	log  *lockedBuffer
+}
+
+func startAgent(t *testing.T, cfg AgentConfig) *agentProcess {
+	t.Helper()
+	log := &lockedBuffer{}
+	cfg.Log = slog.New(slog.NewTextHandler(log, nil))
+	ctx, cancel := context.WithCancel(context.Background())
+	a, err := OpenAgent(ctx, cfg)
+	must(t, err)
+	ended := make(chan error, 1)
+	go func() { ended <- a.Serve(ctx) }()
+	var result error
+	stop := sync.OnceFunc(func() {
+		cancel()
+		result = <-ended
+		a.Close()
+	})
+	p := &agentProcess{Agent: a, log: log}
+	p.stop = func() error { stop(); return result }
+	t.Cleanup(func() {
+		_ = p.stop()
+		if t.Failed() {
+			t.Log(log.String())
+		}
+	})
+	return p
+}
+
+// guestOf has the agent answer as an instance at an address of this machine, as a command that is handed over.
+func (p *agentProcess) guestOf(t *testing.T, instance string) (address string) {
+	t.Helper()
+	c := commands{&p.hosting}
+	must(t, eventually(func() bool {
+		time.Sleep(time.Millisecond)
+		about, known := p.copy.About()
+		if !known || len(about.Regions) == 0 {
+			return false
+		}
+		_, err := p.kept.Get(t.Context(), "attachment/"+instance)
+		return err == nil && p.opened()
+	}))
+	must(t, c.Seat(t.Context(), instance))
+	listeners, err := imds.Listen(t.Context(), "127.0.0.1:0")
+	must(t, err)
+	go func() { _ = c.Serve(listeners[0], instance) }()
+	t.Cleanup(func() { _ = listeners[0].Close() })
+	return listeners[0].Addr().String()
+}
+
+// opened says whether the guest sides are there.
+func (p *agentProcess) opened() bool {
+	select {
+	case <-p.ready:
+		return true
+	default:
+		return false
+	}
+}
+
+func answered200(t *testing.T, addr, path, token string) (int, string) {
+	t.Helper()
+	i := &installation{imds: addr}
+	return i.asks(t, "latest/"+path, token, "curl/8")
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}
+
+// An agent serves what is attached to its host as a server does: what is changed is obeyed once it is applied; while the
+// replica is away guests are answered as before, also by an agent that was started then; what was changed meanwhile
+// arrives afterwards; what it counts is what the replica tells; and an agent that was evicted serves nobody.
+func TestAgent(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	cfg := forTest(filepath.Join(dir, "replica"))
+	cfg.HostsListen = freePort(t)
+	r := openInstallation(t, cfg)
+	_, err := r.server.Service().CreateInstances(t.Context(), control.InstancesLaunch{Names: []string{"web"}})
+	must(t, err)
+
+	agentCfg := AgentDefaults()
+	agentCfg.DataDir, agentCfg.Join = filepath.Join(dir, "agent"), invite(t, r.server, "host-a")
+	a := startAgent(t, agentCfg)
+	if a.host == nil {
+		t.Skip("skipped: this process cannot attach instances: ", a.HostNetwork().cannot())
+	}
+	service := r.server.Service()
+	attach := func() error {
+		_, err := service.AttachInstance(t.Context(), openimds.Attachment{Instance: "web", Host: "host-a", Interface: "tapnone0"})
+		return err
+	}
+	must(t, eventually(func() bool { time.Sleep(time.Millisecond); return attach() == nil }))
+	at := a.guestOf(t, "web")
+	const id = "meta-data/instance-id"
+	in, err := service.Instance(t.Context(), "web")
+	must(t, err)
+	if status, body := answered200(t, at, id, ""); status != http.StatusOK || body != in.ID {
+		t.Fatalf("%d %q", status, body)
+	}
+	must(t, eventually(func() bool {
+		status, _ := answered200(t, at, "dynamic/instance-identity/rsa2048", "")
+		return status == http.StatusOK
+	}))
+	require := func(tokens openimds.TokensMode) {
+		t.Helper()
+		op, err := service.UpdateOptions(t.Context(), "web", openimds.OptionsUpdate{Tokens: &tokens})
+		must(t, err)
+		must(t, eventually(func() bool {
+			now, err := service.Operation(t.Context(), op.ID)
+			return err == nil && now.Status == openimds.OperationSucceeded
+		}))
+	}
+	for range 10 {
+		require(openimds.TokensRequired)
+		if status, _ := answered200(t, at, id, ""); status != http.StatusUnauthorized {
+			t.Fatalf("tokens are required, and a call without one is answered with %d", status)
+		}
+		require(openimds.TokensOptional)
+		if status, _ := answered200(t, at, id, ""); status != http.StatusOK {
+			t.Fatalf("tokens are optional, and a call without one is answered with %d", status)
+		}
+	}
+	require(openimds.TokensRequired)
+
+	// The replica goes, the agent is started anew, and nobody notices.
+	r.stop()
+	if status, _ := answered200(t, at, id, ""); status != http.StatusUnauthorized {
+		t.Errorf("without a replica: %d", status)
+	}
+	must(t, a.stop())
+	agentCfg.Join = nil
+	a = startAgent(t, agentCfg)
+	at = a.guestOf(t, "web")
+	token := (&installation{imds: at}).token(t)
+	if status, body := answered200(t, at, id, token); status != http.StatusOK || body != in.ID {
+		t.Errorf("started without a replica: %d %q", status, body)
+	}
+	if status, _ := answered200(t, at, "dynamic/instance-identity/rsa2048", token); status != http.StatusOK {
+		t.Errorf("what was signed before: %d", status)
+	}
+	if status, _ := answered200(t, at, id, ""); status != http.StatusUnauthorized {
+		t.Errorf("started without a replica, it is more permissive: %d", status)
+	}
+
+	// It comes back, and what is changed arrives.
+	r = openInstallation(t, cfg)
+	service = r.server.Service()
+	must(t, eventually(func() bool {
+		return present(t, r.server.store, records.SeatKey("web", "host-a"))
+	}))
+	require(openimds.TokensOptional)
+	if status, _ := answered200(t, at, id, ""); status != http.StatusOK {
+		t.Errorf("what was changed after the replica came back: %d", status)
+	}
+
+	// All calls without a token are known to the replica, each once.
+	must(t, a.stop())
+	sum := func(metric string) (n int64) {
+		points, err := r.server.usage.Points(t.Context(), in.ID, []string{metric}, time.Now().Add(-time.Hour), time.Now().Add(time.Hour), time.Hour)
+		must(t, err)
+		for _, p := range points[0] {
+			n += int64(p.Sum)
+		}
+		return n
+	}
+	if refused := sum(openimds.MetricNoTokenRejected); refused != 12 {
+		t.Errorf("%d calls were refused, 12 were made", refused)
+	}
+
+	a = startAgent(t, agentCfg)
+	a.guestOf(t, "web")
+	_, err = r.server.store.Commit(t.Context(), store.Change{Verb: store.Delete, Key: records.EnrolledKey("host-a"), If: store.Whatever})
+	must(t, err)
+	select {
+	case <-a.client.Evicted():
+	case <-time.After(patience):
+		t.Fatal("the agent does not hear that it was evicted")
+	}
+	if err := a.stop(); !errors.Is(err, hostlink.ErrEvicted) {
+		t.Errorf("an agent that was evicted: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(agentCfg.DataDir, copyFile)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("what it has served is still there: %v", err)
+	}
+	if audit := readAudit(t, r); !strings.Contains(audit, "evicted") {
+		t.Errorf("the audit log has no word of who was cut off: %s", audit)
+	}
+}
+
+// What is damaged is said and put aside, and nobody is answered from it.
+func TestAgentDamaged(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	cfg := forTest(filepath.Join(dir, "replica"))
+	cfg.HostsListen = "127.0.0.1:0"
+	r := openInstallation(t, cfg)
+	agentCfg := AgentDefaults()
+	agentCfg.DataDir, agentCfg.Join = filepath.Join(dir, "agent"), invite(t, r.server, "host-a")
+	a := startAgent(t, agentCfg)
+	must(t, eventually(func() bool { time.Sleep(time.Millisecond); return a.opened() }))
+	must(t, a.stop())
+	path := filepath.Join(agentCfg.DataDir, copyFile)
+	text, err := os.ReadFile(path)
+	must(t, err)
+	must(t, os.WriteFile(path, text[:len(text)/2], 0o600))
+	r.stop()
+	a = startAgent(t, agentCfg)
+	if log := a.log.String(); !strings.Contains(log, "is damaged and was put aside") {
+		t.Errorf("the log says %q", log)
+	}
+	if _, known := a.copy.About(); known {
+		t.Error("something is served that nobody knows to be right")
+	}
+	aside, err := filepath.Glob(path + ".damaged-*")
+	must(t, err)
+	if len(aside) != 1 {
+		t.Errorf("put aside: %q", aside)
+	}
+}
+
+func present(t *testing.T, s store.Store, key string) bool {
+	t.Helper()
+	_, err := s.Get(t.Context(), key)
+	return err == nil
+}
