@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 	"syscall"
@@ -91,13 +92,22 @@ func (c *agentConfig) settle(f *pflag.FlagSet) (err error) {
 	}
 	if c.joinFile != "" {
 		var i openimds.Invitation
-		if i, err = hostcert.ReadInvitation(c.joinFile); err != nil {
+		switch i, err = hostcert.ReadInvitation(c.joinFile); {
+		case err == nil:
+			c.Join = &i
+		case errors.Is(err, fs.ErrNotExist) && isHost(c.DataDir): // it has been used, and thrown away as it should be
+		default:
 			return err
 		}
-		c.Join = &i
 	}
 	_, err = c.logger(io.Discard)
 	return err
+}
+
+// isHost says whether a machine has joined already.
+func isHost(dataDir string) bool {
+	known, err := hostcert.OpenIdentity(dataDir)
+	return err == nil && known != nil
 }
 
 // runAgent is an agent from its start to its end.

@@ -205,6 +205,7 @@ func TestHostileTexts(t *testing.T) {
 		"release":                 {{}, {hostile}, {"--all", hostile}},
 		"restore":                 {{bad, "--data-dir", data}, {bad + "x"}, {good, "--data-dir", bad}},
 		"run":                     {{hostile}, {"--report-file", bad + "/x", "true"}, {"--profile", hostile, "--network", hostile, "true"}},
+		"agent":                   {{hostile}, {"--join", bad}, {"--config", bad}, {"--data-dir", bad}, {"--log-level", hostile}, {"--data-dir", data, "--replica", hostile}},
 		"serve":                   {{hostile}, {"--config", bad}, {"--replay", bad}, {"--data-dir", bad}, {"--log-level", hostile}, {"--api-listen", hostile}},
 		"store copy":              {{"--from", bad, "--to", bad + "x"}, {"--from", hostile, "--to", hostile}, {hostile}},
 		"trace":                   {{hostile}, {"--prometheus", hostile}, {"--prometheus", hostile + ":80"}, {"--for", "1ms", "--summary"}},

@@ -38,7 +38,7 @@ func raceEnabled() bool {
 // concurrent are the commands that do several things at a time. Tests that have the race detector run these with it.
 // The others ask once and print the answer: the race detector finds nothing in them, and takes most of the time of
 // each, of which there are thousands.
-var concurrent = []string{"serve", "run", "migrate", "trace", "record"}
+var concurrent = []string{"serve", "agent", "run", "migrate", "trace", "record"}
 
 // quickDir is where quick makes its program, if it does.
 var quickDir string
