@@ -2,6 +2,7 @@ package lightsail_test
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -11,7 +12,9 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/api"
 	"github.com/openimds/openimds/api/accesskeys"
 	"github.com/openimds/openimds/api/lightsail"
@@ -219,5 +222,28 @@ func TestInternalFailures(t *testing.T) {
 				t.Errorf("%d %s", w.Code, w.Body)
 			}
 		})
+	}
+}
+
+// lateSigner has the client's time end while it makes its keys.
+type lateSigner struct{ end func() }
+
+func (s lateSigner) Prepare(time.Time) error { s.end(); return nil }
+
+func (lateSigner) Sign(openimds.PushedKey) (string, error) { return "", errors.New("not asked") }
+
+// TestUnready: a client is told by the code that nothing was done, so that it may send a change again.
+func TestUnready(t *testing.T) {
+	full := newServer(t)
+	ctx, end := context.WithCancel(t.Context())
+	service := control.New(full.store, control.Config{Region: "us-east-1", AccountID: "123456789012", KeySigner: lateSigner{end}})
+	body := `{"instanceName":"demo","instanceOSUser":"ubuntu","publicKeyBase64":"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHWgsd+4qVBKGNwhDEHWMHaBaRNtTtvTRvHsr0gEVFAK"}`
+	w := httptest.NewRecorder()
+	r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/", strings.NewReader(body))
+	r.Header.Set("Content-Type", "application/x-amz-json-1.1")
+	r.Header.Set("X-Amz-Target", "OpenIMDS_20261122.SendSSHPublicKey")
+	handlerOf(service, fixedAuth{}).ServeHTTP(w, r)
+	if want := `{"__type":"ServiceException","code":"Unready","message":"The key is not made yet, since the machine is busy; try again"}`; w.Code != 500 || w.Body.String() != want {
+		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }

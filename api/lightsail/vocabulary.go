@@ -71,8 +71,11 @@ var vocabulary = openimds.Vocabulary{
 	},
 }
 
-// codes are those that Lightsail's answers name; other failures have none there.
+// codes are those that Lightsail's answers name, and of ours those by which a client knows that nothing was done; other
+// failures have none.
 var codes = map[openimds.Code]string{
 	openimds.NameTaken:    "NameExists",
 	openimds.DoesNotExist: "DoesNotExist",
+	openimds.Contended:    string(openimds.Contended),
+	openimds.Unready:      string(openimds.Unready),
 }
