@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -215,6 +216,56 @@ func TestChangedInTheMiddle(t *testing.T) {
 		}
 		if now := f.options(); now["renamed"].Tokens != optional || now["changed"].Tokens != optional {
 			t.Errorf("touched: %v", now)
+		}
+	})
+}
+
+// Two operators at once, each with a plan and a journal of his own, on the same instances: who still needs IMDSv1 gets
+// that back, each journal says what became of each instance, and what both take back is as it was.
+func TestTwoOperators(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, "aa", "bb", "cc", "dd")
+		before := f.options()
+		f.every(7*time.Second, func() { f.guests["cc"].call(t, "old/1") })
+		journals := []string{journalIn(t), journalIn(t)}
+		ended := make([]error, len(journals))
+		var both sync.WaitGroup
+		for i, journal := range journals {
+			both.Go(func() {
+				_, ended[i] = once(t, f.provider(), journal, func(run *Run) error { return run.Apply(t.Context(), aPlan(t, "hold: 65s\nwaves: [{name: all, rest: true}]\n")) })
+			})
+		}
+		both.Wait()
+		if !errors.Is(ended[0], ErrStopped) && !errors.Is(ended[1], ErrStopped) {
+			t.Errorf("nobody was told that cc's caller was refused: %v; %v", ended[0], ended[1])
+		}
+		for name, now := range f.options() {
+			want := before[name].With(required)
+			if name == "cc" {
+				want = before[name]
+			}
+			if kept := kinds(t, journals[0], name) + kinds(t, journals[1], name); now != want && (name != "dd" || kept != "") { // a plan that stops goes no further
+				t.Errorf("%s: %s, want %s: %s", name, now, want, kept)
+			}
+			for _, journal := range journals {
+				of := kinds(t, journal, name)
+				if why := reason(t, journal, name); strings.HasPrefix(of, "skipped") && why == "" {
+					t.Errorf("%s is left and nobody says why: %s", name, of)
+				}
+				if strings.HasSuffix(of, "requiring") || strings.HasSuffix(of, "returning") {
+					t.Errorf("nobody says what became of %s: %s", name, of)
+				}
+			}
+		}
+		for _, journal := range journals {
+			if _, err := once(t, f.provider(), journal, func(run *Run) error { return run.Undo(t.Context(), false) }); err != nil && !errors.Is(err, ErrNothing) {
+				t.Error(err)
+			}
+		}
+		for name, now := range f.options() {
+			if now != before[name] {
+				t.Errorf("%s was taken back to %s, was %s", name, now, before[name])
+			}
 		}
 	})
 }
