@@ -362,7 +362,7 @@ func TestGoneAndKept(t *testing.T) {
 		if _, err := once(t, hides, journal, undo); !errors.Is(err, ErrKept) {
 			t.Error(err)
 		}
-		if _, err := once(t, hides, journal, undo); !errors.Is(err, ErrNothing) {
+		if _, err := once(t, hides, journal, undo); !errors.Is(err, ErrNotInForce) {
 			t.Errorf("once more: %v", err)
 		}
 		if _, err := once(t, f.provider(), journal, undo); f.options()["dd"] != before["dd"] {

@@ -187,4 +187,5 @@ func (s *State) Unfinished() bool { return (s.Plan != nil || s.Undo) && s.Ended 
 var (
 	ErrUnfinished = errors.New("what this journal began is not finished; go on with 'openimds migrate resume', or take it back with 'openimds migrate undo'")
 	ErrNothing    = errors.New("this journal has nothing that could be gone on with")
+	ErrNotInForce = errors.New("nothing that this journal has required is in force: there is nothing to take back")
 )

@@ -232,7 +232,9 @@ func TestTwoOperators(t *testing.T) {
 		var both sync.WaitGroup
 		for i, journal := range journals {
 			both.Go(func() {
-				_, ended[i] = once(t, f.provider(), journal, func(run *Run) error { return run.Apply(t.Context(), aPlan(t, "hold: 65s\nwaves: [{name: all, rest: true}]\n")) })
+				_, ended[i] = once(t, f.provider(), journal, func(run *Run) error {
+					return run.Apply(t.Context(), aPlan(t, "hold: 65s\nwaves: [{name: all, rest: true}]\n"))
+				})
 			})
 		}
 		both.Wait()
@@ -258,7 +260,7 @@ func TestTwoOperators(t *testing.T) {
 			}
 		}
 		for _, journal := range journals {
-			if _, err := once(t, f.provider(), journal, func(run *Run) error { return run.Undo(t.Context(), false) }); err != nil && !errors.Is(err, ErrNothing) {
+			if _, err := once(t, f.provider(), journal, func(run *Run) error { return run.Undo(t.Context(), false) }); err != nil && !errors.Is(err, ErrNotInForce) {
 				t.Error(err)
 			}
 		}

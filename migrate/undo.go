@@ -16,7 +16,7 @@ var ErrKept = errors.New("not all is as it was")
 // gets exactly the options that it had. One that cannot be changed keeps no other from it; where the account enforces
 // session tokens nobody can give IMDSv1 back, and nothing is tried. One that is gone is told of.
 //
-// Errors: [ErrNothing]; [ErrKept], if something was left that somebody else has changed; any other leaves the
+// Errors: [ErrNotInForce]; [ErrKept], if something was left that somebody else has changed; any other leaves the
 // instances that it names unfinished, and [Run.Resume] goes on with those.
 func (r *Run) Undo(ctx context.Context, force bool) error {
 	if err := r.atHome(ctx); err != nil {
@@ -24,7 +24,7 @@ func (r *Run) Undo(ctx context.Context, force bool) error {
 	}
 	if !r.state.Undo || r.state.Ended != "" || force != r.state.Force {
 		if len(r.toUndo(ctx, force)) == 0 {
-			return ErrNothing
+			return ErrNotInForce
 		}
 		record := Record{Kind: UndoBegan}
 		if force {

@@ -160,6 +160,23 @@ func TestNamedAtOnce(t *testing.T) {
 	}
 }
 
+// The first caller of a guest is told of, too: nothing listens for it before the kernel tells who calls.
+func TestFirstCaller(t *testing.T) {
+	namer := naming.New(nil)
+	defer namer.Close()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	namer.Follow()
+	_, stop := namer.Watch(l, naming.Place{Link: func() string { return "" }})
+	defer stop()
+	if tells := namer.Tells(); namer.Follows() && !tells {
+		t.Error("a guest was listened for before the kernel told who calls")
+	}
+}
+
 func TestNamed(t *testing.T) {
 	exe, _ := filepath.EvalSymlinks("/proc/self/exe")
 	for name, at := range map[string]func(l *net.TCPListener) naming.Place{

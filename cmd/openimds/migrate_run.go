@@ -372,7 +372,7 @@ region whose account enforces session tokens (EC2's HttpTokensEnforced), until t
 				return err
 			}
 			if state.Plan == nil {
-				return fmt.Errorf("%s: %w", args[0], migrate.ErrNothing)
+				return fmt.Errorf("%s: %w", args[0], migrate.ErrNotInForce)
 			}
 			n := 0
 			for _, p := range state.All() {
@@ -388,7 +388,13 @@ region whose account enforces session tokens (EC2's HttpTokensEnforced), until t
 			if err != nil {
 				return err
 			}
-			return r.run(cmd, args[0], p, false, func(ctx context.Context, run *migrate.Run) error { return run.Undo(ctx, force) })
+			return r.run(cmd, args[0], p, false, func(ctx context.Context, run *migrate.Run) error {
+				err := run.Undo(ctx, force)
+				if errors.Is(err, migrate.ErrNotInForce) {
+					return fmt.Errorf("%s: %w", args[0], err)
+				}
+				return err
+			})
 		},
 	}
 	r.add(cmd)
