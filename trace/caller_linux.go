@@ -55,6 +55,14 @@ func (cs *callers) of(e event) *caller {
 	return c
 }
 
+// over says whether a caller has ended. Of one who is not known nobody can tell.
+func (cs *callers) over(c *caller) bool {
+	c.mu.Lock()
+	pid, start := c.process.PID, c.process.Start
+	c.mu.Unlock()
+	return pid != 0 && (start == 0 || cs.namer.Start(pid) != start)
+}
+
 // look reads what /proc has of a process, and takes from the kernel what is gone from there.
 func (cs *callers) look(e event) processes.Process {
 	p := cs.namer.Look(e.image.pid)

@@ -12,6 +12,10 @@ const (
 	mostConversations = 16 << 10
 	mostPending       = 16
 	answerWait        = 5 * time.Second
+	// quietFor is how long a connection is silent until it is looked whether its process is still there, and mostLooks at
+	// how many of them at once: a process that has ended calls no more.
+	quietFor  = time.Minute
+	mostLooks = 256
 	// Of all connections together: whoever may run programs on the machine may open as many.
 	mostHeads = 4 << 20  // bytes of requests that are not complete
 	mostCalls = 16 << 10 // calls that wait for their answers
@@ -23,6 +27,7 @@ type conversation struct {
 	first   event // the connection, or the first packet of it that was seen
 	who     *caller
 	since   time.Time
+	heard   time.Time      // when it was heard of, or looked at, last
 	spoke   bool           // something was sent
 	told    bool           // that nothing was
 	cut     bool           // it may not have been looked at any more since a sample is taken
@@ -48,8 +53,9 @@ type conversations struct {
 	order    *list.List               // the one that was heard of last in front
 	finish   func(*call)
 	clean    *cleaner
-	heads    int // bytes of all that are not complete
-	calls    int // that wait
+	over     func(*caller) bool // says whether a caller has ended; nil: nobody knows
+	heads    int                // bytes of all that are not complete
+	calls    int                // that wait
 }
 
 func newConversations(finish func(*call)) *conversations {
@@ -65,8 +71,8 @@ func (cs *conversations) connected(e event, who *caller, at time.Time) {
 }
 
 func (cs *conversations) begin(e event, who *caller, at time.Time) *conversation {
-	e.payload = nil
-	c := &conversation{cookie: e.cookie, first: e, who: who, since: at}
+	e.payload, e.args, e.exec = nil, nil, "" // who has them
+	c := &conversation{cookie: e.cookie, first: e, who: who, since: at, heard: at}
 	cs.byCookie[e.cookie] = cs.order.PushFront(c)
 	if cs.order.Len() > mostConversations {
 		cs.end(cs.order.Back())
@@ -87,7 +93,9 @@ func (cs *conversations) end(at *list.Element) {
 func (cs *conversations) find(e event, at time.Time, unknown func(event) *caller) *conversation {
 	if known, ok := cs.byCookie[e.cookie]; ok {
 		cs.order.MoveToFront(known)
-		return known.Value.(*conversation)
+		c := known.Value.(*conversation)
+		c.heard = at
+		return c
 	}
 	return cs.begin(e, unknown(e), at)
 }
@@ -259,15 +267,26 @@ func (cs *conversations) answered(c *conversation, e event) {
 	cs.finish(done)
 }
 
-// tick tells what has waited too long by now.
+// tick tells what has waited too long by now, and forgets connections of processes that have ended.
 func (cs *conversations) tick(now time.Time) {
-	for at := cs.order.Front(); at != nil; at = at.Next() {
+	looks := 0
+	var next *list.Element
+	for at := cs.order.Front(); at != nil; at = next {
+		next = at.Next()
 		c := at.Value.(*conversation)
 		if len(c.head) > 0 && c.begun.Add(answerWait).Before(now) {
 			cs.unreadable(c, c.begun, "the rest of the request did not come")
 			c.body = -1
 		}
 		cs.silent(c, now)
+		if cs.over == nil || looks == mostLooks || now.Sub(c.heard) < quietFor || len(c.pending) > 0 {
+			continue
+		}
+		looks++
+		c.heard = now
+		if cs.over(c.who) {
+			cs.end(at)
+		}
 	}
 }
 

@@ -217,3 +217,35 @@ func TestFlood(t *testing.T) {
 		t.Errorf("when all connections have ended, %d bytes are kept and %d calls wait", cs.heads, cs.calls)
 	}
 }
+
+// A connection of a process that has ended is forgotten after a while, and no other one.
+func TestEndedAreForgotten(t *testing.T) {
+	j := newJoined()
+	there, gone := &caller{}, &caller{}
+	j.over = func(c *caller) bool { return c == gone }
+	const more = 3 * mostLooks
+	for i := range more {
+		who := there
+		if i%2 == 0 {
+			who = gone
+		}
+		j.connected(event{cookie: uint64(2 + i), addr: imds}, who, noon)
+	}
+	j.connected(event{cookie: 1, addr: imds}, gone, noon)
+	j.packet(1, "GET /a HTTP/1.1\r\n\r\n")
+	j.reply(1, "HTTP/1.1 200")
+	answered := len(j.told)
+	for seconds := range 2 * more {
+		now := noon.Add(time.Duration(seconds) * time.Second)
+		j.tick(now)
+		if now.Sub(noon) < quietFor && len(j.byCookie) != more+1 {
+			t.Fatalf("%d of %d are kept after %s", len(j.byCookie), more+1, now.Sub(noon))
+		}
+	}
+	if len(j.byCookie) != more/2 || j.order.Len() != more/2 {
+		t.Errorf("%d are kept, want the %d of processes that are there", len(j.byCookie), more/2)
+	}
+	if told := len(j.told) - answered; told != more { // once each, that no request was seen
+		t.Errorf("%d are told", told)
+	}
+}

@@ -41,6 +41,7 @@ func (cfg Config) follow(ctx context.Context, src source, groups *os.File) error
 	t := &tracer{Config: cfg, source: src, namer: processes.New(), finished: make(chan *call, mostFinished)}
 	t.callers = newCallers(t.namer, groups)
 	t.joined = newConversations(t.finish)
+	t.joined.over = t.callers.over
 	if groups != nil && cfg.Server == nil { // cookies of a packet socket's connections are its own
 		t.found = alreadyOpen(cfg.note)
 	}
