@@ -388,13 +388,7 @@ region whose account enforces session tokens (EC2's HttpTokensEnforced), until t
 			if err != nil {
 				return err
 			}
-			return r.run(cmd, args[0], p, false, func(ctx context.Context, run *migrate.Run) error {
-				err := run.Undo(ctx, force)
-				if errors.Is(err, migrate.ErrNotInForce) {
-					return fmt.Errorf("%s: %w", args[0], err)
-				}
-				return err
-			})
+			return r.run(cmd, args[0], p, false, func(ctx context.Context, run *migrate.Run) error { return run.Undo(ctx, force) })
 		},
 	}
 	r.add(cmd)
