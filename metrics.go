@@ -54,8 +54,22 @@ type MetricPoint struct {
 	Start time.Time
 	// Sum, Min and Max of the samples' values.
 	Sum, Min, Max float64
-	// Samples is how many there are, at least 1: a period without samples makes no point.
-	Samples int
+	// Samples is how many there are, at least 1: a period without samples makes no point. Of Partial of them not all is
+	// known, because a process that counted was killed: there may have been more calls.
+	Samples, Partial int
+}
+
+// ToldPoints are those that may be told where nothing else says how far calls are known: without those that have counted
+// nothing in a period of which not all is known. whole says that all is known of the others, and that these are all.
+func ToldPoints(points []MetricPoint) (told []MetricPoint, whole bool) {
+	whole = true
+	for _, p := range points {
+		whole = whole && p.Partial == 0
+		if p.Partial == 0 || p.Sum > 0 {
+			told = append(told, p)
+		}
+	}
+	return told, whole
 }
 
 // MetricHistory reads what was counted.
@@ -81,8 +95,9 @@ type MetricSum struct {
 	// Samples are those that there are of that time, and the one before it: whether somebody counted in all of the first
 	// one, nothing else tells.
 	Samples SampleRuns
-	// Damaged says that some of it cannot be read, so that Sum is the least that there was.
-	Damaged bool
+	// Damaged says that some of it cannot be read, Partial that of a sample not all is known: Sum is the least that
+	// there was then. Samples are without the latter.
+	Damaged, Partial bool
 }
 
 // SampleRun are samples that follow each other, from the first up to before the one that ends it, by their numbers:

@@ -119,7 +119,8 @@ func (s *Service) evaluate(ctx context.Context, name string) (*openimds.Alarm, e
 		if err != nil {
 			return err
 		}
-		if state := judge(alarm, points[0]); state != alarm.State {
+		told, _ := openimds.ToldPoints(points[0]) // what is not known is missing
+		if state := judge(alarm, told); state != alarm.State {
 			alarm.State, alarm.StateChangedAt, alarm.StateReason = state, d.now, openimds.StateReason{}
 			d.put(was, alarm)
 			d.changes = append(d.changes, office)

@@ -55,6 +55,10 @@ func (s *Service) countedOf(ctx context.Context, f *FleetInstance, metric string
 			if !p.Start.Before(samples.since) {
 				sum.Sum += int64(p.Sum)
 			}
+			if p.Partial > 0 {
+				sum.Partial = sum.Partial || !p.Start.Before(samples.since)
+				continue
+			}
 			number := p.Start.Unix() / int64(openimds.MetricPeriod/time.Second)
 			sum.Samples.Add(openimds.SampleRun{From: number, Until: number + 1})
 		}
@@ -68,7 +72,7 @@ func (c *fleetCounts) of(f *FleetInstance) (n int64, known openimds.Known, unkno
 	if asked.since.Before(f.CreatedAt) {
 		asked.since = f.CreatedAt
 	}
-	t := knownTime{created: f.CreatedAt, asked: asked}
+	t := knownTime{created: f.CreatedAt, asked: asked, partial: sum.Partial}
 	if runs := sum.Samples; runs.Runs > 0 {
 		t.add(span{runs.First.Since(), runs.First.End()})
 		t.covered += time.Duration(runs.Between) * openimds.MetricPeriod

@@ -176,3 +176,28 @@ func TestKnownAmongMany(t *testing.T) {
 		t.Errorf("%d of 500 are known as a whole", known)
 	}
 }
+
+// A sample in which a process was killed tells that it was watched, and not that all of it was.
+func TestKnownPartial(t *testing.T) {
+	for _, at := range []int{3, 12} { // between others, and the one that is under way
+		h := &hourly{}
+		f := newFixture(t, func(c *control.Config, _ *store.Store) { c.History = h })
+		f.create("web")
+		begun := f.get("web").CreatedAt.Truncate(openimds.MetricPeriod)
+		for n := range 13 {
+			h.points = append(h.points, openimds.MetricPoint{Start: begun.Add(time.Duration(n) * openimds.MetricPeriod), Samples: 1})
+		}
+		f.sleep(begun.Add(61 * time.Minute).Sub(f.clock()))
+		if got, err := f.Known(t.Context(), "web", time.Time{}, time.Time{}); err != nil || !got.Complete {
+			t.Fatalf("%+v, %v", got, err)
+		}
+		h.points[at].Partial = 1
+		got, err := f.Known(t.Context(), "web", time.Time{}, time.Time{})
+		if err != nil || got.Complete || at == 3 && got.Missing < openimds.MetricPeriod {
+			t.Errorf("%d: %+v, %v", at, got, err)
+		}
+		if got, err = f.Known(t.Context(), "web", begun.Add(30*time.Minute), begun.Add(50*time.Minute)); err != nil || !got.Complete {
+			t.Errorf("beside %d: %+v, %v", at, got, err)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/openimds/openimds"
@@ -148,7 +149,9 @@ type span struct{ since, until time.Time }
 // it. A sample is there if the instance was watched at some moment of it, so that the first one after a time without any,
 // and the last one before, are not known as a whole: they are left out, lest more seems to be known than is.
 func knownBy(samples []openimds.MetricPoint, created time.Time, asked span) openimds.Known {
-	t := knownTime{created: created, asked: asked}
+	t := knownTime{created: created, asked: asked, partial: slices.ContainsFunc(samples, func(p openimds.MetricPoint) bool {
+		return p.Partial > 0 && p.Start.Add(time.Duration(p.Samples)*openimds.MetricPeriod).After(asked.since)
+	})}
 	for _, run := range runsOf(samples, created.Truncate(openimds.MetricPeriod)) {
 		t.add(run)
 	}
@@ -162,6 +165,7 @@ type knownTime struct {
 
 	since, until time.Time
 	covered      time.Duration
+	partial      bool // of a sample not all is known
 }
 
 // add adds a run of samples that follow each other, which is later than those that were added.
@@ -181,19 +185,22 @@ func (t *knownTime) known() openimds.Known {
 	k := openimds.Known{Since: t.since, Until: t.until}
 	k.Missing = max(k.Until.Sub(k.Since)-t.covered, 0)
 	// The sample that is under way may not have begun yet where it is counted.
-	k.Complete = !k.Since.IsZero() && k.Missing == 0 && !k.Since.After(t.asked.since) && !k.Until.Before(t.asked.until.Add(-openimds.MetricPeriod))
+	k.Complete = !t.partial && !k.Since.IsZero() && k.Missing == 0 && !k.Since.After(t.asked.since) && !k.Until.Before(t.asked.until.Add(-openimds.MetricPeriod))
 	return k
 }
 
 // runsOf are the times in which one sample follows the other. Of the hour in which the instance was born, nothing is
-// missing that was before.
+// missing that was before. A sample of which not all is known counts as one that is not there.
 func runsOf(samples []openimds.MetricPoint, born time.Time) (runs []span) {
 	for _, p := range samples {
 		begins := p.Start
 		if begins.Before(born) {
 			begins = born
 		}
-		ends := begins.Add(time.Duration(p.Samples) * openimds.MetricPeriod)
+		if p.Samples == p.Partial {
+			continue
+		}
+		ends := begins.Add(time.Duration(p.Samples-p.Partial) * openimds.MetricPeriod)
 		if last := len(runs) - 1; last >= 0 && runs[last].until.Equal(begins) {
 			runs[last].until = ends
 		} else {

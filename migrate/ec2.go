@@ -136,11 +136,14 @@ func (e *EC2) Calls(ctx context.Context, of Instance, since time.Time) (Calls, e
 	asked := Span{since, now}
 	since = since.Truncate(metricPeriod)
 	// With the sample before: see watched.
-	counted, err := e.points(ctx, of.Name, since.Add(-metricPeriod), now, openimds.MetricNoToken, openimds.MetricNoTokenRejected)
+	counted, whole, err := e.points(ctx, of.Name, since.Add(-metricPeriod), now, openimds.MetricNoToken, openimds.MetricNoTokenRejected)
 	if err != nil {
 		return Calls{}, err
 	}
 	all := inOrder(slices.Concat(counted...))
+	if !whole { // what is left out of one, nobody need have counted though the other is there
+		all = inBoth(counted[0], counted[1])
+	}
 	calls := watched(all, of.CreatedAt, asked)
 	before := func(p point) bool { return p.start.Before(since) }
 	all, answered, rejected := slices.DeleteFunc(all, before), slices.DeleteFunc(counted[0], before), slices.DeleteFunc(counted[1], before)
@@ -164,8 +167,20 @@ func inOrder(points []point) []point {
 	return slices.CompactFunc(points, func(a, b point) bool { return a.start.Equal(b.start) })
 }
 
-// points reads the samples of metrics, in the order of time.
-func (e *EC2) points(ctx context.Context, id string, from, to time.Time, metrics ...string) ([][]point, error) {
+// inBoth are the points that have one of the same time.
+func inBoth(points, others []point) (both []point) {
+	for _, p := range points {
+		if slices.ContainsFunc(others, func(other point) bool { return other.start.Equal(p.start) }) {
+			both = append(both, p)
+		}
+	}
+	return both
+}
+
+// points reads the samples of metrics, in the order of time. whole is false where CloudWatch says that of some it does not
+// know all.
+func (e *EC2) points(ctx context.Context, id string, from, to time.Time, metrics ...string) (found [][]point, whole bool, err error) {
+	whole = true
 	ask := cloudwatch.GetMetricDataRequest{StartTime: awsjson.At(from), EndTime: awsjson.At(to), ScanBy: "TimestampAscending"}
 	all := map[string][]point{}
 	for i, metric := range metrics {
@@ -177,12 +192,14 @@ func (e *EC2) points(ctx context.Context, id string, from, to time.Time, metrics
 	for {
 		page, err := client.CloudWatch(ctx, e.metrics, cloudwatch.GetMetricData, ask)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		for _, r := range page.MetricDataResults {
 			if len(r.Timestamps) != len(r.Values) || r.StatusCode == "InternalError" || r.StatusCode == "Forbidden" {
-				return nil, fmt.Errorf("CloudWatch tells of %s that it is %s", r.Label, r.StatusCode)
+				return nil, false, fmt.Errorf("CloudWatch tells of %s that it is %s", r.Label, r.StatusCode)
 			}
+			// Of a page that another one follows it says so too, without a message.
+			whole = whole && (r.StatusCode != "PartialData" || page.NextToken != "" && len(r.Messages) == 0)
 			for i, at := range r.Timestamps {
 				all[r.ID] = append(all[r.ID], point{at.Time, float64(r.Values[i])})
 			}
@@ -191,15 +208,15 @@ func (e *EC2) points(ctx context.Context, id string, from, to time.Time, metrics
 			break
 		}
 		if page.NextToken == ask.NextToken {
-			return nil, fmt.Errorf("CloudWatch's data do not end")
+			return nil, false, fmt.Errorf("CloudWatch's data do not end")
 		}
 		ask.NextToken = page.NextToken
 	}
-	found := make([][]point, len(metrics))
+	found = make([][]point, len(metrics))
 	for i := range metrics {
 		found[i] = inOrder(all[fmt.Sprint("m", i)])
 	}
-	return found, nil
+	return found, whole, nil
 }
 
 // Watch is [Provider]. CloudWatch tells some minutes late.
@@ -211,7 +228,7 @@ func (e *EC2) rejections(ctx context.Context, of Ref, from, to time.Time) ([]poi
 	if !from.Before(to) {
 		from = to.Add(-metricPeriod)
 	}
-	counted, err := e.points(ctx, of.Name, from, to, openimds.MetricNoTokenRejected)
+	counted, _, err := e.points(ctx, of.Name, from, to, openimds.MetricNoTokenRejected)
 	if err != nil {
 		return nil, false, err
 	}

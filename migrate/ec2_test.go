@@ -211,3 +211,55 @@ func TestEC2Migration(t *testing.T) {
 		}
 	})
 }
+
+// killedOnce has CloudWatch say of answered calls what it says after a server was killed: one period is left out, and it is
+// told that not all is known.
+type killedOnce struct {
+	http.RoundTripper
+	since time.Time
+}
+
+func (k killedOnce) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := k.RoundTripper.RoundTrip(r)
+	if err != nil || r.Header.Get("X-Amz-Target") == "" {
+		return resp, err
+	}
+	var result wire.GetMetricDataResult
+	if err := json.NewDecoder(resp.Body).Decode(&result); err != nil {
+		return nil, err
+	}
+	for i := range result.MetricDataResults {
+		if one := &result.MetricDataResults[i]; one.Label == openimds.MetricNoToken {
+			one.StatusCode, one.Messages = "PartialData", []wire.MessageData{{Code: "PartialData", Value: "not all is known"}}
+			at := slices.IndexFunc(one.Timestamps, func(at awsjson.Epoch) bool { return !at.Before(k.since) })
+			one.Timestamps, one.Values = slices.Delete(one.Timestamps, at, at+1), slices.Delete(one.Values, at, at+1)
+		}
+	}
+	text, err := awsjson.Marshal(result)
+	resp.Body = io.NopCloser(bytes.NewReader(text))
+	return resp, err
+}
+
+// TestEC2PartialData: what CloudWatch does not know of one metric is not known, though it has a sample of the other.
+func TestEC2PartialData(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, "web")
+		ctx := t.Context()
+		time.Sleep(time.Hour)
+		since := time.Now().Add(-50 * time.Minute)
+		whole := f.ec2(0, 0)
+		all, err := whole.Instances(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		calls, err := whole.Calls(ctx, all[0], since)
+		if err != nil || calls.Missing != 0 {
+			t.Fatalf("%+v, %v", calls, err)
+		}
+		killed := NewEC2(whole.api, newClientOf(t, client.ServiceCloudWatch, killedOnce{inMemory{handler: f.handler}, since.Add(20 * time.Minute)}))
+		calls, err = killed.Calls(ctx, all[0], since)
+		if err != nil || calls.Missing < openimds.MetricPeriod {
+			t.Errorf("%+v, %v", calls, err)
+		}
+	})
+}

@@ -252,7 +252,7 @@ func TestFleetBesideDamage(t *testing.T) {
 	r := newRecorder(kept, c)
 	call(r.Guest("i-0", "web"), c, usage.NoToken, 1)
 	flush(t, r)
-	for i, damaged := range []string{"", "\x01\xff", "\x04"} {
+	for i, damaged := range []string{"", "\x01\xff", "\x05"} {
 		key := fmt.Sprintf("usage/300/%s/i-%d/other", c.now().Format(time.DateOnly), i+1)
 		if _, err := kept.Commit(context.Background(), store.Change{Key: key, Value: []byte(damaged)}); err != nil {
 			t.Fatal(err)

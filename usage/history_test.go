@@ -240,7 +240,8 @@ func TestPrune(t *testing.T) {
 		t.Errorf("hours on their last day: %+v, want %+v", got, want)
 	}
 	prune(456 * day)
-	if left := keys(t, store, "usage/"); len(left) != 0 {
+	left := slices.DeleteFunc(keys(t, store, "usage/"), func(key string) bool { return strings.HasPrefix(key, "usage/open/") })
+	if len(left) != 0 {
 		t.Errorf("left at last: %v", left)
 	}
 }
@@ -365,7 +366,7 @@ func TestUnknownOutcomes(t *testing.T) {
 
 // A record that cannot be read is not overwritten, and hinders no other.
 func TestDamagedRecords(t *testing.T) {
-	for _, damaged := range []string{"", "\x01\xff", "\x01\x00\x00\x01\x01\x01\x01\x01", "\x00", "\x04", "\x01\xa0\x02\x01\x01\x01\x01\x01\x01"} {
+	for _, damaged := range []string{"", "\x01\xff", "\x01\x00\x00\x01\x01\x01\x01\x01", "\x00", "\x05", "\x01\xa0\x02\x01\x01\x01\x01\x01\x01"} {
 		c := newClock()
 		kept := mem.New()
 		key := "usage/300/2026-03-01/" + id + "/local"

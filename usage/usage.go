@@ -39,6 +39,10 @@ type History interface {
 	// Neither waits for anything but memory: a request may call them.
 	Begin(instanceID string, at time.Time)
 	Add(instanceID string, at time.Time, metric string, n uint64)
+	// Open has what is added from now on known to be lost if this process is killed before it is flushed, and Close ends
+	// that by a last Flush.
+	Open(ctx context.Context) error
+	Close(ctx context.Context) error
 	// Flush keeps what was added. When it fails, that stays in memory for the next.
 	Flush(ctx context.Context) error
 	// Prune drops what is too old to be kept.
@@ -163,10 +167,17 @@ func (r *Meter) guest(instanceID string) *Tally {
 	return r.guests[instanceID]
 }
 
+// Open has what a process that is killed had counted and not stored known to be missing, instead of taken for none. Run
+// does so at its beginning, and every flush that finds it not done.
+func (r *Meter) Open(ctx context.Context) error { return r.cfg.History.Open(ctx) }
+
 // Run carries counts to the store, and prunes it, until the context ends. Call [Meter.Close] after it.
 func (r *Meter) Run(ctx context.Context) {
 	var pruning sync.WaitGroup
 	defer pruning.Wait()
+	if err := r.Open(ctx); err != nil && ctx.Err() == nil {
+		r.cfg.Log.Warn("counts cannot be stored yet; they stay in memory until they can", "error", err)
+	}
 	pruning.Go(func() { r.keepPruned(ctx) }) // beside the flushes, which it must not delay
 	tick := time.NewTicker(flushEvery)
 	defer tick.Stop()
@@ -199,7 +210,12 @@ func (r *Meter) keepPruned(ctx context.Context) {
 
 // Close carries the last counts to the store. The meter may be read, and even counted with,
 // afterwards; what is counted then is lost unless it is closed again.
-func (r *Meter) Close(ctx context.Context) error { return r.Flush(ctx) }
+func (r *Meter) Close(ctx context.Context) error {
+	if err := r.Flush(ctx); err != nil {
+		return err
+	}
+	return r.cfg.History.Close(ctx)
+}
 
 // flushAndTell logs the beginning and the end of a failure, not each of its ticks.
 func (r *Meter) flushAndTell(ctx context.Context) {

@@ -72,7 +72,8 @@ func (a *protocol) getMetricStatistics(ctx context.Context, in *wire.GetMetricSt
 	}
 	metric := wire.Metric{Namespace: in.Namespace, MetricName: in.MetricName, Dimensions: in.Dimensions}
 	points, _, err := a.points(ctx, a.service.MetricData, metric, in.Unit, in.StartTime.Time, in.EndTime.Time, *in.Period)
-	for _, p := range points {
+	told, _ := openimds.ToldPoints(points)
+	for _, p := range told {
 		shown := wire.Datapoint{Timestamp: awsjson.Epoch{Time: p.Start}, Unit: "Count"}
 		for _, s := range in.Statistics {
 			value := new(awsjson.Double(statistic(string(s), p)))
@@ -176,6 +177,11 @@ func (a *protocol) query(ctx context.Context, in *wire.GetMetricDataRequest, q *
 	}
 	if !known { // what is not there reads like what nothing is known of: it is said
 		one.Messages = []wire.MessageData{{Code: "NoSuchMetric", Value: "There is no such metric here, or no such instance: that is not known to be zero"}}
+	}
+	points, whole := openimds.ToldPoints(points)
+	if !whole {
+		one.StatusCode = "PartialData"
+		one.Messages = []wire.MessageData{{Code: "PartialData", Value: "A server that counted was killed: of some periods not all calls are known. Where nothing was counted in one, it is left out"}}
 	}
 	if in.ScanBy != "TimestampAscending" {
 		slices.Reverse(points)

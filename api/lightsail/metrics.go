@@ -17,7 +17,8 @@ func (a *protocol) getInstanceMetricData(ctx context.Context, in *wire.GetInstan
 func (a *protocol) metricData(ctx context.Context, instance, metric, unit string, start, end *awsjson.Epoch, period wire.MetricPeriod, statistics []wire.MetricStatistic) (wire.MetricDataResult, error) {
 	points, err := a.service.MetricData(ctx, instance, metric, unit, start.Time, end.Time, time.Duration(period)*time.Second)
 	result := wire.MetricDataResult{MetricName: metric, MetricData: []wire.Datapoint{}}
-	for _, p := range points {
+	told, _ := openimds.ToldPoints(points)
+	for _, p := range told {
 		result.MetricData = append(result.MetricData, showPoint(p, unit, statistics))
 	}
 	return result, err

@@ -18,7 +18,7 @@ import (
 )
 
 // caller is a client of a process's control API.
-func (p *process) caller(t *testing.T) *client.Client {
+func (p *process) caller(t *testing.T, service string) *client.Client {
 	t.Helper()
 	file := accesskeys.Open(filepath.Join(p.dir, server.CredentialsFile))
 	all, err := file.List()
@@ -26,7 +26,7 @@ func (p *process) caller(t *testing.T) *client.Client {
 	key, _, err := file.Lookup(all[0].ID)
 	must(t, err)
 	c, err := client.New(client.Config{
-		Endpoint: "http://" + p.api, Region: "us-east-1",
+		Service: service, Endpoint: "http://" + p.api, Region: "us-east-1",
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 			return aws.Credentials{AccessKeyID: key.ID, SecretAccessKey: key.Secret}, nil
 		}),
@@ -48,7 +48,7 @@ func TestServerKilled(t *testing.T) {
 	for i, dir := range dirs {
 		servers[i] = startProcess(t, dir, flags...)
 	}
-	clients := [2]*client.Client{servers[0].caller(t), servers[1].caller(t)}
+	clients := [2]*client.Client{servers[0].caller(t, client.ServiceLightsail), servers[1].caller(t, client.ServiceLightsail)}
 
 	load, stop := context.WithCancel(t.Context())
 	var mu sync.Mutex
@@ -80,7 +80,7 @@ func TestServerKilled(t *testing.T) {
 	stop()
 	working.Wait()
 	servers[0] = startProcess(t, dirs[0], flags...)
-	clients[0] = servers[0].caller(t)
+	clients[0] = servers[0].caller(t, client.ServiceLightsail)
 
 	listed := map[string]bool{}
 	for token, n := "", 0; n == 0 || token != ""; n++ {

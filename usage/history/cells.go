@@ -72,15 +72,24 @@ func hours(cells []cell) []cell {
 }
 
 // cellsFormat leads an encoded record. A later format may mean more, so it is refused, never half-read.
-const cellsFormat = 3
+const (
+	cellsFormat = 4
+	// wholeFormat is of records all of whose samples are known as a whole, as nearly all are.
+	wholeFormat = 3
+)
 
 // formatMetrics is how many metrics a format has, the first of metricNames.
-var formatMetrics = [cellsFormat + 1]int{1: 4, 2: 5, 3: metricCount}
+var formatMetrics = [cellsFormat + 1]int{1: 4, 2: 5, wholeFormat: metricCount, cellsFormat: metricCount + 1}
 
 // encodeCells writes cells as runs of equal neighbours, each with the distance from the run before:
 // an idle day of a running instance takes about ten bytes.
 func encodeCells(cells []cell) []byte {
-	b := []byte{cellsFormat}
+	format := byte(wholeFormat)
+	if slices.ContainsFunc(cells, func(c cell) bool { return c.sum[broken] > 0 }) {
+		format = cellsFormat
+	}
+	metrics := formatMetrics[format]
+	b := []byte{format}
 	next := 0
 	for i := 0; i < len(cells); {
 		first := cells[i]
@@ -91,10 +100,10 @@ func encodeCells(cells []cell) []byte {
 		b = binary.AppendUvarint(b, uint64(first.at-next))
 		b = binary.AppendUvarint(b, uint64(n))
 		b = binary.AppendUvarint(b, uint64(first.samples))
-		b = appendCounts(b, first.sum)
+		b = appendCounts(b, first.sum, metrics)
 		if first.samples > 1 { // of one sample, all three are the same
-			b = appendCounts(b, first.min)
-			b = appendCounts(b, first.max)
+			b = appendCounts(b, first.min, metrics)
+			b = appendCounts(b, first.max, metrics)
 		}
 		i += n
 		next = first.at + n
@@ -107,8 +116,8 @@ func continues(first, c cell, n int) bool {
 	return c == first
 }
 
-func appendCounts(b []byte, c counts) []byte {
-	for _, n := range c {
+func appendCounts(b []byte, c counts, metrics int) []byte {
+	for _, n := range c[:metrics] {
 		b = binary.AppendUvarint(b, n)
 	}
 	return b

@@ -28,8 +28,15 @@ const metricCount = 6
 
 var metricNames = [metricCount]string(openimds.Metrics())
 
+// broken is the place behind the metrics: not 0, if a process that counted in the sample was killed, so that there may
+// have been more calls.
+const broken = metricCount
+
 // counts are numbers of requests, by metric.
-type counts [metricCount]uint64
+type counts [metricCount + 1]uint64
+
+// nothing says that not all is known and nothing was counted.
+func (c *counts) nothing() bool { return c[broken] > 0 && *c == counts{broken: c[broken]} }
 
 func (c *counts) add(d counts) {
 	for m, n := range d {

@@ -42,7 +42,7 @@ func (h *History) Sums(ctx context.Context, metric string, start, end time.Time)
 			s := &all[next].sum
 			next++
 			s.Sum += int64(d.sum[m])
-			s.Damaged = s.Damaged || d.damaged
+			s.Damaged, s.Partial = s.Damaged || d.damaged, s.Partial || d.partial
 			d.slots.each(max(span.first-1, 0), span.end, func(first, end int) {
 				s.Samples.Add(openimds.SampleRun{From: number*samplesPerDay + int64(first), Until: number*samplesPerDay + int64(end)})
 			})
@@ -50,7 +50,7 @@ func (h *History) Sums(ctx context.Context, metric string, start, end time.Time)
 	}
 	sums := make(map[string]openimds.MetricSum, len(all))
 	for _, one := range all {
-		if one.sum.Samples.Runs > 0 || one.sum.Damaged { // else it was there at another time of these days
+		if one.sum.Samples.Runs > 0 || one.sum.Damaged || one.sum.Partial { // else it was there at another time of these days
 			sums[one.id] = one.sum
 		}
 	}

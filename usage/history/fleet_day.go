@@ -30,9 +30,10 @@ type fleetDay struct {
 type daySum struct {
 	id      string
 	sum     counts // of the part
-	slots   slots  // of all of the day
+	slots   slots  // of all of the day that are known as a whole
 	print   uint64 // of the counts of all of the day, however they are divided among hosts
 	damaged bool
+	partial bool // of a sample of the part not all is known
 }
 
 // series are the samples of a day, of many instances together.
@@ -43,12 +44,17 @@ type series [samplesPerDay]struct {
 
 // add adds a run of equal samples of an instance.
 func (d *daySum) add(s daySpan, c *cell, n int) {
-	d.slots.add(c.at, c.at+n)
 	if c.sum == (counts{}) {
+		d.slots.add(c.at, c.at+n)
 		return
 	}
 	places := uint64(n*(2*c.at+n+1)) / 2 // the places of the run's samples from 1 on, added up
 	within := uint64(max(min(c.at+n, s.end)-max(c.at, s.first), 0))
+	if c.sum[broken] == 0 {
+		d.slots.add(c.at, c.at+n)
+	} else if within > 0 {
+		d.partial = true
+	}
 	for m, sum := range c.sum {
 		d.print += places * sum * uint64(2*m+1)
 		d.sum[m] += within * sum
@@ -134,7 +140,7 @@ func (b *dayBuilder) record(id string, part bool, runs func(pass func(c *cell, n
 	}
 	err := runs(func(c *cell, n int) {
 		d.add(b.span, c, n)
-		if !counted {
+		if !counted || c.sum.nothing() { // that tells nobody of no calls
 			return
 		}
 		if there != nil {

@@ -196,6 +196,9 @@ func (h *History) otherSeries(ctx context.Context, span daySpan, day *fleetDay, 
 		again := daySum{id: d.id}
 		for _, c := range cells {
 			again.add(span, &c, 1)
+			if c.sum.nothing() {
+				continue
+			}
 			s := &other[c.at]
 			if is {
 				s.sum.take(c.sum)

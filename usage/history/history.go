@@ -10,6 +10,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/openimds/openimds"
@@ -31,8 +32,10 @@ type Config struct {
 // goroutines.
 type History struct {
 	cfg      Config
-	journals sync.Map   // instance id → *journal
-	flushing sync.Mutex // one flush at a time
+	journals sync.Map     // instance id → *journal
+	flushing sync.Mutex   // one flush at a time
+	open     open         // under flushing
+	broken   atomic.Int64 // the sample in which this process began after one that was killed; 0: none
 	kept     fleetKept
 }
 
@@ -56,7 +59,13 @@ func New(cfg Config) *History {
 // Begin makes sure that the instance has a sample of that time, be it of zero.
 func (h *History) Begin(instanceID string, at time.Time) {
 	n := sampleNumber(at)
-	h.with(instanceID, func(j *journal) { j.unsaved(n) })
+	isBroken := n == h.broken.Load()
+	h.with(instanceID, func(j *journal) {
+		j.unsaved(n)
+		if isBroken {
+			j.breakOnce(n)
+		}
+	})
 	h.kept.changed(floorDiv(n, samplesPerDay))
 }
 
@@ -99,10 +108,17 @@ const flushAttempts = 3
 func (h *History) Flush(ctx context.Context) error {
 	h.flushing.Lock()
 	defer h.flushing.Unlock()
+	if !h.open.is {
+		if err := h.opened(ctx); err != nil {
+			return err
+		}
+	}
+	began, wrote := sampleNumber(h.cfg.Now()), false
 	var failed, err error
 	for range flushAttempts {
 		var writes []store.Write
 		writes, failed = h.writes(ctx)
+		wrote = wrote || len(writes) > 0
 		if err = store.CommitEach(ctx, h.cfg.Store, writes); !errors.Is(err, store.ErrConflict) {
 			break
 		}
@@ -111,7 +127,15 @@ func (h *History) Flush(ctx context.Context) error {
 	for j := range h.all {
 		j.drop(today)
 	}
-	return errors.Join(failed, err)
+	if err = errors.Join(failed, err); err != nil {
+		return err
+	}
+	if wrote { // after a Close, or where it is not known whether the record was written
+		if err := h.opened(ctx); err != nil {
+			return err
+		}
+	}
+	return h.flushedAll(ctx, began, wrote)
 }
 
 // writes drafts what there is for the store.

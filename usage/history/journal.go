@@ -15,7 +15,8 @@ type journal struct {
 	// Nobody who holds mu waits for the store.
 	mu       sync.Mutex
 	days     []*day
-	released bool // it is the instance's no more
+	released bool  // it is the instance's no more
+	broke    int64 // the latest sample that is marked as not known as a whole
 }
 
 // unsaved returns the counts of a sample that are not on their way to the store. j.mu is held.

@@ -189,4 +189,5 @@ func (w *window) add(at int64, c cell) {
 	p.Sum += sum
 	p.Min, p.Max = min(p.Min, least), max(p.Max, most)
 	p.Samples += c.samples
+	p.Partial += min(c.samples, int(c.sum[broken]))
 }
