@@ -150,7 +150,7 @@ type span struct{ since, until time.Time }
 // and the last one before, are not known as a whole: they are left out, lest more seems to be known than is.
 func knownBy(samples []openimds.MetricPoint, created time.Time, asked span) openimds.Known {
 	t := knownTime{created: created, asked: asked, partial: slices.ContainsFunc(samples, func(p openimds.MetricPoint) bool {
-		return p.Partial > 0 && p.Start.Add(time.Duration(p.Samples)*openimds.MetricPeriod).After(asked.since)
+		return p.Partial > 0 && p.Start.Before(asked.until) && p.Start.Add(time.Duration(p.Samples)*openimds.MetricPeriod).After(asked.since)
 	})}
 	for _, run := range runsOf(samples, created.Truncate(openimds.MetricPeriod)) {
 		t.add(run)
