@@ -2,7 +2,6 @@ package cloudwatch
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -95,7 +94,7 @@ func (a *protocol) describeAlarms(ctx context.Context, in *wire.DescribeAlarmsRe
 	if in.MaxRecords != nil {
 		most = int(*in.MaxRecords)
 	}
-	list := fmt.Sprintf("DescribeAlarms/%q/%s/%s", in.AlarmNames, in.AlarmNamePrefix, in.StateValue)
+	list := a.list("DescribeAlarms", in.AlarmNames, in.AlarmNamePrefix, in.StateValue)
 	after, err := api.PagePlace(list, in.NextToken)
 	if err != nil {
 		return result, errToken

@@ -137,7 +137,11 @@ func (a *protocol) getMetricData(ctx context.Context, in *wire.GetMetricDataRequ
 	if err := checkQueries(in); err != nil {
 		return result, err
 	}
-	first, skip, err := dataPlace(in.NextToken, len(in.MetricDataQueries))
+	list, err := a.dataList(in)
+	if err != nil {
+		return result, err
+	}
+	first, skip, err := dataPlace(list, in.NextToken, len(in.MetricDataQueries))
 	if err != nil {
 		return result, err
 	}
@@ -147,7 +151,7 @@ func (a *protocol) getMetricData(ctx context.Context, in *wire.GetMetricDataRequ
 			continue
 		}
 		if room == 0 {
-			result.NextToken = api.PageToken(dataList, place(i, 0))
+			result.NextToken = api.PageToken(list, place(i, 0))
 			break
 		}
 		one, left, err := a.query(ctx, in, q, skip, room)
@@ -157,7 +161,7 @@ func (a *protocol) getMetricData(ctx context.Context, in *wire.GetMetricDataRequ
 		result.MetricDataResults = append(result.MetricDataResults, one)
 		room -= len(one.Values)
 		if left {
-			result.NextToken = api.PageToken(dataList, place(i, skip+len(one.Values)))
+			result.NextToken = api.PageToken(list, place(i, skip+len(one.Values)))
 			break
 		}
 		skip = 0
@@ -225,14 +229,24 @@ func checkQueries(in *wire.GetMetricDataRequest) error {
 	return nil
 }
 
-// dataList is what page tokens of GetMetricData belong to.
-const dataList = "GetMetricData"
+// list is the name of what a request asks for: a token of another region, operation or question leads nowhere.
+func (a *protocol) list(operation string, question ...any) string {
+	return fmt.Sprintf("%s/%s/%q", operation, a.service.Region(), question)
+}
+
+// dataList is what page tokens of GetMetricData belong to: all of the question but how large a page is.
+func (a *protocol) dataList(in *wire.GetMetricDataRequest) (string, error) {
+	question := *in
+	question.NextToken, question.MaxDatapoints = "", nil
+	text, err := awsjson.Marshal(question)
+	return a.list("GetMetricData", string(text)), err
+}
 
 // place is where a page goes on: at a query, behind so many of its points.
 func place(query, points int) string { return fmt.Sprintf("%d/%d", query, points) }
 
-func dataPlace(token string, queries int) (query, points int, err error) {
-	at, err := api.PagePlace(dataList, token)
+func dataPlace(list, token string, queries int) (query, points int, err error) {
+	at, err := api.PagePlace(list, token)
 	if err != nil {
 		return 0, 0, errToken
 	}
@@ -255,7 +269,7 @@ const metricsPage = 100
 
 func (a *protocol) listMetrics(ctx context.Context, in *wire.ListMetricsRequest) (wire.ListMetricsResult, error) {
 	result := wire.ListMetricsResult{Metrics: []wire.Metric{}}
-	list := fmt.Sprintf("ListMetrics/%s/%s/%s/%v", in.Namespace, in.MetricName, in.RecentlyActive, in.Dimensions)
+	list := a.list("ListMetrics", in.Namespace, in.MetricName, in.RecentlyActive, in.Dimensions)
 	after, err := api.PagePlace(list, in.NextToken)
 	if err != nil {
 		return result, invalidValue("The token is not one that was given out for this list")

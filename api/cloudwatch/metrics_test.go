@@ -235,3 +235,28 @@ func TestListMetrics(t *testing.T) {
 		}
 	}
 }
+
+// TestTokensBelongToAQuestion: a token of GetMetricData leads nowhere with another question, whatever the size of a page.
+func TestTokensBelongToAQuestion(t *testing.T) {
+	s := newServer(t)
+	now := time.Now().Truncate(openimds.MetricPeriod)
+	for i := range 4 {
+		s.history.Begin(s.demo, now.Add(-time.Duration(i)*openimds.MetricPeriod))
+	}
+	ask := func(stat, order string, size int, token any) map[string]any {
+		args := map[string]any{"StartTime": now.Add(-time.Hour), "EndTime": now.Add(time.Minute), "MetricDataQueries": []any{query("a", s.demo, "MetadataNoToken", stat, 300)}, "ScanBy": order, "MaxDatapoints": size}
+		if token != nil {
+			args["NextToken"] = token
+		}
+		return args
+	}
+	for _, form := range forms {
+		token := s.must(form, "GetMetricData", ask("Sum", "TimestampAscending", 1, nil))["NextToken"]
+		s.must(form, "GetMetricData", ask("Sum", "TimestampAscending", 2, token))
+		for _, other := range []map[string]any{ask("Maximum", "TimestampAscending", 1, token), ask("Sum", "TimestampDescending", 1, token)} {
+			if _, err := s.call(form, "GetMetricData", other); err == nil || !strings.Contains(err.Error(), "InvalidNextToken") {
+				t.Errorf("%s: %v", form, err)
+			}
+		}
+	}
+}

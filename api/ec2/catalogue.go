@@ -136,7 +136,7 @@ func (c *call) describeInstanceTypes(ctx context.Context, in *wire.DescribeInsta
 	if err != nil {
 		return result, err
 	}
-	p, err := readPage("DescribeInstanceTypes", in.MaxResults, in.NextToken)
+	p, err := readPage(c.list("DescribeInstanceTypes", in.InstanceTypes, in.Filters), in.MaxResults, in.NextToken)
 	if err == nil {
 		result.InstanceTypes, result.NextToken = cut(p, all, func(t wire.InstanceType) string { return t.InstanceType })
 	}
@@ -184,7 +184,7 @@ func (c *call) describeImages(ctx context.Context, in *wire.DescribeImagesReques
 	if err != nil {
 		return result, err
 	}
-	p, err := readPage("DescribeImages", in.MaxResults, in.NextToken)
+	p, err := readPage(c.list("DescribeImages", in.ImageIDs, in.Owners, in.ExecutableBy, in.Filters), in.MaxResults, in.NextToken)
 	if err == nil {
 		result.Images, result.NextToken = cut(p, all, func(i wire.Image) string { return i.ImageID })
 	}

@@ -25,7 +25,7 @@ func checkIDs(ids ...string) error {
 
 func (c *call) describeInstances(ctx context.Context, in *wire.DescribeInstancesRequest) (wire.DescribeInstancesResult, error) {
 	result := wire.DescribeInstancesResult{Reservations: []wire.Reservation{}}
-	found, next, err := c.find(ctx, "DescribeInstances", in.InstanceIDs, in.Filters, in.MaxResults, in.NextToken, nil)
+	found, next, err := c.find(ctx, c.list("DescribeInstances", in.Filters), in.InstanceIDs, in.Filters, in.MaxResults, in.NextToken, nil)
 	if err != nil {
 		return result, err
 	}

@@ -1,6 +1,7 @@
 package ec2
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/openimds/openimds/api"
@@ -19,6 +20,11 @@ type page struct {
 	list  string
 	after string // empty: from the beginning
 	size  int
+}
+
+// list is the name of what a request asks for: a token of another region, action or question leads nowhere.
+func (c *call) list(action string, question ...any) string {
+	return fmt.Sprintf("%s/%s/%q", action, c.service.Region(), question)
 }
 
 // readPage reads the part of a list that is asked for.

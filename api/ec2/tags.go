@@ -136,7 +136,7 @@ func (c *call) describeTags(ctx context.Context, in *wire.DescribeTagsRequest) (
 	if err != nil {
 		return result, err
 	}
-	p, err := readPage("DescribeTags", in.MaxResults, in.NextToken)
+	p, err := readPage(c.list("DescribeTags", in.Filters), in.MaxResults, in.NextToken)
 	if err != nil {
 		return result, err
 	}
