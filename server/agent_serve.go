@@ -66,11 +66,13 @@ func (a *Agent) Serve(ctx context.Context) error {
 
 // ended is why Serve returns.
 func (a *Agent) ended(ctx context.Context) error {
-	cause := context.Cause(ctx)
-	a.evicted = errors.Is(cause, hostlink.ErrEvicted)
-	if a.evicted {
-		return fmt.Errorf("the host %s serves nobody any more: %w", a.cfg.Host, cause)
+	select {
+	case <-a.client.Evicted(): // also where it was to end anyway: what it has kept is not its own any more
+		a.evicted = true
+		return fmt.Errorf("the host %s serves nobody any more: %w", a.cfg.Host, hostlink.ErrEvicted)
+	default:
 	}
+	cause := context.Cause(ctx)
 	if cause != ctx.Err() && !errors.Is(cause, context.Canceled) {
 		return cause
 	}

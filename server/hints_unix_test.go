@@ -18,13 +18,15 @@ func TestHintsOfOthers(t *testing.T) {
 		put   func(path, text string) error
 		taken bool
 	}{
-		"its own":           {func(path, text string) error { return os.WriteFile(path, []byte(text), 0o600) }, true},
-		"for all to write":  {func(path, text string) error {
+		"its own": {func(path, text string) error { return os.WriteFile(path, []byte(text), 0o600) }, true},
+		"for all to write": {func(path, text string) error {
 			return errors.Join(os.WriteFile(path, []byte(text), 0o600), os.Chmod(path, 0o666))
 		}, false},
-		"a pipe":            {func(path, _ string) error { return syscall.Mkfifo(path, 0o600) }, false},
-		"a link":            {func(path, _ string) error { return os.Symlink("/dev/zero", path) }, false},
-		"longer than it is": {func(path, text string) error { return os.WriteFile(path, append([]byte(text), make([]byte, 1<<20)...), 0o600) }, false},
+		"a pipe": {func(path, _ string) error { return syscall.Mkfifo(path, 0o600) }, false},
+		"a link": {func(path, _ string) error { return os.Symlink("/dev/zero", path) }, false},
+		"longer than it is": {func(path, text string) error {
+			return os.WriteFile(path, append([]byte(text), make([]byte, 1<<20)...), 0o600)
+		}, false},
 	} {
 		dir := t.TempDir()
 		must(t, tt.put(filepath.Join(dir, EndpointsFile), at))
