@@ -45,6 +45,10 @@ func UnitOf(cgroup string) string {
 	return ""
 }
 
+// ofUsers says whether a control group is below those that are given to users, who name what they make there as they like:
+// a container's ID is no word of the machine's engines then.
+func ofUsers(cgroup string) bool { return strings.HasPrefix(cgroup, "/user.slice/") }
+
 // A layout is how an engine names a container's group.
 type layout struct {
 	engine string

@@ -25,6 +25,8 @@ type Process struct {
 	Comm string `json:"comm,omitempty"`
 	// Exe is the executable's path in the process's own file system; " (deleted)" follows that of a file that is gone.
 	Exe string `json:"exe,omitempty"`
+	// Elsewhere says that another file has that path on the machine.
+	Elsewhere bool `json:"-"`
 	// Argv is its command line with secrets hidden ([Blank]); at most 64 words of 512 bytes.
 	Argv []string `json:"argv,omitempty"`
 	// UID is the effective user; -1: unknown. User is its name, which is the machine's: of users that only a
@@ -152,7 +154,9 @@ func (n *Namer) Name(ctx context.Context, p *Process) {
 	default:
 		p.Unit = UnitOf(p.Cgroup)
 		if c, ok := ContainerOf(p.Cgroup); ok {
-			c = n.container(ctx, c)
+			if !ofUsers(p.Cgroup) {
+				c = n.container(ctx, c)
+			}
 			p.Container = &c
 		}
 	}
@@ -167,7 +171,7 @@ func (n *Namer) Name(ctx context.Context, p *Process) {
 		}
 	}
 	switch {
-	case p.Exe == "" || foreign:
+	case p.Exe == "" || foreign || p.Elsewhere:
 		p.lacks("package")
 	default:
 		known := false

@@ -226,6 +226,37 @@ func TestEngines(t *testing.T) {
 	}
 }
 
+// TestPosing: a user names control groups and files of its own as it likes, and is not taken for a container or a package of
+// the machine.
+func TestPosing(t *testing.T) {
+	m := newMachine(t)
+	id := strings.Repeat("a", 64)
+	m.write("/var/lib/docker/containers/"+id+"/config.v2.json", `{"ID":"x","Name":"/payments"}`)
+	m.write("/var/lib/dpkg/info/agent.list", "/usr/bin/agent\n")
+	m.write("/usr/bin/agent", "the package's")
+	m.write("/home/user/agent", "the user's, which is at /usr/bin/agent in its own file system")
+	const exe, own = "/usr/bin/agent", "/home/user/agent"
+	n := newNamer(m.root)
+	for name, tt := range map[string]struct{ cgroup, exe, container, pkg string }{
+		"docker's":           {"/system.slice/docker-" + id + ".scope", exe, "payments", ""},
+		"a user's group":     {"/user.slice/user-7.slice/user@7.service/app.slice/docker-" + id + ".scope", exe, "", ""},
+		"the package's":      {"/system.slice/agent.service", exe, "", "agent"},
+		"a user's own files": {"/system.slice/agent.service", own, "", ""},
+	} {
+		m.process(7, 1, "agent", exe, "agent", tt.cgroup, 7, 1)
+		p := n.Look(7)
+		p.Elsewhere = n.elsewhere(filepath.Join(m.root, tt.exe), exe) // a link of /proc leads to the file itself
+		n.Name(t.Context(), &p)
+		container := ""
+		if p.Container != nil {
+			container = p.Container.Name
+		}
+		if container != tt.container || p.Package != tt.pkg || (tt.pkg == "") != slices.Contains(p.Unknown, "package") {
+			t.Errorf("%s: the container %q, the package %q, unknown %v", name, container, p.Package, p.Unknown)
+		}
+	}
+}
+
 // The engine's socket speaks HTTP; one that never answers holds nothing up for longer than its time.
 func TestAskSocket(t *testing.T) {
 	if runtime.GOOS != "linux" {

@@ -5,6 +5,7 @@ import (
 	"path"
 	"regexp"
 	"strconv"
+	"strings"
 
 	"github.com/openimds/openimds/processes"
 )
@@ -146,7 +147,7 @@ var imdsdUnit = regexp.MustCompile(`^systemd-imdsd@[0-9]+-([0-9]+)(?:_[0-9]+)?-[
 // clientsOf finds on whose behalf it calls.
 func (cs *callers) clientsOf(p processes.Process) []processes.Process {
 	m := imdsdUnit.FindStringSubmatch(processes.UnitOf(p.Cgroup))
-	if m == nil {
+	if m == nil || !strings.HasPrefix(p.Cgroup, "/system.slice/") { // users name units of their own as they like
 		return nil
 	}
 	pid, err := strconv.Atoi(m[1])

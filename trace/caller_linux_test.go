@@ -19,11 +19,12 @@ func TestClientsOfIMDSD(t *testing.T) {
 	for group, pid := range map[string]int{
 		fmt.Sprintf("/system.slice/system-systemd\\x2dimdsd.slice/systemd-imdsd@12-%d-0.service", os.Getpid()):         os.Getpid(),
 		fmt.Sprintf("/system.slice/system-systemd\\x2dimdsd.slice/systemd-imdsd@12-%d_4711-1000.service", os.Getpid()): os.Getpid(),
-		"/system.slice/systemd-imdsd@0.service":       0,
-		"/system.slice/systemd-imdsd@1-0-0.service":   0,
-		"/system.slice/other@12-1-0.service":          0,
-		"/user.slice/systemd-imdsd@x-1-0.service":     0,
-		"/system.slice/systemd-imdsd@1-2-3-4.service": 0,
+		"/system.slice/systemd-imdsd@0.service":     0,
+		"/system.slice/systemd-imdsd@1-0-0.service": 0,
+		"/system.slice/other@12-1-0.service":        0,
+		"/user.slice/systemd-imdsd@x-1-0.service":   0,
+		fmt.Sprintf("/user.slice/user-7.slice/user@7.service/app.slice/systemd-imdsd@12-%d-0.service", os.Getpid()): 0,
+		"/system.slice/systemd-imdsd@1-2-3-4.service":                                                               0,
 	} {
 		got := cs.clientsOf(processes.Process{Comm: imdsd, Cgroup: group})
 		switch {
