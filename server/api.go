@@ -49,12 +49,9 @@ func (s *Server) closeAudit() {
 // newAPIServer makes the server of the operator's side.
 func newAPIServer(s *Server) *front.Server {
 	verifiers := make(map[string]*sigv4.Verifier, len(s.regions))
+	verifier := sigv4.New(sigv4.Config{Regions: s.cfg.regions(), Keys: s.keys.Lookup, WrongPerSecond: wrongPerSecond})
 	for _, region := range s.cfg.regions() {
-		verifiers[region] = sigv4.New(sigv4.Config{
-			Regions:        []string{region},
-			Keys:           s.keys.Lookup,
-			WrongPerSecond: wrongPerSecond,
-		})
+		verifiers[region] = verifier.In(region)
 	}
 	sessions := s.consoleSessions(verifiers[s.cfg.Region])
 	mux := http.NewServeMux()
@@ -99,7 +96,7 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 	}
 	if s.host != nil {
 		if err := s.host.Blocked(); err != nil {
-			http.Error(w, "no instance is attached: "+err.Error(), http.StatusServiceUnavailable)
+			http.Error(w, printable.Line("no instance is attached: "+err.Error()), http.StatusServiceUnavailable)
 			return
 		}
 	}

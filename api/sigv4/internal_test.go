@@ -141,6 +141,13 @@ func TestWrongSignaturesAreLimited(t *testing.T) {
 	if err := request(t, v, "AKID", "wrong", "192.0.2.2:1"); !errors.Is(err, errMismatch) {
 		t.Errorf("another address pays for them: %v", err)
 	}
+	elsewhere := v.In("eu-west-1")
+	if err := request(t, elsewhere, "AKID", "wrong", "192.0.2.1:1"); !errors.Is(err, errThrottled) {
+		t.Errorf("in another region there are further tries: %v", err)
+	}
+	if err := request(t, elsewhere, "AKID", "right", "192.0.2.1:1"); err != nil {
+		t.Errorf("in another region the owner of the key is locked out: %v", err)
+	}
 	now = now.Add(time.Second)
 	if err := request(t, v, "AKID", "wrong", "192.0.2.1:1"); !errors.Is(err, errMismatch) {
 		t.Errorf("a second later: %v", err)

@@ -49,7 +49,7 @@ type Verifier struct {
 	// the same work.
 	decoy string
 	keys  keyCache
-	wrong limiter
+	wrong *limiter
 }
 
 // New makes a verifier.
@@ -57,7 +57,15 @@ func New(cfg Config) *Verifier {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Verifier{cfg: cfg, decoy: rand.Text(), wrong: limiter{perSecond: cfg.WrongPerSecond}}
+	return &Verifier{cfg: cfg, decoy: rand.Text(), wrong: &limiter{perSecond: cfg.WrongPerSecond}}
+}
+
+// In makes a verifier like v that takes signatures of one region. Wrong signatures count with v's: whoever guesses has no
+// more tries where there are more regions.
+func (v *Verifier) In(region string) *Verifier {
+	cfg := v.cfg
+	cfg.Regions = []string{region}
+	return &Verifier{cfg: cfg, decoy: v.decoy, wrong: v.wrong}
 }
 
 // CheckHead refuses what the head of a request to a service alone shows to be wrong, before anybody reads its body: the
