@@ -1,0 +1,153 @@
+package hostlink
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/openimds/openimds/store"
+	"github.com/openimds/openimds/store/mem"
+)
+
+// replicas are servers that answer as handler does, and a client that knows one more that is not there.
+func replicas(t *testing.T, handler http.HandlerFunc) *Client {
+	t.Helper()
+	s := httptest.NewUnstartedServer(handler)
+	s.EnableHTTP2 = true
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	gone := l.Addr().String()
+	must(t, l.Close())
+	by := s.Client().Transport.(*http.Transport).TLSClientConfig
+	c := NewClient(Config{
+		TLS:      func() *tls.Config { return by.Clone() },
+		Replicas: []string{gone, s.Listener.Addr().String()}, Process: "p", Log: slog.New(slog.DiscardHandler),
+	})
+	t.Cleanup(c.Close)
+	return c
+}
+
+// A replica that is not there is no trouble while another one is; what a replica refuses is the host's to know.
+func TestAnyReplica(t *testing.T) {
+	var mu sync.Mutex
+	answer, status := `{"lease":7}`, http.StatusOK
+	say := func(s int, code string) {
+		mu.Lock()
+		defer mu.Unlock()
+		text, err := json.Marshal(ErrorAnswer{Code: code, Message: "no"})
+		must(t, err)
+		answer, status = string(text), s
+	}
+	c := replicas(t, func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		w.WriteHeader(status)
+		_, _ = w.Write([]byte(answer))
+	})
+	region := c.Region("us-east-1", true, "")
+	if lease, err := region.JoinHost(t.Context(), true); err != nil || lease != 7 {
+		t.Errorf("%d, %v", lease, err)
+	}
+	say(http.StatusConflict, CodeNoLease)
+	if err := region.KeepAlive(t.Context(), 7); !errors.Is(err, store.ErrNoLease) {
+		t.Errorf("a lease that has ended: %v", err)
+	}
+	say(http.StatusNotFound, CodeNotServed)
+	if err := region.LeaveSeat(t.Context(), "web"); err != nil {
+		t.Errorf("a seat that the replica knows nothing of is given back: %v", err)
+	}
+	if err := region.TakeSeats(t.Context(), 7, "web"); !errors.Is(err, ErrNotServed) {
+		t.Errorf("not served: %v", err)
+	}
+	say(http.StatusServiceUnavailable, CodeAway)
+	if err := region.KeepAlive(t.Context(), 7); err == nil || errors.Is(err, store.ErrNoLease) {
+		t.Errorf("a replica that cannot do it now: %v", err)
+	}
+	say(http.StatusForbidden, CodeRefused)
+	if err := region.KeepAlive(t.Context(), 7); err == nil || errors.Is(err, ErrEvicted) {
+		t.Errorf("refused, as by a certificate that has expired: %v", err)
+	}
+	select {
+	case <-c.Evicted():
+		t.Error("who was only refused takes itself for evicted")
+	default:
+	}
+	say(http.StatusForbidden, CodeEvicted)
+	if err := region.KeepAlive(t.Context(), 7); !errors.Is(err, ErrEvicted) {
+		t.Errorf("evicted: %v", err)
+	}
+	<-c.Evicted()
+}
+
+// What was counted while no replica could be told is told afterwards, with what came later, and nothing is told again
+// that a replica has, also not after a start.
+func TestCountsAreCarried(t *testing.T) {
+	var mu sync.Mutex
+	away := true
+	got := map[string]string{}
+	requests := 0
+	c := replicas(t, func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		if requests++; away {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			_, _ = w.Write([]byte(`{"code":"Away","message":"no"}`))
+			return
+		}
+		var q CountsRequest
+		if err := json.NewDecoder(r.Body).Decode(&q); err != nil {
+			t.Error(err)
+		}
+		for _, record := range q.Records {
+			got[record.Key] = string(record.Value)
+		}
+		_, _ = w.Write([]byte(`{}`))
+	})
+	kept := mem.New()
+	count := func(key, value string) {
+		t.Helper()
+		_, err := kept.Commit(t.Context(), store.Change{Key: key, Value: []byte(value), If: store.Whatever})
+		must(t, err)
+	}
+	carry := func() {
+		t.Helper()
+		ended, end := context.WithCancel(t.Context())
+		end() // all that is left goes at the end
+		(&Counts{Store: kept, Client: c, Host: "host-a", Log: slog.New(slog.DiscardHandler)}).Run(ended, time.Minute)
+	}
+	count("usage/300/2026-11-26/i-0/host-a", "one")
+	count("usage/300/2026-11-26/i-0/host-b", "another host's")
+	count("usage/3600/2026-01-01/i-0", "sums of old days")
+	carry()
+	if len(got) != 0 || requests == 0 {
+		t.Fatalf("a replica that is away has %v", got)
+	}
+	away = false
+	count("usage/300/2026-11-26/i-0/host-a", "two")
+	count("usage/callers/i-0/host-a", "who")
+	carry()
+	if len(got) != 2 || got["usage/300/2026-11-26/i-0/host-a"] != "two" || got["usage/callers/i-0/host-a"] != "who" {
+		t.Errorf("the replica was told %v", got)
+	}
+	told := requests
+	carry()
+	if requests != told {
+		t.Error("what a replica has was told again")
+	}
+	count("usage/300/2026-11-27/i-0/host-a", "three")
+	carry()
+	if requests != told+1 || !strings.Contains(got["usage/300/2026-11-27/i-0/host-a"], "three") {
+		t.Errorf("after %d requests more the replica has %v", requests-told, got)
+	}
+}
