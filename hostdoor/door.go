@@ -23,6 +23,7 @@ import (
 	"github.com/openimds/openimds/hostcert"
 	"github.com/openimds/openimds/hostlink"
 	"github.com/openimds/openimds/metadata"
+	"github.com/openimds/openimds/records"
 	"github.com/openimds/openimds/store"
 	"golang.org/x/time/rate"
 )
@@ -129,6 +130,36 @@ func (d *Door) Run(ctx context.Context) {
 	defer following.Wait()
 	for _, x := range d.indexes {
 		following.Go(func() { x.run(ctx) })
+	}
+	tick := time.NewTicker(hostlink.BeatEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if !d.storeAnswers(ctx) && ctx.Err() == nil {
+			d.endStreams("the store does not answer")
+		}
+	}
+}
+
+// storeAnswers says whether this replica knows what is so now. One that does not sends hosts to another, which may.
+func (d *Door) storeAnswers(ctx context.Context) bool {
+	ctx, done := context.WithTimeout(ctx, hostlink.BeatEvery)
+	defer done()
+	_, err := d.cfg.Whole.Get(ctx, records.LayoutKey)
+	return err == nil || errors.Is(err, store.ErrNoRecord)
+}
+
+func (d *Door) endStreams(why string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, of := range d.streams {
+		for _, s := range of {
+			s.end(why)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -61,6 +62,27 @@ type replica struct {
 
 	mu      sync.Mutex
 	refused []openimds.AuditEntry
+	reads   func(key string) // called before the door reads a record of the region at home
+	away    bool             // the store does not answer the door
+}
+
+// interrupted is a store where something may happen before a record is read.
+type interrupted struct {
+	store.Store
+	replica *replica
+}
+
+func (i interrupted) Get(ctx context.Context, key string) (store.Record, error) {
+	i.replica.mu.Lock()
+	reads, away := i.replica.reads, i.replica.away
+	i.replica.mu.Unlock()
+	if away {
+		return store.Record{}, errors.New("the store is away")
+	}
+	if reads != nil {
+		reads(key)
+	}
+	return i.Store.Get(ctx, key)
 }
 
 const (
@@ -81,7 +103,7 @@ func newReplica(t *testing.T) *replica {
 	signer := identity.NewSigner(log)
 	signer.Use(keys, time.Now())
 	cfg := hostdoor.Config{
-		Authority: r.authority, Home: home, Whole: r.store, Signer: signer, Log: log,
+		Authority: r.authority, Home: home, Whole: interrupted{r.store, r}, Signer: signer, Log: log,
 		Refused: func(_ context.Context, e openimds.AuditEntry, _ string) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
@@ -94,6 +116,9 @@ func newReplica(t *testing.T) *replica {
 			part = within.New(r.store, records.RegionKey(region), records.PlacePrefix)
 		}
 		r.services[region] = control.New(part, control.Config{Region: region, HomeRegion: home, Whole: r.store, AccountID: "123456789012", Attachments: attaching{}})
+		if region == home {
+			part = interrupted{part, r}
+		}
 		cfg.Regions = append(cfg.Regions, hostdoor.Region{Name: region, Store: part, Service: r.services[region]})
 	}
 	door := hostdoor.New(cfg)

@@ -119,8 +119,6 @@ type item struct {
 	left bool
 	// attachment and record are those of the instance that were changed; nil: they were not.
 	attachment, record *store.Record
-	// load asks for the instance's record to be read: the host had not the instance before.
-	load bool
 }
 
 // changed passes changes on, commit by commit.
@@ -159,7 +157,7 @@ func (x *index) commit(changes []store.Record) {
 		}
 		if is != "" {
 			it := of(is, instance)
-			it.attachment, it.load = &changes[i], was != is
+			it.attachment = &changes[i]
 		}
 	}
 	for i := range changes {
@@ -195,8 +193,7 @@ func (x *index) subscribe(ctx context.Context, s *stream) ([]*item, error) {
 	x.streams[s.host][s] = true
 	all := make([]*item, 0, len(x.served[s.host]))
 	for instance := range x.served[s.host] {
-		r := x.attached[instance]
-		all = append(all, &item{index: x, instance: instance, attachment: &r, load: true})
+		all = append(all, &item{index: x, instance: instance})
 	}
 	return all, nil
 }

@@ -113,6 +113,10 @@ func (c *call) follow(w http.ResponseWriter) {
 		c.write(w, nil, err)
 		return
 	}
+	if !c.door.storeAnswers(c.r.Context()) {
+		c.write(w, nil, refusal{http.StatusServiceUnavailable, hostlink.CodeAway, "the replica cannot do it now; ask again"})
+		return
+	}
 	s := &stream{door: c.door, host: c.host.Name, wake: make(chan struct{}, 1), ended: make(chan struct{}), told: map[place]*toldOf{}}
 	c.door.admit(s)
 	defer c.door.dismiss(s)
@@ -224,24 +228,13 @@ func (s *stream) changesOf(ctx context.Context, it *item) (changes []hostlink.Re
 		return changes, nil
 	}
 	if s.told[at] == nil {
-		s.told[at] = &toldOf{}
-		it.load = true
+		return s.begin(ctx, region, it.instance)
 	}
-	was, record := s.told[at], it.record
-	if it.load && record == nil {
-		if record, err = s.load(ctx, region, it); err != nil {
+	was := s.told[at]
+	if it.record != nil && it.record.Revision > was.record {
+		if changes, err = s.instance(ctx, region, it.record, was); err != nil {
 			return nil, err
 		}
-		if record == nil {
-			return nil, nil // what has become of it comes next
-		}
-	}
-	if record != nil && record.Revision > was.record {
-		more, err := s.instance(ctx, region, record, was)
-		if err != nil {
-			return nil, err
-		}
-		changes = append(changes, more...)
 	}
 	if it.attachment != nil && it.attachment.Revision > was.attachment {
 		was.attachment = it.attachment.Revision
@@ -250,21 +243,68 @@ func (s *stream) changesOf(ctx context.Context, it *item) (changes []hostlink.Re
 	return changes, nil
 }
 
-// load reads the record of an instance that the host has not been told of yet; nil: it is gone, or another host's, by now.
-// Only if its attachment is the same afterwards it was this host's when it was read.
-func (s *stream) load(ctx context.Context, region Region, it *item) (*store.Record, error) {
-	r, err := region.Store.Get(ctx, records.InstancePrefix+it.instance)
-	if err == nil {
-		var attached store.Record
-		attached, err = region.Store.Get(ctx, records.AttachmentPrefix+it.instance)
-		if err == nil && attached.Revision == it.attachment.Revision {
-			return &r, nil
+// maxBegun is how often an instance is read again whose recording was replaced meanwhile.
+const maxBegun = 10
+
+// begin is what a host is told of an instance that it has not been told of: as that is now, or nothing if it is not the
+// host's by now; then what has become of it comes next.
+func (s *stream) begin(ctx context.Context, region Region, instance string) ([]hostlink.Record, error) {
+	was := &toldOf{}
+	for range maxBegun {
+		record, attached, err := s.load(ctx, region, instance)
+		if err != nil || record == nil {
+			return nil, err
+		}
+		changes, err := s.instance(ctx, region, record, was)
+		if err != nil {
+			return nil, err
+		}
+		if was.record != 0 {
+			was.attachment = attached.Revision
+			s.told[place{region.Name, instance}] = was
+			return append(changes, hostlink.Record{Region: region.Name, Key: attached.Key, Value: attached.Value}), nil
 		}
 	}
-	if err != nil && !errors.Is(err, store.ErrNoRecord) {
-		return nil, err
+	s.door.cfg.Log.Error("an instance's recording is not there; its host goes on with what it knows", "instance", instance)
+	return []hostlink.Record{
+		{Region: region.Name, Key: records.InstancePrefix + instance, Unread: true},
+		{Region: region.Name, Key: records.AttachmentPrefix + instance, Unread: true},
+	}, nil
+}
+
+// load reads the record of an instance that the host has not been told of yet, and its attachment, which may be a later
+// one than the index knows; nil: it is gone, or another host's, by now. Only if its attachment was this host's before the
+// record was read, and is the same afterwards, the record was this host's when it was read.
+func (s *stream) load(ctx context.Context, region Region, instance string) (record, attached *store.Record, err error) {
+	for ctx.Err() == nil {
+		before, err := region.Store.Get(ctx, records.AttachmentPrefix+instance)
+		if err != nil {
+			return nil, nil, unlessGone(err)
+		}
+		if a, err := records.DecodeAttachment(before); err != nil || a.Host != s.host {
+			return nil, nil, nil
+		}
+		r, err := region.Store.Get(ctx, records.InstancePrefix+instance)
+		if err != nil {
+			return nil, nil, unlessGone(err)
+		}
+		after, err := region.Store.Get(ctx, before.Key)
+		if err != nil {
+			return nil, nil, unlessGone(err)
+		}
+		if after.Revision == before.Revision {
+			return &r, &after, nil
+		}
 	}
-	return nil, nil
+	return nil, nil, ctx.Err()
+}
+
+// unlessGone is an error, but for that of a record that is not there.
+func unlessGone(err error) error {
+	if errors.Is(err, store.ErrNoRecord) {
+		return nil
+	}
+	return err
 }
 
 // instance is what a host is told of an instance's record, with its recording before it.

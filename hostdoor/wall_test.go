@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"maps"
 	"net/http"
 	"reflect"
@@ -225,6 +226,44 @@ func TestMovedAway(t *testing.T) {
 	}
 }
 
+// An instance that moves while a host is about to be told of it is told as it is to nobody but the host that has it by then.
+func TestMovedWhileTold(t *testing.T) {
+	t.Parallel()
+	r := newReplica(t)
+	a := r.join("host-a")
+	r.join("host-b")
+	r.create("roams", "before the move")
+	r.attach("roams", "host-a", "tap0")
+	moved := false
+	r.mu.Lock()
+	r.reads = func(key string) {
+		if key != records.InstancePrefix+"roams" || moved {
+			return
+		}
+		moved = true
+		r.detach("roams")
+		r.attach("roams", "host-b", "tap0")
+		data := []byte("only for b")
+		if _, err := r.services[home].SetInstance(t.Context(), "roams", control.InstanceUpdate{UserData: &data}); err != nil {
+			t.Error(err)
+		}
+	}
+	r.mu.Unlock()
+	kept, _ := a.copied()
+	if !moved {
+		t.Fatal("nothing was read")
+	}
+	if got := keys(t, kept); len(got) != 0 {
+		t.Errorf("the former host has %q", got)
+	}
+	if got := r.everything()["instance/roams"]; got == "" {
+		t.Error("the instance is gone")
+	}
+	if watched, err := kept.List(t.Context(), store.Range{}); err != nil || len(watched.Records) != 1 || watched.Revision != 1 {
+		t.Errorf("the former host was told something of it, at revision %d (%v)", watched.Revision, err)
+	}
+}
+
 // What only the control side shows is no host's to have, and recordings come before the instances that answer them.
 func TestToldNoMore(t *testing.T) {
 	t.Parallel()
@@ -306,6 +345,29 @@ func TestEvicted(t *testing.T) {
 	}
 	if put := r.refusals("host host-a"); !slices.Contains(put, "FollowAsHost") {
 		t.Errorf("put down: %q", put)
+	}
+}
+
+// A replica whose store is away tells hosts nothing more, so that they ask another one: what it knows may be of yesterday.
+func TestStoreAway(t *testing.T) {
+	t.Parallel()
+	r := newReplica(t)
+	a := r.join("host-a")
+	r.create("mine", "of a")
+	r.attach("mine", "host-a", "tap0")
+	body, err := json.Marshal(hostlink.FollowRequest{})
+	must(t, err)
+	resp, err := a.http.Post("https://"+a.address+hostlink.PathFollow, "application/json", strings.NewReader(string(body)))
+	must(t, err)
+	defer func() { _ = resp.Body.Close() }()
+	r.mu.Lock()
+	r.away = true
+	r.mu.Unlock()
+	if _, err := io.ReadAll(resp.Body); err != nil { // it ends by itself
+		t.Error(err)
+	}
+	if status, answer := a.ask(hostlink.PathFollow, hostlink.FollowRequest{}); status != http.StatusServiceUnavailable || !strings.Contains(answer, hostlink.CodeAway) {
+		t.Errorf("the next stream: %d %s", status, answer)
 	}
 }
 
