@@ -32,6 +32,12 @@ func WithRequest(ctx context.Context, id, source string) context.Context {
 	return context.WithValue(ctx, requestKey{}, request{id, source})
 }
 
+// RequestSource is the address that the request of a context came from; empty: it came from none.
+func RequestSource(ctx context.Context) string {
+	asked, _ := ctx.Value(requestKey{}).(request)
+	return asked.source
+}
+
 func actor(ctx context.Context) string {
 	if who, ok := ctx.Value(actorKey{}).(string); ok {
 		return who

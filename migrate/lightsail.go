@@ -75,15 +75,23 @@ func (l *Lightsail) instance(in wire.Instance) Instance {
 
 // Instance is [Provider].
 func (l *Lightsail) Instance(ctx context.Context, of Ref) (Instance, error) {
-	answer, err := client.Call(ctx, l.api, wire.GetInstance, wire.GetInstanceRequest{InstanceName: of.Name})
+	in, err := l.Named(ctx, of.Name)
 	if err != nil {
-		return Instance{}, gone(err)
+		return Instance{}, err
 	}
-	in := l.instance(answer.Instance)
 	if in.ID != of.ID {
 		return Instance{}, fmt.Errorf("%w: %s is another one since %s", ErrGone, of.Name, stamp(in.CreatedAt))
 	}
 	return in, nil
+}
+
+// Named returns the instance that has the name now. Errors: [ErrGone].
+func (l *Lightsail) Named(ctx context.Context, name string) (Instance, error) {
+	answer, err := client.Call(ctx, l.api, wire.GetInstance, wire.GetInstanceRequest{InstanceName: name})
+	if err != nil {
+		return Instance{}, gone(err)
+	}
+	return l.instance(answer.Instance), nil
 }
 
 // gone is an error as [ErrGone] where it says that.

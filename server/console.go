@@ -9,6 +9,7 @@ import (
 	"github.com/openimds/openimds/api/lightsail"
 	"github.com/openimds/openimds/api/sigv4"
 	"github.com/openimds/openimds/console"
+	"github.com/openimds/openimds/migrate/board"
 )
 
 // ConsoleSessionsFile has who is signed in to the console, without what they are known by.
@@ -30,6 +31,13 @@ func (s *Server) protocolOf(r *regional, sessions *console.Sessions) api.Protoco
 	cfg := lightsail.Config{Service: r.service, Regions: s.cfg.regions(), Version: s.cfg.Version}
 	if sessions != nil {
 		cfg.Links = sessions
+	}
+	// What it judges by are the same operations but for its own.
+	judge, err := board.New(board.Config{Protocol: lightsail.New(cfg), Region: r.region, Account: s.cfg.AccountID, Refused: s.refusals.Tell, Log: s.log})
+	if err != nil {
+		s.log.Error("nobody judges instances for the console", "region", r.region, "error", err)
+	} else {
+		cfg.Migration = judge
 	}
 	return lightsail.New(cfg)
 }

@@ -57,6 +57,8 @@ func everyOperation() []request {
 		request{"OpenIMDS_20261122.GetMetadataCounts", `{}`},
 		request{"OpenIMDS_20261122.GetCallers", `{}`},
 		request{"OpenIMDS_20261122.GetAuditEntries", `{"resource":"Instance/demo","who":"operator","what":"TagResource","failed":true,"since":1.5,"pageSize":3}`},
+		request{"OpenIMDS_20261122.GetMigrationVerdicts", `{"instanceNames":["demo"],"windowSeconds":3600}`},
+		request{"OpenIMDS_20261122.GetMigrationReport", `{"form":"html"}`},
 		request{"OpenIMDS_20261122.SearchInstances", `{"query":"de","metadataFilter":"all","sortBy":"noToken","descending":true,"pageSize":200,"page":1}`},
 		request{"OpenIMDS_20261122.GetFleet", `{}`},
 		request{"OpenIMDS_20261122.GetFleetMetricData", `{"metricName":"MetadataNoToken","period":3600,` + recently() + `}`},

@@ -29,6 +29,8 @@ type Config struct {
 	Regions []string
 	// Links are by which operators sign in to the console; nil: there is no console.
 	Links Links
+	// Migration judges instances; nil: nobody here does.
+	Migration Migration
 	// Version of the program, for DescribeService.
 	Version string
 	// Now is the clock; nil: time.Now.

@@ -31,6 +31,7 @@ import (
 	"github.com/openimds/openimds/control"
 	"github.com/openimds/openimds/credentials/generated"
 	"github.com/openimds/openimds/imds"
+	"github.com/openimds/openimds/migrate/board"
 	"github.com/openimds/openimds/store"
 	"github.com/openimds/openimds/store/mem"
 )
@@ -112,8 +113,12 @@ func newServerOn(t testing.TB, store store.Store, adapt ...func(*control.Config)
 	verifier := sigv4.New(sigv4.Config{Regions: []string{cfg.Region}, Keys: keys.Lookup})
 	s.refusals = audit.NewRefusals(record, cfg.Now)
 	t.Cleanup(s.refusals.Close)
+	speaks := lightsail.Config{Service: s.service, Links: links{}, Version: "1.2.3", Now: cfg.Now}
+	if speaks.Migration, err = board.New(board.Config{Protocol: lightsail.New(speaks), Region: cfg.Region, Account: cfg.AccountID, Log: log}); err != nil {
+		t.Fatal(err)
+	}
 	handler := api.New(api.Config{
-		Protocols: []api.Protocol{lightsail.New(lightsail.Config{Service: s.service, Links: links{}, Version: "1.2.3", Now: cfg.Now})},
+		Protocols: []api.Protocol{lightsail.New(speaks)},
 		Auth:      verifier, Account: cfg.AccountID, Refused: s.refusals.Tell, Log: log, Now: cfg.Now,
 	})
 	http := httptest.NewServer(handler)

@@ -165,6 +165,8 @@ func openIMDSActions() []action {
 		act(wire.GetMetadataCounts, (*protocol).getMetadataCounts),
 		guarded(act(wire.GetMetadataTree, (*protocol).getMetadataTree), reveals),
 		act(wire.GetMetricData, (*protocol).getMetricData),
+		act(wire.GetMigrationVerdicts, (*protocol).getMigrationVerdicts),
+		guarded(act(wire.GetMigrationReport, (*protocol).getMigrationReport), always),
 		act(wire.GetOptionsHistory, (*protocol).getOptionsHistory),
 		act(wire.GetReportKey, (*protocol).getReportKey),
 		act(wire.LaunchInstances, (*protocol).launchInstances),

@@ -325,6 +325,48 @@ const stories = {
     await done(p);
   },
 
+  async "migration"() {
+    await mended();
+    const p = await page({ acceptDownloads: true });
+    await small.get("latest/meta-data/ami-id", { agent: "in-the-way/1.0" });
+    await signIn(p, small, "migration");
+    const row = p.getByRole("row").filter({ has: p.getByRole("link", { name: "demo", exact: true }) });
+    await row.getByText("not yet", { exact: true }).waitFor();
+    // Word for word as the command says it.
+    const told = JSON.parse(await small.command("migrate", "status", "demo", "-o", "json"));
+    await until("the command's verdict", async () => {
+      const now = JSON.parse(await small.command("migrate", "status", "demo", "-o", "json"))[0];
+      await p.reload();
+      await row.waitFor();
+      return (await row.locator(".why").textContent()) === now.reason;
+    });
+    equal(told[0].verdict, "not yet", "the command's verdict");
+    await small.command("migrate", "rehearse", "demo", "--shadow", "--for", "1h");
+    await row.getByText("shadow").waitFor(); // by itself
+    await small.command("migrate", "rehearse", "demo", "--stop");
+    for (const [button, end] of [["Save as HTML", "html"], ["Save as JSON", "json"]]) {
+      const [download] = await Promise.all([p.waitForEvent("download"), p.getByRole("button", { name: button }).click()]);
+      const file = path.join(directory, download.suggestedFilename());
+      equal(path.extname(file), "." + end, "the file's name");
+      await download.saveAs(file);
+      const key = (await small.command("migrate", "key")).trim();
+      const said = await small.offline("migrate", "verify", file, "--key", key);
+      if (!said.includes("unchanged since it was signed")) throw new Error(said);
+    }
+    await small.command("options", "demo", "--http-tokens", "required", "--yes");
+    await p.getByText("No instance takes IMDSv1 any more.").waitFor();
+    await p.getByRole("button", { name: "All", exact: true }).click();
+    await row.getByText("done", { exact: true }).waitFor();
+    await mended();
+    await done(p);
+    const reader = await page();
+    await small.command("keys", "create", "onlooker", "--read-only");
+    await signIn(reader, small, "migration", small.key("onlooker"));
+    await reader.getByRole("row").filter({ hasText: "demo" }).waitFor();
+    equal(await reader.getByRole("button", { name: "Save as HTML" }).isDisabled(), true, "the report for a key that may only look");
+    await done(reader);
+  },
+
   async "any version of the metadata"() {
     const p = await page();
     await signIn(p, small, "instances/demo/metadata");
@@ -384,7 +426,7 @@ const stories = {
 };
 
 const places = {
-  fleet: "", callers: "callers", changes: "changes", alarms: "alarms", missing: "nowhere",
+  fleet: "", migration: "migration", callers: "callers", changes: "changes", alarms: "alarms", missing: "nowhere",
   ...Object.fromEntries(["options", "metrics", "callers", "metadata", "userdata", "tags", "events", "faults", "attachment", "changes"].map((tab) => ["instance-" + tab, `instances/demo/${tab}`])),
 };
 

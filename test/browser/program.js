@@ -85,6 +85,12 @@ export class Server {
     return stdout;
   }
 
+  /** offline runs the command line by itself. */
+  async offline(...args) {
+    const { stdout } = await run("openimds", args, { timeout: patience });
+    return stdout;
+  }
+
   /** get asks as a guest does, with or without a session token, and returns the status. */
   async get(at, { agent = "guest/1.0", token = false } = {}) {
     const headers = { "User-Agent": agent };

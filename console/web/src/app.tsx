@@ -9,6 +9,7 @@ import { AlarmsPage } from "./alarms";
 import { CallersPage } from "./callers";
 import { ChangesPage } from "./changes";
 import { FleetPage } from "./fleet";
+import { MigrationPage } from "./migration";
 import { InstancePage } from "./instance";
 import { connection, follow } from "./live";
 import { Link, parts, place } from "./route";
@@ -20,6 +21,7 @@ import { Loading, Said, say } from "./ui";
 function Page() {
   const [first, second, third] = parts();
   if (first === undefined) return <FleetPage />;
+  if (first === "migration" && second === undefined) return <MigrationPage />;
   if (first === "callers" && second === undefined) return <CallersPage />;
   if (first === "changes" && second === undefined) return <ChangesPage />;
   if (first === "alarms" && second === undefined) return <AlarmsPage />;
@@ -36,6 +38,7 @@ function Page() {
 
 const pages: [string, string][] = [
   ["", t.nav.fleet],
+  ["migration", t.nav.migration],
   ["callers", t.nav.callers],
   ["changes", t.nav.changes],
   ["alarms", t.nav.alarms],

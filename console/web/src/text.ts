@@ -23,6 +23,7 @@ export const t = {
 
   nav: {
     fleet: "Fleet",
+    migration: "Migration",
     callers: "Callers",
     changes: "Changes",
     alarms: "Alarms",
@@ -369,6 +370,29 @@ export const t = {
     done: "done",
     underWay: "under way",
     more: "Load more",
+  },
+
+  migration: {
+    title: "Migration",
+    heading: "Whether tokens may be required",
+    say: "Ready: nobody called without a token, answered or refused, in all of the last two weeks, as far as anybody can tell. What is not known for certain is unknown, and not ready.",
+    nobody: "No instance takes IMDSv1 any more.",
+    filters: { v1AndV2: "Takes IMDSv1", all: "All" } as Record<string, string>,
+    columns: { name: "Instance", verdict: "Verdict", v1: "v1 calls", refused: "Refused", rehearsal: "Rehearsal", why: "Why" },
+    verdicts: { done: "done", ready: "ready", "not yet": "not yet", unknown: "unknown" },
+    rehearsals: { shadow: "shadow", "brown-out": "brown-out" } as Record<string, string>,
+    until: "until",
+    waves: "In waves",
+    wavesSay: "A plan is a file of yours: who goes first, how long each wave is watched, and exceptions. Its journal lies beside it. The first apply only tells what the second would do.",
+    commands: ["openimds migrate plan --wave share:10% --hold 1h > plan.yaml", "openimds migrate apply plan.yaml", "openimds migrate apply plan.yaml --yes", "openimds migrate undo plan.yaml --yes"],
+    report: "Report",
+    reportSay: "Of each instance the time that was watched, its calls and callers, the history of its options and the verdict, for whoever signs off on it.",
+    html: "Save as HTML",
+    json: "Save as JSON",
+    making: "Making…",
+    made: "The report is saved",
+    signed: "The installation signs it, with a key that signs nothing else. A plan's exceptions and journal are in the report of openimds migrate report --plan.",
+    verify: "Whoever has it can tell offline whether a byte was changed. Have the key from openimds migrate key, and not from here alone:",
   },
 
   audit: {

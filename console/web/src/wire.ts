@@ -227,6 +227,16 @@ export interface Operation {
   errorDetails?: string;
 }
 
+/** MigrationVerdict says of an instance whether tokens may be required of it. */
+export interface MigrationVerdict {
+  instanceName: string;
+  verdict: "done" | "ready" | "not yet" | "unknown";
+  reason: string;
+  noToken: number | null;
+  rejected: number | null;
+  rehearsal?: Rehearsal;
+}
+
 type Named = { instanceName: string };
 type Done = { operation: Operation };
 type AllDone = { operations: Operation[] };
@@ -304,6 +314,8 @@ export interface Operations {
     { datapoints: Datapoint[]; worst: { instanceName: string; sum: number; datapoints: Datapoint[] }[]; incomplete?: string[] },
   ];
   GetFleetCallers: [{ since?: number; limit?: number }, { callers: FleetCaller[]; total: number; incomplete?: string[] }];
+  GetMigrationVerdicts: [{ instanceNames: string[] }, { windowSeconds: number; verdicts: MigrationVerdict[] }];
+  GetMigrationReport: [{ form: "html" | "json" }, { fileName: string; report: string; key: string }];
   GetMetadataTree: [Named & { version: string; path: string; protocol: "v1" | "v2"; reveal?: boolean }, Tree];
 }
 

@@ -1,0 +1,174 @@
+// The way from IMDSv1 to v2: who may require tokens and who may not, rehearsals, and the report for who signs off on it.
+import { useSignal } from "@preact/signals";
+import { call } from "./api";
+import { useCall } from "./live";
+import { go, instancePath, Link, param, withParams } from "./route";
+import { t } from "./text";
+import { Time } from "./time";
+import { Amount, attempt, Badge, Button, Choice, Command, Loading, Note, Problem, Scroll, Section, Teach, type Tone } from "./ui";
+import type { MigrationVerdict } from "./wire";
+
+const shown = 20;
+const tones: Record<MigrationVerdict["verdict"], Tone> = { done: "accent", ready: "good", "not yet": "warn", unknown: "plain" };
+
+export function MigrationPage() {
+  const filter = param("filter") || "v1AndV2";
+  const page = Math.max(1, parseInt(param("page"), 10) || 1);
+  const found = useCall("SearchInstances", { metadataFilter: filter, page, pageSize: shown }, { on: ["instance"], every: 60_000 });
+  const names = found.data?.instances.map((i) => i.name) ?? [];
+  const judged = useCall("GetMigrationVerdicts", names.length > 0 ? { instanceNames: names } : null, { on: ["instance", "attachment"], every: 60_000 });
+  const error = found.error ?? judged.error;
+  const pages = Math.max(found.data?.pages ?? 1, 1);
+  const to = (n: number) => go(withParams({ page: n === 1 ? "" : n }));
+  return (
+    <main id="content" class="page">
+      <div class="head">
+        <h1 tabIndex={-1}>{t.migration.title}</h1>
+      </div>
+      <Section
+        title={t.migration.heading}
+        aside={<Choice label={t.instances.filter} value={filter} among={t.migration.filters} onChange={(v) => go(withParams({ filter: v === "v1AndV2" ? "" : v, page: "" }), true)} />}
+      >
+        {error && <Problem error={error} again={found.error ? found.again : judged.again} />}
+        {!found.data && !found.error && <Loading />}
+        {found.data && found.data.total === 0 && <Teach say={filter === "v1AndV2" ? t.migration.nobody : t.instances.none} />}
+        {found.data && found.data.total > 0 && (
+          <>
+            <p class="pad dim">{t.migration.say}</p>
+            {judged.data ? <Verdicts verdicts={judged.data.verdicts} /> : !judged.error && <Loading />}
+            <div class="pages">
+              <span class="dim">{t.instances.page(page, pages, found.data.total)}</span>
+              <Button disabled={page <= 1} onClick={() => to(page - 1)}>
+                {t.instances.previous}
+              </Button>
+              <Button disabled={page >= pages} onClick={() => to(page + 1)}>
+                {t.instances.next}
+              </Button>
+            </div>
+          </>
+        )}
+      </Section>
+      <div class="columns">
+        <Waves />
+        <Report />
+      </div>
+    </main>
+  );
+}
+
+function Verdicts({ verdicts }: { verdicts: MigrationVerdict[] }) {
+  const cols = t.migration.columns;
+  return (
+    <Scroll label={t.migration.heading}>
+      <table class="verdicts">
+        <thead>
+          <tr>
+            <th scope="col">{cols.name}</th>
+            <th scope="col">{cols.verdict}</th>
+            <th scope="col" class="number">
+              {cols.v1}
+            </th>
+            <th scope="col" class="number">
+              {cols.refused}
+            </th>
+            <th scope="col">{cols.rehearsal}</th>
+            <th scope="col">{cols.why}</th>
+          </tr>
+        </thead>
+        <tbody>
+          {verdicts.map((v) => (
+            <tr key={v.instanceName}>
+              <td>
+                <Link to={instancePath(v.instanceName, v.verdict === "not yet" ? "callers" : "options")}>{v.instanceName}</Link>
+              </td>
+              <td>
+                <Badge tone={tones[v.verdict]}>{t.migration.verdicts[v.verdict]}</Badge>
+              </td>
+              <td class={"number" + (v.noToken ? " v1" : "")}>
+                <Amount of={v.noToken} />
+              </td>
+              <td class="number">
+                <Amount of={v.rejected} />
+              </td>
+              <td>
+                {v.rehearsal ? (
+                  <>
+                    {t.migration.rehearsals[v.rehearsal.mode] ?? v.rehearsal.mode}{" "}
+                    <span class="dim">
+                      {t.migration.until} <Time at={v.rehearsal.until} />
+                    </span>
+                  </>
+                ) : (
+                  <span class="dim">{t.none}</span>
+                )}
+              </td>
+              <td class="why">{v.reason}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </Scroll>
+  );
+}
+
+/** Waves teaches what takes a plan, which is a file of the operator's. */
+function Waves() {
+  return (
+    <Section title={t.migration.waves}>
+      <div class="teach">
+        <p>{t.migration.wavesSay}</p>
+        {t.migration.commands.map((c) => (
+          <Command key={c} text={c} />
+        ))}
+      </div>
+    </Section>
+  );
+}
+
+function Report() {
+  const busy = useSignal("");
+  const key = useSignal("");
+  const file = useSignal("");
+  const make = async (form: "html" | "json") => {
+    busy.value = form;
+    await attempt(async () => {
+      const made = await call("GetMigrationReport", { form });
+      save(made.fileName, made.report, form === "html" ? "text/html" : "application/json");
+      file.value = made.fileName;
+      key.value = made.key;
+    }, t.migration.made);
+    busy.value = "";
+  };
+  return (
+    <Section title={t.migration.report}>
+      <div class="teach">
+        <p>{t.migration.reportSay}</p>
+        <div class="inline">
+          <Button changes disabled={busy.value !== ""} onClick={() => void make("html")}>
+            {busy.value === "html" ? t.migration.making : t.migration.html}
+          </Button>
+          <Button changes disabled={busy.value !== ""} onClick={() => void make("json")}>
+            {busy.value === "json" ? t.migration.making : t.migration.json}
+          </Button>
+        </div>
+        {key.value && (
+          <>
+            <p class="dim">{t.migration.verify}</p>
+            <Command text={`openimds migrate verify ${file.value} --key ${key.value}`} />
+          </>
+        )}
+      </div>
+      {!key.value && <Note>{t.migration.signed}</Note>}
+    </Section>
+  );
+}
+
+/** save has the browser keep a text as a file, byte for byte: what is signed must not change. */
+function save(name: string, text: string, type: string) {
+  const url = URL.createObjectURL(new Blob([text], { type }));
+  const link = document.createElement("a");
+  link.href = url;
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
+}

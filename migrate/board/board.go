@@ -1,0 +1,145 @@
+// Package board tells how far instances are from IMDSv1 to v2 to who looks at a server's page, as "openimds migrate" tells it:
+// the same verdicts and the same report, made of the same operations, which it calls as whoever asked.
+package board
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/api"
+	"github.com/openimds/openimds/api/awsjson"
+	"github.com/openimds/openimds/api/lightsail/wire"
+	"github.com/openimds/openimds/api/sigv4"
+	"github.com/openimds/openimds/client"
+	"github.com/openimds/openimds/migrate"
+	"github.com/openimds/openimds/migrate/report"
+)
+
+// Config is what a [Board] works with.
+type Config struct {
+	// Protocol has the operations that are called, of one region.
+	Protocol api.Protocol
+	Region   string
+	Account  string
+	// Refused is as in [api.Config].
+	Refused api.Refused
+	Log     *slog.Logger
+}
+
+// Board is of one region. It is safe for use by many goroutines.
+type Board struct {
+	api *client.Client
+	p   migrate.OpenIMDS
+}
+
+// New makes a board.
+func New(cfg Config) (*Board, error) {
+	handler := api.New(api.Config{Protocols: []api.Protocol{cfg.Protocol}, Auth: asker{}, Account: cfg.Account, Refused: cfg.Refused, Log: cfg.Log})
+	// Requests are signed because a client signs; asker asks for another proof.
+	nobody := aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+		return aws.Credentials{AccessKeyID: "inside", SecretAccessKey: "inside"}, nil
+	})
+	c, err := client.New(client.Config{
+		Endpoint: "http://localhost/", Region: cfg.Region, Credentials: nobody, HTTP: &http.Client{Transport: inside{handler}}, Attempts: 1,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Board{api: c, p: migrate.NewOpenIMDS(c)}, nil
+}
+
+// Verdicts judges instances by their names, those left out that are not there, by what is known of a window up to now.
+func (b *Board) Verdicts(ctx context.Context, who sigv4.Identity, names []string, window time.Duration) ([]wire.MigrationVerdict, error) {
+	ctx = withAsker(ctx, who)
+	criteria := migrate.DefaultCriteria()
+	criteria.Window = window
+	var all []migrate.Instance
+	for _, name := range names {
+		in, err := b.p.Named(ctx, name)
+		if errors.Is(err, migrate.ErrGone) {
+			continue
+		}
+		if err != nil {
+			return nil, worded(ctx, err)
+		}
+		all = append(all, in)
+	}
+	told := []wire.MigrationVerdict{}
+	for _, a := range migrate.Status(ctx, b.p, all, criteria, time.Now()) {
+		told = append(told, verdict(a))
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, worded(ctx, err)
+	}
+	return told, nil
+}
+
+func verdict(a migrate.Assessment) wire.MigrationVerdict {
+	v := wire.MigrationVerdict{
+		InstanceName: a.Name, Verdict: string(a.Verdict), Reason: a.Reason, NoToken: a.NoToken, Rejected: a.Rejected, MissingSeconds: int(a.Missing / time.Second),
+	}
+	if !a.Since.IsZero() {
+		v.KnownSince, v.KnownUntil = awsjson.At(a.Since), awsjson.At(a.Until)
+	}
+	return v
+}
+
+// maxReported is of how many instances there is a report while a page waits.
+const maxReported = 200
+
+// Report writes down how far all instances of the region are, by [migrate.DefaultCriteria], and has it signed.
+func (b *Board) Report(ctx context.Context, who sigv4.Identity, form wire.ReportForm) (text []byte, key string, err error) {
+	if text, key, err = b.report(withAsker(ctx, who), form); err != nil {
+		return nil, "", worded(ctx, err)
+	}
+	return text, key, nil
+}
+
+func (b *Board) report(ctx context.Context, form wire.ReportForm) (text []byte, key string, err error) {
+	found, err := client.Call(ctx, b.api, wire.GetFleet, wire.GetFleetRequest{})
+	if err != nil {
+		return nil, "", err
+	}
+	if found.Instances > maxReported {
+		return nil, "", openimds.Errorf(openimds.OperationFailure, openimds.TooMany,
+			"A report of %d instances takes longer than a page waits, which has up to %d: 'openimds migrate report' makes it", found.Instances, maxReported)
+	}
+	server := report.OpenIMDS{API: b.api}
+	in := report.Input{Provider: b.p, Source: server, Criteria: migrate.DefaultCriteria(), Now: time.Now()}
+	if in.Installation, err = server.Installation(ctx); err != nil {
+		return nil, "", err
+	}
+	if in.Instances, err = b.p.Instances(ctx); err != nil {
+		return nil, "", err
+	}
+	made, err := report.Make(ctx, in)
+	if err != nil {
+		return nil, "", err
+	}
+	body, err := made.HTML()
+	if form == wire.ReportJSON {
+		body, err = made.JSON()
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("the report cannot be written down: %w", err)
+	}
+	text, err = server.Seal(ctx, body)
+	return text, in.Installation.Key, err
+}
+
+// worded is a failure as who asked is told of it: what an operation refused is said as it said it.
+func worded(ctx context.Context, err error) error {
+	if refused, ok := errors.AsType[*client.Error](err); ok && refused.Status < http.StatusInternalServerError {
+		return openimds.Errorf(openimds.OperationFailure, openimds.NotEnforced, "%s", refused.Message).Because(err)
+	}
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return openimds.Errorf(openimds.OperationFailure, openimds.TooMany, "That takes longer than a page waits: ask 'openimds migrate status', or for fewer instances").Because(err)
+	}
+	return err
+}
