@@ -56,6 +56,9 @@ export function MigrationPage() {
   );
 }
 
+/** known is a count, unless it is a zero of which nobody can tell whether it is one. */
+const known = (v: MigrationVerdict, n: number | null) => (n === 0 && v.verdict === "unknown" ? null : n);
+
 function Verdicts({ verdicts }: { verdicts: MigrationVerdict[] }) {
   const cols = t.migration.columns;
   return (
@@ -65,6 +68,7 @@ function Verdicts({ verdicts }: { verdicts: MigrationVerdict[] }) {
           <tr>
             <th scope="col">{cols.name}</th>
             <th scope="col">{cols.verdict}</th>
+            <th scope="col">{cols.why}</th>
             <th scope="col" class="number">
               {cols.v1}
             </th>
@@ -72,7 +76,6 @@ function Verdicts({ verdicts }: { verdicts: MigrationVerdict[] }) {
               {cols.refused}
             </th>
             <th scope="col">{cols.rehearsal}</th>
-            <th scope="col">{cols.why}</th>
           </tr>
         </thead>
         <tbody>
@@ -84,11 +87,12 @@ function Verdicts({ verdicts }: { verdicts: MigrationVerdict[] }) {
               <td>
                 <Badge tone={tones[v.verdict]}>{t.migration.verdicts[v.verdict]}</Badge>
               </td>
+              <td class="why">{v.reason}</td>
               <td class={"number" + (v.noToken ? " v1" : "")}>
-                <Amount of={v.noToken} />
+                <Amount of={known(v, v.noToken)} />
               </td>
               <td class="number">
-                <Amount of={v.rejected} />
+                <Amount of={known(v, v.rejected)} />
               </td>
               <td>
                 {v.rehearsal ? (
@@ -102,7 +106,6 @@ function Verdicts({ verdicts }: { verdicts: MigrationVerdict[] }) {
                   <span class="dim">{t.none}</span>
                 )}
               </td>
-              <td class="why">{v.reason}</td>
             </tr>
           ))}
         </tbody>
