@@ -30,6 +30,7 @@ test: ## all tests with the race detector, a few seconds of each fuzz target
 
 bench: build ## figures beside a reference, in one run; docs/BENCHMARKS.md explains them
 	@bench/run
+	@$(GO) test ./api/ec2 -run '^$$' -bench . -benchtime 100x
 
 lint: ## formatting, vet, staticcheck, known vulnerabilities, modules, other platforms
 	@.ci/lint

@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/openimds/openimds/store/bolt"
 )
@@ -43,18 +45,24 @@ func BenchmarkDescribeInstances(b *testing.B) {
 	}
 }
 
-// BenchmarkModifyOptions changes options through each of the two APIs.
+// BenchmarkModifyOptions changes options through each of the two APIs in turns, so that both meet the same disk, and tells
+// the median of each.
 func BenchmarkModifyOptions(b *testing.B) {
-	for _, through := range []string{"ec2", "lightsail"} {
-		b.Run(through, func(b *testing.B) {
-			kept, err := bolt.Open(filepath.Join(b.TempDir(), "store.db"))
-			if err != nil {
-				b.Fatal(err)
-			}
-			s := newServerOn(b, kept)
-			for i := 0; b.Loop(); i++ {
-				s.write(options{hops: fmt.Sprint(i%64 + 1)}, through)
-			}
-		})
+	kept, err := bolt.Open(filepath.Join(b.TempDir(), "store.db"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	s := newServerOn(b, kept)
+	took := map[string][]time.Duration{}
+	for i := 0; b.Loop(); i++ {
+		for j, through := range []string{"ec2", "lightsail"} {
+			begun := time.Now()
+			s.write(options{hops: fmt.Sprint((2*i+j)%64 + 1)}, through)
+			took[through] = append(took[through], time.Since(begun))
+		}
+	}
+	for through, all := range took {
+		slices.Sort(all)
+		b.ReportMetric(float64(all[len(all)/2].Microseconds())/1000, "ms/"+through)
 	}
 }
