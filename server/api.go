@@ -20,6 +20,9 @@ import (
 	"github.com/openimds/openimds/usage/prom"
 )
 
+// readyTime is how long it is found out whether the server is ready.
+const readyTime = 5 * time.Second
+
 // wrongPerSecond is how many wrong signatures a second one address gets an answer to.
 const wrongPerSecond = 10
 
@@ -75,32 +78,38 @@ func (s *Server) shareDescriptors() {
 func ok(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") }
 
 // ready says whether the control side can do its work; the guest side does not depend on it.
-func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
-	if err := s.storeTrouble(r.Context()); err != nil {
-		http.Error(w, printable.Line(err.Error()), http.StatusServiceUnavailable)
+func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
+	if why := s.readiness.ask(s.unready); why != "" {
+		http.Error(w, why, http.StatusServiceUnavailable)
 		return
 	}
-	if err := s.auditAnswers(r.Context()); err != nil {
-		http.Error(w, "the audit log cannot be written", http.StatusServiceUnavailable)
-		return
+	ok(w, nil)
+}
+
+// unready is why the control side cannot do its work, in one line; empty: it can.
+func (s *Server) unready() string {
+	ctx, done := context.WithTimeout(context.Background(), readyTime)
+	defer done()
+	if err := s.storeTrouble(ctx); err != nil {
+		return printable.Line(err.Error())
 	}
-	if n, why := s.Unattached(r.Context()); n > 0 {
-		http.Error(w, printable.Line(fmt.Sprintf("the guests of %d attachments are not answered: %v", n, why)), http.StatusServiceUnavailable)
-		return
+	if err := s.auditAnswers(ctx); err != nil {
+		return "the audit log cannot be written"
+	}
+	if n, why := s.Unattached(ctx); n > 0 {
+		return printable.Line(fmt.Sprintf("the guests of %d attachments are not answered: %v", n, why))
 	}
 	for _, u := range s.unserved {
 		if u.Attachments > 0 {
-			http.Error(w, printable.Line(fmt.Sprintf("the guests of %d attachments are not answered: their region %s is not served", u.Attachments, u.Region)), http.StatusServiceUnavailable)
-			return
+			return printable.Line(fmt.Sprintf("the guests of %d attachments are not answered: their region %s is not served", u.Attachments, u.Region))
 		}
 	}
 	if s.host != nil {
 		if err := s.host.Blocked(); err != nil {
-			http.Error(w, printable.Line("no instance is attached: "+err.Error()), http.StatusServiceUnavailable)
-			return
+			return printable.Line("no instance is attached: " + err.Error())
 		}
 	}
-	ok(w, r)
+	return ""
 }
 
 func (s *Server) auditAnswers(ctx context.Context) error {

@@ -51,17 +51,18 @@ import (
 // Server is one running installation.
 type Server struct {
 	hosting
-	store    keptStore
-	file     *bolt.Store  // the store, if it is in DataDir; nil: it is shared with other servers
-	shared   *sharedFiles // nil: the store is not shared
-	unlock   func()       // lets go of DataDir where no store of its own holds it
-	keys     *accesskeys.File
-	signer   *identity.Signer
-	pushed   *instanceconnect.Signer // of SSH keys
-	answered answered
-	audit    *audit.Log
-	refusals *audit.Refusals
-	instance *openimds.Instance
+	store     keptStore
+	file      *bolt.Store  // the store, if it is in DataDir; nil: it is shared with other servers
+	shared    *sharedFiles // nil: the store is not shared
+	unlock    func()       // lets go of DataDir where no store of its own holds it
+	keys      *accesskeys.File
+	signer    *identity.Signer
+	pushed    *instanceconnect.Signer // of SSH keys
+	answered  answered
+	readiness together
+	audit     *audit.Log
+	refusals  *audit.Refusals
+	instance  *openimds.Instance
 
 	// homeName is the region that the data directory began with; unserved are those with instances that are none of regions.
 	homeName string
