@@ -18,6 +18,9 @@ type Attachment struct {
 	Instance string `json:"instance"`
 	// Host is the name of the host; see [LocalHost].
 	Host string `json:"host,omitempty"`
+	// From are the hosts that may still answer for the instance, which was moved away from them: until they have let
+	// go, or are gone, Host does not begin.
+	From []string `json:"from,omitempty"`
 	// Interface is the host's end of the guest's link: a tap, a veth, a port of a bridge.
 	Interface string `json:"interface,omitempty"`
 	// Sources, with Interface, are the only addresses whose callers are the instance's. This is only

@@ -136,5 +136,5 @@ const (
 
 // neutral are the words that belong to no API.
 var neutral = Vocabulary{Types: map[ResourceType]string{
-	TypeInstance: "instance", TypeKeyPair: "key pair", TypeStaticIP: "static IP", TypeAlarm: "alarm", TypeOperation: "operation", TypeAny: "resource",
+	TypeInstance: "instance", TypeKeyPair: "key pair", TypeStaticIP: "static IP", TypeAlarm: "alarm", TypeOperation: "operation", TypeHost: "host", TypeAny: "resource",
 }}

@@ -42,6 +42,30 @@ func (JoinToken) GoString() string { return redacted }
 // LogValue hides it from log/slog.
 func (JoinToken) LogValue() slog.Value { return slog.StringValue(redacted) }
 
+// FleetHost is what is known of a host.
+type FleetHost struct {
+	Name string
+	// There says whether it is there, since Since; otherwise Left is when it was noticed that it is not. Both are zero
+	// where that is not known.
+	There bool
+	Since time.Time
+	Left  time.Time
+	// Version is that of the program that it runs, or ran last; empty: not known.
+	Version string
+	// Attaches says whether it carries attachments out, and Why why not; of one that is there.
+	Attaches bool
+	Why      string
+	// Drained is since when it takes no new attachments; zero: it takes them.
+	Drained time.Time
+	// JoinedAt is when it joined by an invitation, and CertificateEnds when its latest certificate does; zero: it has
+	// none, as a server that has the store itself.
+	JoinedAt, CertificateEnds time.Time
+	// InvitedUntil is until when a machine may join as this host; zero: none may.
+	InvitedUntil time.Time
+	// Attachments and Seats are how many instances are attached there, and how many it serves.
+	Attachments, Seats int
+}
+
 // InvitationVersion is the version of [Invitation] that this program writes.
 const InvitationVersion = 1
 

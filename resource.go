@@ -14,5 +14,6 @@ const (
 // What else errors tell of.
 const (
 	TypeOperation ResourceType = "Operation"
+	TypeHost      ResourceType = "Host"
 	TypeAny       ResourceType = "resource" // whichever has the name
 )

@@ -160,6 +160,7 @@ func (a *Agent) Run(ctx context.Context) {
 	marking.Go(func() { a.mark(ctx) })
 	if a.cfg.Presence != nil {
 		marking.Go(func() { a.followSeats(ctx) })
+		marking.Go(func() { a.followHosts(ctx) })
 	}
 	defer marking.Wait()
 	defer settling.Wait()

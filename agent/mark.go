@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -124,6 +125,30 @@ func (a *Agent) followSeats(ctx context.Context) {
 		},
 		Log:  a.cfg.Log,
 		Away: "the seats of other hosts cannot be followed; changes may wait for them",
+	})
+}
+
+// followHosts looks at the hosts that go: what they had to do before another may go on is the office's then.
+func (a *Agent) followHosts(ctx context.Context) {
+	again := false
+	store.Follow(ctx, a.cfg.Store, store.Follower{
+		Prefix: records.HostPrefix,
+		Unread: true,
+		Listed: func(context.Context, store.Page) error {
+			if again {
+				a.cfg.Presence.workAgain()
+			}
+			again = true // at first whoever gets the office looks
+			return nil
+		},
+		Changed: func(_ context.Context, changes []store.Record) error {
+			if slices.ContainsFunc(changes, func(r store.Record) bool { return r.Value == nil }) && a.settles() {
+				a.cfg.Presence.workAgain()
+			}
+			return nil
+		},
+		Log:  a.cfg.Log,
+		Away: "the other hosts cannot be followed; what was moved away from one that is gone may wait for it",
 	})
 }
 

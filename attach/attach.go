@@ -48,6 +48,8 @@ type Config struct {
 	Host   Network
 	// Name of the host; only its attachments are carried out. Empty: [openimds.LocalHost].
 	Name string
+	// LetGo tells that this host answers no more for instances that were moved to another one; nil: none can be.
+	LetGo func(ctx context.Context, instances []string) error
 	// Report keeps how far attachments are, for all who ask; nil: nobody does.
 	Report func(context.Context, []openimds.AttachmentStatus) error
 	Log    *slog.Logger
@@ -75,6 +77,11 @@ type Attachments struct {
 	// untold are the instances of which nobody has been told yet how far their attachments are.
 	untold    map[string]bool
 	anyUntold chan struct{}
+	// moved are the instances that were moved away from here, and leaving those of them that nobody here answers for
+	// any more, which nobody was told of yet.
+	moved      map[string]bool
+	leaving    map[string]bool
+	anyLeaving chan struct{}
 	// unbound are those for which something was found and that are not known to be bound to it yet.
 	unbound map[string]bool
 
@@ -88,6 +95,7 @@ func New(cfg Config) *Attachments {
 	return &Attachments{
 		cfg: cfg, seated: map[string]bool{}, fresh: map[string]int64{},
 		found: map[string]openimds.Binding{}, anyFound: make(chan struct{}, 1), unbound: map[string]bool{},
+		moved: map[string]bool{}, leaving: map[string]bool{}, anyLeaving: make(chan struct{}, 1),
 		ended: map[string]time.Time{}, untold: map[string]bool{}, anyUntold: make(chan struct{}, 1),
 		wanted: map[string]hostnet.Endpoint{}, status: map[string]hostnet.EndpointStatus{}, settled: make(chan struct{}),
 	}
@@ -124,6 +132,9 @@ func (a *Attachments) Run(ctx context.Context) {
 	binding.Go(func() { a.bind(ctx) })
 	if a.cfg.Report != nil {
 		binding.Go(func() { a.report(ctx) })
+	}
+	if a.cfg.LetGo != nil {
+		binding.Go(func() { a.letGo(ctx) })
 	}
 	defer binding.Wait()
 	store.Follow(ctx, a.cfg.Store, store.Follower{
@@ -182,6 +193,13 @@ func (a *Attachments) see(e store.Record) {
 	}
 	if attachment.Host != a.cfg.Name {
 		a.forget(name)
+		if slices.Contains(attachment.From, a.cfg.Name) {
+			a.moved[name] = true
+		}
+		return
+	}
+	if len(attachment.From) > 0 { // another host may still answer for it
+		a.forget(name)
 		return
 	}
 	if _, known := a.wanted[name]; !known && attachment.PID != 0 && startedAfter(attachment.PID, attachment.CreatedAt) {
@@ -219,13 +237,15 @@ func (a *Attachments) forget(name string) {
 	delete(a.unbound, name)
 	delete(a.ended, name)
 	delete(a.untold, name)
+	delete(a.moved, name)
+	delete(a.leaving, name)
 }
 
 // settle seats the instances that are attached now, makes the host so, and empties the other seats:
 // in this order, so that no listener is without its instance.
 func (a *Attachments) settle(ctx context.Context) error {
 	a.mu.Lock()
-	wanted := maps.Clone(a.wanted)
+	wanted, moved := maps.Clone(a.wanted), maps.Clone(a.moved)
 	a.mu.Unlock()
 	var fresh []string
 	for name := range wanted {
@@ -253,8 +273,10 @@ func (a *Attachments) settle(ctx context.Context) error {
 		delete(a.seated, name)
 		if err := a.cfg.Seats.Unseat(name); err != nil {
 			a.cfg.Log.Error("an instance that was detached could not be closed", "instance", name, "error", err)
+			delete(moved, name) // another host begins when this one is gone
 		}
 	}
+	a.leave(moved)
 	a.tellSettled()
 	return nil
 }

@@ -45,13 +45,15 @@ func Overlap(a, b []netip.Prefix) bool {
 
 // AttachInstance attaches an instance to a place of a host, this service's if none is named. An instance has one attachment; a
 // place that another instance has is refused, unless sources tell the two apart. To attach it again to its
-// place binds it to what is there now.
+// place binds it to what is there now. To attach it to another host that is named moves it there: the former one lets
+// go first.
 //
 // Errors: InvalidInput/Conflicting, InvalidInput/OutOfRange, InvalidInput/Reserved, InvalidInput/TooMany and
 // InvalidInput/Duplicate for a place that no host could have, InvalidInput/InUse where the instance is attached
 // elsewhere or another one there; NotFound/DoesNotExist; OperationFailure/NotEnforced where the host is
-// not there or attaches none.
+// not there or attaches none, OperationFailure/WrongState where it is drained.
 func (s *Service) AttachInstance(ctx context.Context, a openimds.Attachment) (openimds.Operation, error) {
+	named := a.Host != ""
 	a.Host = cmp.Or(a.Host, s.cfg.Host)
 	if a.Host == s.cfg.Host && s.cfg.Nameless {
 		return openimds.Operation{}, openimds.Errorf(openimds.OperationFailure, openimds.NotEnforced, "This server shares its store and has no name of its own, so nothing can be attached to it: start it with one, or ask one that has a name")
@@ -60,9 +62,6 @@ func (s *Service) AttachInstance(ctx context.Context, a openimds.Attachment) (op
 		return openimds.Operation{}, openimds.Errorf(openimds.OperationFailure, openimds.NotEnforced, "This server cannot attach instances: it needs Linux and the capabilities CAP_NET_ADMIN, CAP_NET_RAW and CAP_SYS_ADMIN; start it as root")
 	}
 	if err := a.Validate(); err != nil {
-		return openimds.Operation{}, err
-	}
-	if err := s.refuseAbsentHost(ctx, a.Host); err != nil {
 		return openimds.Operation{}, err
 	}
 	d, err := s.commit(ctx, "AttachInstance", func(d *draft) error {
@@ -74,11 +73,17 @@ func (s *Service) AttachInstance(ctx context.Context, a openimds.Attachment) (op
 		d.operation(instanceOperation("AttachInstance", in))
 		switch was, err := s.store.Get(ctx, key); {
 		case err == nil:
-			return s.attachAgain(ctx, d, was, a)
+			return s.attachAgain(ctx, d, was, a, named)
 		case !errors.Is(err, store.ErrNoRecord):
 			return storeFailed(err)
 		}
+		if err := s.refuseHost(ctx, d, a.Host); err != nil {
+			return err
+		}
 		a.CreatedAt, a.Bound, a.Learned = d.now, nil, nil
+		if a.From, err = s.serving(ctx, d, &a, nil); err != nil {
+			return err
+		}
 		if links := a.Links(); !reflect.DeepEqual(links, in.Links) {
 			in.Links = links
 			d.noteInstance(instanceWas, in)
@@ -97,31 +102,17 @@ func (s *Service) AttachInstance(ctx context.Context, a openimds.Attachment) (op
 	return d.operations[0], nil
 }
 
-// refuseAbsentHost refuses another host that is not there, or attaches nothing.
-func (s *Service) refuseAbsentHost(ctx context.Context, name string) error {
-	if name == s.cfg.Host {
-		return nil
-	}
-	r, err := s.store.Get(ctx, records.HostKey(name))
-	if err != nil && !errors.Is(err, store.ErrNoRecord) {
-		return storeFailed(err)
-	}
-	if err == nil {
-		if host, err := read[records.Host](r); err != nil || host.Attaches {
-			return err
-		}
-	}
-	return openimds.Errorf(openimds.OperationFailure, openimds.NotEnforced, "There is no host %s that attaches instances", name)
-}
-
 // attachAgain drafts that an instance stays where it is attached, by the marks that are asked for now. If
 // something else is there by now, it is bound to that, as the operator says by attaching it again.
-func (s *Service) attachAgain(ctx context.Context, d *draft, was store.Record, a openimds.Attachment) error {
+func (s *Service) attachAgain(ctx context.Context, d *draft, was store.Record, a openimds.Attachment, named bool) error {
 	before, err := records.DecodeAttachment(was)
+	if err == nil && before.Host != a.Host && named {
+		return s.move(ctx, d, was, before, a)
+	}
 	if err != nil || !samePlace(before, &a) {
 		return openimds.Errorf(openimds.InvalidInput, openimds.InUse, "The instance %s is attached already; detach it first", a.Instance)
 	}
-	a.CreatedAt, a.Bound, a.Learned = before.CreatedAt, before.Bound, before.Learned
+	a.CreatedAt, a.Bound, a.Learned, a.From = before.CreatedAt, before.Bound, before.Learned, before.From
 	status, err := s.attachmentStatus(ctx, before)
 	if err != nil {
 		return err

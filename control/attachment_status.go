@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"reflect"
+	"strings"
 	"time"
 
 	"github.com/openimds/openimds"
@@ -92,7 +93,10 @@ func (s *Service) AttachmentStatuses(ctx context.Context, all []*openimds.Attach
 	}
 	statuses, shared := make([]openimds.AttachmentStatus, 0, len(all)), sharedClaims(all)
 	for _, a := range all {
-		status, known := s.ownStatus(a)
+		status, known := heldStatus(a)
+		if !known {
+			status, known = s.ownStatus(a)
+		}
 		if !known {
 			status = statusOf(a, byKey[records.HostKey(a.Host)], byKey[records.StatusKey(a.Instance)])
 		}
@@ -108,6 +112,9 @@ func (s *Service) AttachmentStatuses(ctx context.Context, all []*openimds.Attach
 
 // attachmentStatus is AttachmentStatuses of one, which costs as much however many there are.
 func (s *Service) attachmentStatus(ctx context.Context, a *openimds.Attachment) (openimds.AttachmentStatus, error) {
+	if held, known := heldStatus(a); known {
+		return held, nil
+	}
 	if own, known := s.ownStatus(a); known {
 		return own, nil
 	}
@@ -130,6 +137,17 @@ func (s *Service) ownStatus(a *openimds.Attachment) (openimds.AttachmentStatus, 
 	status, known := s.cfg.Attachments.Status(a.Instance, a.CreatedAt)
 	status.At = s.cfg.Now().UTC()
 	return status, known
+}
+
+// heldStatus is that of an attachment that another host has yet to let go of; false: none has.
+func heldStatus(a *openimds.Attachment) (openimds.AttachmentStatus, bool) {
+	if len(a.From) == 0 {
+		return openimds.AttachmentStatus{}, false
+	}
+	return openimds.AttachmentStatus{
+		Instance: a.Instance, CreatedAt: a.CreatedAt, State: "waiting",
+		Reason: "it was moved, and begins here once it is let go of by " + strings.Join(a.From, ", ") + ", or that host is gone for " + openimds.Brief(HostTTL),
+	}, true
 }
 
 // statusOf tells the status of an attachment from the records of its host and of what that has told.

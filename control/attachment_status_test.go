@@ -94,14 +94,14 @@ func TestPlacesOfHosts(t *testing.T) {
 		"two": "The instance web-1 is attached to that place; detach it first",
 		"api": "This server cannot attach instances: it needs Linux and the capabilities CAP_NET_ADMIN, CAP_NET_RAW and CAP_SYS_ADMIN; start it as root",
 		"":    "This server cannot attach instances: it needs Linux and the capabilities CAP_NET_ADMIN, CAP_NET_RAW and CAP_SYS_ADMIN; start it as root",
-		"far": "There is no host far that attaches instances",
+		"far": "There is no host far; see which there are, or enroll it first",
 	} {
 		if _, err := h.api.AttachInstance(t.Context(), openimds.Attachment{Instance: "web-2", Host: host, Interface: "tap0"}); err == nil || err.Error() != message {
 			t.Errorf("attached to tap0 of %q: %v", host, err)
 		}
 	}
 	if _, err := h.api.AttachInstance(t.Context(), openimds.Attachment{Instance: "web-0", Host: "two", Interface: "tap0"}); err == nil {
-		t.Error("an instance moved to another host without being detached")
+		t.Error("an instance moved to a place that another one has")
 	}
 	if _, err := h.api.DetachInstance(t.Context(), "web-0"); err != nil {
 		t.Fatal(err)

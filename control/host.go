@@ -20,7 +20,13 @@ const HostTTL = 15 * time.Second
 //
 // Errors: OperationFailure/InUse where another process is that host.
 func (s *Service) JoinHost(ctx context.Context, takeOver bool) (store.Lease, error) {
-	value, err := records.Encode(s.self)
+	self := s.self
+	self.Since = s.cfg.Now().UTC()
+	value, err := records.Encode(self)
+	if err != nil {
+		return store.NoLease, broken(err)
+	}
+	known, err := s.knownHost()
 	if err != nil {
 		return store.NoLease, broken(err)
 	}
@@ -30,12 +36,12 @@ func (s *Service) JoinHost(ctx context.Context, takeOver bool) (store.Lease, err
 	}
 	join := store.Change{Verb: store.Put, Key: records.HostKey(s.cfg.Host), Value: value, If: store.IfAbsent, Lease: lease}
 	for {
-		_, err := s.store.Commit(ctx, join)
+		_, err := s.store.Commit(ctx, append([]store.Change{join}, known...)...)
 		if err == nil {
 			return lease, nil
 		}
 		if errors.Is(err, store.ErrConflict) {
-			err = s.evictHost(ctx, takeOver)
+			err = s.takeOver(ctx, takeOver)
 		}
 		if err != nil {
 			_ = s.store.Revoke(ctx, lease) // or it ends by itself
@@ -47,8 +53,18 @@ func (s *Service) JoinHost(ctx context.Context, takeOver bool) (store.Lease, err
 	}
 }
 
-// evictHost ends the lease of whoever is this host, if that may be.
-func (s *Service) evictHost(ctx context.Context, may bool) error {
+// knownHost is the change that has this service's host be known when it is gone. A name that was made up for this
+// process is nobody's afterwards.
+func (s *Service) knownHost() ([]store.Change, error) {
+	if s.cfg.Nameless {
+		return nil, nil
+	}
+	value, err := records.Encode(records.Known{Version: s.self.Version})
+	return []store.Change{{Key: records.KnownKey(s.cfg.Host), Value: value, If: store.Whatever}}, err
+}
+
+// takeOver ends the lease of whoever is this host, if that may be.
+func (s *Service) takeOver(ctx context.Context, may bool) error {
 	was, err := s.store.Get(ctx, records.HostKey(s.cfg.Host))
 	switch {
 	case errors.Is(err, store.ErrNoRecord):
@@ -95,22 +111,23 @@ func (s *Service) TakeSeats(ctx context.Context, lease store.Lease, instances ..
 	return nil
 }
 
-// LeaveSeat says that this host serves an instance no more. The seat that a later process of the host has taken
-// stays.
+// LeaveSeat says that this host serves an instance no more: one that was moved away from it is let go of. The seat that
+// a later process of the host has taken stays, and then the host has not let go.
 func (s *Service) LeaveSeat(ctx context.Context, instance string) error {
 	_, err := s.commit(ctx, "LeaveSeat", func(d *draft) error {
 		was, err := s.store.Get(ctx, records.SeatKey(instance, s.cfg.Host))
-		if errors.Is(err, store.ErrNoRecord) {
-			return nil
-		}
-		if err != nil {
+		switch {
+		case errors.Is(err, store.ErrNoRecord):
+			return s.draftLetGo(ctx, d, instance, s.isOwn)
+		case err != nil:
 			return storeFailed(err)
 		}
 		seat, err := read[records.Seat](was)
-		if err == nil && seat.Process == s.process {
-			d.changes = append(d.changes, store.Change{Verb: store.Delete, Key: was.Key, If: was.Revision})
+		if err != nil || seat.Process != s.process {
+			return err
 		}
-		return err
+		d.changes = append(d.changes, store.Change{Verb: store.Delete, Key: was.Key, If: was.Revision})
+		return s.draftLetGo(ctx, d, instance, s.isOwn)
 	})
 	return err
 }

@@ -22,6 +22,8 @@ type HostProcess struct {
 	// Attaches says whether it carries attachments out, and Why it does not, for people.
 	Attaches bool
 	Why      string
+	// Version is that of the host's program.
+	Version string
 }
 
 // Hosted is the service as a host may use it that is not this process's own: it tells of what it serves, and changes
@@ -34,7 +36,7 @@ func (s *Service) ForHost(p HostProcess) *Hosted {
 	of := *s
 	of.cfg.Host, of.cfg.Nameless, of.cfg.Attachments = p.Name, false, nil
 	of.process = p.Process
-	of.self = records.Host{Attaches: p.Attaches, Why: p.Why}
+	of.self = records.Host{Attaches: p.Attaches, Why: p.Why, Version: p.Version}
 	return &Hosted{&of}
 }
 

@@ -11,11 +11,15 @@ import (
 	"github.com/openimds/openimds/store"
 )
 
-// Operation returns the operation of that id.
+// Operation returns the operation of that id. A change of options that is not in force everywhere yet names the hosts
+// that it waits for.
 //
 // Errors: NotFound/DoesNotExist.
 func (s *Service) Operation(ctx context.Context, id string) (openimds.Operation, error) {
 	op, _, err := s.operation(ctx, id)
+	if err == nil {
+		err = s.tellPending(ctx, &op)
+	}
 	return op, err
 }
 
@@ -45,6 +49,9 @@ func (s *Service) Operations(ctx context.Context, after string, limit int) ([]op
 	ops := make([]openimds.Operation, 0, len(page.Records))
 	for _, r := range page.Records {
 		op, err := read[openimds.Operation](r)
+		if err == nil {
+			err = s.tellPending(ctx, &op)
+		}
 		if err != nil {
 			return nil, "", err
 		}

@@ -3,8 +3,10 @@ package control
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/records"
 	"github.com/openimds/openimds/store"
 )
 
@@ -104,6 +106,53 @@ func (s *Service) checkOptions(u openimds.OptionsUpdate) error {
 		return openimds.Errorf(openimds.InvalidInput, openimds.NotEnforced, "The IPv6 endpoint of the metadata service is not available in this installation")
 	}
 	return nil
+}
+
+// PendingHosts names the hosts that serve an instance and do not obey its options yet, in their order; none once they
+// are applied. One that is gone without a word is among them until its time is over ([HostTTL]).
+func (s *Service) PendingHosts(ctx context.Context, in *openimds.Instance) ([]string, error) {
+	if in.Options.State != openimds.OptionsPending {
+		return nil, nil
+	}
+	page, err := s.store.List(ctx, store.Range{Prefix: records.SeatKey(in.Name, "")})
+	if err != nil {
+		return nil, storeFailed(err)
+	}
+	var hosts []string
+	for _, r := range page.Records {
+		seat, err := read[records.Seat](r)
+		if err != nil {
+			return nil, err
+		}
+		if seat.Obeys != in.OptionsOperation {
+			hosts = append(hosts, records.SeatingHost(r.Key))
+		}
+	}
+	return hosts, nil
+}
+
+// tellPending has a change of options say which hosts it still waits for.
+func (s *Service) tellPending(ctx context.Context, op *openimds.Operation) error {
+	if op.Terminal() || op.Type != "UpdateInstanceMetadataOptions" {
+		return nil
+	}
+	r, err := s.store.Get(ctx, records.Key(openimds.TypeInstance, op.Resource))
+	if errors.Is(err, store.ErrNoRecord) {
+		return nil
+	}
+	if err != nil {
+		return storeFailed(err)
+	}
+	in, err := read[*openimds.Instance](r)
+	if err != nil {
+		return err
+	}
+	// Those that a later change has come after wait for the same hosts.
+	hosts, err := s.PendingHosts(ctx, in)
+	if len(hosts) > 0 {
+		op.Details = "waits for " + strings.Join(hosts, ", ")
+	}
+	return err
 }
 
 // MarkApplied says that this service's host obeys the options of in, the very value that it serves by

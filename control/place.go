@@ -89,6 +89,11 @@ func (s *Service) leave(ctx context.Context, d *draft, attached store.Record) er
 	if err != nil {
 		return nil // it attaches nobody, and nobody knows where
 	}
+	return s.leavePlace(ctx, d, a)
+}
+
+// leavePlace drafts that an attachment has its place no more.
+func (s *Service) leavePlace(ctx context.Context, d *draft, a *openimds.Attachment) error {
 	p, was, err := s.place(ctx, records.PlaceKey(a))
 	if err != nil || was.Revision == store.IfAbsent {
 		return err

@@ -49,6 +49,10 @@ type Config struct {
 	// Reports signs the reports of the installation, and Changes reads what Audit was told; nil: nobody does.
 	Reports openimds.ReportSigner
 	Changes openimds.ChangeLog
+	// Version is that of the host's program, for those who look at hosts.
+	Version string
+	// Door is where hosts join this server; nil: none can.
+	Door HostDoor
 	// Attachments carries attachments out; nil: this server cannot, and CannotAttach says why, for people.
 	Attachments  Attachments
 	CannotAttach string
@@ -97,7 +101,7 @@ func New(store store.Store, cfg Config) *Service {
 	cfg.Host = cmp.Or(cfg.Host, openimds.LocalHost)
 	return &Service{
 		store: store, cfg: cfg, process: openimds.NewUUID(), again: make(chan struct{}, 1), keys: newKeyMaker(generateKey),
-		self:        records.Host{Attaches: cfg.Attachments != nil, Why: cfg.CannotAttach},
+		self:        records.Host{Attaches: cfg.Attachments != nil, Why: cfg.CannotAttach, Version: cfg.Version},
 		instances:   newRemembered(records.InstancePrefix, readFleetInstance),
 		attachments: newRemembered(records.AttachmentPrefix, readAttachment),
 	}

@@ -17,8 +17,8 @@ const AttachmentPrefix = "attachment/"
 // DecodeAttachment reads an attachment's record.
 func DecodeAttachment(r store.Record) (*openimds.Attachment, error) {
 	a, schema, err := open[*openimds.Attachment](r)
-	if err == nil && (schema < recordSchema || schema > attachmentSchema) {
-		err = newerSchema(r, schema, attachmentSchema)
+	if err == nil && (schema < recordSchema || schema > movedSchema) {
+		err = newerSchema(r, schema, movedSchema)
 	}
 	if err != nil {
 		return nil, err

@@ -5,11 +5,13 @@ import (
 	"time"
 )
 
-// Keys of what hosts tell of themselves. All of these records are bound to the lease of their host's process,
+// Keys of what hosts tell of themselves. All of these records but those of KnownPrefix are bound to the lease of their host's process,
 // and vanish with it.
 const (
 	// HostPrefix leads the hosts that are there; their keys go on with their names.
 	HostPrefix = "host/"
+	// KnownPrefix leads the hosts that have been there, which are bound to no lease; its keys go on with their names.
+	KnownPrefix = "known-host/"
 	// SeatPrefix leads the seats: which host serves which instance.
 	SeatPrefix = "seat/"
 	// StatusPrefix leads the keys of how far attachments are; they go on with the instance's name.
@@ -27,13 +29,15 @@ const (
 	JoinTokenPrefix = "join-token/"
 	// EnrolledPrefix leads the hosts that may have certificates; its keys go on with their names.
 	EnrolledPrefix = "enrolled/"
+	// DrainedPrefix leads the hosts that take no new attachments; its keys go on with their names.
+	DrainedPrefix = "drained/"
 	// HostAuthorityKey is the key, with its certificate, that signs those of hosts: in PEM, as it is.
 	HostAuthorityKey = "host-authority"
 )
 
 // SharedPrefixes lead the keys that are the same in every region: a host is there once for all of them.
 func SharedPrefixes() []string {
-	return []string{PlacePrefix, JoinTokenPrefix, EnrolledPrefix}
+	return []string{PlacePrefix, JoinTokenPrefix, EnrolledPrefix, DrainedPrefix}
 }
 
 // JoinToken is what is kept of a join token, until it is used.
@@ -52,6 +56,14 @@ type Enrolled struct {
 	CertificateEnds time.Time `json:"certificateEnds"`
 }
 
+// Drained is what is kept of a host that takes no new attachments.
+type Drained struct {
+	Since time.Time `json:"since"`
+}
+
+// DrainedKey is where it is kept that a host takes no new attachments.
+func DrainedKey(host string) string { return DrainedPrefix + host }
+
 // JoinTokenKey is where the join token of a host has its record.
 func JoinTokenKey(host string) string { return JoinTokenPrefix + host }
 
@@ -64,7 +76,20 @@ type Host struct {
 	Attaches bool `json:"attaches,omitempty"`
 	// Why it does not, for people.
 	Why string `json:"why,omitempty"`
+	// Since is when it came, and Version that of its program.
+	Since   time.Time `json:"since,omitzero"`
+	Version string    `json:"version,omitempty"`
 }
+
+// Known is what stays of a host once it is not there any more.
+type Known struct {
+	Version string `json:"version,omitempty"`
+	// Left is when it was noticed that it is not there; zero: it is, or nobody has looked.
+	Left time.Time `json:"left,omitzero"`
+}
+
+// KnownKey is where it is kept that a host was there.
+func KnownKey(name string) string { return KnownPrefix + name }
 
 // Seat is an instance's place on a host, from before the first answer to after the last.
 type Seat struct {
@@ -86,6 +111,12 @@ func StatusKey(instance string) string { return StatusPrefix + instance }
 // SeatKey is where the seat of an instance on a host has its record; without a host's name it leads those of
 // the instance on all hosts.
 func SeatKey(instance, host string) string { return SeatPrefix + instance + "/" + host }
+
+// SeatingHost is the name of the host in a seat's key.
+func SeatingHost(key string) string {
+	_, host, _ := strings.Cut(strings.TrimPrefix(key, SeatPrefix), "/")
+	return host
+}
 
 // SeatedInstance is the name of the instance in a seat's key.
 func SeatedInstance(key string) string {

@@ -91,6 +91,10 @@ const recordedSchema = 2
 // another host.
 const attachmentSchema = 3
 
+// movedSchema is that of an attachment that another host has yet to let go of: a program that does not know it would
+// begin before that.
+const movedSchema = 4
+
 // Envelope is the stored form: the version of the record, and the resource.
 type Envelope[T any] struct {
 	Schema int `json:"schema"`
@@ -103,7 +107,11 @@ func Encode(v any) ([]byte, error) {
 		return EncodeInstance(in)
 	}
 	if a, ok := v.(*openimds.Attachment); ok {
-		return json.Marshal(Envelope[any]{Schema: attachmentSchema, Data: a})
+		schema := attachmentSchema
+		if len(a.From) > 0 {
+			schema = movedSchema
+		}
+		return json.Marshal(Envelope[any]{Schema: schema, Data: a})
 	}
 	return json.Marshal(Envelope[any]{Schema: recordSchema, Data: v})
 }

@@ -292,7 +292,7 @@ func TestLaterSchema(t *testing.T) {
 	for known, decode := range map[int]func() error{
 		1: func() error { _, err := records.Decode[records.Host](r); return err },
 		2: func() error { _, err := records.DecodeInstance(r); return err },
-		3: func() error { _, err := records.DecodeAttachment(r); return err },
+		4: func() error { _, err := records.DecodeAttachment(r); return err },
 	} {
 		want := fmt.Sprintf("record key has schema 9, this program knows %d: run the newer openimds", known)
 		if err := decode(); err == nil || err.Error() != want {

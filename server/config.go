@@ -302,6 +302,7 @@ func (c *Config) service() control.Config {
 		AccountID:     c.AccountID,
 		AllowIMDSIPv6: c.AllowIMDSIPv6,
 		Host:          c.Host,
+		Version:       c.Version,
 
 		TransitionTime: c.TransitionTime,
 	}

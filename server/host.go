@@ -174,6 +174,16 @@ type guarding struct {
 	region *regional
 }
 
+// settle does what one of all hosts does for those that are gone.
+func (r *regional) settle(ctx context.Context) error {
+	return errors.Join(r.guests.Agent().Settle(ctx), r.service.SettleHosts(ctx))
+}
+
+// letGo has the hosts that instances were moved to begin.
+func (r *regional) letGo(ctx context.Context, instances []string) error {
+	return r.service.LetGo(ctx, instances...)
+}
+
 // report keeps how far attachments are. Without a lease nothing is kept: once the host is back, all is told anew.
 func (r *regional) report(ctx context.Context, all []openimds.AttachmentStatus) error {
 	lease := r.presence.Lease()

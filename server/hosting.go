@@ -65,7 +65,11 @@ func (s *hosting) openGuestsOf(r *regional) {
 		},
 		Log: s.log,
 	})
-	r.attachments = attach.New(attach.Config{
+	attaching := attach.Config{
 		Store: r.kept, Name: s.cfg.Host, Binder: r.rules, Seats: r.guests, Host: shared{s, r}, Report: r.report, Log: s.log,
-	})
+	}
+	if r.service != nil { // else the replica takes the end of a seat for it
+		attaching.LetGo = r.letGo
+	}
+	r.attachments = attach.New(attaching)
 }

@@ -64,7 +64,7 @@ func (s *Server) runRegion(ctx, besides context.Context, r *regional, running *s
 	running.Go(func() { r.guests.Run(besides) })
 	running.Go(func() { s.pruneOperations(besides, r) })
 	running.Go(func() { s.endRehearsals(besides, r) })
-	running.Go(func() { r.presence.Run(besides, r.tellAll, r.guests.Agent().Settle) })
+	running.Go(func() { r.presence.Run(besides, r.tellAll, r.settle) })
 	running.Go(func() {
 		lifecycle.Run(besides, lifecycle.Config{
 			Service: r.service, Store: r.kept, Turn: r.presence.Elected, Lasts: s.cfg.TransitionTime, Log: s.log,

@@ -185,6 +185,9 @@ func (s *Server) openService(ctx context.Context) error {
 		return err
 	}
 	cfg.KeySigner = s.pushed
+	if s.hosts != nil {
+		cfg.Door = s.hosts
+	}
 	for _, r := range s.regions {
 		if err := s.openRegion(ctx, r, cfg, latest); err != nil {
 			return err

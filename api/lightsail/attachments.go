@@ -49,8 +49,14 @@ func (a *protocol) getAttachments(ctx context.Context, _ *wire.Nothing) (wire.Ge
 	if err != nil {
 		return wire.GetAttachmentsResult{}, err
 	}
+	shown, err := a.attachments(ctx, all)
+	return wire.GetAttachmentsResult{Attachments: shown}, err
+}
+
+// attachments shows some with how far they are.
+func (a *protocol) attachments(ctx context.Context, all []*openimds.Attachment) ([]wire.Attachment, error) {
 	statuses, err := a.service.AttachmentStatuses(ctx, all)
-	result := wire.GetAttachmentsResult{Attachments: make([]wire.Attachment, 0, len(all))}
+	result := make([]wire.Attachment, 0, len(all))
 	for i, status := range statuses {
 		at := all[i]
 		shown := wire.Attachment{
@@ -66,7 +72,8 @@ func (a *protocol) getAttachments(ctx context.Context, _ *wire.Nothing) (wire.Ge
 		if at.Host != openimds.LocalHost {
 			shown.Host = at.Host
 		}
-		result.Attachments = append(result.Attachments, shown)
+		shown.From = at.From
+		result = append(result, shown)
 	}
 	return result, err
 }

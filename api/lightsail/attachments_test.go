@@ -45,7 +45,14 @@ func TestGuardedPlaces(t *testing.T) {
 	})
 }
 
-func withAttachments(cfg *control.Config) { cfg.Attachments = attachable{} }
+// withAttachments is a server that attaches instances, and has a door for hosts.
+func withAttachments(cfg *control.Config) { cfg.Attachments, cfg.Door = attachable{}, door{} }
+
+// door is where hosts join.
+type door struct{}
+
+func (door) AuthorityPEM() []byte { return []byte("authority") }
+func (door) Addresses() []string  { return []string{"10.0.0.1:1340"} }
 
 func TestAttachments(t *testing.T) {
 	const attach, detach, list = "OpenIMDS_20261122.AttachInstance", "OpenIMDS_20261122.DetachInstance", "OpenIMDS_20261122.GetAttachments"
@@ -123,7 +130,7 @@ func TestAttachments(t *testing.T) {
 		{target: attach, body: `{"instanceName":"web-3","interface":"tap9","ifAlias":"a\u001b"}`, exception: invalid, message: `"a\x1b" cannot be the alias`},
 		{target: attach, body: `{"instanceName":"web-3","networkNamespace":"web3","ifAlias":"a"}`, exception: invalid, message: "ifAlias is a mark of an interface"},
 		{target: attach, body: `{"instanceName":"web-3","processId":4711,"byName":true}`, exception: invalid, message: "byName takes whatever has the name"},
-		{target: attach, body: `{"instanceName":"web-3","host":"elsewhere","interface":"tap9"}`, exception: failure, message: "There is no host elsewhere that attaches instances"},
+		{target: attach, body: `{"instanceName":"web-3","host":"elsewhere","interface":"tap9"}`, exception: failure, message: "There is no host elsewhere; see which there are, or enroll it first"},
 		{target: attach, body: `{"instanceName":"web-3","host":"a/b","interface":"tap9"}`, exception: invalid, message: `"a/b" cannot be the name of a host`},
 		{target: attach, body: `{"instanceName":"absent","interface":"tap9"}`, exception: notFound, code: "DoesNotExist"},
 		{target: detach, body: `{"instanceName":"absent"}`, exception: notFound, code: "DoesNotExist"},

@@ -115,6 +115,7 @@ var (
 		"InstanceMetadataOptions.instanceMetadataTags":       "an option of EC2's, which the same instance has",
 		"UpdateInstanceMetadataOptions.instanceMetadataTags": "an option of EC2's, which the same instance has",
 		"Instance.rehearsal":                                 "while required tokens are rehearsed, it is shown wherever the instance is",
+		"Instance.pendingHosts":                              "while options are pending, GetInstance names the hosts that do not obey them yet",
 	}
 	// ownWords are words of requests that the model does not have.
 	ownWords = map[string][]string{

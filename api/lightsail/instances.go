@@ -34,6 +34,9 @@ func (a *protocol) getInstance(ctx context.Context, in *wire.GetInstanceRequest)
 		return wire.GetInstanceResult{}, err
 	}
 	shown, err := a.instanceWith(ctx, found, in.IncludeHealthStatus)
+	if err == nil {
+		shown.PendingHosts, err = a.service.PendingHosts(ctx, found)
+	}
 	return wire.GetInstanceResult{Instance: shown}, err
 }
 

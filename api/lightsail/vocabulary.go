@@ -63,6 +63,7 @@ var vocabulary = openimds.Vocabulary{
 		openimds.TypeStaticIP:  "StaticIp",
 		openimds.TypeAlarm:     "Alarm",
 		openimds.TypeOperation: "Operation",
+		openimds.TypeHost:      "host",
 	},
 	Texts: map[openimds.Code]string{
 		openimds.NameTaken:    "Some names are already in use: %s",

@@ -19,6 +19,14 @@ func placeOf(a wire.Attachment) string {
 	return locationOf(a)
 }
 
+// placeOnHost is placeOf, with the host where hosts have names.
+func placeOnHost(a wire.Attachment) string {
+	if a.Host == "" {
+		return placeOf(a)
+	}
+	return "host " + a.Host + " " + placeOf(a)
+}
+
 func locationOf(a wire.Attachment) string {
 	switch {
 	case a.NetworkNamespace != "":
@@ -31,8 +39,8 @@ func locationOf(a wire.Attachment) string {
 	return "interface " + a.Interface
 }
 
-const attachHelp = `Attach an instance: whoever calls 169.254.169.254 from that place of the server's host is the
-instance's guest. Without a name: list what is attached.
+const attachHelp = `Attach an instance: whoever calls 169.254.169.254 from that place of a host, the server's own unless
+--host names another, is the instance's guest. Without a name: list what is attached.
 
   openimds attach web-1 --interface tap0      a VM behind a tap or veth, routed or a port of a bridge
   openimds attach web-2 --netns web2          a network namespace, by name or path
@@ -48,6 +56,12 @@ started again; otherwise the attachment waits, and the list says so.
   openimds attach web-1 --interface tap0 --mac 52:54:00:12:34:56    only the link of that guest
   openimds attach web-1 --interface tap0 --ifalias web-1     only a link with this alias
   openimds attach web-1 --interface tap0 --by-name           whatever has the name
+
+Where servers share a store, an instance that is attached to one host is moved by attaching it to another that is named. The former
+one lets go first, or is gone for 15 seconds; then the new one answers, and the guest's session tokens stay good: it is
+taken for the same guest, wherever it runs by then. 'openimds host list' tells which hosts there are.
+
+  openimds attach web-1 --host host-17 --interface tap0
 
 The guest is told its own MAC and private addresses, as far as the host can see them: those in its namespace,
 those of the other end of its veth, and of a machine those that the host has heard of. What is given beats
@@ -74,7 +88,7 @@ func newAttach() *cobra.Command {
 				}
 			}
 			switch {
-			case len(args) == 0 && (places > 0 || len(request.Sources) > 0 || request.MACAddress != "" || request.IfAlias != "" || request.ByName || request.GuestMACAddress != "" || len(request.PrivateIPAddresses) > 0):
+			case len(args) == 0 && (places > 0 || len(request.Sources) > 0 || request.MACAddress != "" || request.IfAlias != "" || request.ByName || request.Host != "" || request.GuestMACAddress != "" || len(request.PrivateIPAddresses) > 0):
 				return usagef("say which instance to attach; see '%s --help'", cmd.CommandPath())
 			case len(args) == 1 && guests:
 				return usagef("--guests lists all: leave out the name")
@@ -100,6 +114,7 @@ func newAttach() *cobra.Command {
 
 // addAttachmentFlags adds what an attachment is made of.
 func addAttachmentFlags(f *pflag.FlagSet, request *wire.AttachInstanceRequest) {
+	f.StringVar(&request.Host, "host", "", "on the host of this `name`; of an instance that is attached to another: move it there")
 	f.StringVar(&request.Interface, "interface", "", "the host's end of the guest's link: a `name`")
 	f.StringSliceVar(&request.Sources, "source", nil, "only callers from this `address` or prefix; repeatable")
 	f.StringVar(&request.NetworkNamespace, "netns", "", "a network namespace: a `name` or path")
@@ -147,7 +162,7 @@ func (c *clientConfig) showAttachments(cmd *cobra.Command, api *client.Client, g
 		}
 		row("INSTANCE", "STATE", "PLACE", "REASON")
 		for _, a := range attached.Attachments {
-			row(a.InstanceName, a.State, placeOf(a), a.Reason)
+			row(a.InstanceName, a.State, placeOnHost(a), a.Reason)
 		}
 		for _, g := range guarded.Places {
 			row("-", "guarded", placeOfGuarded(g), "it was attached; see 'openimds release --help'")

@@ -51,8 +51,20 @@ func addChoices(cmd *cobra.Command, choices map[string][]string) {
 			_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)) // no two are registered
 		}
 	}
-	if _, arguments, _ := strings.Cut(cmd.Use, " "); cmd.Name() != "create" && strings.HasPrefix(strings.TrimLeft(arguments, "["), "NAME") {
+	_, arguments, _ := strings.Cut(cmd.Use, " ")
+	if cmd.Name() != "create" && strings.HasPrefix(strings.TrimLeft(arguments, "["), "NAME") {
 		cmd.ValidArgsFunction = completeInstances
+	}
+	if arguments == "HOST" && cmd.Name() != "enroll" {
+		cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+			if len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return completeHosts(cmd, args, begun)
+		}
+	}
+	if cmd.Name() == "attach" {
+		_ = cmd.RegisterFlagCompletionFunc("host", completeHosts)
 	}
 	if cmd.Flags().Lookup("instance") != nil {
 		_ = cmd.RegisterFlagCompletionFunc("instance", func(cmd *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
@@ -70,6 +82,11 @@ func completeInstances(cmd *cobra.Command, args []string, begun string) ([]strin
 		return !strings.HasPrefix(name, begun) || slices.Contains(args, name)
 	})
 	return offered, cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeHosts offers the hosts that the server knows.
+func completeHosts(cmd *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
+	return slices.DeleteFunc(hostsOf(cmd), func(name string) bool { return !strings.HasPrefix(name, begun) }), cobra.ShellCompDirectiveNoFileComp
 }
 
 // completeLifecycle offers the states of "event lifecycle", and behind one the instances.

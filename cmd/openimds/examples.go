@@ -47,6 +47,10 @@ var examples = map[string][]string{
 	"store":                   {"openimds store copy --from ./data --to etcd://127.0.0.1:2379/openimds"},
 	"store copy":              {"openimds store copy --from ./data --to etcd://127.0.0.1:2379/openimds", "openimds store copy --from etcd://10.0.0.1/openimds --to ./data --store-ca ca.pem --store-cert server.pem --store-key server.key"},
 	"ssh-key":                 {"openimds ssh-key push web-1 --user ubuntu --key id_ed25519.pub"},
+	"host":                    {"openimds host enroll host-17 > host-17.join", "openimds host list"},
+	"host list":               {"openimds host list", "openimds host list -o json"},
+	"host show":               {"openimds host show host-17"},
+	"host undrain":            {"openimds host undrain host-17"},
 	"detach":                  {"openimds detach web-1"},
 }
 

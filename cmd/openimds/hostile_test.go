@@ -61,7 +61,9 @@ func hostileAPI(t *testing.T, refuses bool) string {
 			"comparisonOperator": hostile, "treatMissingData": hostile, "notificationEnabled": true, "notificationTriggers": []string{hostile}}},
 		"counts":      []any{map[string]any{"instanceName": hostile, "known": map[string]any{"instanceName": hostile}}},
 		"attachments": []any{attachment, bridged}, "callers": []any{caller}, "nextPageToken": "", "token": hostile,
-		"places":     []any{map[string]any{"interface": hostile}, map[string]any{"networkNamespace": hostile}},
+		"places": []any{map[string]any{"interface": hostile}, map[string]any{"networkNamespace": hostile}},
+		"hosts":  []any{map[string]any{"name": hostile, "state": "there", "version": hostile, "reason": hostile}},
+		"host":   map[string]any{"name": hostile, "state": "there", "version": hostile, "reason": hostile}, "invitation": map[string]any{"host": hostile, "token": hostile, "replicas": []string{hostile}},
 		"rehearsals": []any{map[string]any{"instanceName": hostile, "rehearsal": map[string]any{"mode": hostile, "until": "2026-01-01T00:00:00Z"}}},
 		"faults":     []any{map[string]any{"instanceName": hostile, "faults": map[string]any{"on": hostile, "status": 500, "statusShare": 1}}},
 	}

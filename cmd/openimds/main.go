@@ -137,7 +137,7 @@ func newRoot() *cobra.Command {
 		newInstance(), newOptions(), newDefaults(), newCallers(), newTrace(), newMigrate(), newEvent(), newSSHKey(), newFaults(),
 		newMetrics(), newAlarm(), newOperations(), newAudit(),
 		newRecord(), newImport(),
-		newAttach(), newDetach(), newRelease(),
+		newAttach(), newDetach(), newRelease(), newHost(),
 		newKeys(), newIdentity(), newBackup(), newRestore(), newCompact(), newStore(),
 	)
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return refuseDashes(cmd) }

@@ -89,6 +89,39 @@ const namesTime = 2 * time.Second
 func instancesOf(cmd *cobra.Command) (names []string) {
 	ctx, done := context.WithTimeout(context.Background(), namesTime)
 	defer done()
+	api := serverOf(ctx, cmd)
+	if api == nil {
+		return nil
+	}
+	for page, err := range client.Pages(ctx, api, wire.GetInstances, wire.GetInstancesRequest{}) {
+		if err != nil {
+			return names
+		}
+		for _, in := range page.Instances {
+			names = append(names, in.Name)
+		}
+	}
+	return names
+}
+
+// hostsOf are the names of the hosts that the command's server knows, as far as it tells them at once.
+func hostsOf(cmd *cobra.Command) (names []string) {
+	ctx, done := context.WithTimeout(context.Background(), namesTime)
+	defer done()
+	api := serverOf(ctx, cmd)
+	if api == nil {
+		return nil
+	}
+	if answer, err := client.Call(ctx, api, wire.GetHosts, wire.Nothing{}); err == nil {
+		for _, h := range answer.Hosts {
+			names = append(names, h.Name)
+		}
+	}
+	return names
+}
+
+// serverOf is the command's server; nil: it has none that can be asked.
+func serverOf(ctx context.Context, cmd *cobra.Command) *client.Client {
 	flag := func(name string) string {
 		if f := cmd.Flag(name); f != nil {
 			return f.Value.String()
@@ -102,13 +135,5 @@ func instancesOf(cmd *cobra.Command) (names []string) {
 	if err != nil {
 		return nil
 	}
-	for page, err := range client.Pages(ctx, api, wire.GetInstances, wire.GetInstancesRequest{}) {
-		if err != nil {
-			return names
-		}
-		for _, in := range page.Instances {
-			names = append(names, in.Name)
-		}
-	}
-	return names
+	return api
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/api/lightsail/wire"
@@ -63,6 +64,9 @@ keeps its value; a change holds from the guest's next request on.
   openimds options demo --http-tokens required
   openimds options --tag tier=web --http-tokens required --yes
   openimds options --all
+
+While a change is pending, the hosts that do not obey it yet are named; one that is gone without a word is waited for
+for 15 seconds.
 
 Whoever called without a token in the last 14 days would be refused once tokens are required: they are named, and
 the change is made only after a yes, or with --yes. So it is where nobody can tell who called. 'openimds callers --v1 --since 14d' shows more of them.`,
@@ -136,12 +140,15 @@ type namedOptions struct {
 	MetadataOptions wire.MetadataOptions `json:"metadataOptions"`
 	// Rehearsal is the one of required tokens that is under way, which changes no option; nil: none.
 	Rehearsal *openimds.Rehearsal `json:"rehearsal,omitempty"`
+	// PendingHosts are those that do not obey the options yet.
+	PendingHosts []string `json:"pendingHosts,omitempty"`
 }
 
 // oneOptions are those of one instance.
 type oneOptions struct {
 	wire.MetadataOptions
-	Rehearsal *openimds.Rehearsal `json:"rehearsal,omitempty"`
+	Rehearsal    *openimds.Rehearsal `json:"rehearsal,omitempty"`
+	PendingHosts []string            `json:"pendingHosts,omitempty"`
 }
 
 // showOptions shows the options of what is selected: of one instance that is named as a list, else as a table.
@@ -154,7 +161,7 @@ func (c *clientConfig) showOptions(ctx context.Context, cmd *cobra.Command, out 
 	failed := forEach(cmd, names, func(name string) error {
 		answer, err := client.Call(ctx, api, wire.GetInstance, wire.GetInstanceRequest{InstanceName: name})
 		if err == nil {
-			all = append(all, namedOptions{name, answer.Instance.MetadataOptions, answer.Instance.Rehearsal})
+			all = append(all, namedOptions{name, answer.Instance.MetadataOptions, answer.Instance.Rehearsal, answer.Instance.PendingHosts})
 		}
 		return err
 	})
@@ -162,9 +169,12 @@ func (c *clientConfig) showOptions(ctx context.Context, cmd *cobra.Command, out 
 	case len(all) == 0 && failed != nil:
 		return failed
 	case len(args) == 1:
-		options := oneOptions{all[0].MetadataOptions, all[0].Rehearsal}
+		options := oneOptions{all[0].MetadataOptions, all[0].Rehearsal, all[0].PendingHosts}
 		return c.show(out, options, func(row func(...any)) {
 			rowsOfOptions(options.MetadataOptions, row)
+			if len(options.PendingHosts) > 0 {
+				row("waits for", strings.Join(options.PendingHosts, ", "))
+			}
 			if options.Rehearsal != nil {
 				row("rehearsal", options.Rehearsal)
 			}
@@ -176,12 +186,19 @@ func (c *clientConfig) showOptions(ctx context.Context, cmd *cobra.Command, out 
 		if rehearsed {
 			head = append(head, "REHEARSAL")
 		}
+		pending := slices.ContainsFunc(all, func(one namedOptions) bool { return len(one.PendingHosts) > 0 })
+		if pending {
+			head = append(head, "WAITS FOR")
+		}
 		row(head...)
 		for _, one := range all {
 			o := one.MetadataOptions
 			cells := []any{one.InstanceName, dash(o.HTTPTokens), dash(o.HTTPEndpoint), o.HTTPPutResponseHopLimit, dash(o.HTTPProtocolIPv6), dash(o.State)}
 			if rehearsed {
 				cells = append(cells, one.Rehearsal)
+			}
+			if pending {
+				cells = append(cells, dash(strings.Join(one.PendingHosts, ", ")))
 			}
 			row(cells...)
 		}

@@ -41,8 +41,10 @@ type GetAttachmentsResult struct {
 
 // Attachment is where an instance's guest calls from.
 type Attachment struct {
-	InstanceName     string        `json:"instanceName"`
-	Host             string        `json:"host,omitempty"` // where hosts have names
+	InstanceName string `json:"instanceName"`
+	Host         string `json:"host,omitempty"` // where hosts have names
+	// From are the hosts that it was moved away from and that have yet to let go of it.
+	From             []string      `json:"from,omitempty"`
 	Interface        string        `json:"interface,omitempty"`
 	Sources          []string      `json:"sources,omitempty"`
 	NetworkNamespace string        `json:"networkNamespace,omitempty"`

@@ -37,6 +37,9 @@ type Instance struct {
 	// Rehearsal is not Lightsail's either: it is there while required session tokens are tried out, which
 	// changes no option.
 	Rehearsal *openimds.Rehearsal `json:"rehearsal,omitempty"`
+	// PendingHosts is not Lightsail's either: the hosts that do not obey the options yet, while these are pending. Only
+	// GetInstance tells.
+	PendingHosts []string `json:"pendingHosts,omitempty"`
 }
 
 // HealthStatus is what status checks found: "ok", "impaired" or, where none are made, "not-applicable".
