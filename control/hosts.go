@@ -226,15 +226,13 @@ func (s *Service) DrainHost(ctx context.Context, name string) error {
 		return err
 	}
 	_, err := s.commit(ctx, "DrainHost", func(d *draft) error {
-		was, err := s.store.Get(ctx, records.DrainedKey(name))
-		switch {
+		switch _, err := s.store.Get(ctx, records.DrainedKey(name)); {
 		case err == nil:
 			return nil
 		case !errors.Is(err, store.ErrNoRecord):
 			return storeFailed(err)
 		}
-		was = store.Record{Key: records.DrainedKey(name), Revision: store.IfAbsent}
-		d.note(was, records.Drained{Since: d.now})
+		d.note(store.Record{Key: records.DrainedKey(name), Revision: store.IfAbsent}, records.Drained{Since: d.now})
 		d.hostChange(name, map[string]any{"drained": false}, map[string]any{"drained": true})
 		return nil
 	})
