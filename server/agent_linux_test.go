@@ -24,16 +24,9 @@ import (
 // invite makes a join token of a host.
 func invite(t *testing.T, s *Server, name string) *openimds.Invitation {
 	t.Helper()
-	token := openimds.NewJoinToken(name)
-	until := time.Now().Add(time.Hour)
-	value, err := records.Encode(records.JoinToken{Sum: token.Sum(), Until: until})
+	i, err := s.Service().EnrollHost(t.Context(), name, time.Hour)
 	must(t, err)
-	_, err = s.store.Commit(t.Context(), store.Change{Key: records.JoinTokenKey(name), Value: value, If: store.Whatever})
-	must(t, err)
-	return &openimds.Invitation{
-		Version: openimds.InvitationVersion, Host: name, Token: token, Until: until,
-		Authority: string(s.hosts.AuthorityPEM()), Replicas: s.hosts.Addresses(),
-	}
+	return &i
 }
 
 // agentProcess is an agent that serves until stop, which returns what Serve returned.
@@ -217,8 +210,7 @@ func TestAgent(t *testing.T) {
 
 	a = startAgent(t, agentCfg)
 	a.guestOf(t, "web")
-	_, err = r.server.store.Commit(t.Context(), store.Change{Verb: store.Delete, Key: records.EnrolledKey("host-a"), If: store.Whatever})
-	must(t, err)
+	must(t, service.EvictHost(t.Context(), "host-a"))
 	select {
 	case <-a.client.Evicted():
 	case <-time.After(patience):
@@ -270,4 +262,56 @@ func present(t *testing.T, s store.Store, key string) bool {
 	t.Helper()
 	_, err := s.Get(t.Context(), key)
 	return err == nil
+}
+
+// An instance moves between two agents: the former one's seat goes first, both hosts are told of as they are, and one that
+// is drained gets nothing.
+func TestAgentsMove(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	cfg := forTest(filepath.Join(dir, "replica"))
+	cfg.HostsListen = "127.0.0.1:0"
+	r := openInstallation(t, cfg)
+	service := r.server.Service()
+	_, err := service.CreateInstances(t.Context(), control.InstancesLaunch{Names: []string{"web"}})
+	must(t, err)
+	for _, name := range []string{"host-a", "host-b"} {
+		agentCfg := AgentDefaults()
+		agentCfg.DataDir, agentCfg.Join, agentCfg.Version = filepath.Join(dir, name), invite(t, r.server, name), "version of "+name
+		a := startAgent(t, agentCfg)
+		if a.host == nil {
+			t.Skip("skipped: this process cannot attach instances: ", a.HostNetwork().cannot())
+		}
+		must(t, eventually(func() bool { return present(t, r.server.store, records.HostKey(name)) }))
+	}
+	before, err := service.Instance(t.Context(), "web")
+	must(t, err)
+	for _, to := range []string{"host-a", "host-b", "host-a", "host-b"} {
+		from := map[string]string{"host-a": "host-b", "host-b": "host-a"}[to]
+		_, err := service.AttachInstance(t.Context(), openimds.Attachment{Instance: "web", Host: to, Interface: "tapnone0"})
+		must(t, err)
+		must(t, eventually(func() bool { return present(t, r.server.store, records.SeatKey("web", to)) }))
+		if present(t, r.server.store, records.SeatKey("web", from)) {
+			t.Errorf("%s serves the instance, and %s still does", to, from)
+		}
+		at, err := service.Attachment(t.Context(), "web")
+		must(t, err)
+		if len(at.From) > 0 {
+			t.Errorf("%s serves the instance, and %v have yet to let go", to, at.From)
+		}
+	}
+	after, err := service.Instance(t.Context(), "web")
+	must(t, err)
+	if string(before.TokenKey) != string(after.TokenKey) {
+		t.Error("its tokens are good no more")
+	}
+	must(t, service.DrainHost(t.Context(), "host-a"))
+	if _, err := service.AttachInstance(t.Context(), openimds.Attachment{Instance: "web", Host: "host-a", Interface: "tapnone0"}); openimds.KindOf(err) != openimds.OperationFailure {
+		t.Errorf("a drained host gets an instance: %v", err)
+	}
+	host, there, err := service.Host(t.Context(), "host-b")
+	must(t, err)
+	if !host.There || host.Version != "version of host-b" || host.Since.IsZero() || host.JoinedAt.IsZero() || !host.CertificateEnds.After(time.Now()) || host.Seats != 1 || len(there) != 1 {
+		t.Errorf("the host is %+v with %+v", host, there)
+	}
 }
