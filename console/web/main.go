@@ -36,7 +36,7 @@ func build(dist string) error {
 	if err != nil {
 		return err
 	}
-	page := pageTemplate
+	page := strings.Replace(pageTemplate, "{chunks}", preloads(files), 1)
 	for _, file := range files {
 		name := filepath.Base(file.Path)
 		page = strings.ReplaceAll(page, "{"+unhashed(name)+"}", "/console/assets/"+name)
@@ -48,6 +48,23 @@ func build(dist string) error {
 		return fmt.Errorf("the page names what was not bundled:\n%s", page)
 	}
 	return os.WriteFile(filepath.Join(dist, "index.html"), []byte(page), 0o644)
+}
+
+// preloads has the page fetch what its script begins with as soon as the script itself, and not behind it.
+func preloads(files []api.OutputFile) string {
+	var app string
+	for _, file := range files {
+		if unhashed(filepath.Base(file.Path)) == "app.js" {
+			app = string(file.Contents)
+		}
+	}
+	links := ""
+	for _, file := range files {
+		if name := filepath.Base(file.Path); strings.HasPrefix(name, "chunk.") && strings.Contains(app, name) {
+			links += "<link rel=\"modulepreload\" href=\"/console/assets/" + name + "\">\n"
+		}
+	}
+	return links
 }
 
 // unhashed is a file's name without the hash of its content: "app.js" of "app.ABCDEFGH.js".
@@ -68,7 +85,7 @@ const pageTemplate = `<!doctype html>
 <meta name="color-scheme" content="light dark">
 <link rel="icon" type="image/svg+xml" href="{icon.svg}">
 <link rel="stylesheet" href="{app.css}">
-<script type="module" src="{app.js}"></script>
+{chunks}<script type="module" src="{app.js}"></script>
 </head>
 <body>
 <div id="app"><header class="bar"><span class="mark"><span class="glyph" aria-hidden="true"></span>openimds</span></header></div>

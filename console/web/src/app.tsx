@@ -9,14 +9,16 @@ import { AlarmsPage } from "./alarms";
 import { CallersPage } from "./callers";
 import { ChangesPage } from "./changes";
 import { FleetPage } from "./fleet";
-import { MigrationPage } from "./migration";
-import { InstancePage } from "./instance";
 import { connection, follow } from "./live";
 import { Link, parts, place } from "./route";
 import { SignIn, spent } from "./signin";
 import { t } from "./text";
 import { theme, type Theme } from "./theme";
-import { Loading, Said, say } from "./ui";
+import { later, Loading, Said, say } from "./ui";
+
+// What the fleet's page does not need comes in files of its own, so that the first paint does not wait for it.
+const InstancePage = later(() => import("./instance").then((m) => m.InstancePage));
+const MigrationPage = later(() => import("./migration").then((m) => m.MigrationPage));
 
 function Page() {
   const [first, second, third] = parts();

@@ -15,6 +15,7 @@ export const t = {
     unreachable: "The server does not answer. This page tries again by itself; is openimds serve still running there?",
     badAnswer: "What answered is not openimds. Is a proxy between this page and the server?",
     status: (status: number) => `The server answered with status ${status}. Its log says why.`,
+    unloaded: "A part of this page did not come. If the server was updated meanwhile, reload the page.",
     notFound: "There is no such page.",
     backToFleet: "Go to the fleet",
     retry: "Try again",

@@ -1,6 +1,6 @@
 // The parts that pages are made of.
 import { signal, useSignal } from "@preact/signals";
-import type { ComponentChildren } from "preact";
+import type { ComponentChildren, ComponentType } from "preact";
 import { useEffect, useId, useRef } from "preact/hooks";
 import { Refused, session, worded } from "./api";
 import { t } from "./text";
@@ -204,6 +204,27 @@ export function Scroll({ label, children }: { label: string; children: Component
 export function Amount({ of }: { of: number | null | undefined }) {
   if (of === null || of === undefined) return <span class="unknown">{t.unknown}</span>;
   return <>{of.toLocaleString("en")}</>;
+}
+
+/** later is a part whose file is fetched when it is first shown. */
+export function later<P extends object>(load: () => Promise<ComponentType<P>>): ComponentType<P> {
+  const loaded = signal<ComponentType<P> | null>(null);
+  const failed = signal<Refused | null>(null);
+  const fetchIt = () => {
+    failed.value = null;
+    load().then(
+      (part) => (loaded.value = part),
+      () => (failed.value = new Refused("Unloaded", t.error.unloaded, 0)),
+    );
+  };
+  return function Later(props: P) {
+    useEffect(() => {
+      if (!loaded.value) fetchIt();
+    }, []);
+    const Part = loaded.value;
+    if (Part) return <Part {...props} />;
+    return <main id="content" class="page">{failed.value ? <Problem error={failed.value} again={fetchIt} /> : <Loading />}</main>;
+  };
 }
 
 export const Loading = () => <p class="loading">{t.loading}</p>;
