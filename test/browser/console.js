@@ -270,7 +270,7 @@ const stories = {
     // Who may change something sees what was refused to whom.
     const other = await page();
     await signIn(other, small, "changes?audit=failed&who=reader");
-    const line = other.getByRole("row").filter({ hasText: "UpdateInstanceMetadataOptions" }).first();
+    const line = other.locator("table.audit").getByRole("row").filter({ hasText: "UpdateInstanceMetadataOptions" }).first();
     await line.getByText("refused", { exact: true }).waitFor();
     await line.getByText("(reader)").waitFor();
     await done(other);

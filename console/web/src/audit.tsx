@@ -115,7 +115,7 @@ function Pages({ asked, one }: { asked: Input<"GetAuditEntries">; one: boolean }
 
 function Page({ asked, one, more }: { asked: Input<"GetAuditEntries">; one: boolean; more?: (token: string) => void }) {
   // Only the first page changes: the others go on from where it ended.
-  const { data, error, again } = useCall("GetAuditEntries", asked, asked.pageToken ? {} : { on: auditedKinds });
+  const { data, error, again } = useCall("GetAuditEntries", asked, asked.pageToken ? {} : { on: auditedKinds, every: 30_000 }); // a refusal changes nothing that the page would be told of
   if (error && !data) return <Problem error={error} again={again} />;
   if (!data) return <Loading />;
   const next = data.nextPageToken;
