@@ -112,6 +112,9 @@ func (s *Service) attachAgain(ctx context.Context, d *draft, was store.Record, a
 	if err != nil || !samePlace(before, &a) {
 		return openimds.Errorf(openimds.InvalidInput, openimds.InUse, "The instance %s is attached already; detach it first", a.Instance)
 	}
+	if err := s.refuseAbsent(ctx, a.Host); err != nil {
+		return err
+	}
 	a.CreatedAt, a.Bound, a.Learned, a.From = before.CreatedAt, before.Bound, before.Learned, before.From
 	status, err := s.attachmentStatus(ctx, before)
 	if err != nil {

@@ -343,6 +343,11 @@ func (s *Service) refuseHost(ctx context.Context, d *draft, name string) error {
 		return storeFailed(err)
 	}
 	d.changes = append(d.changes, store.Change{Verb: store.Check, Key: records.DrainedKey(name), If: store.IfAbsent})
+	return s.refuseAbsent(ctx, name)
+}
+
+// refuseAbsent refuses a host that is not there, or attaches nothing.
+func (s *Service) refuseAbsent(ctx context.Context, name string) error {
 	if name == s.cfg.Host {
 		return nil // it is this very process
 	}

@@ -161,6 +161,10 @@ func TestMoveIsRefused(t *testing.T) {
 	if err == nil || err.Error() != "The host two is not there now, so that nobody would carry it out; start it, or attach to another" {
 		t.Errorf("to a host that is gone: %v", err)
 	}
+	_, err = h.api.AttachInstance(t.Context(), openimds.Attachment{Instance: "web-1", Host: "two", Interface: "tap1"})
+	if err == nil || !strings.HasPrefix(err.Error(), "The host two is not there now") {
+		t.Errorf("again to its place on a host that is gone: %v", err)
+	}
 }
 
 // TestDrain: a drained host keeps what it has, which may be bound anew, and gets nothing more, by itself neither.
