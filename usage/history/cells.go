@@ -23,10 +23,10 @@ const (
 type cell struct {
 	at            int // the part's place in the day
 	samples       int
-	sum, min, max counts
+	sum, min, max Counts
 }
 
-func newCell(at int, c counts) cell { return cell{at: at, samples: 1, sum: c, min: c, max: c} }
+func newCell(at int, c Counts) cell { return cell{at: at, samples: 1, sum: c, min: c, max: c} }
 
 // with adds other samples to the cell.
 func (c cell) with(d cell) cell {
@@ -40,14 +40,14 @@ func (c cell) with(d cell) cell {
 }
 
 // addCounts adds what was counted in samples to the samples of a day; cells stay in order.
-func addCounts(cells []cell, more map[int]*counts) []cell {
+func addCounts(cells []cell, more map[int]*Counts) []cell {
 	for at, c := range more {
 		cells = addSample(cells, at, *c)
 	}
 	return cells
 }
 
-func addSample(cells []cell, at int, c counts) []cell {
+func addSample(cells []cell, at int, c Counts) []cell {
 	i, found := slices.BinarySearchFunc(cells, at, func(c cell, at int) int { return c.at - at })
 	if !found {
 		return slices.Insert(cells, i, newCell(at, c))
@@ -116,7 +116,7 @@ func continues(first, c cell, n int) bool {
 	return c == first
 }
 
-func appendCounts(b []byte, c counts, metrics int) []byte {
+func appendCounts(b []byte, c Counts, metrics int) []byte {
 	for _, n := range c[:metrics] {
 		b = binary.AppendUvarint(b, n)
 	}
@@ -215,7 +215,7 @@ func (d *decoder) long() uint64 {
 }
 
 // counts reads as many of c as there are; the others stay zero.
-func (d *decoder) counts(c *counts, metrics int) {
+func (d *decoder) counts(c *Counts, metrics int) {
 	for m := range c[:metrics] {
 		c[m] = d.uvarint()
 	}

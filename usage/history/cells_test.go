@@ -9,15 +9,15 @@ import (
 // randomCells makes a day as it comes: gaps, long runs of the same, now and then a large number.
 func randomCells(random *rand.Rand, parts int) []cell {
 	var cells []cell
-	var c counts
+	var c Counts
 	for at := 0; at < parts; at++ {
 		switch random.IntN(6) {
 		case 0:
 			at += random.IntN(20)
 		case 1:
-			c = counts{random.Uint64N(300), 0, random.Uint64() >> random.IntN(64), 1, random.Uint64N(3)}
+			c = Counts{random.Uint64N(300), 0, random.Uint64() >> random.IntN(64), 1, random.Uint64N(3)}
 		case 2:
-			c = counts{}
+			c = Counts{}
 		}
 		if at < parts {
 			cells = append(cells, newCell(at, c))
@@ -71,7 +71,7 @@ func TestHours(t *testing.T) {
 func TestIdleDayIsSmall(t *testing.T) {
 	var cells []cell
 	for at := range int(samplesPerDay) {
-		cells = append(cells, newCell(at, counts{}))
+		cells = append(cells, newCell(at, Counts{}))
 	}
 	if n := len(encodeCells(cells)); n > 12 {
 		t.Errorf("an idle day takes %d bytes", n)
@@ -81,12 +81,12 @@ func TestIdleDayIsSmall(t *testing.T) {
 // Hours of a host that came late are added to those that are there.
 func TestAddHours(t *testing.T) {
 	hour := func(at, samples int, n uint64) cell {
-		c := newCell(at, counts{n})
+		c := newCell(at, Counts{n})
 		c.samples = samples
 		return c
 	}
 	got := addHours([]cell{hour(1, 12, 5), hour(3, 2, 1)}, []cell{hour(0, 12, 1), hour(3, 12, 7)})
-	want := []cell{hour(0, 12, 1), hour(1, 12, 5), {at: 3, samples: 12, sum: counts{8}, min: counts{1}, max: counts{7}}}
+	want := []cell{hour(0, 12, 1), hour(1, 12, 5), {at: 3, samples: 12, sum: Counts{8}, min: Counts{1}, max: Counts{7}}}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}

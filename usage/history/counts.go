@@ -32,20 +32,20 @@ var metricNames = [metricCount]string(openimds.Metrics())
 // have been more calls.
 const broken = metricCount
 
-// counts are numbers of requests, by metric.
-type counts [metricCount + 1]uint64
+// Counts are numbers of requests, by their metrics in the order of [openimds.Metrics]; the last says that there may have been more.
+type Counts [metricCount + 1]uint64
 
 // nothing says that not all is known and nothing was counted.
-func (c *counts) nothing() bool { return c[broken] > 0 && *c == counts{broken: c[broken]} }
+func (c *Counts) nothing() bool { return c[broken] > 0 && *c == Counts{broken: c[broken]} }
 
-func (c *counts) add(d counts) {
+func (c *Counts) add(d Counts) {
 	for m, n := range d {
 		c[m] += n
 	}
 }
 
 // take is the reverse of add.
-func (c *counts) take(d counts) {
+func (c *Counts) take(d Counts) {
 	for m, n := range d {
 		c[m] -= n
 	}

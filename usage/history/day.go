@@ -16,24 +16,27 @@ type day struct {
 	// stored. It is sent again, unchanged and on the same condition, until the outcome is known:
 	// whichever attempt the store carries out, the counts are in it once.
 	sent []byte
-	took map[int]*counts
+	took map[int]*Counts
 
-	unsaved map[int]*counts
+	unsaved map[int]*Counts
 }
 
 func newDay(instanceID, host string, number int64) *day {
-	return &day{number: number, key: sampleKey(number, instanceID, host), unsaved: map[int]*counts{}}
+	return &day{number: number, key: sampleKey(number, instanceID, host), unsaved: map[int]*Counts{}}
 }
 
 func (d *day) dirty() bool { return d.sent != nil || len(d.unsaved) > 0 }
 
-// learn takes up the record that the store has; the zero record is none.
-func (d *day) learn(r store.Record) {
+// learn takes up the record that the store has; the zero record is none. It returns which samples turn out to have been
+// stored.
+func (d *day) learn(r store.Record) (kept []int64) {
 	d.known = true
 	if d.sent != nil && r.Revision == d.revision {
-		return // the attempt may still succeed: send it again
+		return nil // the attempt may still succeed: send it again
 	}
-	if string(d.sent) != string(r.Value) {
+	if string(d.sent) == string(r.Value) {
+		kept = d.numbers(d.took)
+	} else {
 		// The attempt failed for good, for its condition can hold no more.
 		for at, c := range d.took {
 			if more := d.unsaved[at]; more != nil {
@@ -44,6 +47,16 @@ func (d *day) learn(r store.Record) {
 	}
 	d.sent, d.took = nil, nil
 	d.stored, d.revision = r.Value, r.Revision
+	return kept
+}
+
+// numbers are those of some of the day's samples.
+func (d *day) numbers(of map[int]*Counts) []int64 {
+	numbers := make([]int64, 0, len(of))
+	for at := range of {
+		numbers = append(numbers, d.number*samplesPerDay+int64(at))
+	}
+	return numbers
 }
 
 // draft returns the change that brings the store up to date; there is none if ok is false.
@@ -58,15 +71,17 @@ func (d *day) draft() (_ store.Change, ok bool, err error) {
 			clear(d.unsaved)
 			return store.Change{}, false, nil
 		}
-		d.sent, d.took, d.unsaved = value, d.unsaved, map[int]*counts{}
+		d.sent, d.took, d.unsaved = value, d.unsaved, map[int]*Counts{}
 	}
 	return store.Change{Verb: store.Put, Key: d.key, Value: d.sent, If: d.revision}, true, nil
 }
 
-// done notes that the store has what was sent.
-func (d *day) done(revision int64) {
+// done notes that the store has what was sent, and returns which samples those are.
+func (d *day) done(revision int64) []int64 {
+	kept := d.numbers(d.took)
 	d.stored, d.revision = d.sent, revision
 	d.sent, d.took = nil, nil
+	return kept
 }
 
 // cells are all that was counted, as far as it is known here.

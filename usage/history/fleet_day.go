@@ -29,7 +29,7 @@ type fleetDay struct {
 // daySum is what one instance did.
 type daySum struct {
 	id      string
-	sum     counts // of the part
+	sum     Counts // of the part
 	slots   slots  // of all of the day that are known as a whole
 	print   uint64 // of the counts of all of the day, however they are divided among hosts
 	damaged bool
@@ -38,13 +38,13 @@ type daySum struct {
 
 // series are the samples of a day, of many instances together.
 type series [samplesPerDay]struct {
-	sum     counts
+	sum     Counts
 	samples int
 }
 
 // add adds a run of equal samples of an instance.
 func (d *daySum) add(s daySpan, c *cell, n int) {
-	if c.sum == (counts{}) {
+	if c.sum == (Counts{}) {
 		d.slots.add(c.at, c.at+n)
 		return
 	}
@@ -158,7 +158,7 @@ func (b *dayBuilder) record(id string, part bool, runs func(pass func(c *cell, n
 
 // add adds the counts of a run, not its samples.
 func (s *series) add(c *cell, n int) {
-	if c.sum == (counts{}) {
+	if c.sum == (Counts{}) {
 		return
 	}
 	for at := c.at; at < c.at+n; at++ {

@@ -174,6 +174,9 @@ func (h *History) fleetSeries(ctx context.Context, number int64, one func(id str
 // otherSeries is a day's series without those instances, made of the one that there is; nil: it is to be put together
 // anew, for too many have come or gone, or something of one is another than it was or cannot be read.
 func (h *History) otherSeries(ctx context.Context, span daySpan, day *fleetDay, without []string) *series {
+	if h.cfg.Others != nil {
+		return nil // a day's samples are asked of them as a whole
+	}
 	other, changes := *day.series, 0
 	for i := range day.list {
 		d := &day.list[i]

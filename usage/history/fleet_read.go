@@ -27,6 +27,9 @@ func (h *History) readDay(ctx context.Context, span daySpan, there *dayThere, on
 	for _, r := range records {
 		hosts[r.id]++
 	}
+	for id := range there.others {
+		hosts[id]++
+	}
 	b := newDayBuilder(span, one, max(len(hosts), len(there.mine)))
 	stored := func(id string, part bool, value []byte) {
 		b.record(id, part, func(pass func(*cell, int)) error { return eachRun(value, samplesPerDay, pass) })
@@ -48,6 +51,16 @@ func (h *History) readDay(ctx context.Context, span daySpan, there *dayThere, on
 		_, own := there.mine[r.id]
 		stored(r.id, own || hosts[r.id] > 1, r.value)
 	}
+	for id, runs := range there.others {
+		_, own := there.mine[id]
+		b.record(id, own || hosts[id] > 1, func(pass func(*cell, int)) error {
+			for _, r := range runs {
+				one := newCell(r.first, r.Counts)
+				pass(&one, r.end-r.first)
+			}
+			return nil
+		})
+	}
 	return b.done(), nil
 }
 
@@ -56,6 +69,7 @@ type dayThere struct {
 	prefix string
 	keys   []store.Record
 	mine   map[string]dayMemory // what this host knows better, by instance
+	others map[string][]otherRun
 }
 
 // lookAtDay lists what there is of a day. Memory is asked before the store: what is flushed meanwhile is in both.
@@ -67,6 +81,9 @@ func (h *History) lookAtDay(ctx context.Context, number int64) (*dayThere, error
 	there := &dayThere{prefix: samplePrefix + dayText(number) + "/", mine: mine}
 	page, err := h.cfg.Store.List(ctx, store.Range{Prefix: there.prefix, KeysOnly: true})
 	there.keys = page.Records
+	if err == nil {
+		there.others, err = h.othersOfDay(ctx, number)
+	}
 	return there, err
 }
 
@@ -81,10 +98,19 @@ func (t *dayThere) print() (sum uint64) {
 	type counted struct {
 		id string
 		at int
-		counts
+		Counts
 	}
 	for _, r := range t.keys {
 		sum += maphash.Comparable(printSeed, stored{r.Key, r.Revision})
+	}
+	type other struct {
+		id string
+		otherRun
+	}
+	for id, runs := range t.others {
+		for _, r := range runs {
+			sum += maphash.Comparable(printSeed, other{id, r})
+		}
 	}
 	for id, m := range t.mine {
 		sum += maphash.Comparable(printSeed, counted{id: id, at: -1})
@@ -102,7 +128,7 @@ func (t *dayThere) print() (sum uint64) {
 // what was counted since.
 type dayMemory struct {
 	value []byte // never changed; empty: none
-	added map[int]counts
+	added map[int]Counts
 }
 
 // fleetMemory returns, by instance, what this host knows of a day better than the store does.
@@ -125,7 +151,7 @@ func (h *History) fleetMemory(ctx context.Context, number int64) (map[string]day
 
 // memory is what there is of the day. The journal's mu is held.
 func (d *day) memory() dayMemory {
-	m := dayMemory{value: d.stored, added: make(map[int]counts, len(d.unsaved))}
+	m := dayMemory{value: d.stored, added: make(map[int]Counts, len(d.unsaved))}
 	if d.sent != nil {
 		m.value = d.sent // it holds stored and all that it took
 	}

@@ -26,6 +26,11 @@ type Config struct {
 	Host string
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
+	// Others are asked for what is counted elsewhere; nil: the store has all. Name is what they call this history.
+	Others Others
+	Name   string
+	// Kept is told of samples, by their numbers, that the store has now, or has anew; nil: nobody is. It waits for nothing.
+	Kept func(instanceID string, numbers []int64)
 }
 
 // History keeps the samples that one host counts, and reads those of all. It is safe for use by many
@@ -37,6 +42,9 @@ type History struct {
 	open     open         // under flushing
 	broken   atomic.Int64 // the sample in which this process began after one that was killed; 0: none
 	kept     fleetKept
+
+	asking chan struct{}       // one asks the others for many instances at a time
+	other  map[int64]othersDay // by day; who asks has it
 }
 
 var (
@@ -53,7 +61,10 @@ func New(cfg Config) *History {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &History{cfg: cfg}
+	if cfg.Kept == nil {
+		cfg.Kept = func(string, []int64) {}
+	}
+	return &History{cfg: cfg, asking: make(chan struct{}, 1), other: map[int64]othersDay{}}
 }
 
 // Begin makes sure that the instance has a sample of that time, be it of zero.
@@ -166,7 +177,7 @@ func (h *History) with(instanceID string, do func(*journal)) {
 	for {
 		known, ok := h.journals.Load(instanceID)
 		if !ok {
-			known, _ = h.journals.LoadOrStore(instanceID, &journal{instanceID: instanceID, host: h.cfg.Host})
+			known, _ = h.journals.LoadOrStore(instanceID, &journal{instanceID: instanceID, host: h.cfg.Host, kept: h.cfg.Kept})
 		}
 		j := known.(*journal)
 		j.mu.Lock()
@@ -198,11 +209,13 @@ func (h *History) know(ctx context.Context, j *journal) error {
 		if err != nil {
 			continue
 		}
+		var kept []int64
 		j.mu.Lock()
 		if !d.known { // else another was faster, and the record may have changed since
-			d.learn(record)
+			kept = d.learn(record)
 		}
 		j.mu.Unlock()
+		h.cfg.Kept(j.instanceID, kept)
 	}
 	return errors.Join(failures...)
 }

@@ -11,6 +11,7 @@ import (
 // journal is what this host has in memory of one instance.
 type journal struct {
 	instanceID, host string
+	kept             func(instanceID string, numbers []int64)
 
 	// Nobody who holds mu waits for the store.
 	mu       sync.Mutex
@@ -20,12 +21,12 @@ type journal struct {
 }
 
 // unsaved returns the counts of a sample that are not on their way to the store. j.mu is held.
-func (j *journal) unsaved(n int64) *counts {
+func (j *journal) unsaved(n int64) *Counts {
 	d := j.day(floorDiv(n, samplesPerDay))
 	at := int(n - d.number*samplesPerDay)
 	c := d.unsaved[at]
 	if c == nil {
-		c = &counts{}
+		c = &Counts{}
 		d.unsaved[at] = c
 	}
 	return c
@@ -70,12 +71,19 @@ func (j *journal) draft() ([]store.Write, error) {
 		if ok {
 			writes = append(writes, store.Write{
 				Change:   change,
-				Done:     func(revision int64) { j.locked(func() { d.done(revision) }) },
+				Done:     func(revision int64) { j.done(d, revision) },
 				Conflict: func() { j.locked(func() { d.known = false }) },
 			})
 		}
 	}
 	return writes, errors.Join(failures...)
+}
+
+// done notes that the store has what was sent of a day.
+func (j *journal) done(d *day, revision int64) {
+	var kept []int64
+	j.locked(func() { kept = d.done(revision) })
+	j.kept(j.instanceID, kept) // a guest may wait for j.mu
 }
 
 func (j *journal) locked(do func()) {

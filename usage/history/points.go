@@ -35,8 +35,12 @@ func (h *History) Points(ctx context.Context, instanceID string, metrics []strin
 	if err != nil {
 		return nil, err
 	}
+	others, err := h.others(ctx, instanceID, first, last)
+	if err != nil {
+		return nil, err
+	}
 	for number := first; number <= last; number++ {
-		err := h.eachCell(ctx, instanceID, number, memory[number], func(at int64, c cell) {
+		err := h.eachCell(ctx, instanceID, number, memory[number], others, func(at int64, c cell) {
 			if at < from || at >= until {
 				return
 			}
@@ -103,12 +107,15 @@ func (h *History) remembered(ctx context.Context, instanceID string) (map[int64]
 
 // eachCell passes on what all hosts counted of an instance on a day, with the time in Unix seconds.
 // mine is what this host has in memory of that day; nil: nothing that the store lacks.
-func (h *History) eachCell(ctx context.Context, instanceID string, number int64, mine []cell, pass func(at int64, c cell)) error {
+func (h *History) eachCell(ctx context.Context, instanceID string, number int64, mine []cell, others elsewhere, pass func(at int64, c cell)) error {
 	samples, err := h.samplesOf(ctx, instanceID, number, mine)
 	if err != nil {
 		return err
 	}
 	if !isOld(number, dayOf(h.cfg.Now())) {
+		for _, c := range others.all[number] { // of this history's own, the store has the latest
+			samples = addSample(samples, c.at, c.sum)
+		}
 		for _, c := range samples {
 			pass(number*daySeconds+int64(c.at)*sampleSeconds, c)
 		}
@@ -126,7 +133,7 @@ func (h *History) eachCell(ctx context.Context, instanceID string, number int64,
 			return err
 		}
 	}
-	for _, c := range cells {
+	for _, c := range others.oldDay(number, cells) {
 		pass(number*daySeconds+int64(c.at)*hourSeconds, c)
 	}
 	return nil
