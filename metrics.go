@@ -2,6 +2,7 @@ package openimds
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -72,7 +73,11 @@ func ToldPoints(points []MetricPoint) (told []MetricPoint, whole bool) {
 	return told, whole
 }
 
-// MetricHistory reads what was counted.
+// ErrEngineAway says that what other hosts counted is not known, since the engine that has it does not answer.
+var ErrEngineAway = errors.New("the engine of the metrics does not answer")
+
+// MetricHistory reads what was counted. Its error means that nothing is known, or, as [ErrEngineAway], that nothing is of
+// any instance.
 type MetricHistory interface {
 	// Points returns, for each of the metrics, the points of an instance in ascending order. Periods
 	// are laid from start, which is rounded down to the minute: the k-th covers start + k·period up to

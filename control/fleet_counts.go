@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -44,7 +45,7 @@ func (s *Service) countedOf(ctx context.Context, f *FleetInstance, metric string
 	asked, samples := fleetTime(since, end, s.cfg.Now())
 	before := samples.since.Add(-openimds.MetricPeriod) // as a MetricSum has it
 	points, err := s.points(ctx, &openimds.Instance{ID: f.ID}, before, samples.until, openimds.MetricPeriod, metric)
-	if err != nil && ctx.Err() != nil {
+	if err != nil && (ctx.Err() != nil || errors.Is(err, openimds.ErrEngineAway)) {
 		return nil, err
 	}
 	var sum openimds.MetricSum

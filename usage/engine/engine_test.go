@@ -1,0 +1,293 @@
+package engine_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/store"
+	"github.com/openimds/openimds/store/mem"
+	"github.com/openimds/openimds/usage/engine"
+	"github.com/openimds/openimds/usage/engine/enginetest"
+	"github.com/openimds/openimds/usage/history"
+)
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// clock stands still until it is told to go on.
+type clock struct{ nanos atomic.Int64 }
+
+func newClock(at time.Time) *clock {
+	c := &clock{}
+	c.nanos.Store(at.UnixNano())
+	return c
+}
+
+func (c *clock) now() time.Time          { return time.Unix(0, c.nanos.Load()).UTC() }
+func (c *clock) forward(d time.Duration) { c.nanos.Add(int64(d)) }
+
+// host is one that counts, as a server is wired.
+type host struct {
+	store  store.Store
+	writer *engine.Writer
+	*history.History
+}
+
+const installation = "0123456789abcdef"
+
+// newHost makes one of what its store has.
+func newHost(t testing.TB, kept store.Store, name, write, from string, c *clock) *host {
+	t.Helper()
+	w, err := engine.OpenWriter(t.Context(), engine.WriterConfig{URL: write, Store: kept, Installation: installation, Host: name, Now: c.now})
+	must(t, err)
+	r, err := engine.NewReader(engine.ReaderConfig{URL: from, Installation: installation})
+	must(t, err)
+	h := history.New(history.Config{Store: kept, Now: c.now, Others: r, Name: w.Name(), Kept: w.Kept})
+	w.From(h)
+	return &host{kept, w, h}
+}
+
+// tell flushes what was counted and has the engine told.
+func (h *host) tell(t testing.TB) {
+	t.Helper()
+	must(t, h.Flush(t.Context()))
+	must(t, h.writer.Close(t.Context()))
+	if n := h.writer.Refused(); n > 0 {
+		t.Fatalf("%d values were refused", n)
+	}
+}
+
+// answers are all that a history is asked for.
+func answers(t testing.TB, h *history.History, ids []string, since, now time.Time) map[string]any {
+	t.Helper()
+	all := map[string]any{}
+	for _, id := range ids {
+		for _, period := range []time.Duration{time.Minute, 5 * time.Minute, 7 * time.Minute, time.Hour, 24 * time.Hour, 30 * 24 * time.Hour} {
+			for name, start := range map[string]time.Time{"all": since, "some": now.Add(-26*time.Hour - 7*time.Minute)} {
+				points, err := h.Points(t.Context(), id, openimds.Metrics(), start, now.Add(1), period)
+				must(t, err)
+				all[fmt.Sprintf("points of %s, %s by %s", id, name, period)] = points
+			}
+		}
+	}
+	for _, metric := range openimds.Metrics() {
+		for _, back := range []time.Duration{time.Hour, 25 * time.Hour, 50 * time.Hour} {
+			sums, err := h.Sums(t.Context(), metric, now.Add(-back), now.Add(1))
+			must(t, err)
+			all[fmt.Sprintf("sums of %s for %s", metric, back)] = sums
+			points, err := h.FleetPoints(t.Context(), func(id string) bool { return id != ids[0] }, metric, now.Add(-back), now.Add(1), time.Hour)
+			must(t, err)
+			all[fmt.Sprintf("points of %s of all for %s", metric, back)] = points
+		}
+	}
+	return all
+}
+
+func same(t *testing.T, who string, got, want map[string]any) {
+	t.Helper()
+	different := 0
+	for what, w := range want {
+		if !reflect.DeepEqual(got[what], w) {
+			if different++; different < 4 {
+				t.Errorf("%s: %s\n  %.600v\nwant\n  %.600v", who, what, got[what], w)
+			}
+		}
+	}
+	if different > 0 {
+		t.Fatalf("%s: %d of %d answers are others", who, different, len(want))
+	}
+}
+
+// Two hosts and one that counts nothing answer by an engine what histories in one store do, to the last number: instances
+// run and stop, move between the hosts within a period, are counted late, and a host is killed and begins anew from what
+// its store has.
+func TestTheSameNumbers(t *testing.T) {
+	enginetest.Each(t, func(t *testing.T, e *enginetest.Engine) {
+		random := rand.New(rand.NewPCG(1, 2))
+		begin := time.Now().UTC().Truncate(time.Hour).Add(-50 * time.Hour)
+		c := newClock(begin)
+		shared := mem.New()
+		hosts := []*host{newHost(t, mem.New(), "a", e.Write(), e.From(), c), newHost(t, mem.New(), "b", e.Write(), e.From(), c)}
+		model := []*history.History{
+			history.New(history.Config{Store: shared, Host: "a", Now: c.now}), history.New(history.Config{Store: shared, Host: "b", Now: c.now}),
+		}
+		ids := []string{"i-00000000000000001", "i-00000000000000002", "i-00000000000000003"}
+		at := make([]int, len(ids)) // which host each is at
+		running := make([]bool, len(ids))
+		for c.now().Before(begin.Add(49 * time.Hour)) {
+			for i, id := range ids {
+				switch random.IntN(40) {
+				case 0:
+					running[i] = !running[i]
+				case 1:
+					at[i] = 1 - at[i]
+				}
+				if !running[i] {
+					continue
+				}
+				hosts[at[i]].Begin(id, c.now())
+				model[at[i]].Begin(id, c.now())
+				for range random.IntN(3) {
+					metric, n, when := openimds.Metrics()[random.IntN(6)], random.Uint64N(5)+1, c.now()
+					if random.IntN(20) == 0 {
+						when = when.Add(-openimds.MetricPeriod) // its answer took that long
+					}
+					hosts[at[i]].Add(id, when, metric, n)
+					model[at[i]].Add(id, when, metric, n)
+				}
+			}
+			for i := range hosts {
+				must(t, model[i].Flush(t.Context()))
+				if random.IntN(3) > 0 {
+					hosts[i].tell(t)
+				} else {
+					must(t, hosts[i].Flush(t.Context()))
+				}
+				if random.IntN(50) == 0 { // it is killed, and begins anew
+					hosts[i] = newHost(t, hosts[i].store, fmt.Sprint("host-", i), e.Write(), e.From(), c)
+				}
+			}
+			c.forward(time.Duration(random.IntN(4)+1) * time.Minute)
+		}
+		for _, h := range hosts {
+			h.tell(t)
+			h.tell(t) // once more changes nothing
+		}
+		e.Settle()
+		hosts = append(hosts, newHost(t, mem.New(), "replica", e.Write(), e.From(), c))
+		want := answers(t, model[0], ids, begin, c.now())
+		for _, h := range hosts {
+			same(t, "host", answers(t, h.History, ids, begin, c.now()), want)
+		}
+		// When single samples are gone from the stores, the engine's are told by the hour.
+		c.forward(64 * 24 * time.Hour)
+		want = answers(t, model[0], ids, begin, c.now())
+		for _, prune := range []bool{false, true} {
+			for i, h := range hosts {
+				if prune {
+					must(t, h.Prune(t.Context()))
+				}
+				same(t, fmt.Sprintf("host %d, pruned %t", i, prune), answers(t, h.History, ids, begin, c.now()), want)
+			}
+		}
+	})
+}
+
+// What was counted while the engine was away is told when it is back, by the same process or the next one; meanwhile what
+// others counted is an error, never nothing.
+func TestEngineAway(t *testing.T) {
+	enginetest.Each(t, func(t *testing.T, e *enginetest.Engine) {
+		const id = "i-00000000000000001"
+		begin := time.Now().UTC().Truncate(time.Hour).Add(-30 * time.Hour)
+		c := newClock(begin)
+		a := newHost(t, mem.New(), "a", e.Write(), e.From(), c)
+		count := func() {
+			a.Add(id, c.now(), openimds.MetricNoToken, 1)
+			must(t, a.Flush(t.Context()))
+		}
+		count()
+		a.tell(t)
+		e.Stop()
+		for range 200 {
+			c.forward(openimds.MetricPeriod)
+			count()
+		}
+		if err := a.writer.Close(t.Context()); err == nil {
+			t.Error("an engine that is away was told")
+		}
+		reader := newHost(t, mem.New(), "b", e.Write(), e.From(), c)
+		if points, err := reader.Points(t.Context(), id, openimds.Metrics(), begin, c.now(), time.Hour); err == nil {
+			t.Errorf("an engine that is away says %v", points)
+		}
+		if sums, err := reader.Sums(t.Context(), openimds.MetricNoToken, begin, c.now()); err == nil {
+			t.Errorf("an engine that is away says %v", sums)
+		}
+		a = newHost(t, a.store, "a", e.Write(), e.From(), c) // killed, and begun anew
+		e.Again()
+		a.tell(t)
+		e.Settle()
+		points, err := reader.Points(t.Context(), id, openimds.Metrics(), begin, c.now().Add(1), 48*time.Hour)
+		must(t, err)
+		if len(points[0]) != 1 || points[0][0].Sum != 201 || points[0][0].Samples != 201 {
+			t.Errorf("afterwards it says %v", points[0])
+		}
+	})
+}
+
+// Values that the engine refuses for good do not hold up the others, are counted, and are not sent for ever.
+func TestRefused(t *testing.T) {
+	begin := time.Now().UTC().Truncate(time.Hour).Add(-5 * time.Hour)
+	c := newClock(begin)
+	var requests atomic.Int64
+	var refuses atomic.Bool
+	engine := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		requests.Add(1)
+		if refuses.Load() {
+			http.Error(w, "out of order", http.StatusBadRequest)
+		}
+	}))
+	defer engine.Close()
+	h := newHost(t, mem.New(), "a", engine.URL, engine.URL, c)
+	refuses.Store(true)
+	for i := range 50 {
+		h.Add(fmt.Sprintf("i-%017d", i), c.now(), openimds.MetricNoToken, 1)
+	}
+	c.forward(4 * time.Hour)
+	must(t, h.Flush(t.Context()))
+	must(t, h.writer.Close(t.Context()))
+	if n := h.writer.Refused(); n != 50 {
+		t.Errorf("%d of 50 were refused", n)
+	}
+	if n := requests.Load(); n > 10 {
+		t.Errorf("it took %d requests to find out that all are too old", n)
+	}
+	before := requests.Load()
+	must(t, h.writer.Close(t.Context()))
+	if requests.Load() != before {
+		t.Error("what was refused for good is sent again")
+	}
+}
+
+// An engine that has something wrong, or only a part, makes an error, as one does that says nonsense.
+func TestWrongAnswers(t *testing.T) {
+	const right = `{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"instance_id":"i-1","metric":"MetadataNoToken","writer":"w"},"values":[[300,"7"]]}]}}`
+	for body, good := range map[string]bool{
+		right:                             true,
+		`{"status":"error","error":"no"}`: false,
+		`{"status":"success","isPartial":true,"data":{"resultType":"matrix","result":[]}}`:                                false,
+		`{"status":"success","warnings":["a store is away"],"data":{"resultType":"matrix","result":[]}}`:                  false,
+		`{"status":"success","data":{"resultType":"vector","result":[]}}`:                                                 false,
+		`{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"writer":"w"},"values":[[300,"NaN"]]}]}}`: false,
+		`{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"writer":"w"},"values":[[300,"1.5"]]}]}}`: false,
+		`{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"writer":"w"},"values":[[300,"-1"]]}]}}`:  false,
+		`{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"writer":"w"},"values":[[301,"1"]]}]}}`:   false,
+		`<html>`: false, ``: false, `{}`: false,
+	} {
+		engineOf := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = w.Write([]byte(body)) }))
+		r, err := engine.NewReader(engine.ReaderConfig{URL: engineOf.URL, Installation: installation})
+		must(t, err)
+		n := 0
+		err = r.Samples(context.Background(), "i-1", 0, 1, func(writer string, number int64, c history.Counts) {
+			if writer != "w" || number != 0 || c != (history.Counts{7}) {
+				t.Errorf("%s: %s %d %v", body, writer, number, c)
+			}
+			n++
+		})
+		if (err == nil) != good || good != (n == 1) {
+			t.Errorf("%s: %v, and %d samples", body, err, n)
+		}
+		engineOf.Close()
+	}
+}
