@@ -105,6 +105,15 @@ type Config struct {
 	// AlarmWebhook is the URL that an alarm's change of state is posted to; empty: nowhere. It may hold a
 	// secret, so it shows in no log and no error.
 	AlarmWebhook string
+	// MetricsWrite is the URL of an engine that speaks Prometheus which is told, by remote write, what is counted of each
+	// instance: one to six series for each; empty: none is. MetricsFrom is the URL of a PromQL API, before /api/v1, which is
+	// asked what other servers counted; empty: none is. With a Store that is shared they are given together, for all its
+	// servers, and what is counted is kept in DataDir and does not pass through the Store.
+	MetricsWrite, MetricsFrom string
+	// MetricsCA is a file (PEM) with the certificates by which the two are known; empty: those of this machine.
+	// MetricsTokenFile has a bearer token for them, or MetricsPasswordFile the password of MetricsUser.
+	MetricsCA, MetricsTokenFile      string
+	MetricsUser, MetricsPasswordFile string
 	// AuditBestEffort makes changes although the audit log cannot be written, and does not wait for it.
 	AuditBestEffort bool
 
@@ -189,6 +198,9 @@ func (c *Config) Validate() error {
 		return err
 	}
 	if err := c.checkHosts(); err != nil {
+		return err
+	}
+	if err := c.checkMetrics(); err != nil {
 		return err
 	}
 	return c.checkWebhook()

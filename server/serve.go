@@ -24,7 +24,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	s.serveListeners(&running, cancel)
 	besides, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	for _, run := range []func(context.Context){s.useIdentityKeys, s.usage.Run, s.watchStore} {
+	for _, run := range []func(context.Context){s.useIdentityKeys, s.usage.Run, s.tellMetrics, s.watchStore} {
 		running.Go(func() { run(besides) })
 	}
 	for _, r := range s.regions {
@@ -134,6 +134,8 @@ func (s *Server) finish() {
 	if err := s.usage.Close(counts); err != nil {
 		s.log.Warn("the last counts could not be stored", "error", err)
 	}
+	s.dog.at("the engine of the metrics")
+	s.tellLastMetrics(counts)
 	s.dog.at("what runs beside the answers")
 }
 
@@ -164,6 +166,8 @@ func (s *Server) Close() {
 	}
 	s.dog.at("the audit log")
 	s.closeAudit()
+	s.dog.at("the store of the metrics, which is the disk's to answer")
+	s.closeMetrics()
 	if s.store != nil {
 		s.dog.at("the store, which is the disk's to answer")
 		if err := s.store.Close(); err != nil {

@@ -14,7 +14,8 @@
 // data directory, by which "openimds run --instance" hands listeners over (Linux).
 //
 // It writes its data directory (docs/ARCHITECTURE.md lists the files), Config.ReadyFile, and the host's
-// addresses, rules and tables for what is attached; it posts to Config.AlarmWebhook. Guests are served whatever
+// addresses, rules and tables for what is attached; it posts to Config.AlarmWebhook and Config.MetricsWrite, and asks
+// Config.MetricsFrom. Guests are served whatever
 // becomes of the store: when that cannot be written, changes are refused and the log says so, once.
 package server
 
@@ -45,7 +46,7 @@ import (
 	"github.com/openimds/openimds/naming"
 	"github.com/openimds/openimds/store/bolt"
 	"github.com/openimds/openimds/usage"
-	"github.com/openimds/openimds/usage/history"
+	"github.com/openimds/openimds/usage/engine"
 )
 
 // Server is one running installation.
@@ -63,6 +64,9 @@ type Server struct {
 	audit     *audit.Log
 	refusals  *audit.Refusals
 	instance  *openimds.Instance
+	told      *engine.Writer // nil: no engine of metrics is told what is counted
+	// metricsStore has what is counted where the store is shared and an engine of metrics has it; nil: the store has.
+	metricsStore *bolt.Store
 
 	// homeName is the region that the data directory began with; unserved are those with instances that are none of regions.
 	homeName string
@@ -166,10 +170,11 @@ func (s *Server) openService(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.usage = usage.NewMeter(usage.Config{
-		Store: s.store, Host: s.cfg.Host, Log: s.log,
-		History: history.New(history.Config{Store: s.store, Host: s.cfg.Host}),
-	})
+	counted, err := s.openMetrics(ctx)
+	if err != nil {
+		return err
+	}
+	s.usage = usage.NewMeter(usage.Config{Store: s.store, Host: s.cfg.Host, Log: s.log, History: counted})
 	cfg := s.cfg.service()
 	cfg.History, cfg.Callers, cfg.Refusals, cfg.Refused = s.usage, s.usage, s.usage, s.usage
 	if cfg.Reports, err = attest.Ensure(filepath.Join(s.cfg.DataDir, ReportKeyFile)); err != nil {

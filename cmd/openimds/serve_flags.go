@@ -41,6 +41,8 @@ var flagOf = map[string]string{
 	"HostsListen": "hosts-listen", "HostsAddresses": "hosts-address", "HostsCA": "hosts-ca",
 	"Store": "store", "StoreCA": "store-ca", "StoreCert": "store-cert", "StoreKey": "store-key", "StoreInsecure": "store-insecure",
 	"StoreUser": "store-user", "StorePasswordFile": "store-password-file", "StoreTimeout": "store-timeout", "Host": "host",
+	"MetricsWrite": "metrics-write", "MetricsFrom": "metrics-from", "MetricsCA": "metrics-ca", "MetricsTokenFile": "metrics-token-file",
+	"MetricsUser": "metrics-user", "MetricsPasswordFile": "metrics-password-file",
 }
 
 func (c *serveConfig) addFlags(f *pflag.FlagSet) {
@@ -50,6 +52,7 @@ func (c *serveConfig) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.Store, "store", "", "`address` of a store in etcd that several servers share, as etcd://HOST:PORT,HOST:PORT/PREFIX (default: a file in\n--data-dir)")
 	f.StringVar(&c.Host, "host", "", "`name` of this server among those that share --store, by which instances are attached to it")
 	addStoreFlags(f, &c.Config)
+	addMetricsFlags(f, &c.Config)
 	f.StringVar(&c.replay, "replay", "", "`file` that 'openimds record' made, which the default instance answers from now on")
 	c.addFlagsOf(f)
 }
@@ -81,6 +84,16 @@ func addStoreFlags(f *pflag.FlagSet, c *server.Config) {
 	f.StringVar(&c.StoreUser, "store-user", "", "`name` of this server's user in --store, where etcd asks for one")
 	f.StringVar(&c.StorePasswordFile, "store-password-file", "", "`file` with the user's password")
 	spanVar(f, &c.StoreTimeout, "store-timeout", 5*time.Second, "how long --store may take to answer one request")
+}
+
+// addMetricsFlags adds those that say how an engine of metrics is reached.
+func addMetricsFlags(f *pflag.FlagSet, c *server.Config) {
+	f.StringVar(&c.MetricsWrite, "metrics-write", "", "`URL` that takes Prometheus remote write, to tell it what is counted of each instance (1 to 6 series for each)")
+	f.StringVar(&c.MetricsFrom, "metrics-from", "", "`URL` of a PromQL API, before /api/v1, to ask what other servers counted")
+	f.StringVar(&c.MetricsCA, "metrics-ca", "", "`file` with the certificates (PEM) by which both are known (default: those of this machine)")
+	f.StringVar(&c.MetricsTokenFile, "metrics-token-file", "", "`file` with a bearer token for both, read again for each request")
+	f.StringVar(&c.MetricsUser, "metrics-user", "", "`name` of this server's user at both")
+	f.StringVar(&c.MetricsPasswordFile, "metrics-password-file", "", "`file` with the user's password, read again for each request")
 }
 
 // addServerFlags adds those that are members of the Config as they are.

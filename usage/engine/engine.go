@@ -33,6 +33,7 @@ import (
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/safefile"
+	"github.com/openimds/openimds/store"
 )
 
 // Metric is the name of all series that a [Writer] tells of.
@@ -201,4 +202,22 @@ func (c *caller) post(ctx context.Context, target string, header http.Header, bo
 		failed.after = min(max(time.Duration(seconds)*time.Second, 0), maxAfter)
 	}
 	return nil, failed
+}
+
+// installationKey has what the writers of one installation have in common, and nobody else.
+const installationKey = "usage/installation"
+
+// Installation is the name by which the series of an installation are known, which is made for a new one. The store is
+// what its servers share.
+func Installation(ctx context.Context, s store.Store) (string, error) {
+	r, err := s.Get(ctx, installationKey)
+	if errors.Is(err, store.ErrNoRecord) {
+		name := NewName()
+		_, err = s.Commit(ctx, store.Change{Verb: store.Put, Key: installationKey, Value: []byte(name), If: store.IfAbsent})
+		if err == nil {
+			return name, nil
+		}
+		r, err = s.Get(ctx, installationKey) // another server was faster
+	}
+	return string(r.Value), err
 }

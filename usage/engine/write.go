@@ -77,15 +77,16 @@ type Writer struct {
 	name   string
 	source *history.History
 
+	failing bool // Run's alone
+
 	mu   sync.Mutex
 	owed map[int64]map[string]*owed // by day and instance
 	news chan struct{}
 
-	telling  sync.Mutex // one tells at a time; guards what is below
+	telling  chan struct{} // one tells at a time, who has what is below
 	through  int64
 	revision int64 // of the record
-	failing  bool
-	ready    bool // what the store had at the start is owed
+	ready    bool  // what the store had at the start is owed
 
 	refused  atomic.Uint64
 	accepted atomic.Int64 // when the engine took something last, in Unix nanoseconds
@@ -112,7 +113,7 @@ func OpenWriter(ctx context.Context, cfg WriterConfig) (*Writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Writer{cfg: cfg, caller: caller, owed: map[int64]map[string]*owed{}, news: make(chan struct{}, 1)}
+	w := &Writer{cfg: cfg, caller: caller, owed: map[int64]map[string]*owed{}, news: make(chan struct{}, 1), telling: make(chan struct{}, 1)}
 	return w, w.open(ctx)
 }
 
@@ -262,8 +263,6 @@ func wait(ctx context.Context, d time.Duration) bool {
 
 // note logs the beginning and the end of an outage.
 func (w *Writer) note(err error) {
-	w.telling.Lock()
-	defer w.telling.Unlock()
 	switch {
 	case err != nil && !w.failing:
 		w.cfg.Log.Warn("the engine of the metrics is not told what is counted; it is told later", "error", err)
@@ -280,8 +279,12 @@ func (w *Writer) Close(ctx context.Context) error {
 
 // tell tells the engine what is owed, oldest first; all: what is under way too, however lately it was told.
 func (w *Writer) tell(ctx context.Context, all bool) error {
-	w.telling.Lock()
-	defer w.telling.Unlock()
+	select {
+	case w.telling <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-w.telling }()
 	if !w.ready {
 		if err := w.source.EachStored(ctx, w.through-againFrom, w.Kept); err != nil {
 			return err

@@ -1,0 +1,130 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/store"
+	"github.com/openimds/openimds/store/bolt"
+	"github.com/openimds/openimds/usage/engine"
+	"github.com/openimds/openimds/usage/history"
+)
+
+// metricsFile has the samples of this server in its data directory where the store is shared with others.
+const metricsFile = "metrics.db"
+
+// lastTelling is how long the engine of the metrics may take to be told the last counts at the end. What it is not told
+// then it is told after the next start.
+const lastTelling = time.Second
+
+func (c *Config) metricsAccess() engine.Access {
+	return engine.Access{CA: c.MetricsCA, TokenFile: c.MetricsTokenFile, User: c.MetricsUser, PasswordFile: c.MetricsPasswordFile}
+}
+
+// checkMetrics refuses what no engine of metrics can be reached by.
+func (c *Config) checkMetrics() error {
+	write, from := c.named("MetricsWrite"), c.named("MetricsFrom")
+	if c.MetricsWrite == "" && c.MetricsFrom == "" {
+		for member, given := range map[string]bool{
+			"MetricsCA": c.MetricsCA != "", "MetricsTokenFile": c.MetricsTokenFile != "",
+			"MetricsUser": c.MetricsUser != "", "MetricsPasswordFile": c.MetricsPasswordFile != "",
+		} {
+			if given {
+				return invalid("%s is of an engine of metrics; give %s or %s too", c.named(member), write, from)
+			}
+		}
+		return nil
+	}
+	access := c.metricsAccess()
+	for member, target := range map[string]string{"MetricsWrite": c.MetricsWrite, "MetricsFrom": c.MetricsFrom} {
+		if target == "" {
+			continue
+		}
+		if err := access.Validate(target); err != nil {
+			return invalid("%s: %w", c.named(member), err)
+		}
+	}
+	if c.Store != "" && (c.MetricsWrite == "" || c.MetricsFrom == "") {
+		return invalid("%s and %s belong together where %s is shared: what one server counts, the others have from there", write, from, c.named("Store"))
+	}
+	return nil
+}
+
+// openMetrics makes the history of what is counted, which an engine of metrics is told, and asked of what others count.
+func (s *Server) openMetrics(ctx context.Context) (*history.History, error) {
+	settings := history.Config{Store: s.store, Host: s.cfg.Host}
+	if s.cfg.MetricsWrite == "" && s.cfg.MetricsFrom == "" {
+		return history.New(settings), nil
+	}
+	access := s.cfg.metricsAccess()
+	if err := access.Check(); err != nil {
+		return nil, err
+	}
+	installation, err := engine.Installation(ctx, s.store)
+	if err != nil {
+		return nil, err
+	}
+	if s.file == nil { // what is counted does not pass through the cluster
+		if s.metricsStore, err = bolt.Open(filepath.Join(s.cfg.DataDir, metricsFile)); err != nil {
+			return nil, err
+		}
+		if err := history.Move(ctx, s.store, s.cfg.Host, s.metricsStore, openimds.LocalHost); err != nil {
+			return nil, fmt.Errorf("what was counted before cannot be carried over from the store: %w", err)
+		}
+		settings.Store, settings.Host = s.metricsStore, openimds.LocalHost
+	}
+	if s.cfg.MetricsFrom != "" {
+		if settings.Others, err = engine.NewReader(engine.ReaderConfig{URL: s.cfg.MetricsFrom, Access: access, Installation: installation}); err != nil {
+			return nil, err
+		}
+	}
+	// The name is the history's also where the engine is only asked: it may have been told before.
+	s.told, err = engine.OpenWriter(ctx, engine.WriterConfig{
+		URL: s.cfg.MetricsWrite, Access: access, Store: settings.Store, Installation: installation, Host: s.cfg.Host, Log: s.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	settings.Name = s.told.Name()
+	if s.cfg.MetricsWrite == "" {
+		s.told = nil
+		return history.New(settings), nil
+	}
+	settings.Kept = s.told.Kept
+	h := history.New(settings)
+	s.told.From(h)
+	return h, nil
+}
+
+// tellMetrics tells the engine of the metrics, if there is one, what is counted, until the context ends.
+func (s *Server) tellMetrics(ctx context.Context) {
+	if s.told != nil {
+		s.told.Run(ctx)
+	}
+}
+
+// tellLastMetrics tells it the last counts.
+func (s *Server) tellLastMetrics(ctx context.Context) {
+	if s.told == nil {
+		return
+	}
+	ctx, done := context.WithTimeout(ctx, lastTelling)
+	defer done()
+	if err := s.told.Close(ctx); err != nil {
+		s.log.Warn("the engine of the metrics was not told the last counts; it is told after the next start", "error", err)
+	}
+}
+
+// closeMetrics lets go of the samples.
+func (s *Server) closeMetrics() {
+	if s.metricsStore == nil {
+		return
+	}
+	if err := s.metricsStore.Close(); err != nil && !errors.Is(err, store.ErrClosed) {
+		s.log.Error("the store of the metrics did not close cleanly", "error", err)
+	}
+}
