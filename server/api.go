@@ -139,6 +139,9 @@ func (s *Server) metrics(verifier *sigv4.Verifier) http.Handler {
 		},
 	}
 	gauges.Attachments, gauges.Operator = s.attachmentStates, s.answered.counts
+	if s.told != nil {
+		gauges.Written = func() (time.Time, uint64) { return s.told.Through(), s.told.Refused() }
+	}
 	exported := prom.Handler(s.usage, gauges)
 	if s.cfg.AnonymousMetrics {
 		return exported

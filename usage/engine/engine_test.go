@@ -2,11 +2,15 @@ package engine_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"os"
 	"reflect"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -17,6 +21,7 @@ import (
 	"github.com/openimds/openimds/usage/engine"
 	"github.com/openimds/openimds/usage/engine/enginetest"
 	"github.com/openimds/openimds/usage/history"
+	"go.yaml.in/yaml/v3"
 )
 
 func must(t testing.TB, err error) {
@@ -290,4 +295,79 @@ func TestWrongAnswers(t *testing.T) {
 		}
 		engineOf.Close()
 	}
+}
+
+// The recording rules say on each engine what was counted, of each period when it is over.
+func TestRecordingRules(t *testing.T) {
+	text, err := os.ReadFile("../../packaging/prometheus/openimds-usage.rules.yml")
+	must(t, err)
+	var rules struct {
+		Groups []struct {
+			Rules []struct{ Record, Expr string }
+		}
+	}
+	must(t, yaml.Unmarshal(text, &rules))
+	exprs := map[string]string{}
+	for _, r := range rules.Groups[0].Rules {
+		exprs[r.Record] = r.Expr
+	}
+	enginetest.Each(t, func(t *testing.T, e *enginetest.Engine) {
+		begin := time.Now().UTC().Truncate(time.Hour).Add(-2 * time.Hour)
+		c := newClock(begin.Add(time.Minute))
+		a, b := newHost(t, mem.New(), "a", e.Write(), e.From(), c), newHost(t, mem.New(), "b", e.Write(), e.From(), c)
+		counts := []uint64{3, 0, 7, 1}
+		for _, n := range counts {
+			for range 3 { // while it is under way, too
+				a.Add("i-00000000000000001", c.now(), openimds.MetricNoToken, n)
+				b.Add("i-00000000000000002", c.now(), openimds.MetricNoToken, 1)
+				a.tell(t)
+				b.tell(t)
+				c.forward(openimds.MetricPeriod / 3)
+			}
+		}
+		c.forward(openimds.MetricPeriod)
+		a.tell(t)
+		b.tell(t)
+		e.Settle()
+		for i, n := range counts {
+			end := begin.Add(time.Duration(i+1) * openimds.MetricPeriod)
+			instances := map[bool]float64{true: 2, false: 1}[n > 0]
+			for _, late := range []time.Duration{time.Minute + time.Second, 3 * time.Minute, 5*time.Minute + 59*time.Second} {
+				for record, want := range map[string][]float64{
+					"openimds:period_calls:sum": {float64(3*n + 3)}, "openimds:period_calls:sum_by_host": {3, float64(3 * n)}, "openimds:period_v1_instances:count": {instances},
+				} {
+					got := instant(t, e, exprs[record], end.Add(late))
+					slices.Sort(want)
+					if !slices.Equal(got, want) {
+						t.Errorf("%s after period %d: %s is %v, want %v", late, i, record, got, want)
+					}
+				}
+			}
+		}
+	})
+}
+
+// instant are the values of a query at a time, in order.
+func instant(t *testing.T, e *enginetest.Engine, query string, at time.Time) (values []float64) {
+	t.Helper()
+	resp, err := http.PostForm(e.From()+"/api/v1/query", url.Values{"query": {query}, "time": {fmt.Sprint(at.Unix())}, "nocache": {"1"}})
+	must(t, err)
+	defer func() { _ = resp.Body.Close() }()
+	var answer struct {
+		Error string
+		Data  struct {
+			Result []struct{ Value [2]json.Number }
+		}
+	}
+	must(t, json.NewDecoder(resp.Body).Decode(&answer))
+	if answer.Error != "" {
+		t.Fatal(answer.Error)
+	}
+	for _, r := range answer.Data.Result {
+		n, err := r.Value[1].Float64()
+		must(t, err)
+		values = append(values, n)
+	}
+	slices.Sort(values)
+	return values
 }

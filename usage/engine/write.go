@@ -89,7 +89,7 @@ type Writer struct {
 	ready    bool  // what the store had at the start is owed
 
 	refused  atomic.Uint64
-	accepted atomic.Int64 // when the engine took something last, in Unix nanoseconds
+	finished atomic.Int64 // when the engine had been told all, in Unix nanoseconds
 }
 
 // owed is what is to be told of an instance's day.
@@ -165,13 +165,12 @@ func (w *Writer) save(ctx context.Context, through int64) error {
 // Name is what the writer calls its history.
 func (w *Writer) Name() string { return w.name }
 
-// Refused is how many values the engine refused for good, and Accepted when it took something last; the zero time: not
-// since the start.
+// Refused is how many values the engine refused for good.
 func (w *Writer) Refused() uint64 { return w.refused.Load() }
 
-// Accepted is when the engine took something last.
-func (w *Writer) Accepted() time.Time {
-	if at := w.accepted.Load(); at != 0 {
+// Through is when the engine had been told last all that there was to tell; the zero time: not since the start.
+func (w *Writer) Through() time.Time {
+	if at := w.finished.Load(); at != 0 {
 		return time.Unix(0, at)
 	}
 	return time.Time{}
@@ -306,7 +305,11 @@ func (w *Writer) tell(ctx context.Context, all bool) error {
 			return err
 		}
 	}
-	return w.advance(ctx, sampleNumber(now.Add(-closedAfter)))
+	if err := w.advance(ctx, sampleNumber(now.Add(-closedAfter))); err != nil {
+		return err
+	}
+	w.finished.Store(now.UnixNano())
+	return nil
 }
 
 // part is what is told of an instance's day at once.
@@ -530,6 +533,5 @@ func (w *Writer) post(ctx context.Context, points []point) error {
 	if err != nil {
 		return err
 	}
-	w.accepted.Store(w.cfg.Now().UnixNano())
 	return answer.Close()
 }

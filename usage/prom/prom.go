@@ -29,6 +29,8 @@ type Gauges struct {
 	Attachments func() map[string]int
 	// Operator tells how many requests of operators were answered with each status.
 	Operator func() map[int]uint64
+	// Written is when the engine that is told what is counted had been told all of it last, and how many values it refused.
+	Written func() (time.Time, uint64)
 }
 
 // Handler serves the metrics of this process in the format of Prometheus.
@@ -84,6 +86,10 @@ var (
 		[]string{"state"}, nil)
 	operatorDesc = prometheus.NewDesc("openimds_api_requests_total",
 		"Requests of operators to the control API that were answered, by status.", []string{"status"}, nil)
+	writtenDesc = prometheus.NewDesc("openimds_metrics_write_timestamp_seconds",
+		"When the engine of --metrics-write had been told all that was counted, in Unix time; 0: not since the start.", nil, nil)
+	writeRefusedDesc = prometheus.NewDesc("openimds_metrics_write_refused_total",
+		"Values that the engine of --metrics-write refused for good.", nil, nil)
 	storeUpDesc    = prometheus.NewDesc("openimds_store_up", "Whether the store answers.", nil, nil)
 	storeTakesDesc = prometheus.NewDesc("openimds_store_writable", "Whether the store takes changes: not when its disk is full or has failed.", nil, nil)
 	contactDesc    = prometheus.NewDesc("openimds_watch_contact_timestamp_seconds",
@@ -96,7 +102,7 @@ func (c *collector) Describe(descs chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		requestsDesc, durationDesc, tokensDesc, throttledDesc, refusalsDesc, faultedDesc, faultsDesc, noTokenDesc, noTokenRejectedDesc, undeliveredDesc,
 		wouldBeRefusedDesc, rehearsalsDesc, instancesDesc, failuresDesc,
-		connectionsDesc, credentialsDesc, attachmentsDesc, operatorDesc, storeUpDesc, storeTakesDesc, contactDesc, revisionDesc,
+		connectionsDesc, credentialsDesc, attachmentsDesc, operatorDesc, writtenDesc, writeRefusedDesc, storeUpDesc, storeTakesDesc, contactDesc, revisionDesc,
 	} {
 		descs <- d
 	}
@@ -140,6 +146,11 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 		for status, n := range c.gauges.Operator() {
 			send(operatorDesc, prometheus.CounterValue, float64(n), strconv.Itoa(status))
 		}
+	}
+	if c.gauges.Written != nil {
+		at, refused := c.gauges.Written()
+		send(writtenDesc, prometheus.GaugeValue, unixSeconds(at))
+		send(writeRefusedDesc, prometheus.CounterValue, float64(refused))
 	}
 	sendIs := func(d *prometheus.Desc, is func() bool) {
 		switch {

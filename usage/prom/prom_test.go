@@ -30,6 +30,7 @@ func TestMetrics(t *testing.T) {
 		Contact:     func() (time.Time, int64) { return noon, 42 },
 		Attachments: func() map[string]int { return map[string]int{"attached": 2, "replaced": 1} },
 		Operator:    func() map[int]uint64 { return map[int]uint64{200: 5, 500: 1} },
+		Written:     func() (time.Time, uint64) { return noon, 3 },
 	}
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(prom.Collector(r, gauges))
@@ -151,6 +152,12 @@ openimds_metadata_no_token_rejected_total{instance="web-1",instance_id="i-012345
 # HELP openimds_metadata_no_token_total Requests that succeeded without a session token, of the instances that made any.
 # TYPE openimds_metadata_no_token_total counter
 openimds_metadata_no_token_total{instance="web-1",instance_id="i-0123456789abcdef0"} 4
+# HELP openimds_metrics_write_refused_total Values that the engine of --metrics-write refused for good.
+# TYPE openimds_metrics_write_refused_total counter
+openimds_metrics_write_refused_total 3
+# HELP openimds_metrics_write_timestamp_seconds When the engine of --metrics-write had been told all that was counted, in Unix time; 0: not since the start.
+# TYPE openimds_metrics_write_timestamp_seconds gauge
+openimds_metrics_write_timestamp_seconds 1.7723664e+09
 # HELP openimds_store_up Whether the store answers.
 # TYPE openimds_store_up gauge
 openimds_store_up 1
