@@ -38,6 +38,16 @@ func TestWrongConfigs(t *testing.T) {
 		"IMDSShared and IMDSAllowUsers":         func(c *Config) { c.IMDSShared, c.IMDSAllowUsers = true, []string{"0"} },
 		"RoleCredentials gives real":            func(c *Config) { c.RoleCredentials = map[string]*credentials.Source{"*": real} },
 		"AlarmWebhook is not a URL":             func(c *Config) { c.AlarmWebhook = "nowhere" },
+		"MetricsWrite: it is not a URL":         func(c *Config) { c.MetricsWrite = "nowhere" },
+		"MetricsFrom: it has a user in it":      func(c *Config) { c.MetricsFrom = "https://me:secret@h" },
+		"MetricsFrom: it has more than a path":  func(c *Config) { c.MetricsFrom = "https://h?token=secret" },
+		"MetricsCA is of an engine":             func(c *Config) { c.MetricsCA = "ca" },
+		"MetricsFrom: the user and the file":    func(c *Config) { c.MetricsFrom, c.MetricsUser = "https://h", "me" },
+		"MetricsFrom: give a token or a user": func(c *Config) {
+			c.MetricsFrom, c.MetricsTokenFile, c.MetricsUser, c.MetricsPasswordFile = "https://h", "t", "me", "p"
+		},
+		"MetricsWrite: a token or a password": func(c *Config) { c.MetricsWrite, c.MetricsTokenFile = "http://192.0.2.1/", "t" },
+		"MetricsWrite and MetricsFrom belong": func(c *Config) { c.Store, c.MetricsWrite = "etcd://127.0.0.1:1", "http://127.0.0.1:1/" },
 	} {
 		dir := filepath.Join(t.TempDir(), "data")
 		cfg := forTest(dir)

@@ -72,7 +72,11 @@ func (s *Server) openMetrics(ctx context.Context) (*history.History, error) {
 		if s.metricsStore, err = bolt.Open(filepath.Join(s.cfg.DataDir, metricsFile)); err != nil {
 			return nil, err
 		}
-		if err := history.Move(ctx, s.store, s.cfg.Host, s.metricsStore, openimds.LocalHost); err != nil {
+		told, err := engine.Told(ctx, s.store)
+		if err == nil && !told { // else the engine has what was counted before
+			err = history.Move(ctx, s.store, s.cfg.Host, s.metricsStore, openimds.LocalHost)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("what was counted before cannot be carried over from the store: %w", err)
 		}
 		settings.Store, settings.Host = s.metricsStore, openimds.LocalHost

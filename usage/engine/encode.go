@@ -7,7 +7,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// point is one value of one series: what a sample came to by then.
+// point is one value of one series: what a sample came to by then; without a metric, that there is one.
 type point struct {
 	instanceID, metric string
 	number             int64 // the sample's
@@ -21,6 +21,9 @@ const (
 	periodMillis = sampleSeconds * 1000
 	finalMillis  = periodMillis * 4 / 5
 )
+
+// watched is the time of the word that there is a sample.
+func watched(number int64) int64 { return number*periodMillis + 1 }
 
 // underWay is the time of a word of a period under way that is said so many milliseconds after its beginning.
 func underWay(number, after int64) int64 {
@@ -49,9 +52,16 @@ func (w *Writer) encode(points []point) []byte {
 	for i := 0; i < len(points); {
 		first := points[i]
 		series = series[:0]
+		name := Calls
+		if first.metric == "" {
+			name = Watched
+		}
 		for _, label := range [][2]string{ // in order of their names
-			{"__name__", Metric}, {"host", w.cfg.Host}, {"installation", w.cfg.Installation}, {"instance_id", first.instanceID}, {"metric", first.metric}, {"writer", w.name},
+			{"__name__", name}, {"host", w.cfg.Host}, {"installation", w.cfg.Installation}, {"instance_id", first.instanceID}, {"metric", first.metric}, {"writer", w.name},
 		} {
+			if label[1] == "" {
+				continue // a label without a value is none
+			}
 			part = protowire.AppendTag(part[:0], labelName, protowire.BytesType)
 			part = protowire.AppendString(part, label[0])
 			part = protowire.AppendTag(part, labelValue, protowire.BytesType)

@@ -3,13 +3,15 @@
 // Mimir are such engines.
 //
 // A sample of a history, which is how often something was counted of an instance in one [openimds.MetricPeriod], is told
-// as the value of the series
+// as values of the series
 //
 //	openimds_period_calls{installation, host, writer, instance_id, metric}
+//	openimds_period_watched{installation, host, writer, instance_id}
 //
-// at a time within that period: the count so far while the period is under way, and what it came to afterwards. So the
-// largest value of a period is the sample, whichever of them arrive, in which order and how often, and a period without
-// any has no sample, which is not a zero. A counter that goes on from period to period could not do this: what is lost of
+// at times within that period: of the first, the count so far while the period is under way, and what it came to
+// afterwards, unless it is zero; of the second a single 1, which says that there is a sample. So the largest value of a
+// period is the sample, whichever of them arrive, in which order and how often, and a period that nobody watched has no
+// sample, which is not a zero. A counter that goes on from period to period could not do this: what is lost of
 // it, or comes late, changes the counts of other periods, and its growth between two moments is an estimate.
 //
 // The time of a period's last word is made of the period and the count, so that it is the same however often it is said,
@@ -36,8 +38,11 @@ import (
 	"github.com/openimds/openimds/store"
 )
 
-// Metric is the name of all series that a [Writer] tells of.
-const Metric = "openimds_period_calls"
+// Calls and Watched are the names of the series that a [Writer] tells of.
+const (
+	Calls   = "openimds_period_calls"
+	Watched = "openimds_period_watched"
+)
 
 const (
 	sampleSeconds = int64(openimds.MetricPeriod / time.Second)

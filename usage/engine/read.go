@@ -9,6 +9,7 @@ import (
 	"math"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,6 +25,8 @@ const (
 	// asked again: who asks for many instances would wait for each.
 	askTimeout = 10 * time.Second
 	silentTime = 2 * time.Second
+	// againTime is how long an engine is left alone that failed a question, before it is asked once more.
+	againTime = 200 * time.Millisecond
 	// maxAnswer is the most that one answer may have.
 	maxAnswer = 256 << 20
 	// oncePeriods is how many periods one question is of: Prometheus answers at most 11,000 points of a series.
@@ -67,17 +70,15 @@ func (r *Reader) Samples(ctx context.Context, instanceID string, from, until int
 		writer string
 		number int64
 	}
-	query := r.largest("", "instance_id", instanceID)
+	query := r.largest("{__name__=~" + strconv.Quote(Calls+"|"+Watched) + "," + r.ours() + ",instance_id=" + strconv.Quote(instanceID) + "}")
 	for ; from < until; from += oncePeriods {
 		counts := map[sample]history.Counts{}
-		err := r.ask(ctx, query, from, min(from+oncePeriods, until), func(s *series, number int64, value uint64) {
-			m := slices.Index(openimds.Metrics(), s.Metric.Metric)
-			if m < 0 {
-				return // a later version counts it
-			}
+		err := r.askPeriods(ctx, query, from, min(from+oncePeriods, until), func(s *series, number int64, value uint64) {
 			key := sample{s.Metric.Writer, number}
 			c := counts[key]
-			c[m] = max(c[m], value) // two series differ in their host alone where a host was renamed
+			if m := slices.Index(openimds.Metrics(), s.Metric.Metric); m >= 0 { // else it is watched, or a later version counts it
+				c[m] = max(c[m], value) // two series differ in their host alone where a host was renamed
+			}
 			counts[key] = c
 		})
 		if err != nil {
@@ -90,107 +91,157 @@ func (r *Reader) Samples(ctx context.Context, instanceID string, from, until int
 	return nil
 }
 
-// Runs implements [history.Others]. Mostly the instances were there all the time, and little was counted; so the engine
-// is asked only for what is not zero, and for the periods that samples begin at, or end before.
+// onceIDs is how many instances one question names.
+const onceIDs = 200
+
+// Runs implements [history.Others]. Mostly the instances were there all the time, and few were called: the engine is asked
+// how many samples there are of each, which ones only where some are missing, and for the counts, which are not zero.
 func (r *Reader) Runs(ctx context.Context, but string, from, until int64, pass func(instanceID string, first, end int64, c history.Counts)) error {
-	there := func(offset string) string {
-		return "max by (instance_id) (" + r.largest(offset, "writer!", but, "metric", openimds.MetricNoToken) + ")"
+	if until = min(until, sampleNumber(r.cfg.Now())+1); until <= from {
+		return nil
 	}
-	asked := []struct {
-		query string
-		until int64
-	}{
-		{there(""), from + 1},
-		{there("") + " unless " + there(" offset 5m"), until},
-		{there(" offset 5m") + " unless " + there(""), until},
-		{"sum by (instance_id, metric) (max by (writer, instance_id, metric) (" + r.largest("", "writer!", but) + ")) > 0", until},
+	others := r.ours() + ",writer!=" + strconv.Quote(but)
+	all := map[string]*instanceRuns{}
+	of := func(s *series) *instanceRuns {
+		one := all[s.Metric.InstanceID]
+		if one == nil {
+			one = &instanceRuns{there: make([]bool, until-from), writers: map[writerSample]history.Counts{}}
+			all[s.Metric.InstanceID] = one
+		}
+		return one
 	}
-	type instance struct {
-		there  []bool // by the period
-		began  []int64
-		ended  []int64
-		counts map[int64]history.Counts
+	span := "[" + strconv.FormatInt((until-from)*sampleSeconds, 10) + "s]"
+	err := r.ask(ctx, "query", url.Values{
+		"query": {"count_over_time(" + Watched + "{" + others + "}" + span + ")"}, "time": {strconv.FormatInt(until*sampleSeconds, 10)},
+	}, func(s *series) error {
+		_, n, err := readValue(s.Value)
+		one := of(s)
+		one.whole = one.whole || n == uint64(until-from)
+		return err
+	})
+	if err != nil {
+		return err
 	}
-	all := map[string]*instance{}
-	for i, question := range asked {
-		err := r.ask(ctx, question.query, from, question.until, func(s *series, number int64, value uint64) {
-			one := all[s.Metric.InstanceID]
-			if one == nil {
-				one = &instance{counts: map[int64]history.Counts{}}
-				all[s.Metric.InstanceID] = one
-			}
-			switch i {
-			case 0, 1:
-				one.began = append(one.began, number)
-			case 2:
-				one.ended = append(one.ended, number)
-			default:
-				m := slices.Index(openimds.Metrics(), s.Metric.Metric)
-				if m < 0 {
-					return
+	var parts []string
+	for id, one := range all {
+		if !one.whole {
+			parts = append(parts, regexp.QuoteMeta(id))
+		}
+	}
+	for ids := range slices.Chunk(parts, onceIDs) {
+		err := r.ask(ctx, "query", url.Values{
+			"query": {Watched + "{" + others + ",instance_id=~" + strconv.Quote(strings.Join(ids, "|")) + "}" + span}, "time": {strconv.FormatInt(until*sampleSeconds, 10)},
+		}, func(s *series) error {
+			one := of(s)
+			for _, v := range s.Values {
+				seconds, _, err := readValue(v)
+				if err != nil {
+					return err
 				}
-				c := one.counts[number]
-				c[m] = value
-				one.counts[number] = c
+				if n := int64(math.Floor(seconds)) / sampleSeconds; n >= from && n < until {
+					one.there[n-from] = true
+				}
 			}
+			return nil
 		})
 		if err != nil {
 			return err
 		}
 	}
+	err = r.askPeriods(ctx, r.largest(Calls+"{"+others+"}"), from, until, func(s *series, number int64, value uint64) {
+		if m := slices.Index(openimds.Metrics(), s.Metric.Metric); m >= 0 {
+			one, key := of(s), writerSample{s.Metric.Writer, number}
+			c := one.writers[key]
+			c[m] = max(c[m], value)
+			one.writers[key] = c
+		}
+	})
+	if err != nil {
+		return err
+	}
 	for id, one := range all {
-		one.there = make([]bool, until-from)
-		slices.Sort(one.ended)
-		for _, began := range one.began {
-			ended := until
-			if i, _ := slices.BinarySearch(one.ended, began+1); i < len(one.ended) {
-				ended = one.ended[i]
-			}
-			for n := began; n < ended; n++ {
-				one.there[n-from] = true
-			}
-		}
-		for n := range one.counts { // it may have come between two of the questions
-			one.there[n-from] = true
-		}
-		for n := from; n < until; {
-			if !one.there[n-from] {
-				n++
-				continue
-			}
-			end := n + 1
-			for end < until && one.there[end-from] && one.counts[end] == one.counts[n] {
-				end++
-			}
-			pass(id, n, end, one.counts[n])
-			n = end
-		}
+		one.pass(id, from, until, pass)
 	}
 	return nil
 }
 
-// largest is a query for the largest value of each series in the five minutes before. Labels are given as a name and a
-// value; with ! at the end of the name it is of those that have another.
-func (r *Reader) largest(offset string, labels ...string) string {
-	selector := "installation=" + strconv.Quote(r.cfg.Installation)
-	for i := 0; i < len(labels); i += 2 {
-		selector += "," + labels[i] + "=" + strconv.Quote(labels[i+1])
-	}
-	return "max_over_time(" + Metric + "{" + selector + "}[5m]" + offset + ")"
+// instanceRuns is what is known of an instance's samples.
+type instanceRuns struct {
+	whole   bool   // all of them are there
+	there   []bool // else which
+	writers map[writerSample]history.Counts
 }
 
-// series is one of an answer: its labels, and its values as pairs of Unix seconds and a number in quotes.
+type writerSample struct {
+	writer string
+	number int64
+}
+
+// pass passes the samples on as runs of equal ones.
+func (i *instanceRuns) pass(id string, from, until int64, pass func(instanceID string, first, end int64, c history.Counts)) {
+	counts := map[int64]history.Counts{}
+	for s, more := range i.writers {
+		c := counts[s.number]
+		for m, n := range more {
+			c[m] += n
+		}
+		counts[s.number] = c
+		i.there[s.number-from] = true // it may have come between two of the questions
+	}
+	for n := from; n < until; {
+		end := n + 1
+		if i.whole || i.there[n-from] {
+			for end < until && (i.whole || i.there[end-from]) && counts[end] == counts[n] {
+				end++
+			}
+			pass(id, n, end, counts[n])
+		}
+		n = end
+	}
+}
+
+// ours selects the series of the installation.
+func (r *Reader) ours() string { return "installation=" + strconv.Quote(r.cfg.Installation) }
+
+// largest is a query for the largest value of each of those series in a period, at its end.
+func (r *Reader) largest(selector string) string { return "max_over_time(" + selector + "[5m])" }
+
+// series is one of an answer: its labels, and its value, or values, as pairs of Unix seconds and a number in quotes.
 type series struct {
 	Metric struct {
 		InstanceID string `json:"instance_id"`
 		Metric     string `json:"metric"`
 		Writer     string `json:"writer"`
 	} `json:"metric"`
+	Value  [2]json.Number   `json:"value"`
 	Values [][2]json.Number `json:"values"`
 }
 
-// ask passes on what a query comes to at the end of each period from one number on up to before another.
-func (r *Reader) ask(ctx context.Context, query string, from, until int64, pass func(s *series, number int64, value uint64)) error {
+// askPeriods passes on what a query comes to at the end of each period from one number on up to before another.
+func (r *Reader) askPeriods(ctx context.Context, query string, from, until int64, pass func(s *series, number int64, value uint64)) error {
+	return r.ask(ctx, "query_range", url.Values{
+		"query": {query}, "step": {strconv.FormatInt(sampleSeconds, 10)},
+		"start": {strconv.FormatInt((from+1)*sampleSeconds, 10)}, "end": {strconv.FormatInt(until*sampleSeconds, 10)},
+	}, func(s *series) error {
+		for _, v := range s.Values {
+			at, value, err := readValue(v)
+			if err != nil {
+				return err
+			}
+			end := int64(at)
+			if float64(end) != at || end%sampleSeconds != 0 {
+				return fmt.Errorf("it answers of %v, which is not the end of a period", at)
+			}
+			if number := end/sampleSeconds - 1; number >= from && number < until {
+				pass(s, number, value)
+			}
+		}
+		return nil
+	})
+}
+
+// ask passes on the series that a question is answered with.
+func (r *Reader) ask(ctx context.Context, question string, form url.Values, pass func(s *series) error) error {
 	r.mu.Lock()
 	silent := r.cfg.Now().Before(r.silent)
 	r.mu.Unlock()
@@ -199,7 +250,14 @@ func (r *Reader) ask(ctx context.Context, query string, from, until int64, pass 
 	}
 	bounded, done := context.WithTimeout(ctx, askTimeout)
 	defer done()
-	err := r.answer(bounded, query, from, until, pass)
+	all, err := r.answer(bounded, question, form)
+	// Prometheus fails a question now and then that meets it while it puts its blocks in order.
+	if _, ok := errors.AsType[*statusError](err); ok && wait(bounded, againTime) {
+		all, err = r.answer(bounded, question, form)
+	}
+	for i := 0; err == nil && i < len(all); i++ {
+		err = pass(&all[i])
+	}
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
@@ -212,17 +270,13 @@ func (r *Reader) ask(ctx context.Context, query string, from, until int64, pass 
 }
 
 // answer asks the engine and reads what it says.
-func (r *Reader) answer(ctx context.Context, query string, from, until int64, pass func(s *series, number int64, value uint64)) error {
-	form := url.Values{
-		"query": {query}, "step": {strconv.FormatInt(sampleSeconds, 10)},
-		"start": {strconv.FormatInt((from+1)*sampleSeconds, 10)}, "end": {strconv.FormatInt(until*sampleSeconds, 10)},
-		"nocache": {"1"}, // VictoriaMetrics keeps answers, which what comes late would not change
-	}
-	body, err := r.caller.post(ctx, strings.TrimSuffix(r.cfg.URL, "/")+"/api/v1/query_range", http.Header{
+func (r *Reader) answer(ctx context.Context, question string, form url.Values) ([]series, error) {
+	form.Set("nocache", "1") // VictoriaMetrics keeps answers, which what comes late would not change
+	body, err := r.caller.post(ctx, strings.TrimSuffix(r.cfg.URL, "/")+"/api/v1/"+question, http.Header{
 		"Content-Type": {"application/x-www-form-urlencoded"}, "Cache-Control": {"no-store"}, // for Mimir
 	}, strings.NewReader(form.Encode()))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { _ = body.Close() }()
 	var answer struct {
@@ -241,37 +295,24 @@ func (r *Reader) answer(ctx context.Context, query string, from, until int64, pa
 		if limited.N <= 0 {
 			err = fmt.Errorf("its answer has more than %d MiB", maxAnswer>>20)
 		}
-		return err
+		return nil, err
 	}
 	switch {
 	case answer.Status != "success":
-		return fmt.Errorf("it says %.*q", maxSaid, answer.Error)
+		return nil, fmt.Errorf("it says %.*q", maxSaid, answer.Error)
 	case len(answer.Warnings) > 0:
-		return fmt.Errorf("its answer may not be whole: %.*q", maxSaid, answer.Warnings[0])
+		return nil, fmt.Errorf("its answer may not be whole: %.*q", maxSaid, answer.Warnings[0])
 	case answer.IsPartial:
-		return errors.New("a part of what it has is away")
-	case answer.Data.ResultType != "matrix":
-		return fmt.Errorf("it answers with a %.20q, not a matrix", answer.Data.ResultType)
+		return nil, errors.New("a part of what it has is away")
+	case answer.Data.ResultType != "matrix" && (answer.Data.ResultType != "vector" || question != "query"):
+		return nil, fmt.Errorf("it answers with a %.20q", answer.Data.ResultType)
 	}
-	for i := range answer.Data.Result {
-		s := &answer.Data.Result[i]
-		for _, v := range s.Values {
-			at, value, err := readValue(v)
-			if err != nil {
-				return err
-			}
-			if number := at/sampleSeconds - 1; number >= from && number < until {
-				pass(s, number, value)
-			}
-		}
-	}
-	return nil
+	return answer.Data.Result, nil
 }
 
-// readValue reads one value, which is a count at the end of a period.
-func readValue(v [2]json.Number) (at int64, value uint64, err error) {
-	seconds, err := v[0].Float64()
-	if err != nil {
+// readValue reads one value, which is a count, and its time in Unix seconds.
+func readValue(v [2]json.Number) (at float64, value uint64, err error) {
+	if at, err = v[0].Float64(); err != nil {
 		return 0, 0, err
 	}
 	n, err := v[1].Float64()
@@ -280,9 +321,6 @@ func readValue(v [2]json.Number) (at int64, value uint64, err error) {
 	}
 	if n != math.Trunc(n) || n < 0 || n > 1<<53 {
 		return 0, 0, fmt.Errorf("it has %v, which is not a count", n)
-	}
-	if at = int64(seconds); float64(at) != seconds || at%sampleSeconds != 0 {
-		return 0, 0, fmt.Errorf("it answers of %v, which is not the end of a period", seconds)
 	}
 	return at, uint64(n), nil
 }

@@ -94,12 +94,20 @@ type Writer struct {
 
 // owed is what is to be told of an instance's day.
 type owed struct {
-	due   [(samplesPerDay + 63) / 64]uint64 // a bit for each sample
-	marks int                               // how often some was marked
-	news  bool                              // something was marked since it was told
-	told  int64                             // the sample that was told last while it was under way
-	at    time.Time                         // when
+	due     slots
+	watched slots     // those that the engine knows to be there
+	marks   int       // how often some was marked
+	news    bool      // something was marked since it was told
+	told    int64     // the sample that was told last while it was under way
+	at      time.Time // when
 }
+
+// slots are samples of a day, a bit each.
+type slots [(samplesPerDay + 63) / 64]uint64
+
+func (s *slots) has(at int64) bool { return s[at/64]&(1<<(at%64)) != 0 }
+func (s *slots) set(at int64)      { s[at/64] |= 1 << (at % 64) }
+func (s *slots) clear(at int64)    { s[at/64] &^= 1 << (at % 64) }
 
 // OpenWriter makes a writer; its name is the store's, and made for a new one. [Writer.Run] has it tell.
 func OpenWriter(ctx context.Context, cfg WriterConfig) (*Writer, error) {
@@ -133,6 +141,15 @@ func (w *Writer) open(ctx context.Context) error {
 	}
 	w.name = NewName()
 	return w.save(ctx, 0)
+}
+
+// Told says whether an engine was told what a store has, as one does that was copied from where it was a history's own.
+func Told(ctx context.Context, s store.Store) (bool, error) {
+	_, err := s.Get(ctx, toldKey)
+	if errors.Is(err, store.ErrNoRecord) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // NewName is a name that nobody else has.
@@ -194,8 +211,7 @@ func (w *Writer) Kept(instanceID string, numbers []int64) {
 			o = &owed{}
 			instances[instanceID] = o
 		}
-		at := n - day*samplesPerDay
-		o.due[at/64] |= 1 << (at % 64)
+		o.due.set(n - day*samplesPerDay)
 		o.marks++
 		o.news = true
 	}
@@ -315,8 +331,9 @@ func (w *Writer) tell(ctx context.Context, all bool) error {
 // part is what is told of an instance's day at once.
 type part struct {
 	instanceID string
-	due        [(samplesPerDay + 63) / 64]uint64
+	due        slots
 	marks      int
+	watched    []int64 // told to be there
 	closed     []int64 // told for good
 	open       int64   // told while under way; -1: none is
 }
@@ -355,10 +372,7 @@ func (w *Writer) tellDay(ctx context.Context, day int64, now time.Time, all bool
 // points are those that are to be told of an instance's day.
 func (w *Writer) points(ctx context.Context, day int64, p *part, now time.Time, all bool) ([]point, error) {
 	closed := sampleNumber(now.Add(-closedAfter)) // those before are
-	due := func(n int64) bool {
-		at := n - day*samplesPerDay
-		return p.due[at/64]&(1<<(at%64)) != 0
-	}
+	due := func(n int64) bool { return p.due.has(n - day*samplesPerDay) }
 	w.mu.Lock()
 	o := *w.owed[day][p.instanceID]
 	w.mu.Unlock()
@@ -383,9 +397,18 @@ func (w *Writer) points(ctx context.Context, day int64, p *part, now time.Time, 
 		}
 	}
 	var points []point
+	for _, s := range stored {
+		if s.Number >= closed && due(s.Number) && o.wants(s.Number, now, all) {
+			p.open = max(p.open, s.Number)
+		}
+		if due(s.Number) && !o.watched.has(s.Number-day*samplesPerDay) && (s.Number < closed || o.wants(s.Number, now, all)) {
+			points = append(points, point{p.instanceID, "", s.Number, watched(s.Number), 1})
+			p.watched = append(p.watched, s.Number)
+		}
+	}
 	for m, metric := range openimds.Metrics() {
 		for _, s := range stored {
-			if !due(s.Number) || m > 0 && s.Counts[m] == 0 { // the first of the metrics says that there is a sample
+			if !due(s.Number) || s.Counts[m] == 0 {
 				continue
 			}
 			one := point{p.instanceID, metric, s.Number, final(s.Number, s.Counts[m]), s.Counts[m]}
@@ -394,7 +417,6 @@ func (w *Writer) points(ctx context.Context, day int64, p *part, now time.Time, 
 					continue
 				}
 				one.milliseconds = underWay(s.Number, now.UnixMilli()-s.Number*periodMillis)
-				p.open = max(p.open, s.Number)
 			}
 			points = append(points, one)
 		}
@@ -413,6 +435,9 @@ func (w *Writer) settle(day int64, parts []part, now time.Time) {
 	defer w.mu.Unlock()
 	for _, p := range parts {
 		o := w.owed[day][p.instanceID]
+		for _, n := range p.watched {
+			o.watched.set(n - day*samplesPerDay)
+		}
 		if p.open >= 0 {
 			o.told, o.at = p.open, now
 		}
@@ -423,10 +448,9 @@ func (w *Writer) settle(day int64, parts []part, now time.Time) {
 			o.news = false
 		}
 		for _, n := range p.closed {
-			at := n - day*samplesPerDay
-			o.due[at/64] &^= 1 << (at % 64)
+			o.due.clear(n - day*samplesPerDay)
 		}
-		if o.due == (owed{}).due {
+		if o.due == (slots{}) {
 			delete(w.owed[day], p.instanceID)
 		}
 	}
@@ -441,7 +465,7 @@ func (w *Writer) advance(ctx context.Context, through int64) error {
 	for day, instances := range w.owed {
 		for _, o := range instances {
 			for at := range samplesPerDay {
-				if o.due[at/64]&(1<<(at%64)) != 0 {
+				if o.due.has(at) {
 					through = min(through, day*samplesPerDay+at)
 					break
 				}
