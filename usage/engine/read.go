@@ -129,20 +129,11 @@ func (r *Reader) Runs(ctx context.Context, but string, from, until int64, pass f
 		}
 	}
 	for ids := range slices.Chunk(parts, onceIDs) {
-		err := r.ask(ctx, "query", url.Values{
-			"query": {Watched + "{" + others + ",instance_id=~" + strconv.Quote(strings.Join(ids, "|")) + "}" + span}, "time": {strconv.FormatInt(until*sampleSeconds, 10)},
-		}, func(s *series) error {
-			one := of(s)
-			for _, v := range s.Values {
-				seconds, _, err := readValue(v)
-				if err != nil {
-					return err
-				}
-				if n := int64(math.Floor(seconds)) / sampleSeconds; n >= from && n < until {
-					one.there[n-from] = true
-				}
+		query := Watched + "{" + others + ",instance_id=~" + strconv.Quote(strings.Join(ids, "|")) + "}" + span
+		err := r.askWhich(ctx, query, until, func(s *series, number int64) {
+			if one := of(s); number >= from && number < until {
+				one.there[number-from] = true
 			}
-			return nil
 		})
 		if err != nil {
 			return err
@@ -163,6 +154,20 @@ func (r *Reader) Runs(ctx context.Context, but string, from, until int64, pass f
 		one.pass(id, from, until, pass)
 	}
 	return nil
+}
+
+// askWhich passes on the samples that values of a query are of, up to before a number.
+func (r *Reader) askWhich(ctx context.Context, query string, until int64, pass func(s *series, number int64)) error {
+	return r.ask(ctx, "query", url.Values{"query": {query}, "time": {strconv.FormatInt(until*sampleSeconds, 10)}}, func(s *series) error {
+		for _, v := range s.Values {
+			seconds, _, err := readValue(v)
+			if err != nil {
+				return err
+			}
+			pass(s, int64(math.Floor(seconds))/sampleSeconds)
+		}
+		return nil
+	})
 }
 
 // instanceRuns is what is known of an instance's samples.

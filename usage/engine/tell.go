@@ -1,0 +1,218 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/openimds/openimds"
+)
+
+// owed is what is to be told of an instance's day.
+type owed struct {
+	due     slots
+	watched slots     // those that the engine knows to be there
+	marks   int       // how often some was marked
+	news    bool      // something was marked since it was told
+	told    int64     // the sample that was told last while it was under way
+	at      time.Time // when
+}
+
+// slots are samples of a day, a bit each.
+type slots [(samplesPerDay + 63) / 64]uint64
+
+func (s *slots) has(at int64) bool { return s[at/64]&(1<<(at%64)) != 0 }
+func (s *slots) set(at int64)      { s[at/64] |= 1 << (at % 64) }
+func (s *slots) clear(at int64)    { s[at/64] &^= 1 << (at % 64) }
+
+// tell tells the engine what is owed, oldest first; all: what is under way too, however lately it was told.
+func (w *Writer) tell(ctx context.Context, all bool) error {
+	select {
+	case w.telling <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-w.telling }()
+	if !w.ready {
+		if err := w.source.EachStored(ctx, w.through-againFrom, w.Kept); err != nil {
+			return err
+		}
+		w.ready = true
+	}
+	now := w.cfg.Now()
+	w.mu.Lock()
+	days := make([]int64, 0, len(w.owed))
+	for day := range w.owed {
+		days = append(days, day)
+	}
+	w.mu.Unlock()
+	slices.Sort(days)
+	refusals := &refusals{}
+	defer refusals.tell(w.cfg.Log)
+	for _, day := range days {
+		if err := w.tellDay(ctx, day, now, all, refusals); err != nil {
+			return err
+		}
+	}
+	if err := w.advance(ctx, sampleNumber(now.Add(-closedAfter))); err != nil {
+		return err
+	}
+	w.finished.Store(now.UnixNano())
+	return nil
+}
+
+// part is what is told of an instance's day at once.
+type part struct {
+	instanceID string
+	due        slots
+	marks      int
+	watched    []int64 // told to be there
+	closed     []int64 // told for good
+	open       int64   // told while under way; -1: none is
+}
+
+// tellDay tells what is owed of a day.
+func (w *Writer) tellDay(ctx context.Context, day int64, now time.Time, all bool, refusals *refusals) error {
+	var parts []part
+	w.mu.Lock()
+	for id, o := range w.owed[day] {
+		parts = append(parts, part{instanceID: id, due: o.due, marks: o.marks, open: -1})
+	}
+	w.mu.Unlock()
+	slices.SortFunc(parts, func(a, b part) int { return cmp.Compare(a.instanceID, b.instanceID) })
+	var points []point
+	from := 0
+	for i := range parts {
+		more, err := w.points(ctx, day, &parts[i], now, all)
+		if err != nil {
+			return err
+		}
+		points = append(points, more...)
+		if len(points) < oncePoints && i < len(parts)-1 {
+			continue
+		}
+		for chunk := range slices.Chunk(points, oncePoints) {
+			if err := w.send(ctx, chunk, now, refusals); err != nil {
+				return err
+			}
+		}
+		w.settle(day, parts[from:i+1], now)
+		points, from = points[:0], i+1
+	}
+	return nil
+}
+
+// points are those that are to be told of an instance's day.
+func (w *Writer) points(ctx context.Context, day int64, p *part, now time.Time, all bool) ([]point, error) {
+	closed := sampleNumber(now.Add(-closedAfter)) // those before are
+	due := func(n int64) bool { return p.due.has(n - day*samplesPerDay) }
+	w.mu.Lock()
+	o := *w.owed[day][p.instanceID]
+	w.mu.Unlock()
+	wanted := false // of what is under way there may be nothing to tell, as mostly
+	for n := day * samplesPerDay; n < (day+1)*samplesPerDay && !wanted; n++ {
+		wanted = due(n) && (n < closed || o.wants(n, now, all))
+	}
+	if !wanted {
+		return nil, nil
+	}
+	stored, err := w.source.StoredDay(ctx, p.instanceID, day)
+	if err != nil {
+		w.cfg.Log.Warn("samples cannot be read, and are not told to the engine of the metrics", "error", err)
+		for n := day * samplesPerDay; n < min((day+1)*samplesPerDay, closed); n++ {
+			p.closed = append(p.closed, n)
+		}
+		return nil, ctx.Err()
+	}
+	for n := day * samplesPerDay; n < min((day+1)*samplesPerDay, closed); n++ {
+		if due(n) { // be it that the store has it no more
+			p.closed = append(p.closed, n)
+		}
+	}
+	var points []point
+	for _, s := range stored {
+		if s.Number >= closed && due(s.Number) && o.wants(s.Number, now, all) {
+			p.open = max(p.open, s.Number)
+		}
+		if due(s.Number) && !o.watched.has(s.Number-day*samplesPerDay) && (s.Number < closed || o.wants(s.Number, now, all)) {
+			points = append(points, point{p.instanceID, "", s.Number, watched(s.Number), 1})
+			p.watched = append(p.watched, s.Number)
+		}
+	}
+	for m, metric := range openimds.Metrics() {
+		for _, s := range stored {
+			if !due(s.Number) || s.Counts[m] == 0 {
+				continue
+			}
+			one := point{p.instanceID, metric, s.Number, final(s.Number, s.Counts[m]), s.Counts[m]}
+			if s.Number >= closed {
+				if !o.wants(s.Number, now, all) {
+					continue
+				}
+				one.milliseconds = underWay(s.Number, now.UnixMilli()-s.Number*periodMillis)
+			}
+			points = append(points, one)
+		}
+	}
+	return points, nil
+}
+
+// wants says whether a sample that is under way is to be told now.
+func (o *owed) wants(number int64, now time.Time, all bool) bool {
+	return o.news && (all || o.told != number || now.Sub(o.at).Abs() >= againAfter)
+}
+
+// settle notes what was told of a day's instances.
+func (w *Writer) settle(day int64, parts []part, now time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, p := range parts {
+		o := w.owed[day][p.instanceID]
+		for _, n := range p.watched {
+			o.watched.set(n - day*samplesPerDay)
+		}
+		if p.open >= 0 {
+			o.told, o.at = p.open, now
+		}
+		if o.marks != p.marks {
+			continue // something is new since, and is told next
+		}
+		if p.open >= 0 {
+			o.news = false
+		}
+		for _, n := range p.closed {
+			o.due.clear(n - day*samplesPerDay)
+		}
+		if o.due == (slots{}) {
+			delete(w.owed[day], p.instanceID)
+		}
+	}
+	if len(w.owed[day]) == 0 {
+		delete(w.owed, day)
+	}
+}
+
+// advance writes down how far the writer has come, which is at most to the sample of that number.
+func (w *Writer) advance(ctx context.Context, through int64) error {
+	w.mu.Lock()
+	for day, instances := range w.owed {
+		for _, o := range instances {
+			for at := range samplesPerDay {
+				if o.due.has(at) {
+					through = min(through, day*samplesPerDay+at)
+					break
+				}
+			}
+		}
+	}
+	w.mu.Unlock()
+	if through == w.through {
+		return nil
+	}
+	if err := w.save(ctx, through); err != nil {
+		return fmt.Errorf("how far the engine of the metrics was told cannot be stored: %w", err)
+	}
+	return nil
+}
