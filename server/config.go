@@ -106,7 +106,7 @@ type Config struct {
 	// secret, so it shows in no log and no error.
 	AlarmWebhook string
 	// MetricsWrite is the URL of an engine that speaks Prometheus which is told, by remote write, what is counted of each
-	// instance: one to six series for each; empty: none is. MetricsFrom is the URL of a PromQL API, before /api/v1, which is
+	// instance: one to eight series for each; empty: none is. MetricsFrom is the URL of a PromQL API, before /api/v1, which is
 	// asked what other servers counted; empty: none is. With a Store that is shared they are given together, for all its
 	// servers, and what is counted is kept in DataDir and does not pass through the Store.
 	MetricsWrite, MetricsFrom string

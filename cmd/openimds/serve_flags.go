@@ -88,7 +88,7 @@ func addStoreFlags(f *pflag.FlagSet, c *server.Config) {
 
 // addMetricsFlags adds those that say how an engine of metrics is reached.
 func addMetricsFlags(f *pflag.FlagSet, c *server.Config) {
-	f.StringVar(&c.MetricsWrite, "metrics-write", "", "`URL` that takes Prometheus remote write, to tell it what is counted of each instance (1 to 6 series for each)")
+	f.StringVar(&c.MetricsWrite, "metrics-write", "", "`URL` that takes Prometheus remote write, to tell it what is counted of each instance (1 to 8 series for each)")
 	f.StringVar(&c.MetricsFrom, "metrics-from", "", "`URL` of a PromQL API, before /api/v1, to ask what other servers counted")
 	f.StringVar(&c.MetricsCA, "metrics-ca", "", "`file` with the certificates (PEM) by which both are known (default: those of this machine)")
 	f.StringVar(&c.MetricsTokenFile, "metrics-token-file", "", "`file` with a bearer token for both, read again for each request")

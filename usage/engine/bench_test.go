@@ -50,7 +50,7 @@ func BenchmarkDay(b *testing.B) {
 			b.Run("all", func(b *testing.B) {
 				for b.Loop() {
 					seen := map[string]uint64{}
-					must(b, reader.reader.Runs(b.Context(), "", day, day+288, func(id string, first, end int64, c history.Counts) {
+					must(b, reader.reader.Runs(b.Context(), "", day, day+288, func(_, id string, first, end int64, c history.Counts) {
 						seen[id] += c[0] * uint64(end-first)
 					}))
 					if len(seen) != instances || seen[id(10)] != 11*288 {

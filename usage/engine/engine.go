@@ -44,6 +44,10 @@ const (
 	Watched = "openimds_period_watched"
 )
 
+// countNames are the values of the label metric, by their places in [history.Counts]: behind the metrics, that a process
+// which counted in the sample was killed, so that there may have been more calls.
+var countNames = append(openimds.Metrics(), "Incomplete")
+
 const (
 	sampleSeconds = int64(openimds.MetricPeriod / time.Second)
 	samplesPerDay = 24 * 60 * 60 / sampleSeconds

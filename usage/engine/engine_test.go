@@ -163,6 +163,7 @@ func TestTheSameNumbers(t *testing.T) {
 				}
 				if random.IntN(50) == 0 { // it is killed, and begins anew
 					hosts[i] = newHost(t, hosts[i].store, fmt.Sprint("host-", i), e.Write(), e.From(), c)
+					model[i] = history.New(history.Config{Store: shared, Host: string(rune('a' + i)), Now: c.now})
 				}
 			}
 			c.forward(time.Duration(random.IntN(4)+1) * time.Minute)

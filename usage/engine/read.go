@@ -76,7 +76,7 @@ func (r *Reader) Samples(ctx context.Context, instanceID string, from, until int
 		err := r.askPeriods(ctx, query, from, min(from+oncePeriods, until), func(s *series, number int64, value uint64) {
 			key := sample{s.Metric.Writer, number}
 			c := counts[key]
-			if m := slices.Index(openimds.Metrics(), s.Metric.Metric); m >= 0 { // else it is watched, or a later version counts it
+			if m := slices.Index(countNames, s.Metric.Metric); m >= 0 { // else it is watched, or a later version counts it
 				c[m] = max(c[m], value) // two series differ in their host alone where a host was renamed
 			}
 			counts[key] = c
@@ -96,17 +96,19 @@ const onceIDs = 200
 
 // Runs implements [history.Others]. Mostly the instances were there all the time, and few were called: the engine is asked
 // how many samples there are of each, which ones only where some are missing, and for the counts, which are not zero.
-func (r *Reader) Runs(ctx context.Context, but string, from, until int64, pass func(instanceID string, first, end int64, c history.Counts)) error {
+func (r *Reader) Runs(ctx context.Context, but string, from, until int64, pass func(writer, instanceID string, first, end int64, c history.Counts)) error {
 	if until = min(until, sampleNumber(r.cfg.Now())+1); until <= from {
 		return nil
 	}
 	others := r.ours() + ",writer!=" + strconv.Quote(but)
-	all := map[string]*instanceRuns{}
+	type key struct{ id, writer string }
+	all := map[key]*instanceRuns{}
 	of := func(s *series) *instanceRuns {
-		one := all[s.Metric.InstanceID]
+		key := key{s.Metric.InstanceID, s.Metric.Writer}
+		one := all[key]
 		if one == nil {
-			one = &instanceRuns{there: make([]bool, until-from), writers: map[writerSample]history.Counts{}}
-			all[s.Metric.InstanceID] = one
+			one = &instanceRuns{there: make([]bool, until-from), counts: map[int64]history.Counts{}}
+			all[key] = one
 		}
 		return one
 	}
@@ -123,9 +125,9 @@ func (r *Reader) Runs(ctx context.Context, but string, from, until int64, pass f
 		return err
 	}
 	var parts []string
-	for id, one := range all {
+	for key, one := range all {
 		if !one.whole {
-			parts = append(parts, regexp.QuoteMeta(id))
+			parts = append(parts, regexp.QuoteMeta(key.id))
 		}
 	}
 	for ids := range slices.Chunk(parts, onceIDs) {
@@ -140,18 +142,18 @@ func (r *Reader) Runs(ctx context.Context, but string, from, until int64, pass f
 		}
 	}
 	err = r.askPeriods(ctx, r.largest(Calls+"{"+others+"}"), from, until, func(s *series, number int64, value uint64) {
-		if m := slices.Index(openimds.Metrics(), s.Metric.Metric); m >= 0 {
-			one, key := of(s), writerSample{s.Metric.Writer, number}
-			c := one.writers[key]
+		if m := slices.Index(countNames, s.Metric.Metric); m >= 0 {
+			one := of(s)
+			c := one.counts[number]
 			c[m] = max(c[m], value)
-			one.writers[key] = c
+			one.counts[number] = c
 		}
 	})
 	if err != nil {
 		return err
 	}
-	for id, one := range all {
-		one.pass(id, from, until, pass)
+	for key, one := range all {
+		one.pass(from, until, func(first, end int64, c history.Counts) { pass(key.writer, key.id, first, end, c) })
 	}
 	return nil
 }
@@ -170,36 +172,25 @@ func (r *Reader) askWhich(ctx context.Context, query string, until int64, pass f
 	})
 }
 
-// instanceRuns is what is known of an instance's samples.
+// instanceRuns is what a writer told of an instance's samples.
 type instanceRuns struct {
-	whole   bool   // all of them are there
-	there   []bool // else which
-	writers map[writerSample]history.Counts
-}
-
-type writerSample struct {
-	writer string
-	number int64
+	whole  bool   // all of them are there
+	there  []bool // else which
+	counts map[int64]history.Counts
 }
 
 // pass passes the samples on as runs of equal ones.
-func (i *instanceRuns) pass(id string, from, until int64, pass func(instanceID string, first, end int64, c history.Counts)) {
-	counts := map[int64]history.Counts{}
-	for s, more := range i.writers {
-		c := counts[s.number]
-		for m, n := range more {
-			c[m] += n
-		}
-		counts[s.number] = c
-		i.there[s.number-from] = true // it may have come between two of the questions
+func (i *instanceRuns) pass(from, until int64, pass func(first, end int64, c history.Counts)) {
+	for n := range i.counts {
+		i.there[n-from] = true // it may have come between two of the questions
 	}
 	for n := from; n < until; {
 		end := n + 1
 		if i.whole || i.there[n-from] {
-			for end < until && (i.whole || i.there[end-from]) && counts[end] == counts[n] {
+			for end < until && (i.whole || i.there[end-from]) && i.counts[end] == i.counts[n] {
 				end++
 			}
-			pass(id, n, end, counts[n])
+			pass(n, end, i.counts[n])
 		}
 		n = end
 	}

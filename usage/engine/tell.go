@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"time"
-
-	"github.com/openimds/openimds"
 )
 
 // owed is what is to be told of an instance's day.
@@ -141,7 +139,7 @@ func (w *Writer) points(ctx context.Context, day int64, p *part, now time.Time, 
 			p.watched = append(p.watched, s.Number)
 		}
 	}
-	for m, metric := range openimds.Metrics() {
+	for m, metric := range countNames {
 		for _, s := range stored {
 			if !due(s.Number) || s.Counts[m] == 0 {
 				continue

@@ -27,8 +27,8 @@ func (h *History) readDay(ctx context.Context, span daySpan, there *dayThere, on
 	for _, r := range records {
 		hosts[r.id]++
 	}
-	for id := range there.others {
-		hosts[id]++
+	for one := range there.others {
+		hosts[one.id]++
 	}
 	b := newDayBuilder(span, one, max(len(hosts), len(there.mine)))
 	stored := func(id string, part bool, value []byte) {
@@ -51,9 +51,9 @@ func (h *History) readDay(ctx context.Context, span daySpan, there *dayThere, on
 		_, own := there.mine[r.id]
 		stored(r.id, own || hosts[r.id] > 1, r.value)
 	}
-	for id, runs := range there.others {
-		_, own := there.mine[id]
-		b.record(id, own || hosts[id] > 1, func(pass func(*cell, int)) error {
+	for one, runs := range there.others {
+		_, own := there.mine[one.id]
+		b.record(one.id, own || hosts[one.id] > 1, func(pass func(*cell, int)) error {
 			for _, r := range runs {
 				one := newCell(r.first, r.Counts)
 				pass(&one, r.end-r.first)
@@ -69,7 +69,7 @@ type dayThere struct {
 	prefix string
 	keys   []store.Record
 	mine   map[string]dayMemory // what this host knows better, by instance
-	others map[string][]otherRun
+	others map[otherOne][]otherRun
 }
 
 // lookAtDay lists what there is of a day. Memory is asked before the store: what is flushed meanwhile is in both.
@@ -104,12 +104,12 @@ func (t *dayThere) print() (sum uint64) {
 		sum += maphash.Comparable(printSeed, stored{r.Key, r.Revision})
 	}
 	type other struct {
-		id string
+		otherOne
 		otherRun
 	}
-	for id, runs := range t.others {
+	for one, runs := range t.others {
 		for _, r := range runs {
-			sum += maphash.Comparable(printSeed, other{id, r})
+			sum += maphash.Comparable(printSeed, other{one, r})
 		}
 	}
 	for id, m := range t.mine {

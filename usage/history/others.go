@@ -14,9 +14,9 @@ type Others interface {
 	// Samples passes on what an instance's samples came to from one number on up to before another, in whatever order, each
 	// of a history once.
 	Samples(ctx context.Context, instanceID string, from, until int64, pass func(history string, number int64, c Counts)) error
-	// Runs passes on what the samples of all instances came to, put together of all histories but one, as runs of equal
-	// ones from first on up to before end: of one instance in order, none twice.
-	Runs(ctx context.Context, but string, from, until int64, pass func(instanceID string, first, end int64, c Counts)) error
+	// Runs passes on what the samples of all instances came to, of all histories but one, as runs of equal ones from first
+	// on up to before end: of one instance and history in order, none twice.
+	Runs(ctx context.Context, but string, from, until int64, pass func(history, instanceID string, first, end int64, c Counts)) error
 }
 
 // elsewhere is what other histories have of an instance, by the day; mine is what they have of this one.
@@ -69,15 +69,18 @@ type otherRun struct {
 	Counts
 }
 
-// othersDay is what others counted on a day, by instance.
+// otherOne is an instance as one other history has it.
+type otherOne struct{ id, history string }
+
+// othersDay is what others counted on a day.
 type othersDay struct {
 	at   time.Time
-	runs map[string][]otherRun
+	runs map[otherOne][]otherRun
 }
 
 // othersOfDay asks the other histories, if there are any, for a day of all instances. One asks at a time: the next finds
 // the answer.
-func (h *History) othersOfDay(ctx context.Context, number int64) (map[string][]otherRun, error) {
+func (h *History) othersOfDay(ctx context.Context, number int64) (map[otherOne][]otherRun, error) {
 	if h.cfg.Others == nil {
 		return nil, nil
 	}
@@ -91,9 +94,10 @@ func (h *History) othersOfDay(ctx context.Context, number int64) (map[string][]o
 	if age := now.Sub(h.other[number].at); age >= 0 && age < othersLasts {
 		return h.other[number].runs, nil
 	}
-	runs := map[string][]otherRun{}
-	err := h.cfg.Others.Runs(ctx, h.cfg.Name, number*samplesPerDay, (number+1)*samplesPerDay, func(id string, first, end int64, c Counts) {
-		runs[id] = append(runs[id], otherRun{int(first - number*samplesPerDay), int(end - number*samplesPerDay), c})
+	runs := map[otherOne][]otherRun{}
+	err := h.cfg.Others.Runs(ctx, h.cfg.Name, number*samplesPerDay, (number+1)*samplesPerDay, func(history, id string, first, end int64, c Counts) {
+		one := otherOne{id, history}
+		runs[one] = append(runs[one], otherRun{int(first - number*samplesPerDay), int(end - number*samplesPerDay), c})
 	})
 	if err != nil {
 		return nil, err
