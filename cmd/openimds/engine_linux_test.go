@@ -71,7 +71,7 @@ func TestEngineOfMetrics(t *testing.T) {
 		// tells waits until a server knows of all calls; it never tells of more.
 		tells := func(at string) {
 			t.Helper()
-			c := servers[at].caller(t)
+			c := servers[at].caller(t, client.ServiceLightsail)
 			var sum float64
 			err := eventually(func() bool {
 				time.Sleep(pollEvery)
@@ -97,7 +97,7 @@ func TestEngineOfMetrics(t *testing.T) {
 		tells("a")
 		e.Stop()
 		count("b", 11)
-		if points, err := datapoints(t, servers["c"].caller(t), since, until, 300); err == nil {
+		if points, err := datapoints(t, servers["c"].caller(t, client.ServiceLightsail), since, until, 300); err == nil {
 			t.Errorf("without the engine it tells of %v", points)
 		}
 		e.Again()
@@ -115,7 +115,7 @@ func TestEngineOfMetrics(t *testing.T) {
 				clear(sums)
 				all = nil
 				for name, server := range servers {
-					points, err := datapoints(t, server.caller(t), since, until, period)
+					points, err := datapoints(t, server.caller(t, client.ServiceLightsail), since, until, period)
 					must(t, err)
 					for _, p := range points {
 						sums[name] += p.Sum
