@@ -87,7 +87,7 @@ var laws = map[string]law{
 		"it keeps what it is told in root words, so that an engine for metrics can take its place"},
 	"./usage/engine": {[]string{".", "./safefile", "./store", "./usage/history", "github.com/golang/snappy", "google.golang.org/protobuf"},
 		"it carries samples of a history to an engine and back; who counts and who asks need not know"},
-	"./usage/engine/enginetest": {nil,
+	"./usage/engine/enginetest": {[]string{"./safefile"},
 		"tests have real engines, whatever they tell them"},
 	"./usage/prom": {[]string{"./usage", "github.com/prometheus/client_golang"},
 		"who counts need not know who reads it, and a test of a guest brings no Prometheus"},

@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/openimds/openimds/safefile"
 )
 
 // patience is how long an engine may take to answer, on a machine that is busy, and tries how often another port is taken.
@@ -38,7 +40,7 @@ type Engine struct {
 var kinds = map[string]func(t testing.TB, dir string) *Engine{
 	"prometheus": func(t testing.TB, dir string) *Engine {
 		config := filepath.Join(dir, "prometheus.yml")
-		if err := os.WriteFile(config, []byte("storage: {tsdb: {out_of_order_time_window: 3650d}}\n"), 0o600); err != nil {
+		if err := safefile.Write(config, []byte("storage: {tsdb: {out_of_order_time_window: 3650d}}\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		return &Engine{ready: "/-/ready", args: func(addr string) []string {
@@ -103,7 +105,7 @@ func freePort(t testing.TB) string {
 var errEnded = errors.New("it ended")
 
 func (e *Engine) start() error {
-	log, err := os.OpenFile(e.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	log, err := safefile.Open(e.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}
