@@ -168,6 +168,11 @@ func (s *Service) DetachInstance(ctx context.Context, name string) (openimds.Ope
 		if err != nil {
 			return storeFailed(err)
 		}
+		if before, err := records.DecodeAttachment(was); err == nil {
+			if err := d.served(in, before); err != nil {
+				return err
+			}
+		}
 		if err := s.leave(ctx, d, was); err != nil {
 			return err
 		}

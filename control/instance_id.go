@@ -151,6 +151,10 @@ func (s *Service) Forget(ctx context.Context) (forgotten int, err error) {
 			l, err := records.Decode[records.Launch](r)
 			return err != nil || s.cfg.Now().Sub(l.At) >= LaunchTime
 		},
+		records.ServedPrefix: func(r store.Record) bool {
+			left, err := records.Decode[time.Time](r)
+			return err != nil || s.cfg.Now().Sub(left) >= openimds.CallersKept
+		},
 	} {
 		n, err := s.forget(ctx, prefix, over)
 		if forgotten += n; err != nil {

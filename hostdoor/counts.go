@@ -9,7 +9,6 @@ import (
 
 	"github.com/openimds/openimds/control"
 	"github.com/openimds/openimds/hostlink"
-	"github.com/openimds/openimds/records"
 	"github.com/openimds/openimds/store"
 	"github.com/openimds/openimds/usage"
 	"github.com/openimds/openimds/usage/history"
@@ -71,14 +70,7 @@ func (c *call) mayCount(ctx context.Context, r hostlink.Counted) error {
 	}
 	for _, region := range c.door.cfg.Regions {
 		h := region.Service.ForHost(control.HostProcess{Name: c.host.Name})
-		name, err := region.Store.Get(ctx, records.InstanceIDKey(id))
-		if errors.Is(err, store.ErrNoRecord) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		if err := h.Serves(ctx, string(name.Value)); !errors.Is(err, control.ErrNotServed) {
+		if err := h.Counts(ctx, id); !errors.Is(err, control.ErrNotServed) {
 			return err
 		}
 	}

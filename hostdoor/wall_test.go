@@ -477,3 +477,49 @@ func TestCountsOfAHost(t *testing.T) {
 		}
 	}
 }
+
+// What a host counted of an instance before that was another's comes late, and is known all the same; of an instance
+// that never was the host's it is not, nor after as long as callers are remembered.
+func TestCountsOfAnEarlierHost(t *testing.T) {
+	t.Parallel()
+	r := newReplica(t)
+	a, b := r.join("host-a"), r.join("host-b")
+	moved, detached := r.create("moved", ""), r.create("detached", "")
+	r.attach("moved", "host-a", "tap0")
+	r.attach("detached", "host-a", "tap1")
+	r.attach("moved", "host-b", "tap0")
+	r.detach("detached")
+	kept := func(h *host, id string) bool {
+		t.Helper()
+		own := mem.New()
+		counted := history.New(history.Config{Store: own, Host: h.name})
+		counted.Add(id, time.Now(), openimds.MetricNoToken, 7)
+		must(t, counted.Flush(t.Context()))
+		page, err := own.List(t.Context(), store.Range{Prefix: history.SamplePrefix})
+		must(t, err)
+		var q hostlink.CountsRequest
+		for _, record := range page.Records {
+			q.Records = append(q.Records, hostlink.Counted{Key: record.Key, Value: record.Value})
+		}
+		status, answer := h.ask(hostlink.PathCounts, q)
+		var told hostlink.CountsAnswer
+		must(t, json.Unmarshal([]byte(answer), &told))
+		if status != http.StatusOK || len(q.Records) != 1 {
+			t.Fatalf("%d %s", status, answer)
+		}
+		return len(told.Refused) == 0
+	}
+	if kept(b, detached.ID) {
+		t.Error("a host counts an instance that never was its own")
+	}
+	_, err := r.services[home].Forget(t.Context())
+	must(t, err)
+	for _, in := range []*openimds.Instance{moved, detached} {
+		if !kept(a, in.ID) {
+			t.Errorf("what the former host counted of %s is lost", in.Name)
+		}
+	}
+	if !kept(b, moved.ID) {
+		t.Error("what the present host counted is lost")
+	}
+}

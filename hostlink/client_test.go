@@ -124,11 +124,12 @@ func TestCountsAreCarried(t *testing.T) {
 		t.Helper()
 		ended, end := context.WithCancel(t.Context())
 		end() // all that is left goes at the end
-		(&Counts{Store: kept, Client: c, Host: "host-a", Log: slog.New(slog.DiscardHandler)}).Run(ended, time.Minute)
+		(&Counts{Store: kept, Client: c, Host: "host-a", Kinds: []string{"usage/300/", "usage/callers/"}, Log: slog.New(slog.DiscardHandler)}).Run(ended, time.Minute)
 	}
 	count("usage/300/2026-11-26/i-0/host-a", "one")
 	count("usage/300/2026-11-26/i-0/host-b", "another host's")
 	count("usage/3600/2026-01-01/i-0", "sums of old days")
+	count("usage/open/host-a", "its own business")
 	carry()
 	if len(got) != 0 || requests == 0 {
 		t.Fatalf("a replica that is away has %v", got)

@@ -21,7 +21,7 @@ const (
 	pushBytes = 512 << 10
 )
 
-// countsPrefix leads what is counted; the kinds of it that each host writes by itself have the host at their keys' end.
+// countsPrefix leads what is counted.
 const countsPrefix = "usage/"
 
 // Counts carries what this host counts from its own store to the replicas', record by record. A record has all that was
@@ -29,9 +29,11 @@ const countsPrefix = "usage/"
 type Counts struct {
 	Store  store.Store
 	Client *Client
-	// Host is this host's name.
+	// Host is this host's name, which the keys end with of what it has counted by itself.
 	Host string
-	Log  *slog.Logger
+	// Kinds lead those keys. What else is kept beside them is this host's own business.
+	Kinds []string
+	Log   *slog.Logger
 
 	dirty map[string]bool
 	upTo  int64 // the revision that dirty is of
@@ -132,7 +134,7 @@ func (c *Counts) pushed(ctx context.Context) (int64, error) {
 func (c *Counts) note(batch []store.Record) {
 	for _, r := range batch {
 		c.upTo = max(c.upTo, r.Revision)
-		if strings.HasSuffix(r.Key, "/"+c.Host) {
+		if strings.HasSuffix(r.Key, "/"+c.Host) && slices.ContainsFunc(c.Kinds, func(kind string) bool { return strings.HasPrefix(r.Key, kind) }) {
 			c.dirty[r.Key] = true
 		}
 	}

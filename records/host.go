@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Keys of what hosts tell of themselves. All of these records but those of KnownPrefix are bound to the lease of their host's process,
-// and vanish with it.
+// Keys of what hosts tell of themselves. All of these records but those of KnownPrefix and ServedPrefix are bound to the lease of
+// their host's process, and vanish with it.
 const (
 	// HostPrefix leads the hosts that are there; their keys go on with their names.
 	HostPrefix = "host/"
@@ -19,6 +19,8 @@ const (
 	// OfficeKey is held by the host that does what one of all has to do: it evaluates alarms, forgets old
 	// operations, ends transitions, and ends changes that nobody has to obey.
 	OfficeKey = "office"
+	// ServedPrefix leads what hosts have served that are another's by now; see [ServedKey].
+	ServedPrefix = "served/"
 	// ToldPrefix leads what is known of an alarm's latest notice, for those who could send it too; bound to a lease of its own.
 	ToldPrefix = "told/"
 )
@@ -107,6 +109,10 @@ func ToldKey(alarm string) string { return ToldPrefix + alarm }
 
 // StatusKey is where a host keeps how far the attachment of an instance is.
 func StatusKey(instance string) string { return StatusPrefix + instance }
+
+// ServedKey is where it stands that a host has served the instance of that id and left it, with the time of that
+// (JSON): what it counted before comes late, and is to be known all the same.
+func ServedKey(instanceID, host string) string { return ServedPrefix + instanceID + "/" + host }
 
 // SeatKey is where the seat of an instance on a host has its record; without a host's name it leads those of
 // the instance on all hosts.

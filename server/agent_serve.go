@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/openimds/openimds/hostlink"
+	"github.com/openimds/openimds/usage"
+	"github.com/openimds/openimds/usage/history"
 )
 
 // Serve answers the guests of this host until the context ends, or the host is evicted: then nobody is answered any
@@ -56,7 +58,7 @@ func (a *Agent) Serve(ctx context.Context) error {
 	defer counted()
 	var carrying sync.WaitGroup
 	carrying.Go(func() {
-		c := &hostlink.Counts{Store: a.counts, Client: a.client, Host: a.cfg.Host, Log: a.log}
+		c := &hostlink.Counts{Store: a.counts, Client: a.client, Host: a.cfg.Host, Kinds: []string{history.SamplePrefix, usage.CallersPrefix}, Log: a.log}
 		c.Run(counting, countsTime-answersTime)
 	})
 	<-ctx.Done()
