@@ -30,6 +30,8 @@ var (
 	ErrNotServed = errors.New("the replica says that this host does not serve it")
 	// ErrEvicted means that this host is none any more.
 	ErrEvicted = errors.New("this host was evicted; enroll it again")
+	// ErrRefused means that it does not know this host, or not any more; to strangers it does not say why.
+	ErrRefused = errors.New("refuses")
 )
 
 // Config is what a [Client] works with.
@@ -191,6 +193,7 @@ func (c *Client) refusal(address string, text []byte) error {
 		return ErrEvicted
 	case CodeRefused:
 		c.Reconnect() // the certificate may be another one by now
+		return fmt.Errorf("the replica %s %w, and its log says why", address, ErrRefused)
 	}
 	return fmt.Errorf("the replica %s refuses: %.200s (%.40s)", address, e.Message, e.Code)
 }

@@ -176,7 +176,9 @@ func (a *Agent) openIdentity(ctx context.Context) (err error) {
 		}
 		joining := hostlink.NewClient(hostlink.Config{TLS: always(by), Replicas: replicas, Process: process, Program: a.cfg.Version, Log: a.log})
 		defer joining.Close()
-		if a.identity, err = hostcert.Join(ctx, a.cfg.DataDir, *a.join, joining.Redeem); err != nil {
+		if a.identity, err = hostcert.Join(ctx, a.cfg.DataDir, *a.join, joining.Redeem); errors.Is(err, hostlink.ErrRefused) {
+			return fmt.Errorf("this machine cannot join as the host %[1]s: %[2]w; a join file is good once, and for an hour: 'openimds host enroll %[1]s' makes another", a.join.Host, err)
+		} else if err != nil {
 			return fmt.Errorf("this machine cannot join as the host %s: %w", a.join.Host, err)
 		}
 	} else if a.identity, err = hostcert.OpenIdentity(a.cfg.DataDir); err != nil {
