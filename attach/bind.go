@@ -59,7 +59,7 @@ func (a *Attachments) tellFound() {
 
 // bind has kept what was found, until the context ends. What cannot be kept now the host finds again.
 func (a *Attachments) bind(ctx context.Context) {
-	for {
+	for failing := false; ; {
 		select {
 		case <-ctx.Done():
 			return
@@ -69,12 +69,16 @@ func (a *Attachments) bind(ctx context.Context) {
 		all := slices.Collect(maps.Values(a.found))
 		clear(a.found)
 		a.mu.Unlock()
-		if err := a.cfg.Binder.BindAttachments(ctx, all); err != nil && ctx.Err() == nil {
-			a.cfg.Log.Error("what attachments are bound to could not be kept; they are not answered yet", "error", err)
+		err := a.cfg.Binder.BindAttachments(ctx, all)
+		if err != nil && ctx.Err() == nil {
 			a.mu.Lock()
+			unanswered := len(a.unbound)
 			clear(a.unbound)
 			a.keepLearned(all)
 			a.mu.Unlock()
+			if !failing { // one line, not one a second for as long as it takes
+				a.cfg.Log.Error("what the host has found at attachments could not be kept; trying again", "error", err, "unanswered", unanswered)
+			}
 			a.tellSettled()
 			select {
 			case <-ctx.Done():
@@ -82,6 +86,7 @@ func (a *Attachments) bind(ctx context.Context) {
 			}
 			a.tellFound()
 		}
+		failing = err != nil
 	}
 }
 
