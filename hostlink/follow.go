@@ -25,7 +25,7 @@ const (
 // Follow keeps the copy in step with the replicas, whichever can be reached, until the context ends or the host is
 // evicted. While none can be reached the copy stays what it is.
 func (c *Copy) Follow(ctx context.Context, client *Client) {
-	told := ""
+	told := false
 	for pause := firstPause; ctx.Err() == nil; pause = min(2*pause, lastPause) {
 		started := time.Now()
 		at, address := client.replica()
@@ -35,14 +35,14 @@ func (c *Copy) Follow(ctx context.Context, client *Client) {
 		}
 		client.leave(at)
 		if time.Since(started) > steady {
-			pause, told = firstPause, ""
+			pause, told = firstPause, false
 		}
-		if told != err.Error() { // one line for an outage, not one for each try
-			told = err.Error()
+		if !told { // one line for an outage, not one for each try, at each replica
+			told = true
 			c.log.Warn("the replicas cannot be followed; serving what this host knows", "error", err)
 		}
 		// Jitter, so that the hosts of a fleet do not all come back at the same moment.
-		timer := time.NewTimer(pause/2 + rand.N(pause)) //nolint:gosec // no secret
+		timer := time.NewTimer(pause/2 + rand.N(pause))
 		select {
 		case <-ctx.Done():
 		case <-timer.C:
