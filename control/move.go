@@ -78,18 +78,18 @@ func (s *Service) serving(ctx context.Context, d *draft, a *openimds.Attachment,
 
 // LetGo says that this service's host answers no more for instances that were moved to another one.
 func (s *Service) LetGo(ctx context.Context, instances ...string) error {
-	return s.letGo(ctx, instances, s.isOwn)
+	return s.letGo(ctx, s.cfg.Host, instances, func(*draft) (bool, error) { return true, nil })
 }
 
-// isOwn says whether a host is this service's.
-func (s *Service) isOwn(host string) (bool, error) { return host == s.cfg.Host, nil }
-
-// letGo takes those hosts from whom the new ones of instances wait for.
-func (s *Service) letGo(ctx context.Context, instances []string, has func(host string) (bool, error)) error {
-	for batch := range slices.Chunk(instances, maxSeats) {
+// letGo takes a host from those whom the new ones of instances wait for, if that may be.
+func (s *Service) letGo(ctx context.Context, host string, instances []string, may func(*draft) (bool, error)) error {
+	for batch := range slices.Chunk(instances, maxSeats-1) {
 		_, err := s.commit(ctx, "LetGo", func(d *draft) error {
+			if ok, err := may(d); err != nil || !ok {
+				return err
+			}
 			for _, name := range batch {
-				if err := s.draftLetGo(ctx, d, name, has); err != nil {
+				if err := s.draftLetGo(ctx, d, host, name); err != nil {
 					return err
 				}
 			}
@@ -103,7 +103,7 @@ func (s *Service) letGo(ctx context.Context, instances []string, has func(host s
 }
 
 // draftLetGo drafts that of one instance. An attachment that cannot be read attaches nobody, and stays as it is.
-func (s *Service) draftLetGo(ctx context.Context, d *draft, instance string, has func(host string) (bool, error)) error {
+func (s *Service) draftLetGo(ctx context.Context, d *draft, host, instance string) error {
 	was, err := s.store.Get(ctx, records.AttachmentPrefix+instance)
 	if errors.Is(err, store.ErrNoRecord) {
 		return nil
@@ -112,23 +112,11 @@ func (s *Service) draftLetGo(ctx context.Context, d *draft, instance string, has
 		return storeFailed(err)
 	}
 	a, err := records.DecodeAttachment(was)
-	if err != nil {
+	if err != nil || !slices.Contains(a.From, host) {
 		return nil
 	}
-	var left []string
-	for _, host := range a.From {
-		gone, err := has(host)
-		if err != nil {
-			return err
-		}
-		if !gone {
-			left = append(left, host)
-		}
-	}
-	if !slices.Equal(left, a.From) {
-		a.From = left
-		d.note(was, a)
-	}
+	a.From = slices.DeleteFunc(a.From, func(other string) bool { return other == host })
+	d.note(was, a)
 	return nil
 }
 
@@ -141,21 +129,31 @@ func (s *Service) SettleHosts(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var moved []string
+	moved := map[string][]string{} // by the host that has yet to let go
 	for _, a := range all {
-		if a != nil && len(a.From) > 0 {
-			moved = append(moved, a.Instance)
+		if a == nil {
+			continue
+		}
+		for _, host := range a.From {
+			moved[host] = append(moved[host], a.Instance)
 		}
 	}
-	err = s.letGo(ctx, moved, func(host string) (bool, error) {
-		_, err := s.store.Get(ctx, records.HostKey(host))
-		if err != nil && !errors.Is(err, store.ErrNoRecord) {
-			return false, storeFailed(err)
+	for host, instances := range moved {
+		err := s.letGo(ctx, host, instances, func(d *draft) (gone bool, err error) {
+			_, err = s.store.Get(ctx, records.HostKey(host))
+			if err == nil {
+				return false, nil
+			}
+			if !errors.Is(err, store.ErrNoRecord) {
+				return false, storeFailed(err)
+			}
+			// It may come back meanwhile, and serves them then until it has let go.
+			d.changes = append(d.changes, store.Change{Verb: store.Check, Key: records.HostKey(host), If: store.IfAbsent})
+			return true, nil
+		})
+		if err != nil {
+			return err
 		}
-		return err != nil, nil
-	})
-	if err != nil {
-		return err
 	}
 	return s.missHosts(ctx)
 }

@@ -220,6 +220,9 @@ func TestMovedAway(t *testing.T) {
 		after := r.everything()
 		for _, all := range []map[string]string{before, after} {
 			delete(all, records.SeatKey("roams", "host-a")) // it may be given back
+			maps.DeleteFunc(all, func(key, _ string) bool { // what it counted before may come late
+				return strings.HasPrefix(key, "usage/") && strings.HasSuffix(key, "/host-a")
+			})
 			key := records.AttachmentPrefix + "roams"
 			at, err := records.DecodeAttachment(store.Record{Key: key, Value: []byte(all[key])})
 			must(t, err)

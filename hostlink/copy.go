@@ -61,7 +61,7 @@ func OpenCopy(ctx context.Context, s store.Store, host string, log *slog.Logger)
 		if about.Version != aboutVersion {
 			return nil, fmt.Errorf("the copy has version %d, this program knows %d", about.Version, aboutVersion)
 		}
-		if about.Host == host {
+		if about.Host == host && len(about.Regions) > 0 {
 			c.about = &about
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/openimds/openimds/store"
@@ -126,7 +125,7 @@ func (s *stream) begin(h *Hello) error {
 		return fmt.Errorf("the replica speaks version %d, this agent version %d: run agents and replicas of one release, or of two that follow each other", h.Version, Version)
 	case h.Host != s.copy.host:
 		return fmt.Errorf("the replica takes this host for %.80q, and its certificate is of %s", h.Host, s.copy.host)
-	case !slices.Contains(h.Regions, h.Home) && h.Home == "":
+	case len(h.Regions) == 0 || h.Home == "":
 		return errors.New("the replica names no region")
 	}
 	s.copy.setKeys(h.Keys)
