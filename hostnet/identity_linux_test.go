@@ -164,6 +164,26 @@ func TestLastingMarks(t *testing.T) {
 	}
 }
 
+// TestBoundToAllMarks: what an endpoint is bound to has the marks that the link had when the endpoint was set, whatever the
+// kernel had told of the link by then. Bound to its address alone, it would take for its own what has another alias.
+func TestBoundToAllMarks(t *testing.T) {
+	found := make(chan hostnet.Face, 100)
+	h, _ := newHost(t, func(c *hostnet.Config) { c.Bind = func(_ string, now hostnet.Face) { found <- now } })
+	run(t, h)
+	g1 := newNamespace(t, "g1")
+	for n := range 50 {
+		g1.rewire("i1", func(a *netlink.LinkAttrs) { a.Alias, a.HardwareAddr = "web", mac("fe:54:00:12:34:56") })
+		must(t, h.Set([]hostnet.Endpoint{{ID: fmt.Sprint("one", n), Interface: "i1"}}))
+		if now := <-found; now.Alias != "web" {
+			t.Fatalf("bound to %v", now)
+		}
+		must(t, h.Set(nil))
+		for len(found) > 0 {
+			<-found
+		}
+	}
+}
+
 // TestMarksComeLater: hypervisors make a tap first and set its address a moment later.
 func TestMarksComeLater(t *testing.T) {
 	const tap = "fe:54:00:12:34:56"

@@ -176,6 +176,9 @@ func (h *Network) bind(s *seat, where place) (kept bool) {
 	var now Face
 	switch {
 	case s.Interface != "" && s.bound == nil:
+		// What the kernel has told so far may be from before the link's maker gave it an alias: bound to less, it would
+		// take another machine's link for its own.
+		h.links.ask(s.Interface)
 		h.links.doubt(where.ifindex)
 		now = h.face(where.ifindex)
 	case s.Interface != "":
