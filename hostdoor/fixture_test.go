@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -59,6 +60,7 @@ type replica struct {
 	authority *hostcert.Authority
 	services  map[string]*control.Service
 	address   string
+	door      *hostdoor.Door
 
 	mu      sync.Mutex
 	refused []openimds.AuditEntry
@@ -122,6 +124,7 @@ func newReplica(t *testing.T) *replica {
 		cfg.Regions = append(cfg.Regions, hostdoor.Region{Name: region, Store: part, Service: r.services[region]})
 	}
 	door := hostdoor.New(cfg)
+	r.door = door
 	door.UseTLS(r.authority.ServerTLS())
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
@@ -188,6 +191,7 @@ func (r *replica) detach(name string) {
 // host is one that has joined.
 type host struct {
 	t        *testing.T
+	replica  *replica
 	name     string
 	identity *hostcert.Identity
 	client   *hostlink.Client
@@ -216,7 +220,7 @@ func (r *replica) join(name string) *host {
 	invitation := r.invite(name)
 	by, err := hostcert.JoinTLS(invitation)
 	must(r.t, err)
-	h := &host{t: r.t, name: name, address: r.address}
+	h := &host{t: r.t, replica: r, name: name, address: r.address}
 	h.identity, err = hostcert.Join(r.t.Context(), r.t.TempDir(), invitation, r.client(hostlink.Config{TLS: always(by)}).Redeem)
 	must(r.t, err)
 	h.client = r.client(hostlink.Config{TLS: h.identity.ClientTLS})
@@ -251,6 +255,14 @@ func (h *host) ask(path string, body any) (int, string) {
 // copied is the host's own copy, which follows the replica until the test ends.
 func (h *host) copied() (*mem.Store, *hostlink.Copy) {
 	h.t.Helper()
+	// What was attached a moment ago may come as a change, after the list.
+	all, err := h.replica.services[home].Attachments(h.t.Context())
+	must(h.t, err)
+	hosts := map[string]string{}
+	for _, a := range all {
+		hosts[a.Instance] = a.Host
+	}
+	eventually(h.t, "the door knows who has what", func() bool { return maps.Equal(h.replica.door.Attached(), hosts) })
 	kept := mem.New()
 	c, err := hostlink.OpenCopy(h.t.Context(), kept, h.name, slog.New(slog.DiscardHandler))
 	must(h.t, err)

@@ -190,8 +190,9 @@ func TestMovedAway(t *testing.T) {
 		must(t, err)
 		return string(now.UserData) == word
 	}
-	// What was attached a moment ago may come as a change, after the list.
-	eventually(t, "the host has its instance", func() bool { return has(ofA, "before the move") })
+	if !has(ofA, "before the move") {
+		t.Fatal("the host does not have its instance")
+	}
 	for n := range 20 { // to and fro, as fast as it goes
 		r.detach("roams")
 		to, kept, was := "host-b", ofB, ofA
