@@ -40,14 +40,18 @@ type Authority struct {
 	own   pair
 	roots *x509.CertPool
 
-	mu       sync.Mutex
-	enrolled map[string]enrolment // by host; as the store last told
+	mu sync.Mutex
+	// enrolled is what the store last told of hosts, by their names, also of those that it told are enrolled no more:
+	// what was read before that may come after it.
+	enrolled map[string]enrolment
+	// listed is the revision of the last listing, which told of all there was then.
+	listed int64
 
 	serving sync.Mutex
 	served  *tls.Certificate // the replica's own
 }
 
-// enrolment is one that is known, and void once it ends.
+// enrolment is one that is known, and void once it ends; without an id it says since which revision there is none.
 type enrolment struct {
 	id       string
 	revision int64
@@ -87,6 +91,7 @@ func (a *Authority) Run(ctx context.Context) {
 	store.Follow(ctx, a.cfg.Store, store.Follower{
 		Prefix: records.EnrolledPrefix,
 		Listed: func(_ context.Context, page store.Page) error {
+			a.begin(page.Revision)
 			there := make(map[string]bool, len(page.Records))
 			for _, r := range page.Records {
 				there[hostOf(r)] = true
@@ -99,6 +104,7 @@ func (a *Authority) Run(ctx context.Context) {
 					a.forget(host)
 				}
 			}
+			a.listed = page.Revision
 			return nil
 		},
 		Changed: func(_ context.Context, changes []store.Record) error {
@@ -131,9 +137,11 @@ func (a *Authority) see(r store.Record) enrolment {
 	switch {
 	case was && known.revision > r.Revision:
 		return known // it was read since
+	case !was && r.Revision <= a.listed:
+		return enrolment{} // it was read before a listing in which it was not any more
 	case id == "":
 		a.forget(host)
-		return enrolment{}
+		known = enrolment{revision: r.Revision}
 	case was && known.id == id:
 		known.revision = r.Revision
 	default:
@@ -144,12 +152,25 @@ func (a *Authority) see(r store.Record) enrolment {
 	return known
 }
 
+// begin forgets all if the store is back at an earlier state than was told last: its revisions count anew.
+func (a *Authority) begin(revision int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if revision >= a.listed {
+		return
+	}
+	for host := range a.enrolled {
+		a.forget(host)
+	}
+	a.listed = 0
+}
+
 // forget ends what is known of a host. a.mu is held.
 func (a *Authority) forget(host string) {
-	if e, was := a.enrolled[host]; was {
-		close(e.void)
-		delete(a.enrolled, host)
+	if void := a.enrolled[host].void; void != nil {
+		close(void)
 	}
+	delete(a.enrolled, host)
 }
 
 // Host is one that has proved that it is.

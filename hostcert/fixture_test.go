@@ -27,6 +27,24 @@ type fixture struct {
 	store store.Store
 	mu    sync.Mutex
 	now   time.Time
+	late  func(store.Record) // called when a replica has read a record, and before it has it
+}
+
+// late is a store whose answers may take their time.
+type late struct {
+	store.Store
+	fixture *fixture
+}
+
+func (l late) Get(ctx context.Context, key string) (store.Record, error) {
+	r, err := l.Store.Get(ctx, key)
+	l.fixture.mu.Lock()
+	held := l.fixture.late
+	l.fixture.mu.Unlock()
+	if held != nil && err == nil {
+		held(r)
+	}
+	return r, err
 }
 
 func newFixture(t *testing.T) *fixture {
@@ -50,15 +68,26 @@ func (f *fixture) step(d time.Duration) {
 // replica is one more authority of the store, which follows it.
 func (f *fixture) replica() *hostcert.Authority {
 	f.t.Helper()
-	a, err := hostcert.Open(f.t.Context(), hostcert.Config{Store: f.store, Now: f.clock, Log: slog.New(slog.DiscardHandler)})
+	a := f.unfollowing()
+	f.follow(a)
+	return a
+}
+
+func (f *fixture) unfollowing() *hostcert.Authority {
+	f.t.Helper()
+	a, err := hostcert.Open(f.t.Context(), hostcert.Config{Store: late{f.store, f}, Now: f.clock, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		f.t.Fatal(err)
 	}
+	return a
+}
+
+// follow has an authority follow the store until the test ends.
+func (f *fixture) follow(a *hostcert.Authority) {
 	ctx, cancel := context.WithCancel(f.t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { a.Run(ctx) })
 	f.t.Cleanup(func() { cancel(); running.Wait() })
-	return a
 }
 
 // invite makes a token, as the rules do.

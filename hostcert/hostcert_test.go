@@ -19,6 +19,7 @@ import (
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/hostcert"
 	"github.com/openimds/openimds/records"
+	"github.com/openimds/openimds/store"
 )
 
 // TestJoin: a machine joins at one replica, is known at another, renews its certificate, and is the same after a start.
@@ -273,4 +274,86 @@ func TestTokenOnce(t *testing.T) {
 			t.Fatalf("%d machines have joined by one token", joined)
 		}
 	}
+}
+
+// TestLateRead: what a replica has read of a host before it was evicted, and gets after it has heard of that, brings
+// nobody back. Whoever has a certificate of an earlier enrolment could have it read at any time.
+func TestLateRead(t *testing.T) {
+	f := newFixture(t)
+	a := f.replica()
+	before, now := f.join(a, "host-1"), f.join(a, "host-1")
+	var host hostcert.Host
+	let := func(id *hostcert.Identity) (err error) {
+		host, err = f.hostOf(a, id.ClientTLS())
+		return err
+	}
+	if err := let(now); err != nil {
+		t.Fatal(err)
+	}
+	read := false
+	f.mu.Lock()
+	f.late = func(store.Record) {
+		if read {
+			return
+		}
+		read = true
+		f.evict("host-1")
+		select {
+		case <-host.Void:
+		case <-time.After(patience):
+			t.Error("the replica does not hear of the eviction")
+		}
+	}
+	f.mu.Unlock()
+	if err := let(before); err == nil {
+		t.Error("a host comes in by an earlier enrolment")
+	}
+	if !read {
+		t.Fatal("nothing was read")
+	}
+	refused(t, let(now), "host-1", "evicted")
+	again := f.join(a, "host-1")
+	if err := let(again); err != nil {
+		t.Errorf("the host has joined again: %v", err)
+	}
+}
+
+// TestLateReadBeforeListing: the same where the replica hears of it by a listing, in which the host is not any more.
+func TestLateReadBeforeListing(t *testing.T) {
+	f := newFixture(t)
+	a := f.unfollowing()
+	host := f.join(a, "host-1")
+	read := false
+	f.mu.Lock()
+	f.late = func(store.Record) {
+		if read {
+			return
+		}
+		read = true
+		f.evict("host-1")
+		f.follow(a)
+		// Once it has heard of another host by its watch, it has listed before.
+		other := f.join(a, "host-2")
+		got, err := f.hostOf(a, other.ClientTLS())
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		f.evict("host-2")
+		select {
+		case <-got.Void:
+		case <-time.After(patience):
+			t.Error("the replica does not follow")
+		}
+	}
+	f.mu.Unlock()
+	_, err := f.hostOf(a, host.ClientTLS())
+	if !read {
+		t.Fatal("nothing was read")
+	}
+	if err == nil {
+		t.Error("the request that waited for the store is let in")
+	}
+	_, err = f.hostOf(a, host.ClientTLS())
+	refused(t, err, "host-1", "evicted")
 }
