@@ -17,3 +17,25 @@ func (d *Door) Attached() map[string]string {
 	defer x.mu.Unlock()
 	return maps.Clone(x.hosts)
 }
+
+// Queued is how many things the streams of a host have yet to tell.
+func (d *Door) Queued(host string) (all int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, s := range d.streams[host] {
+		s.mu.Lock()
+		all += s.queued
+		s.mu.Unlock()
+	}
+	return all
+}
+
+// Streams is how many there are.
+func (d *Door) Streams() (all int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, of := range d.streams {
+		all += len(of)
+	}
+	return all
+}

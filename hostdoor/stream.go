@@ -28,7 +28,9 @@ type stream struct {
 	queued int
 	wake   chan struct{}
 	ended  chan struct{} // closed when it is to end
-	why    string
+	why    string        // set before
+
+	void <-chan struct{} // closed when the host is evicted
 
 	// What the host was told of each instance, by region and name; only the stream's goroutine has to do with it.
 	told map[place]*toldOf
@@ -117,26 +119,57 @@ func (c *call) follow(w http.ResponseWriter) {
 		c.write(w, nil, refusal{http.StatusServiceUnavailable, hostlink.CodeAway, "the replica cannot do it now; ask again"})
 		return
 	}
-	s := &stream{door: c.door, host: c.host.Name, wake: make(chan struct{}, 1), ended: make(chan struct{}), told: map[place]*toldOf{}}
+	s := &stream{door: c.door, host: c.host.Name, wake: make(chan struct{}, 1), ended: make(chan struct{}), void: c.host.Void, told: map[place]*toldOf{}}
 	c.door.admit(s)
 	defer c.door.dismiss(s)
-	ctx, cancel := context.WithCancel(c.r.Context())
-	defer cancel()
-	defer context.AfterFunc(c.door.ctx, cancel)()
+	ctx, expire := context.WithDeadlineCause(c.r.Context(), c.host.Ends, errExpired)
+	defer expire()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer context.AfterFunc(c.door.ctx, func() { cancel(errShut) })()
 	w.Header().Set("Content-Type", "application/x-ndjson")
-	out := &writer{to: w, control: http.NewResponseController(w)}
-	if err := s.run(ctx, out, c.host.Void, time.Until(c.host.Ends)); err != nil && ctx.Err() == nil {
-		c.door.cfg.Log.Debug("the stream of a host has ended", "host", s.host, "reason", err)
-	}
+	out := &writer{to: w, control: http.NewResponseController(w), over: func() error { return s.over(ctx) }}
+	// Whoever does not read must not hold what is over, nor have the rest of it later.
+	var cutting sync.WaitGroup
+	cutting.Go(func() {
+		select {
+		case <-ctx.Done():
+		case <-s.void:
+		case <-s.ended:
+		}
+		cancel(s.over(ctx))
+		out.cut()
+	})
+	err := s.run(ctx, out)
+	cancel(err)
+	cutting.Wait() // nothing touches the answer after it
+	c.door.cfg.Log.Debug("the stream of a host has ended", "host", s.host, "reason", err)
 	select {
-	case <-c.host.Void:
+	case <-s.void:
 		c.audit("", "the host was evicted, and its stream cut")
 	default:
 	}
 }
 
-// run tells all there is, and then what changes.
-func (s *stream) run(ctx context.Context, out *writer, void <-chan struct{}, life time.Duration) error {
+var (
+	errExpired = errors.New("the certificate has expired by which the stream was begun")
+	errVoid    = errors.New("the host was evicted")
+	errShut    = errors.New("the replica ends")
+)
+
+// over says why a stream is to tell nothing more; nil: it is not over.
+func (s *stream) over(ctx context.Context) error {
+	select {
+	case <-s.void:
+		return errVoid
+	case <-s.ended:
+		return errors.New(s.why)
+	default:
+		return context.Cause(ctx)
+	}
+}
+
+// run tells all there is, and then what changes, until the stream is over, which ends the context.
+func (s *stream) run(ctx context.Context, out *writer) error {
 	d := s.door
 	hello := hostlink.Hello{Version: hostlink.Version, Host: s.host, Home: d.cfg.Home, Keys: d.cfg.Signer.Keys(), Program: d.cfg.Program}
 	for _, r := range d.cfg.Regions {
@@ -152,11 +185,6 @@ func (s *stream) run(ctx context.Context, out *writer, void <-chan struct{}, lif
 			return err
 		}
 		for _, it := range all {
-			select {
-			case <-void:
-				return errors.New("the host was evicted")
-			default:
-			}
 			if err := s.tell(ctx, out, []*item{it}); err != nil {
 				return err
 			}
@@ -167,18 +195,10 @@ func (s *stream) run(ctx context.Context, out *writer, void <-chan struct{}, lif
 	}
 	beat := time.NewTicker(hostlink.BeatEvery)
 	defer beat.Stop()
-	expired := time.NewTimer(max(life, 0))
-	defer expired.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
-		case <-void:
-			return errors.New("the host was evicted")
-		case <-expired.C:
-			return errors.New("the certificate has expired by which the stream was begun")
-		case <-s.ended:
-			return errors.New(s.why)
+			return context.Cause(ctx)
 		case <-beat.C:
 			if err := out.send(hostlink.Message{Keys: d.cfg.Signer.Keys()}); err != nil {
 				return err
@@ -363,6 +383,12 @@ func trimmed(r store.Record) (json.RawMessage, *openimds.Instance, error) {
 type writer struct {
 	to      http.ResponseWriter
 	control *http.ResponseController
+	// over says why nothing more is to be sent. It is asked last before each message is: what was read of the store for it
+	// may be of after the host was evicted.
+	over func() error
+
+	mu      sync.Mutex
+	writing bool
 }
 
 func (w *writer) send(m hostlink.Message) error {
@@ -372,11 +398,40 @@ func (w *writer) send(m hostlink.Message) error {
 	if err := plain.Encode(m); err != nil {
 		return err
 	}
-	if err := w.control.SetWriteDeadline(time.Now().Add(streamTime)); err != nil {
+	if err := w.begin(); err != nil {
 		return err
 	}
+	defer w.done()
 	if _, err := w.to.Write(line.Bytes()); err != nil {
 		return err
 	}
 	return w.control.Flush()
+}
+
+func (w *writer) begin() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.over(); err != nil {
+		return err
+	}
+	if err := w.control.SetWriteDeadline(time.Now().Add(streamTime)); err != nil {
+		return err
+	}
+	w.writing = true
+	return nil
+}
+
+func (w *writer) done() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.writing = false
+}
+
+// cut ends a message that is being sent, after over has begun to say why. Between two a stream ends in order.
+func (w *writer) cut() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.writing {
+		_ = w.control.SetWriteDeadline(time.Unix(1, 0))
+	}
 }

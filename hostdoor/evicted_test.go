@@ -1,0 +1,108 @@
+package hostdoor_test
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/openimds/openimds/control"
+	"github.com/openimds/openimds/hostlink"
+	"github.com/openimds/openimds/records"
+	"github.com/openimds/openimds/store"
+)
+
+// evict evicts a host, and returns when the replica has heard of it.
+func (r *replica) evict(h *host) {
+	r.t.Helper()
+	_, err := r.store.Commit(r.t.Context(), store.Change{Verb: store.Delete, Key: records.EnrolledKey(h.name), If: store.Whatever})
+	must(r.t, err)
+	eventually(r.t, "the replica hears of the eviction", func() bool {
+		status, _ := h.ask(hostlink.PathKeep, hostlink.LeaseRequest{Of: hostlink.Of{Region: home, Process: process}, Lease: h.lease})
+		return status == http.StatusForbidden
+	})
+}
+
+func (r *replica) setUserData(name string, data []byte) {
+	r.t.Helper()
+	_, err := r.services[home].SetInstance(r.t.Context(), name, control.InstanceUpdate{UserData: &data})
+	must(r.t, err)
+}
+
+// follow opens a stream, of which nothing is read yet.
+func (h *host) follow() io.ReadCloser {
+	h.t.Helper()
+	resp, err := h.http.Post("https://"+h.address+hostlink.PathFollow, "application/json", strings.NewReader("{}"))
+	must(h.t, err)
+	h.t.Cleanup(func() { _ = resp.Body.Close() })
+	return resp.Body
+}
+
+// A host is not sent what was read for it while it was evicted: that may be of afterwards.
+func TestEvictedWhileRead(t *testing.T) {
+	t.Parallel()
+	r := newReplica(t)
+	a := r.join("host-a")
+	r.create("mine", "of a")
+	r.attach("mine", "host-a", "tap0")
+	evicted := false
+	r.mu.Lock()
+	r.reads = func(key string) {
+		if key != records.InstancePrefix+"mine" || evicted {
+			return
+		}
+		evicted = true
+		r.evict(a)
+		r.setUserData("mine", []byte("of after the eviction"))
+	}
+	r.mu.Unlock()
+	told, err := io.ReadAll(a.follow())
+	if !evicted {
+		t.Fatalf("nothing was read: %v", err)
+	}
+	if bytes.Contains(told, []byte("instance/mine")) {
+		t.Errorf("an evicted host is told:\n%s", told)
+	}
+}
+
+// A host that reads slowly has nothing more, once it is evicted, of what it could have had before.
+func TestEvictedWhileBehind(t *testing.T) {
+	t.Parallel()
+	const changes = 400 // more than goes out before anybody reads
+	r := newReplica(t)
+	a := r.join("host-a")
+	for _, name := range []string{"one", "two"} {
+		r.create(name, "of a")
+		r.attach(name, "host-a", "tap-"+name)
+	}
+	told, behind, first := false, make(chan struct{}), ""
+	r.mu.Lock()
+	r.reads = func(key string) {
+		name, ok := strings.CutPrefix(key, records.InstancePrefix)
+		switch {
+		case !ok || told || name == first:
+			return
+		case first == "":
+			first = name
+			return
+		}
+		// The stream waits for the second one, and has told of the first one, which changes and changes.
+		told = true
+		for range changes {
+			r.setUserData(first, bytes.Repeat([]byte("x"), 16<<10))
+		}
+		eventually(t, "the stream is behind", func() bool { return r.door.Queued("host-a") >= changes })
+		close(behind)
+	}
+	r.mu.Unlock()
+	stream := a.follow()
+	<-behind
+	eventually(t, "the stream tells what has changed", func() bool { return r.door.Queued("host-a") == 0 })
+	r.evict(a)
+	all, _ := io.ReadAll(stream)
+	if n := bytes.Count(all, []byte("\n")); n >= changes {
+		t.Errorf("the evicted host was told %d things, as if it was none", n)
+	}
+	eventually(t, "the stream has ended", func() bool { return r.door.Streams() == 0 })
+}
