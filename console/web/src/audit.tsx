@@ -107,15 +107,15 @@ function Pages({ asked, one }: { asked: Input<"GetAuditEntries">; one: boolean }
   return (
     <>
       {["", ...tokens.value].map((pageToken, i, all) => (
-        <Page key={pageToken} asked={pageToken ? { ...asked, pageToken } : asked} one={one} more={i === all.length - 1 ? (next) => (tokens.value = [...tokens.value, next]) : undefined} />
+        <Page key={pageToken} asked={pageToken ? { ...asked, pageToken } : asked} one={one} live={all.length === 1} more={i === all.length - 1 ? (next) => (tokens.value = [...tokens.value, next]) : undefined} />
       ))}
     </>
   );
 }
 
-function Page({ asked, one, more }: { asked: Input<"GetAuditEntries">; one: boolean; more?: (token: string) => void }) {
-  // Only the first page changes: the others go on from where it ended.
-  const { data, error, again } = useCall("GetAuditEntries", asked, asked.pageToken ? {} : { on: auditedKinds, every: 30_000 }); // a refusal changes nothing that the page would be told of
+function Page({ asked, one, live, more }: { asked: Input<"GetAuditEntries">; one: boolean; live: boolean; more?: (token: string) => void }) {
+  // The next page goes on from where the first one ended: with more than one, what came since would push lines out between them.
+  const { data, error, again } = useCall("GetAuditEntries", asked, live ? { on: auditedKinds, every: 30_000 } : {}); // a refusal changes nothing that the page would be told of
   if (error && !data) return <Problem error={error} again={again} />;
   if (!data) return <Loading />;
   const next = data.nextPageToken;

@@ -75,16 +75,16 @@ export function Changes({ name }: { name?: string }) {
   return (
     <>
       {["", ...tokens.value].map((pageToken, i, all) => (
-        <ChangePage key={pageToken} name={name} pageToken={pageToken} more={i === all.length - 1 ? (next) => (tokens.value = [...tokens.value, next]) : undefined} />
+        <ChangePage key={pageToken} name={name} pageToken={pageToken} live={all.length === 1} more={i === all.length - 1 ? (next) => (tokens.value = [...tokens.value, next]) : undefined} />
       ))}
     </>
   );
 }
 
-function ChangePage(props: { name?: string; pageToken: string; more?: (token: string) => void }) {
+function ChangePage(props: { name?: string; pageToken: string; live: boolean; more?: (token: string) => void }) {
   const { name, pageToken } = props;
   const page = pageToken ? { pageToken } : {};
-  const how = { on: ["operation"], name };
+  const how = props.live ? { on: ["operation"], name } : {}; // else what came since would push lines out between two pages
   const { data, error, again } = name ? useCall("GetOperationsForResource", { resourceName: name, ...page }, how) : useCall("GetOperations", page, how);
   if (error && !data) return <Problem error={error} again={again} />;
   if (!data) return <Loading />;

@@ -142,6 +142,8 @@ export function useCall<O extends Op>(op: O, input: Input<O> | null, how: How = 
   const state = useSignal<{ key: string; data?: Output<O>; error?: Refused; busy: boolean }>({ key: "", busy: input !== null });
   const key = input === null ? "" : region.value + op + JSON.stringify(input);
   const again = useRef<() => void>(() => {});
+  const now = useRef(how); // how may change while the question stays
+  now.current = how;
 
   // Before the browser paints: it has the paint to do while the server works.
   useLayoutEffect(() => {
@@ -175,12 +177,12 @@ export function useCall<O extends Op>(op: O, input: Input<O> | null, how: How = 
     };
     again.current = soon;
     const listener: Listener = (c) => {
-      if (c === null || (how.on?.includes(c.kind) && (!how.name || !c.name || c.name === how.name))) soon();
+      if (c === null || (now.current.on?.includes(c.kind) && (!now.current.name || !c.name || c.name === now.current.name))) soon();
     };
     listeners.add(listener);
     const ticker = how.every
       ? window.setInterval(() => {
-          if (document.visibilityState === "visible" && session.peek()) soon();
+          if (now.current.every && document.visibilityState === "visible" && session.peek()) soon();
         }, how.every)
       : 0;
     void run();

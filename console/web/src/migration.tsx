@@ -1,5 +1,6 @@
 // The way from IMDSv1 to v2: who may require tokens and who may not, rehearsals, and the report for who signs off on it.
 import { useSignal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
 import { call } from "./api";
 import { useCall } from "./live";
 import { go, instancePath, Link, param, withParams } from "./route";
@@ -20,6 +21,10 @@ export function MigrationPage() {
   const error = found.error ?? judged.error;
   const pages = Math.max(found.data?.pages ?? 1, 1);
   const to = (n: number) => go(withParams({ page: n === 1 ? "" : n }));
+  // Whoever requires tokens of all on the last page has no such page any more.
+  useEffect(() => {
+    if (found.data && page > pages) go(withParams({ page: pages === 1 ? "" : pages }), true);
+  }, [found.data, page, pages]);
   return (
     <main id="content" class="page">
       <div class="head">
@@ -35,7 +40,7 @@ export function MigrationPage() {
         {found.data && found.data.total > 0 && (
           <>
             <p class="pad dim">{t.migration.say}</p>
-            {judged.data ? <Verdicts verdicts={judged.data.verdicts} /> : !judged.error && <Loading />}
+            {judged.data && names.length > 0 ? <Verdicts verdicts={judged.data.verdicts} /> : !judged.error && <Loading />}
             <div class="pages">
               <span class="dim">{t.instances.page(page, pages, found.data.total)}</span>
               <Button disabled={page <= 1} onClick={() => to(page - 1)}>
