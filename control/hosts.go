@@ -292,6 +292,17 @@ func (s *Service) EvictHost(ctx context.Context, name string) error {
 			}
 			before[what] = true
 			d.changes = append(d.changes, store.Change{Verb: store.Delete, Key: key, If: r.Revision})
+			if key != records.EnrolledKey(name) {
+				continue
+			}
+			// A record that cannot be read is deleted all the same: what it lets in is more than what it could tell.
+			if was, err := records.Decode[records.Enrolled](r); err == nil {
+				end, err := was.End(name)
+				if err != nil {
+					return broken(err)
+				}
+				d.changes = append(d.changes, end)
+			}
 		}
 		if len(before) == 0 {
 			return s.notJoined(ctx, name)

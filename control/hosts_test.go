@@ -286,6 +286,18 @@ func TestEnrollAndEvict(t *testing.T) {
 			t.Errorf("left of %s: %+v, %v", prefix, page.Records, err)
 		}
 	}
+	// What it had is known for ended as long as it could be shown.
+	if _, err := f.store.Get(t.Context(), records.EndedKey("host-1", "x")); err != nil {
+		t.Error(err)
+	}
+	f.sleep(time.Hour)
+	if n, err := f.Forget(t.Context()); err != nil || n != 0 {
+		t.Errorf("%d forgotten, %v", n, err)
+	}
+	f.sleep(time.Hour)
+	if n, err := f.Forget(t.Context()); err != nil || n != 1 {
+		t.Errorf("%d forgotten, %v", n, err)
+	}
 	h, _, err = f.Host(t.Context(), "host-1")
 	if err != nil || h.There || h.Version != "1.2" || !h.JoinedAt.IsZero() || h.Seats != 0 {
 		t.Errorf("the evicted host is %+v, %v", h, err)

@@ -139,8 +139,12 @@ func (s *Service) AllTerminated(ctx context.Context, after string, limit int) (f
 	return found, next, nil
 }
 
-// Forget forgets instances that were terminated, and launches that nobody may ask for again, once their time is over,
-// and tells how many those were. Each batch is a commit of its own. An error leaves those that it has not come to.
+// endedKept is for how long after its last certificate has ended it is known that an enrolment was ended: those are
+// refused by then wherever no clock is late by more.
+const endedKept = time.Hour
+
+// Forget forgets instances that were terminated, launches that nobody may ask for again, what hosts have left and
+// enrolments that were ended, once their time is over, and tells how many those were. Each batch is a commit of its own. An error leaves those that it has not come to.
 func (s *Service) Forget(ctx context.Context) (forgotten int, err error) {
 	for prefix, over := range map[string]func(store.Record) bool{
 		records.TerminatedPrefix: func(r store.Record) bool {
@@ -154,6 +158,10 @@ func (s *Service) Forget(ctx context.Context) (forgotten int, err error) {
 		records.ServedPrefix: func(r store.Record) bool {
 			left, err := records.Decode[time.Time](r)
 			return err != nil || s.cfg.Now().Sub(left) >= openimds.CallersKept
+		},
+		records.EndedPrefix: func(r store.Record) bool {
+			ends, err := records.Decode[time.Time](r)
+			return err != nil || s.cfg.Now().Sub(ends) >= endedKept
 		},
 	} {
 		n, err := s.forget(ctx, prefix, over)

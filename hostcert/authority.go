@@ -228,20 +228,38 @@ func (a *Authority) enrolment(ctx context.Context, host, id string) (enrolment, 
 	a.mu.Lock()
 	e := a.enrolled[host]
 	a.mu.Unlock()
-	if id == "" || e.id != id {
-		r, err := a.cfg.Store.Get(ctx, records.EnrolledKey(host))
-		switch {
-		case errors.Is(err, store.ErrNoRecord):
-			return enrolment{}, &Refused{Host: host, Why: "it was evicted, or never joined", Evicted: true}
-		case err != nil:
-			return enrolment{}, err
+	if id != "" && e.id == id {
+		return e, nil
+	}
+	r, err := a.cfg.Store.Get(ctx, records.EnrolledKey(host))
+	absent := errors.Is(err, store.ErrNoRecord)
+	if err != nil && !absent {
+		return enrolment{}, err
+	}
+	if !absent {
+		if _, err := records.Decode[records.Enrolled](r); err != nil {
+			return enrolment{}, fmt.Errorf("what is kept of the host %s cannot be read, so that it is not let in: %w", host, err)
 		}
-		e = a.see(r)
+		if e = a.see(r); id != "" && e.id == id {
+			return e, nil
+		}
 	}
-	if id == "" || e.id != id {
-		return enrolment{}, &Refused{Host: host, Why: "its certificate is from before it was evicted, or joined anew", Evicted: true}
+	return enrolment{}, a.ended(ctx, host, id)
+}
+
+// ended is why an enrolment is none that is kept. That it was ended on purpose is said only where that stands: what the
+// host has is deleted then, and that a store has no word of it may be the store's own loss.
+func (a *Authority) ended(ctx context.Context, host, id string) error {
+	if id != "" {
+		_, err := a.cfg.Store.Get(ctx, records.EndedKey(host, id))
+		if err == nil {
+			return &Refused{Host: host, Why: "its certificate is from before it was evicted, or joined anew", Evicted: true}
+		}
+		if !errors.Is(err, store.ErrNoRecord) {
+			return err
+		}
 	}
-	return e, nil
+	return refuse(host, "the store knows nothing of its enrolment, as after it was put back to an earlier state; enroll the host again, or evict it")
 }
 
 // Issued is a certificate, in PEM, of a host.
@@ -299,13 +317,36 @@ func (a *Authority) join(ctx context.Context, host string, csr *x509.Certificate
 	if err != nil {
 		return Issued{}, err
 	}
-	_, err = a.cfg.Store.Commit(ctx,
-		store.Change{Verb: store.Delete, Key: token.Key, If: token.Revision},
-		store.Change{Key: records.EnrolledKey(host), Value: value, If: store.Whatever})
-	if errors.Is(err, store.ErrConflict) {
-		return Issued{}, refuse(host, "its join token was used, or made anew, at the same moment")
+	for {
+		changes := []store.Change{{Verb: store.Delete, Key: token.Key, If: token.Revision}}
+		former, err := a.cfg.Store.Get(ctx, records.EnrolledKey(host))
+		put := store.Change{Key: records.EnrolledKey(host), Value: value, If: store.IfAbsent}
+		switch {
+		case err == nil:
+			put.If = former.Revision
+			// Of a record that cannot be read nobody knows whose it was, and it keeps no machine from joining.
+			if was, err := records.Decode[records.Enrolled](former); err == nil {
+				end, err := was.End(host)
+				if err != nil {
+					return Issued{}, err
+				}
+				changes = append(changes, end)
+			}
+		case !errors.Is(err, store.ErrNoRecord):
+			return Issued{}, err
+		}
+		_, err = a.cfg.Store.Commit(ctx, append(changes, put)...)
+		if !errors.Is(err, store.ErrConflict) {
+			return issued.Issued, err
+		}
+		now, err := a.cfg.Store.Get(ctx, token.Key)
+		switch {
+		case errors.Is(err, store.ErrNoRecord), err == nil && now.Revision != token.Revision:
+			return Issued{}, refuse(host, "its join token was used, or made anew, at the same moment")
+		case err != nil:
+			return Issued{}, err
+		} // else the machine that has the name has renewed its certificate meanwhile
 	}
-	return issued.Issued, err
 }
 
 // Renew gives a host another certificate, for the key that signs the request (PKCS #10, DER). The error is a

@@ -107,9 +107,22 @@ func (f *fixture) invite(a *hostcert.Authority, host string) openimds.Invitation
 	return i
 }
 
+// evict ends an enrolment as the rules do.
 func (f *fixture) evict(host string) {
 	f.t.Helper()
-	if _, err := f.store.Commit(f.t.Context(), store.Change{Verb: store.Delete, Key: records.EnrolledKey(host), If: store.Whatever}); err != nil {
+	r, err := f.store.Get(f.t.Context(), records.EnrolledKey(host))
+	var was records.Enrolled
+	if err == nil {
+		was, err = records.Decode[records.Enrolled](r)
+	}
+	var end store.Change
+	if err == nil {
+		end, err = was.End(host)
+	}
+	if err == nil {
+		_, err = f.store.Commit(f.t.Context(), store.Change{Verb: store.Delete, Key: r.Key, If: r.Revision}, end)
+	}
+	if err != nil {
 		f.t.Fatal(err)
 	}
 }

@@ -128,6 +128,55 @@ func TestEvicted(t *testing.T) {
 	}
 }
 
+// TestNotEvicted: what the store has lost, or what cannot be read, lets nobody in and says of nobody that it was evicted:
+// only an enrolment that was ended on purpose does.
+func TestNotEvicted(t *testing.T) {
+	f := newFixture(t)
+	a := f.replica()
+	early := f.join(a, "host-1")
+	was, err := f.store.Get(t.Context(), records.EnrolledKey("host-1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	late := f.join(a, "host-1")
+	is, err := f.store.Get(t.Context(), records.EnrolledKey("host-1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func(c store.Change) {
+		t.Helper()
+		c.Key, c.If = records.EnrolledKey("host-1"), store.Whatever
+		if _, err := f.store.Commit(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		what    string
+		store   store.Change
+		id      *hostcert.Identity
+		refused bool
+		evicted bool
+	}{
+		{"joined anew", store.Change{Value: is.Value}, early, true, true},
+		{"from before it joined", store.Change{Verb: store.Delete}, late, true, false},
+		{"from before it joined, evicted since", store.Change{Verb: store.Delete}, early, true, true},
+		{"from before it joined anew", store.Change{Value: was.Value}, late, true, false},
+		{"of another form", store.Change{Value: []byte(`{"id":5}`)}, late, false, false},
+		{"damaged", store.Change{Value: []byte("\x00")}, early, false, false},
+		{"mended", store.Change{Value: is.Value}, late, false, false},
+	} {
+		put(c.store)
+		replica := f.replica() // which has seen nothing before
+		for _, a := range []*hostcert.Authority{a, replica} {
+			_, err := f.hostOf(a, c.id.ClientTLS())
+			r, refused := errors.AsType[*hostcert.Refused](err)
+			if refused != c.refused || refused && r.Evicted != c.evicted || (err == nil) != (c.what == "mended") {
+				t.Errorf("%s: %v (%+v)", c.what, err, r)
+			}
+		}
+	}
+}
+
 // TestJoinedAnew: the machine that had a name is nobody once another one has joined by it.
 func TestJoinedAnew(t *testing.T) {
 	f := newFixture(t)

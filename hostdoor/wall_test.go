@@ -342,7 +342,34 @@ func TestEvicted(t *testing.T) {
 	r.create("mine", "of a")
 	r.attach("mine", "host-a", "tap0")
 	a.copied()
-	_, err := r.store.Commit(t.Context(), store.Change{Verb: store.Delete, Key: records.EnrolledKey("host-a"), If: store.Whatever})
+	enrolled, err := r.store.Get(t.Context(), records.EnrolledKey("host-a"))
+	must(t, err)
+	was, err := records.Decode[records.Enrolled](enrolled)
+	must(t, err)
+	end, err := was.End("host-a")
+	must(t, err)
+
+	// An enrolment of which the store has no word, or that cannot be read, is none that was ended: the host goes on with
+	// what it knows.
+	for value, code := range map[string]string{"": hostlink.CodeRefused, "damaged": hostlink.CodeAway} {
+		c := store.Change{Verb: store.Put, Key: enrolled.Key, Value: []byte(value), If: store.Whatever}
+		if value == "" {
+			c.Verb = store.Delete
+		}
+		_, err := r.store.Commit(t.Context(), c)
+		must(t, err)
+		eventually(t, "the answer "+code, func() bool {
+			_, answer := a.ask(hostlink.PathKeep, struct{}{})
+			return strings.Contains(answer, `"`+code+`"`)
+		})
+	}
+	select {
+	case <-a.client.Evicted():
+		t.Fatal("a host that nobody has evicted is told that it was")
+	default:
+	}
+
+	_, err = r.store.Commit(t.Context(), store.Change{Verb: store.Delete, Key: enrolled.Key, If: store.Whatever}, end)
 	must(t, err)
 	select {
 	case <-a.client.Evicted():

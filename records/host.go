@@ -3,6 +3,8 @@ package records
 import (
 	"strings"
 	"time"
+
+	"github.com/openimds/openimds/store"
 )
 
 // Keys of what hosts tell of themselves. All of these records but those of KnownPrefix and ServedPrefix are bound to the lease of
@@ -33,13 +35,15 @@ const (
 	EnrolledPrefix = "enrolled/"
 	// DrainedPrefix leads the hosts that take no new attachments; its keys go on with their names.
 	DrainedPrefix = "drained/"
+	// EndedPrefix leads the enrolments that were ended on purpose; see [EndedKey].
+	EndedPrefix = "ended/"
 	// HostAuthorityKey is the key, with its certificate, that signs those of hosts: in PEM, as it is.
 	HostAuthorityKey = "host-authority"
 )
 
 // SharedPrefixes lead the keys that are the same in every region: a host is there once for all of them.
 func SharedPrefixes() []string {
-	return []string{PlacePrefix, JoinTokenPrefix, EnrolledPrefix, DrainedPrefix}
+	return []string{PlacePrefix, JoinTokenPrefix, EnrolledPrefix, DrainedPrefix, EndedPrefix}
 }
 
 // JoinToken is what is kept of a join token, until it is used.
@@ -58,6 +62,12 @@ type Enrolled struct {
 	CertificateEnds time.Time `json:"certificateEnds"`
 }
 
+// End is the change by which it stands that the enrolment was ended on purpose.
+func (e Enrolled) End(host string) (store.Change, error) {
+	value, err := Encode(e.CertificateEnds)
+	return store.Change{Verb: store.Put, Key: EndedKey(host, e.ID), Value: value, If: store.Whatever}, err
+}
+
 // Drained is what is kept of a host that takes no new attachments.
 type Drained struct {
 	Since time.Time `json:"since"`
@@ -71,6 +81,11 @@ func JoinTokenKey(host string) string { return JoinTokenPrefix + host }
 
 // EnrolledKey is where it is kept that a host has joined.
 func EnrolledKey(host string) string { return EnrolledPrefix + host }
+
+// EndedKey is where it stands that an enrolment of a host was ended on purpose, with the time (JSON) when the last of its
+// certificates ends. An enrolment that is neither kept nor ended is one of which the store does not know, as of one that
+// was put back to an earlier state: it opens nothing, and says nothing of what the host has to do.
+func EndedKey(host, enrolment string) string { return EndedPrefix + host + "/" + enrolment }
 
 // Host is what a host's record says.
 type Host struct {
