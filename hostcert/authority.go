@@ -256,5 +256,5 @@ func (a *Authority) ended(ctx context.Context, host, id string) error {
 			return err
 		}
 	}
-	return refuse(host, "the store knows nothing of its enrolment, as after it was put back to an earlier state; enroll the host again, or evict it")
+	return refuse(host, "it never joined, as far as the store knows; if that was put back to an earlier state, enroll the host again")
 }

@@ -111,8 +111,8 @@ func TestStrangers(t *testing.T) {
 		"a name with a query":  {like(func(c *x509.Certificate) { c.URIs[0].RawQuery = "x" }), "", "not a host's"},
 		"a name of the DNS":    {like(func(c *x509.Certificate) { c.URIs, c.DNSNames = nil, []string{"host-1"} }), "", "not a host's"},
 		"who never joined":     {like(func(c *x509.Certificate) { c.URIs[0].Path = "/host-2" }), "host-2", "never joined"},
-		"another enrolment":    {like(func(c *x509.Certificate) { c.Subject.SerialNumber = openimds.NewUUID() }), "host-1", "from before"},
-		"no enrolment":         {like(func(c *x509.Certificate) { c.Subject.SerialNumber = "" }), "host-1", "from before"},
+		"another enrolment":    {like(func(c *x509.Certificate) { c.Subject.SerialNumber = openimds.NewUUID() }), "host-1", "never joined"},
+		"no enrolment":         {like(func(c *x509.Certificate) { c.Subject.SerialNumber = "" }), "host-1", "never joined"},
 		"expired": {like(func(c *x509.Certificate) {
 			c.NotBefore, c.NotAfter = f.clock().Add(-time.Hour), f.clock().Add(-time.Second)
 		}), "host-1", "expired"},
