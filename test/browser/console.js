@@ -357,6 +357,8 @@ const stories = {
     await p.getByText("No instance takes IMDSv1 any more.").waitFor();
     await p.getByRole("button", { name: "All", exact: true }).click();
     await row.getByText("done", { exact: true }).waitFor();
+    await p.goto(p.url() + "&page=9"); // behind the last one
+    await row.getByText("done", { exact: true }).waitFor();
     await mended();
     await done(p);
     const reader = await page();
