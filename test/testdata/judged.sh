@@ -37,7 +37,8 @@ mkdir -p $container $unit && echo 0 >$container/cgroup.procs 2>/dev/null && echo
 
 openimds serve --data-dir $dir/data --imds-listen 127.0.0.1:0 --api-listen 127.0.0.1:0 --log-level debug --ready-file $dir/served &
 pids="$!"
-openimds trace -o json --ready-file $dir/looks >$dir/trace.json &
+# It looks at all connections, however many the rest of this machine makes.
+openimds trace -o json --max-cpu 0 --ready-file $dir/looks >$dir/trace.json &
 pids="$! $pids"
 while ! [ -e served ] || ! [ -e looks ]; do sleep 0.05; done
 api=$(sed -n 's/^api=//p' served)
@@ -100,10 +101,12 @@ guests() {
 	inner $dir/curl -sf $at/meta-data/mac
 }
 for n in box inner; do until ip netns exec $n curl -sf $at/dynamic/; do sleep 0.1; done; done
-box python3 proxy.py $dir/proxied &
+(exec ip netns exec box python3 proxy.py $dir/proxied) & # exec: what is ended is the program, and no shell that waits for it
 pids="$! $pids"
-within $unit ip netns exec box sh -c "while :; do $dir/curl -s $at/meta-data/placement/region; sleep 5; done" &
-pids="$! $pids"
+if [ -e $unit/cgroup.procs ]; then
+	(echo 0 >$unit/cgroup.procs; exec ip netns exec box sh -c "while :; do $dir/curl -s $at/meta-data/placement/region; sleep 5; done") &
+	pids="$! $pids"
+fi
 while ! [ -e proxied ]; do sleep 0.05; done
 echo ready >&3
 while read word; do
