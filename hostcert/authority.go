@@ -14,6 +14,7 @@ import (
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/records"
 	"github.com/openimds/openimds/store"
+	"golang.org/x/time/rate"
 )
 
 // Config is what an [Authority] works with.
@@ -41,6 +42,8 @@ type Authority struct {
 	// enrolled is what the store last told of hosts, by their names, also of those that it told are enrolled no more:
 	// what was read before that may come after it.
 	enrolled map[string]enrolment
+	// asks bounds how often the store is asked, by host, each of which has had a certificate of ours.
+	asks map[string]*rate.Limiter
 	// listed is the revision of the last listing, which told of all there was then.
 	listed int64
 
@@ -66,7 +69,7 @@ func Open(ctx context.Context, cfg Config) (*Authority, error) {
 	if cfg.Life < MinLife || cfg.Life > MaxLife {
 		return nil, fmt.Errorf("the life of hosts' certificates is %s to %s, not %s", openimds.Brief(MinLife), openimds.Brief(MaxLife), openimds.Brief(cfg.Life))
 	}
-	a := &Authority{cfg: cfg, roots: x509.NewCertPool(), enrolled: map[string]enrolment{}}
+	a := &Authority{cfg: cfg, roots: x509.NewCertPool(), enrolled: map[string]enrolment{}, asks: map[string]*rate.Limiter{}}
 	var err error
 	if cfg.CAFile != "" {
 		a.own, err = operatorsAuthority(cfg.CAFile)
@@ -228,6 +231,9 @@ func (a *Authority) enrolment(ctx context.Context, host, id string) (enrolment, 
 	if id != "" && e.id == id {
 		return e, nil
 	}
+	if !a.mayAsk(host) {
+		return enrolment{}, ErrAskedTooOften
+	}
 	r, err := a.cfg.Store.Get(ctx, records.EnrolledKey(host))
 	absent := errors.Is(err, store.ErrNoRecord)
 	if err != nil && !absent {
@@ -242,6 +248,23 @@ func (a *Authority) enrolment(ctx context.Context, host, id string) (enrolment, 
 		}
 	}
 	return enrolment{}, a.ended(ctx, host, id)
+}
+
+// How often the store is asked who a host is, a second and at once: by a void certificate that could be at each request.
+const askRate, askBurst = 1, 20
+
+// ErrAskedTooOften says that it is not known now who a host is.
+var ErrAskedTooOften = errors.New("it was asked too often who this host is; ask again in a moment")
+
+func (a *Authority) mayAsk(host string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	l := a.asks[host]
+	if l == nil {
+		l = rate.NewLimiter(askRate, askBurst)
+		a.asks[host] = l
+	}
+	return l.Allow()
 }
 
 // ended is why an enrolment is none that is kept. That it was ended on purpose is said only where that stands: what the

@@ -403,3 +403,34 @@ func TestLateReadBeforeListing(t *testing.T) {
 	_, err = f.hostOf(a, host.ClientTLS())
 	refused(t, err, "host-1", "evicted")
 }
+
+// TestVoidAsksSeldom: a void certificate costs the store little, however often it is shown, and whoever has joined since
+// is let in meanwhile.
+func TestVoidAsksSeldom(t *testing.T) {
+	f := newFixture(t)
+	a := f.replica()
+	before, now := f.join(a, "host-1"), f.join(a, "host-1")
+	if _, err := f.hostOf(a, now.ClientTLS()); err != nil {
+		t.Fatal(err)
+	}
+	reads := 0
+	f.mu.Lock()
+	f.late = func(store.Record) { reads++ }
+	f.mu.Unlock()
+	state, err := connect(t, a, before.ClientTLS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const shown = 5000
+	for range shown {
+		if _, err := a.HostOf(t.Context(), state); err == nil {
+			t.Fatal("a void certificate opens")
+		}
+	}
+	if reads == 0 || reads > shown/10 {
+		t.Errorf("a certificate that was shown %d times had the store read %d times", shown, reads)
+	}
+	if _, err := f.hostOf(a, now.ClientTLS()); err != nil {
+		t.Errorf("the host itself: %v", err)
+	}
+}

@@ -2,6 +2,7 @@ package hostdoor
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -61,14 +62,22 @@ func items(n, most int) error {
 	return nil
 }
 
+// names refuses what no instance can be called: it would be told again in the answer, however long it is.
+func names[T any](all []T, of func(*T) string) error {
+	for i := range all {
+		if openimds.ValidateName(of(&all[i])) != nil {
+			return malformed("a name is none that an instance can have")
+		}
+	}
+	return nil
+}
+
+func itself(name *string) string { return *name }
+
 // others puts down what was asked for and is not the host's.
 func (c *call) others(names []string) hostlink.OthersAnswer {
 	if len(names) > 0 {
-		first := names[0]
-		if openimds.ValidateName(first) != nil {
-			first = ""
-		}
-		c.audit(first, fmt.Sprintf("%d of the instances are not attached to this host", len(names)))
+		c.audit(names[0], fmt.Sprintf("%d of the instances are not attached to this host", len(names)))
 	}
 	return hostlink.OthersAnswer{Others: names}
 }
@@ -143,7 +152,7 @@ func (c *call) seats(ctx context.Context) (any, error) {
 	if err := read(c.body, &q); err != nil {
 		return nil, err
 	}
-	if err := items(len(q.Instances), hostlink.MaxItems); err != nil {
+	if err := cmp.Or(items(len(q.Instances), hostlink.MaxItems), names(q.Instances, itself)); err != nil {
 		return nil, err
 	}
 	h, err := c.hosted(q.Of)
@@ -183,7 +192,7 @@ func (c *call) bound(ctx context.Context) (any, error) {
 	if err := read(c.body, &q); err != nil {
 		return nil, err
 	}
-	if err := items(len(q.Bindings), hostlink.MaxItems); err != nil {
+	if err := cmp.Or(items(len(q.Bindings), hostlink.MaxItems), names(q.Bindings, func(b *openimds.Binding) string { return b.Instance })); err != nil {
 		return nil, err
 	}
 	for i := range q.Bindings {
@@ -212,7 +221,7 @@ func (c *call) status(ctx context.Context) (any, error) {
 	if err := read(c.body, &q); err != nil {
 		return nil, err
 	}
-	if err := items(len(q.Statuses), hostlink.MaxItems); err != nil {
+	if err := cmp.Or(items(len(q.Statuses), hostlink.MaxItems), names(q.Statuses, func(s *openimds.AttachmentStatus) string { return s.Instance })); err != nil {
 		return nil, err
 	}
 	for _, s := range q.Statuses {
@@ -247,7 +256,7 @@ func (c *call) sign(ctx context.Context) (any, error) {
 	if err := read(c.body, &q); err != nil {
 		return nil, err
 	}
-	if err := items(len(q.Instances), hostlink.MaxSigned); err != nil {
+	if err := cmp.Or(items(len(q.Instances), hostlink.MaxSigned), names(q.Instances, itself)); err != nil {
 		return nil, err
 	}
 	h, err := c.hosted(q.Of)

@@ -29,6 +29,9 @@ func (c *call) counts(ctx context.Context) (any, error) {
 	var writes []store.Write
 	seen := map[string]bool{}
 	for _, r := range q.Records {
+		if len(r.Key) > hostlink.MaxText { // it would be told again in the answer
+			return nil, malformed("a key is longer than 1 KiB")
+		}
 		err := c.mayCount(ctx, r)
 		if _, refused := errors.AsType[notCounted](err); refused || seen[r.Key] {
 			answer.Refused = append(answer.Refused, r.Key)

@@ -10,6 +10,7 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -34,17 +35,29 @@ const (
 	callTime   = 8 * time.Second
 	streamTime = 20 * time.Second // to take a line of the stream
 	idleTime   = time.Minute
+	// takeTime is for an answer to be made and taken. Whoever takes none would hold its memory, and what of the
+	// limits it counts for, for good: HTTP/2 lets a client say how much it takes.
+	takeTime = 2 * callTime
 )
 
-// What one host may ask: requests a second and at once; documents to be signed a second and at once, since each costs
-// the replica milliseconds; streams at once.
+// What one host may ask: requests a second and at once, and under way; documents to be signed a second and at once, since
+// each costs the replica milliseconds; streams at once. An agent has up to 64 requests of a region under way.
 const (
 	callRate, callBurst = 1000, 4000
+	maxCalls            = 512
 	signRate, signBurst = 50, 2000
 	maxStreams          = 4
 )
 
-// defaultConnections is how many connections there may be at once.
+// What all may ask that have no certificate, and only want to join: requests a second and at once, and under way, of which
+// one source may have a quarter. What it is of is small.
+const (
+	redeemRate, redeemBurst = 100, 1000
+	maxRedeems              = 64
+	maxRedeem               = 32 << 10 // bytes
+)
+
+// defaultConnections is how many connections there may be at once, of which one source may have half, as of the API's.
 const defaultConnections = 8192
 
 // Authority says whose a certificate is, and makes certificates; [hostcert.Authority] is one.
@@ -93,24 +106,35 @@ type Door struct {
 	cfg     Config
 	http    *http.Server
 	indexes []*index
-	open    atomic.Int64
+	open    places
 	stop    context.CancelFunc
 	ctx     context.Context // ends the streams
 	signing chan struct{}   // who signs has the one place in it
+	takes   time.Duration   // takeTime
+
+	redeems   *rate.Limiter
+	redeeming places
 
 	mu      sync.Mutex
 	limits  map[string]*limits
 	streams map[string][]*stream // by host, the oldest first
 }
 
-type limits struct{ calls, signs *rate.Limiter }
+type limits struct {
+	calls, signs *rate.Limiter
+	underWay     atomic.Int64
+}
 
 // New makes a door; [Door.Run] and [Door.Serve] open it.
 func New(cfg Config) *Door {
 	if cfg.Connections == 0 {
 		cfg.Connections = defaultConnections
 	}
-	d := &Door{cfg: cfg, signing: make(chan struct{}, 1), limits: map[string]*limits{}, streams: map[string][]*stream{}}
+	d := &Door{
+		cfg: cfg, signing: make(chan struct{}, 1), limits: map[string]*limits{}, streams: map[string][]*stream{}, takes: takeTime,
+		open:    places{most: cfg.Connections, ofOne: max(cfg.Connections/2, 1)},
+		redeems: rate.NewLimiter(redeemRate, redeemBurst), redeeming: places{most: maxRedeems, ofOne: maxRedeems / 4},
+	}
 	d.ctx, d.stop = context.WithCancel(context.Background())
 	for _, r := range cfg.Regions {
 		d.indexes = append(d.indexes, newIndex(r, cfg.Log))
@@ -119,7 +143,8 @@ func New(cfg Config) *Door {
 		Handler: d, ReadHeaderTimeout: headTime, IdleTimeout: idleTime, MaxHeaderBytes: 16 << 10,
 		ErrorLog:  slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
 		ConnState: d.count,
-		HTTP2:     &http.HTTP2Config{MaxConcurrentStreams: 128, SendPingTimeout: 2 * hostlink.BeatEvery, PingTimeout: 2 * hostlink.BeatEvery},
+		// A client that reads nothing of its connection at all holds each answer on it.
+		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 128, WriteByteTimeout: streamTime, SendPingTimeout: 2 * hostlink.BeatEvery, PingTimeout: 2 * hostlink.BeatEvery},
 	}
 	return d
 }
@@ -179,32 +204,6 @@ func (d *Door) Shutdown(ctx context.Context) error {
 	return err
 }
 
-func (d *Door) count(_ net.Conn, state http.ConnState) {
-	switch state {
-	case http.StateNew:
-		d.open.Add(1)
-	case http.StateClosed, http.StateHijacked:
-		d.open.Add(-1)
-	}
-}
-
-// admitting lets in no more connections than there may be.
-type admitting struct {
-	net.Listener
-	door *Door
-}
-
-// Accept implements [net.Listener].
-func (a admitting) Accept() (net.Conn, error) {
-	for {
-		c, err := a.Listener.Accept()
-		if err != nil || a.door.open.Load() < int64(a.door.cfg.Connections) {
-			return c, err
-		}
-		_ = c.Close()
-	}
-}
-
 // call is one request.
 type call struct {
 	door *Door
@@ -236,6 +235,7 @@ var handlers = map[string]struct {
 // ServeHTTP implements [http.Handler].
 func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &call{door: d, r: r, what: "AskAsHost"}
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(d.takes))
 	handler, known := handlers[r.URL.Path]
 	switch {
 	case r.Method != http.MethodPost || r.TLS == nil:
@@ -251,16 +251,19 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, done := context.WithTimeout(r.Context(), callTime)
 	defer done()
 	// What has no certificate is read only where none is needed.
-	if r.URL.Path != hostlink.PathRedeem {
-		if err := c.identify(ctx); err != nil {
-			c.write(w, nil, err)
-			return
-		}
+	most, identify := int64(hostlink.MaxBody), c.identify
+	if r.URL.Path == hostlink.PathRedeem {
+		most, identify = maxRedeem, c.stranger
 	}
-	var err error
+	leave, err := identify(ctx)
+	if err != nil {
+		c.write(w, nil, err)
+		return
+	}
+	defer leave()
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(callTime))
-	if c.body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, hostlink.MaxBody)); err != nil {
-		c.write(w, nil, malformed("the body is larger than 1 MiB, or did not come"))
+	if c.body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, most)); err != nil {
+		c.write(w, nil, malformed(fmt.Sprintf("the body is larger than %d KiB, or did not come", most>>10)))
 		return
 	}
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
@@ -280,15 +283,41 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// identify finds out which host asks.
-func (c *call) identify(ctx context.Context) (err error) {
-	if c.host, err = c.door.cfg.Authority.HostOf(ctx, *c.r.TLS); err != nil {
-		return err
+var errTooMany = refusal{http.StatusTooManyRequests, hostlink.CodeSlowDown, "too many requests; ask again in a moment"}
+
+// identify finds out which host asks, and takes a place for its request, which leave gives back.
+func (c *call) identify(ctx context.Context) (leave func(), err error) {
+	c.host, err = c.door.cfg.Authority.HostOf(ctx, *c.r.TLS)
+	if errors.Is(err, hostcert.ErrAskedTooOften) {
+		return nil, errTooMany
 	}
-	if !c.door.limitsOf(c.host.Name).calls.Allow() {
-		return refusal{http.StatusTooManyRequests, hostlink.CodeSlowDown, "too many requests; ask again in a moment"}
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	l := c.door.limitsOf(c.host.Name)
+	if !l.calls.Allow() {
+		return nil, errTooMany
+	}
+	if c.r.URL.Path == hostlink.PathFollow {
+		return func() {}, nil // streams are counted by themselves
+	}
+	if l.underWay.Add(1) > maxCalls {
+		l.underWay.Add(-1)
+		return nil, errTooMany
+	}
+	return func() { l.underWay.Add(-1) }, nil
+}
+
+// stranger takes a place for a request of somebody who wants to join, and has no name before it is read.
+func (c *call) stranger(context.Context) (leave func(), err error) {
+	if !c.door.redeeming.take(c.r.RemoteAddr) {
+		return nil, errTooMany
+	}
+	if !c.door.redeems.Allow() {
+		c.door.redeeming.leave(c.r.RemoteAddr)
+		return nil, errTooMany
+	}
+	return func() { c.door.redeeming.leave(c.r.RemoteAddr) }, nil
 }
 
 // limitsOf are those of a host; hosts are few and known.
@@ -297,7 +326,7 @@ func (d *Door) limitsOf(host string) *limits {
 	defer d.mu.Unlock()
 	l := d.limits[host]
 	if l == nil {
-		l = &limits{rate.NewLimiter(callRate, callBurst), rate.NewLimiter(signRate, signBurst)}
+		l = &limits{calls: rate.NewLimiter(callRate, callBurst), signs: rate.NewLimiter(signRate, signBurst)}
 		d.limits[host] = l
 	}
 	return l
@@ -318,6 +347,9 @@ func malformed(why string) error {
 // write answers, and has refusals put down.
 func (c *call) write(w http.ResponseWriter, answer any, err error) {
 	status := http.StatusOK
+	if c.host.Name == "" {
+		w.Header().Set("Connection", "close") // who is no host does not stay
+	}
 	if err != nil {
 		told := c.explain(err)
 		status, answer = told.status, hostlink.ErrorAnswer{Code: told.code, Message: told.message}

@@ -1,6 +1,9 @@
 package hostdoor
 
-import "maps"
+import (
+	"maps"
+	"time"
+)
 
 // Paths are those of all requests that a host may make, but for the stream.
 func Paths() (all []string) {
@@ -39,3 +42,12 @@ func (d *Door) Streams() (all int) {
 	}
 	return all
 }
+
+// SetTakeTime says how long an answer may take.
+func (d *Door) SetTakeTime(t time.Duration) { d.takes = t }
+
+// How many requests may be under way, of a host and of who wants to join.
+const (
+	MaxCalls   = maxCalls
+	MaxRedeems = maxRedeems
+)

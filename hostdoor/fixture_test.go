@@ -93,7 +93,7 @@ const (
 	process = "11111111-2222-3333-4444-555555555555"
 )
 
-func newReplica(t *testing.T) *replica {
+func newReplica(t *testing.T, set ...func(*hostdoor.Config)) *replica {
 	t.Helper()
 	r := &replica{t: t, store: mem.New(), services: map[string]*control.Service{}}
 	log := slog.New(slog.DiscardHandler)
@@ -122,6 +122,9 @@ func newReplica(t *testing.T) *replica {
 			part = interrupted{part, r}
 		}
 		cfg.Regions = append(cfg.Regions, hostdoor.Region{Name: region, Store: part, Service: r.services[region]})
+	}
+	for _, s := range set {
+		s(&cfg)
 	}
 	door := hostdoor.New(cfg)
 	r.door = door
