@@ -16,7 +16,6 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/openimds/openimds"
@@ -39,26 +38,6 @@ const (
 	// limits it counts for, for good: HTTP/2 lets a client say how much it takes.
 	takeTime = 2 * callTime
 )
-
-// What one host may ask: requests a second and at once, and under way; documents to be signed a second and at once, since
-// each costs the replica milliseconds; streams at once. An agent has up to 64 requests of a region under way.
-const (
-	callRate, callBurst = 1000, 4000
-	maxCalls            = 512
-	signRate, signBurst = 50, 2000
-	maxStreams          = 4
-)
-
-// What all may ask that have no certificate, and only want to join: requests a second and at once, and under way, of which
-// one source may have a quarter. What it is of is small.
-const (
-	redeemRate, redeemBurst = 100, 1000
-	maxRedeems              = 64
-	maxRedeem               = 32 << 10 // bytes
-)
-
-// defaultConnections is how many connections there may be at once, of which one source may have half, as of the API's.
-const defaultConnections = 8192
 
 // Authority says whose a certificate is, and makes certificates; [hostcert.Authority] is one.
 type Authority interface {
@@ -118,11 +97,6 @@ type Door struct {
 	mu      sync.Mutex
 	limits  map[string]*limits
 	streams map[string][]*stream // by host, the oldest first
-}
-
-type limits struct {
-	calls, signs *rate.Limiter
-	underWay     atomic.Int64
 }
 
 // New makes a door; [Door.Run] and [Door.Serve] open it.
@@ -281,55 +255,6 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		c.write(w, nil, refusal{http.StatusNotFound, hostlink.CodeMalformed, "there is no such request"})
 	}
-}
-
-var errTooMany = refusal{http.StatusTooManyRequests, hostlink.CodeSlowDown, "too many requests; ask again in a moment"}
-
-// identify finds out which host asks, and takes a place for its request, which leave gives back.
-func (c *call) identify(ctx context.Context) (leave func(), err error) {
-	c.host, err = c.door.cfg.Authority.HostOf(ctx, *c.r.TLS)
-	if errors.Is(err, hostcert.ErrAskedTooOften) {
-		return nil, errTooMany
-	}
-	if err != nil {
-		return nil, err
-	}
-	l := c.door.limitsOf(c.host.Name)
-	if !l.calls.Allow() {
-		return nil, errTooMany
-	}
-	if c.r.URL.Path == hostlink.PathFollow {
-		return func() {}, nil // streams are counted by themselves
-	}
-	if l.underWay.Add(1) > maxCalls {
-		l.underWay.Add(-1)
-		return nil, errTooMany
-	}
-	return func() { l.underWay.Add(-1) }, nil
-}
-
-// stranger takes a place for a request of somebody who wants to join, and has no name before it is read.
-func (c *call) stranger(context.Context) (leave func(), err error) {
-	if !c.door.redeeming.take(c.r.RemoteAddr) {
-		return nil, errTooMany
-	}
-	if !c.door.redeems.Allow() {
-		c.door.redeeming.leave(c.r.RemoteAddr)
-		return nil, errTooMany
-	}
-	return func() { c.door.redeeming.leave(c.r.RemoteAddr) }, nil
-}
-
-// limitsOf are those of a host; hosts are few and known.
-func (d *Door) limitsOf(host string) *limits {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	l := d.limits[host]
-	if l == nil {
-		l = &limits{calls: rate.NewLimiter(callRate, callBurst), signs: rate.NewLimiter(signRate, signBurst)}
-		d.limits[host] = l
-	}
-	return l
 }
 
 // refusal is an error that is told as it is.
