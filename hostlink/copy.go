@@ -40,12 +40,18 @@ type Copy struct {
 	synced chan struct{}
 	once   sync.Once
 	keys   string // which keys sign now; empty: it is not known
+
+	// following is of the stream that is being taken, once it has told all there is; failed is how many streams have
+	// ended or could not be begun, and moved is closed when either is another.
+	following bool
+	failed    int
+	moved     chan struct{}
 }
 
 // OpenCopy reads all of a host's copy, each record with its checksum. A copy of another host is emptied: its guests are
 // none of this one's.
 func OpenCopy(ctx context.Context, s store.Store, host string, log *slog.Logger) (*Copy, error) {
-	c := &Copy{store: s, host: host, log: log, synced: make(chan struct{})}
+	c := &Copy{store: s, host: host, log: log, synced: make(chan struct{}), moved: make(chan struct{})}
 	page, err := s.List(ctx, store.Range{})
 	if err != nil {
 		return nil, err

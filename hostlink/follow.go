@@ -50,8 +50,45 @@ func (c *Copy) Follow(ctx context.Context, client *Client) {
 	}
 }
 
+// ErrBehind means that it is not known what has changed meanwhile.
+var ErrBehind = errors.New("no replica can be followed now, so that this host may be behind")
+
+// InStep waits until a replica has told all there is and goes on telling what changes. It gives up with the context, or
+// with ErrBehind once each of so many replicas was asked in vain.
+func (c *Copy) InStep(ctx context.Context, replicas int) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for began := c.failed; !c.following; {
+		if c.failed-began >= replicas {
+			return ErrBehind
+		}
+		moved := c.moved
+		c.mu.Unlock()
+		select {
+		case <-ctx.Done():
+			c.mu.Lock()
+			return ctx.Err()
+		case <-moved:
+			c.mu.Lock()
+		}
+	}
+	return nil
+}
+
+// inStep notes that the stream that is being taken has told all there is, or that it is one no more.
+func (c *Copy) inStep(following bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.following = following; !following {
+		c.failed++
+	}
+	close(c.moved)
+	c.moved = make(chan struct{})
+}
+
 // follow is one stream, to its end.
 func (c *Copy) follow(ctx context.Context, client *Client, address string) error {
+	defer c.inStep(false)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	silent := fmt.Errorf("the replica %s is silent", address)
@@ -74,6 +111,7 @@ func (c *Copy) follow(ctx context.Context, client *Client, address string) error
 			return err
 		}
 		if !listed && s.listed {
+			c.inStep(true)
 			c.log.Info("this host follows a replica", "replica", address, "records", s.told)
 		}
 	}

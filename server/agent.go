@@ -19,6 +19,7 @@ import (
 	"github.com/openimds/openimds/hostlink"
 	"github.com/openimds/openimds/naming"
 	"github.com/openimds/openimds/safefile"
+	"github.com/openimds/openimds/store"
 	"github.com/openimds/openimds/store/bolt"
 	"github.com/openimds/openimds/store/within"
 	"github.com/openimds/openimds/usage"
@@ -31,7 +32,7 @@ const (
 	countsFile = "counts.db"
 )
 
-// joinTime is how long the first guests wait for a replica to hear that their host is there.
+// joinTime is how long the first guests wait for a replica to tell what has changed, and to hear that their host is there.
 const joinTime = 2 * time.Second
 
 // renewEvery is how often it is looked whether the certificate is to be renewed.
@@ -243,10 +244,9 @@ func (a *Agent) orAnew(path, what string, open func() error) error {
 	return open()
 }
 
-// openRegions makes the guest sides of what a copy is of, and tells the replicas that this host is there.
-func (a *Agent) openRegions(ctx context.Context, about hostlink.About) {
-	joining, done := context.WithTimeout(ctx, joinTime)
-	defer done()
+// openRegions makes the guest sides of what a copy is of, and tells the replicas that this host is there, as long as
+// joining goes on.
+func (a *Agent) openRegions(joining context.Context, about hostlink.About) {
 	why := ""
 	if a.host == nil {
 		why = a.hostNotes.cannot().Error()
@@ -260,7 +260,7 @@ func (a *Agent) openRegions(ctx context.Context, about hostlink.About) {
 		cfg := a.cfg.service()
 		cfg.Region = name
 		r.service = control.New(r.kept, cfg) // to read by
-		r.presence = agent.NewPresence(agent.PresenceConfig{Leases: link, Hosts: link, Name: a.cfg.Host, Log: a.log})
+		r.presence = agent.NewPresence(agent.PresenceConfig{Leases: link, Hosts: inStep{link, a}, Name: a.cfg.Host, Log: a.log})
 		joins.Go(func() { r.presence.Join(joining) })
 		a.openGuestsOf(r)
 		a.regions = append(a.regions, r)
@@ -268,6 +268,21 @@ func (a *Agent) openRegions(ctx context.Context, about hostlink.About) {
 	a.regional = a.regions[0]
 	joins.Wait()
 	close(a.ready)
+}
+
+// inStep is a region in which this host says that it is there once it is in step: whoever is there is taken to obey what
+// stood in the store when it came. Until then nobody waits for it, and it goes on by what it knows.
+type inStep struct {
+	*hostlink.Region
+	agent *Agent
+}
+
+// JoinHost implements [agent.Hosts].
+func (r inStep) JoinHost(ctx context.Context, takeOver bool) (store.Lease, error) {
+	if err := r.agent.copy.InStep(ctx, len(r.agent.replicas)); err != nil {
+		return store.NoLease, err
+	}
+	return r.Region.JoinHost(ctx, takeOver)
 }
 
 // Host is the name by which instances are attached to this host.

@@ -194,6 +194,15 @@ func TestAgent(t *testing.T) {
 		t.Errorf("what was changed after the replica came back: %d", status)
 	}
 
+	// What is changed while the agent is not there waits for nobody; so it is obeyed from the first answer on.
+	must(t, a.stop())
+	require(openimds.TokensRequired)
+	a = startAgent(t, agentCfg)
+	at = a.guestOf(t, "web")
+	if status, _ := answered200(t, at, id, ""); status != http.StatusUnauthorized {
+		t.Errorf("an agent that was not there when tokens were required answers a call without one with %d", status)
+	}
+
 	// All calls without a token are known to the replica, each once.
 	must(t, a.stop())
 	sum := func(metric string) (n int64) {
@@ -204,8 +213,8 @@ func TestAgent(t *testing.T) {
 		}
 		return n
 	}
-	if refused := sum(openimds.MetricNoTokenRejected); refused != 12 {
-		t.Errorf("%d calls were refused, 12 were made", refused)
+	if refused := sum(openimds.MetricNoTokenRejected); refused != 13 {
+		t.Errorf("%d calls were refused, 13 were made", refused)
 	}
 
 	a = startAgent(t, agentCfg)
@@ -256,6 +265,53 @@ func TestAgentDamaged(t *testing.T) {
 	if len(aside) != 1 {
 		t.Errorf("put aside: %q", aside)
 	}
+}
+
+// A host says that it is there once it is in step: what was changed before that waits for nobody.
+func TestAgentIsThereInStep(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	cfg := forTest(filepath.Join(dir, "replica"))
+	cfg.HostsListen = "127.0.0.1:0"
+	r := openInstallation(t, cfg)
+	service := r.server.Service()
+	_, err := service.CreateInstances(t.Context(), control.InstancesLaunch{Names: []string{"web"}})
+	must(t, err)
+	agentCfg := AgentDefaults()
+	agentCfg.DataDir, agentCfg.Join = filepath.Join(dir, "agent"), invite(t, r.server, "host-a")
+	a, err := OpenAgent(t.Context(), agentCfg)
+	must(t, err)
+	defer a.Close()
+	region := inStep{a.client.Region(cfg.Region, true, ""), a}
+	type joined struct {
+		known bool
+		err   error
+	}
+	there := make(chan joined, 1)
+	go func() {
+		_, err := region.JoinHost(t.Context(), true)
+		_, known := a.copy.About()
+		there <- joined{known, err}
+	}()
+	tokens := openimds.TokensRequired
+	for range 20 { // as many commits as leave a host that does not wait the time to join
+		_, err := service.UpdateOptions(t.Context(), "web", openimds.OptionsUpdate{Tokens: &tokens})
+		must(t, err)
+		tokens = map[openimds.TokensMode]openimds.TokensMode{openimds.TokensRequired: openimds.TokensOptional, openimds.TokensOptional: openimds.TokensRequired}[tokens]
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var following sync.WaitGroup
+	defer following.Wait()
+	defer cancel()
+	following.Go(func() { a.copy.Follow(ctx, a.client) })
+	if j := <-there; j.err != nil || !j.known {
+		t.Errorf("the host is there, and knows what it serves: %t (%v)", j.known, j.err)
+	}
+	r.stop()
+	must(t, eventually(func() bool {
+		_, err := region.JoinHost(t.Context(), false)
+		return errors.Is(err, hostlink.ErrBehind)
+	}))
 }
 
 func present(t *testing.T, s store.Store, key string) bool {

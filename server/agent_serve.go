@@ -32,18 +32,22 @@ func (a *Agent) Serve(ctx context.Context) error {
 		case <-besides.Done():
 		}
 	})
-	about, known := a.copy.About()
-	if !known {
+	if _, known := a.copy.About(); !known {
 		a.log.Info("this host knows of no guest yet; waiting for a replica", "replicas", a.replicas)
 		select {
 		case <-ctx.Done():
 			a.finish(nil)
 			return a.ended(ctx)
 		case <-a.copy.Synced():
-			about, _ = a.copy.About()
 		}
 	}
-	a.openRegions(ctx, about)
+	// What changed while nobody was here comes first, if a replica is there to tell it: nobody is answered by what was
+	// restricted since, nor for what is another host's by now.
+	joining, joined := context.WithTimeout(ctx, joinTime)
+	_ = a.copy.InStep(joining, len(a.replicas)) // else by what was known last
+	about, _ := a.copy.About()
+	a.openRegions(joining, about)
+	joined()
 	running.Go(func() { a.usage.Run(besides) })
 	for _, r := range a.regions {
 		running.Go(func() { r.guests.Run(besides) })
