@@ -19,6 +19,8 @@ var ErrNotServed = errors.New("this host does not serve it")
 type HostProcess struct {
 	// Name of the host, as it has proved it, and an id of the process, which no other process of the host has.
 	Name, Process string
+	// Enrolment is the id of that by which it has proved it.
+	Enrolment string
 	// Attaches says whether it carries attachments out, and Why it does not, for people.
 	Attaches bool
 	Why      string
@@ -28,13 +30,14 @@ type HostProcess struct {
 
 // Hosted is the service as a host may use it that is not this process's own: it tells of what it serves, and changes
 // nothing else. Every method asks whose a thing is by the store, and answers ErrNotServed for what is another host's,
-// nobody's, or not there, without telling which.
+// nobody's, or not there, without telling which. Nothing is changed for a host whose enrolment has ended: ErrEnded.
 type Hosted struct{ service *Service }
 
 // ForHost is the service for that host.
 func (s *Service) ForHost(p HostProcess) *Hosted {
 	of := *s
 	of.cfg.Host, of.cfg.Nameless, of.cfg.Attachments = p.Name, false, nil
+	of.store = enrolled{s.store, p.Name, p.Enrolment}
 	of.process = p.Process
 	of.self = records.Host{Attaches: p.Attaches, Why: p.Why, Version: p.Version}
 	return &Hosted{&of}

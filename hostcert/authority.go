@@ -181,7 +181,8 @@ type Host struct {
 	// Ends is when its certificate does: nothing that was begun by it goes on for longer.
 	Ends time.Time
 
-	enrolment string
+	// Enrolment is the id of that by which it was let in.
+	Enrolment string
 }
 
 // HostOf says which host is at the other end of a connection, by its certificate. The error is a [Refused], or says
@@ -203,7 +204,7 @@ func (a *Authority) HostOf(ctx context.Context, state tls.ConnectionState) (Host
 	if err != nil {
 		return Host{}, err
 	}
-	return Host{Name: host, Void: e.void, Ends: c.NotAfter, enrolment: e.id}, nil
+	return Host{Name: host, Void: e.void, Ends: c.NotAfter, Enrolment: e.id}, nil
 }
 
 // verify says what is wrong with a certificate, for the log.

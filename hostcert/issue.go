@@ -107,7 +107,7 @@ func (a *Authority) Renew(ctx context.Context, host Host, request []byte) (Issue
 	if err != nil {
 		return Issued{}, refuse(host.Name, err.Error())
 	}
-	issued, err := a.sign(host.Name, host.enrolment, csr, a.cfg.Now())
+	issued, err := a.sign(host.Name, host.Enrolment, csr, a.cfg.Now())
 	if err != nil {
 		return Issued{}, err
 	}
@@ -122,7 +122,7 @@ func (a *Authority) Renew(ctx context.Context, host Host, request []byte) (Issue
 				return Issued{}, err
 			}
 		}
-		if e.ID == "" || e.ID != host.enrolment {
+		if e.ID == "" || e.ID != host.Enrolment {
 			return Issued{}, refuse(host.Name, "it was evicted, or joined anew, while it renewed its certificate")
 		}
 		e.CertificateEnds = issued.ends

@@ -43,7 +43,7 @@ func (c *call) hosted(of hostlink.Of, more ...func(*control.HostProcess)) (*cont
 	if !processForm.MatchString(of.Process) {
 		return nil, malformed("the id of the process is not a UUID")
 	}
-	p := control.HostProcess{Name: c.host.Name, Process: of.Process}
+	p := control.HostProcess{Name: c.host.Name, Process: of.Process, Enrolment: c.host.Enrolment}
 	for _, set := range more {
 		set(&p)
 	}
@@ -261,6 +261,9 @@ func (c *call) sign(ctx context.Context) (any, error) {
 	}
 	h, err := c.hosted(q.Of)
 	if err != nil {
+		return nil, err
+	}
+	if err := h.Enrolled(ctx); err != nil {
 		return nil, err
 	}
 	slow := refusal{http.StatusTooManyRequests, hostlink.CodeSlowDown, "too many documents; ask again in a moment"}

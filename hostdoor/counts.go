@@ -49,6 +49,11 @@ func (c *call) counts(ctx context.Context) (any, error) {
 	if n := len(answer.Refused); n > 0 {
 		c.audit("", fmt.Sprintf("%d of the counts are not of this host's instances, or cannot be read", n))
 	}
+	// Last, and not as a condition of each write: a count that comes a moment late is of before all the same.
+	h := c.door.cfg.Regions[0].Service.ForHost(control.HostProcess{Name: c.host.Name, Enrolment: c.host.Enrolment})
+	if err := h.Enrolled(ctx); err != nil {
+		return nil, err
+	}
 	return answer, store.CommitEach(ctx, c.door.cfg.Whole, writes)
 }
 

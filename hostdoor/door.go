@@ -301,6 +301,9 @@ func (c *call) explain(err error) refusal {
 	case unknown:
 		c.audit("", refused.Error())
 		return refusal{http.StatusForbidden, hostlink.CodeRefused, "refused; the log of the replica says why"}
+	case errors.Is(err, control.ErrEnded):
+		c.audit("", err.Error())
+		return refusal{http.StatusForbidden, hostlink.CodeRefused, "refused; the log of the replica says why"}
 	case errors.Is(err, control.ErrNotServed):
 		return refusal{http.StatusNotFound, hostlink.CodeNotServed, "this host serves nothing of that name"}
 	case errors.Is(err, store.ErrNoLease):

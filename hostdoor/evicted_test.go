@@ -3,11 +3,15 @@ package hostdoor_test
 import (
 	"bytes"
 	"io"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
 
+	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/control"
+	"github.com/openimds/openimds/hostcert"
+	"github.com/openimds/openimds/hostdoor"
 	"github.com/openimds/openimds/hostlink"
 	"github.com/openimds/openimds/records"
 	"github.com/openimds/openimds/store"
@@ -105,4 +109,41 @@ func TestEvictedWhileBehind(t *testing.T) {
 		t.Errorf("the evicted host was told %d things, as if it was none", n)
 	}
 	eventually(t, "the stream has ended", func() bool { return r.door.Streams() == 0 })
+}
+
+// A host that was evicted changes nothing either at a replica that has not heard of it yet.
+func TestEvictedElsewhere(t *testing.T) {
+	t.Parallel()
+	r := newReplica(t, func(c *hostdoor.Config) {
+		deaf, err := hostcert.Open(t.Context(), hostcert.Config{Store: c.Whole, Log: c.Log}) // it does not follow who is a host
+		must(t, err)
+		c.Authority = deaf
+	})
+	a := r.join("host-a")
+	in := r.create("mine", "of a")
+	r.attach("mine", "host-a", "tap0")
+	must(t, a.region.TakeSeats(t.Context(), a.lease, "mine"))
+	hops := 3
+	op, err := r.services[home].UpdateOptions(t.Context(), "mine", openimds.OptionsUpdate{HopLimit: &hops})
+	must(t, err)
+	attachment, err := r.services[home].Attachment(t.Context(), "mine")
+	must(t, err)
+	must(t, a.region.KeepAlive(t.Context(), a.lease))
+	// With its leases as they are: they end by themselves where the eviction was not asked for.
+	_, err = r.store.Commit(t.Context(), store.Change{Verb: store.Delete, Key: records.EnrolledKey("host-a"), If: store.Whatever})
+	must(t, err)
+	before := r.everything()
+	tries := a.attempts(in, attachment.CreatedAt, op.ID, a.lease)
+	for _, region := range []string{home, further} {
+		tries[hostlink.PathJoin] = hostlink.JoinRequest{Of: hostlink.Of{Region: region, Process: process}, TakeOver: true, Attaches: true}
+		for path, body := range tries {
+			status, answer := a.ask(path, body)
+			if status == http.StatusOK && path != hostlink.PathFaults { // there are none: nothing to change
+				t.Errorf("%s: %s", path, answer)
+			}
+		}
+	}
+	if after := r.everything(); !maps.Equal(before, after) {
+		t.Errorf("an evicted host has changed something:\n%q\n%q", before, after)
+	}
 }

@@ -115,7 +115,7 @@ func newReplica(t *testing.T, set ...func(*hostdoor.Config)) *replica {
 	for _, region := range []string{home, further} {
 		var part store.Store = r.store
 		if region != home {
-			part = within.New(r.store, records.RegionKey(region), records.PlacePrefix)
+			part = within.New(r.store, records.RegionKey(region), records.SharedPrefixes()...)
 		}
 		r.services[region] = control.New(part, control.Config{Region: region, HomeRegion: home, Whole: r.store, AccountID: "123456789012", Attachments: attaching{}})
 		if region == home {
