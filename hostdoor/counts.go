@@ -68,7 +68,7 @@ func (c *call) mayCount(ctx context.Context, r hostlink.Counted) error {
 	if strings.HasPrefix(r.Key, history.SamplePrefix) {
 		id, host, err = history.Foreign(r.Key, r.Value, time.Now())
 	} else {
-		id, host, err = usage.ForeignCallers(r.Key, r.Value)
+		id, host, err = usage.ForeignCallers(r.Key, r.Value, time.Now())
 	}
 	if err != nil {
 		return notCounted{err}

@@ -176,12 +176,12 @@ const (
 	formerFormat = 4
 )
 
-// unpackCallers reads what packCallers wrote, or did in an earlier format.
-func unpackCallers(packed []byte) ([]callerRecord, error) {
+// unpackCallers reads what packCallers wrote, or did in an earlier format, if it is of so many callers at most.
+func unpackCallers(packed []byte, most int) ([]callerRecord, error) {
 	if len(packed) == 0 || packed[0] < packedFormat || packed[0] > callersFormat {
 		return nil, errDamaged
 	}
-	d := decoder{b: packed[1:]}
+	d := decoder{b: packed[1:], most: most}
 	latest := int64(d.uvarint())
 	sources, agents, groups := d.words(), d.words(), d.words()
 	var processes words
@@ -190,6 +190,9 @@ func unpackCallers(packed []byte) ([]callerRecord, error) {
 	}
 	var records []callerRecord
 	for len(d.b) > 0 && !d.broken {
+		if len(records) == most {
+			return nil, errDamaged
+		}
 		source, agent, group, process := d.uvarint(), d.uvarint(), d.uvarint(), uint64(0)
 		if packed[0] > 5 {
 			process = d.uvarint()
@@ -300,6 +303,7 @@ var errDamaged = errors.New("it is damaged; delete it")
 // decoder takes values off bytes, until some are not what they should be.
 type decoder struct {
 	b      []byte
+	most   int // words in a list
 	broken bool
 }
 
@@ -324,7 +328,11 @@ func (d *decoder) byte() byte {
 }
 
 func (d *decoder) words() (words []string) {
-	for n := d.uvarint(); n > 0 && !d.broken; n-- {
+	n := d.uvarint()
+	if n > uint64(d.most) {
+		d.b, d.broken = nil, true
+	}
+	for ; n > 0 && !d.broken; n-- {
 		size := d.uvarint()
 		if size > uint64(len(d.b)) {
 			d.b, d.broken = nil, true

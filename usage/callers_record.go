@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -132,7 +133,7 @@ func decodeCallers(r store.Record) ([]callerRecord, error) {
 	case len(format) == 1 && format[0] > callersFormat:
 		err = fmt.Errorf("it has format %d, this program knows %d: run the newer openimds", format[0], callersFormat)
 	default:
-		callers, err = unpackCallers(r.Value)
+		callers, err = unpackCallers(r.Value, math.MaxInt)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("record %s: %w", r.Key, err)
