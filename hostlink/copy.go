@@ -41,6 +41,10 @@ type Copy struct {
 	once   sync.Once
 	keys   string // which keys sign now; empty: it is not known
 
+	// writing is held by who writes; forgotten says that nobody does any more.
+	writing   sync.Mutex
+	forgotten bool
+
 	// following is of the stream that is being taken, once it has told all there is; failed is how many streams have
 	// ended or could not be begun, and moved is closed when either is another.
 	following bool
@@ -243,6 +247,32 @@ func other(was store.Record, now Record) bool {
 	return err != nil || before.ID != after.ID
 }
 
+// Forget empties the copy for good: what it is of first, so that nobody is served from it at the next start however far
+// this comes. What a stream still tells is not taken any more.
+func (c *Copy) Forget(ctx context.Context) error {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	c.forgotten = true
+	if _, err := c.store.Commit(ctx, store.Change{Verb: store.Delete, Key: aboutKey, If: store.Whatever}); err != nil {
+		return err
+	}
+	page, err := c.store.List(ctx, store.Range{KeysOnly: true})
+	if err != nil {
+		return err
+	}
+	var all []store.Change
+	for _, r := range page.Records {
+		all = append(all, store.Change{Verb: store.Delete, Key: r.Key, If: store.Whatever})
+	}
+	slices.SortStableFunc(all, func(a, b store.Change) int { return stage(a) - stage(b) })
+	for batch := range slices.Chunk(all, commitChanges) {
+		if _, err := c.store.Commit(ctx, batch...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // How much one commit writes: what any store takes.
 const (
 	commitChanges = 100
@@ -254,6 +284,11 @@ const (
 // anybody is answered at a new place, and what nobody is any more goes last.
 func (c *Copy) commit(ctx context.Context, changes []store.Change) error {
 	slices.SortStableFunc(changes, func(a, b store.Change) int { return stage(a) - stage(b) })
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	if c.forgotten {
+		return ErrEvicted
+	}
 	for len(changes) > 0 {
 		n, size := 0, 0
 		seen := map[string]bool{} // a place may be left and taken again

@@ -2,6 +2,7 @@ package hostlink
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -193,6 +194,40 @@ func TestCopyOfAnotherHost(t *testing.T) {
 	}
 	if page, err := kept.List(t.Context(), store.Range{}); err != nil || len(page.Records) != 0 {
 		t.Errorf("another host keeps %v (%v)", page.Records, err)
+	}
+}
+
+// What is forgotten is not known at the next start however far that came, and comes back by nothing that a stream tells.
+func TestForget(t *testing.T) {
+	kept := &watched{Store: mem.New()}
+	c := openTestCopy(t, kept, "host-a")
+	var all []Record
+	for n := range 150 { // more than goes at once
+		all = append(all, life{id: "i-0", attached: time.Unix(1, 0).UTC(), tokens: openimds.TokensRequired}.records(t, fmt.Sprintf("web-%d", n))...)
+	}
+	list(t, c, all)
+	commits := 0
+	kept.after = func() {
+		commits++
+		page, err := kept.List(t.Context(), store.Range{Prefix: aboutKey})
+		must(t, err)
+		if len(page.Records) > 0 {
+			t.Errorf("killed after %d commits it would serve from what it has", commits)
+		}
+	}
+	must(t, c.Forget(t.Context()))
+	if commits < 4 {
+		t.Errorf("it was forgotten in %d commits", commits)
+	}
+	kept.after = nil
+	s := stream{copy: c}
+	must(t, s.take(t.Context(), Message{Hello: &Hello{Version: Version, Host: "host-a", Home: "us-east-1", Regions: []string{"us-east-1"}}}))
+	must(t, s.take(t.Context(), Message{Changes: all[:1]}))
+	if err := s.take(t.Context(), Message{Listed: true}); !errors.Is(err, ErrEvicted) {
+		t.Errorf("what is told afterwards: %v", err)
+	}
+	if page, err := kept.List(t.Context(), store.Range{}); err != nil || len(page.Records) != 0 {
+		t.Errorf("%d records are left (%v)", len(page.Records), err)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -31,6 +32,9 @@ const (
 	copyFile   = "copy.db"
 	countsFile = "counts.db"
 )
+
+// asideMark stands behind the name of a damaged file that was put aside, before the time of that.
+const asideMark = ".damaged-"
 
 // joinTime is how long the first guests wait for a replica to tell what has changed, and to hear that their host is there.
 const joinTime = 2 * time.Second
@@ -236,7 +240,7 @@ func (a *Agent) orAnew(path, what string, open func() error) error {
 	} else if ferr := f.Close(); ferr != nil {
 		return err
 	}
-	aside := path + ".damaged-" + time.Now().UTC().Format("20060102T150405")
+	aside := path + asideMark + time.Now().UTC().Format("20060102T150405")
 	if merr := safefile.MoveNew(path, aside); merr != nil {
 		return fmt.Errorf("%w; and it cannot be put aside: %w", err, merr)
 	}
@@ -318,14 +322,29 @@ func (a *Agent) Close() {
 		}
 	}
 	if a.evicted {
-		// Whoever is no host any more has nothing to serve from, nor what its guests may read.
-		if err := os.Remove(filepath.Join(a.cfg.DataDir, copyFile)); err != nil {
+		// Whoever is no host any more has nothing to serve from, nor what its guests may read; what was put aside is such, too.
+		a.dog.at("what this host has served to be deleted")
+		if err := removeCopies(a.cfg.DataDir); err != nil {
 			a.log.Error("what this host has served cannot be deleted; delete it by hand", "error", err)
 		}
 	}
 	if a.unlock != nil {
 		a.unlock()
 	}
+}
+
+// removeCopies deletes all that a data directory has of what the host has served.
+func removeCopies(dir string) error {
+	all, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, f := range all {
+		if strings.HasPrefix(f.Name(), copyFile) { // and what was put aside, and the room that is kept for it
+			err = errors.Join(err, os.Remove(filepath.Join(dir, f.Name())))
+		}
+	}
+	return err
 }
 
 // always is a TLS that stays what it is.

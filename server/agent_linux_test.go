@@ -219,17 +219,23 @@ func TestAgent(t *testing.T) {
 
 	a = startAgent(t, agentCfg)
 	a.guestOf(t, "web")
+	aside := filepath.Join(agentCfg.DataDir, copyFile+asideMark+"20261126T120000")
+	must(t, os.WriteFile(aside, []byte("of earlier"), 0o600))
 	must(t, service.EvictHost(t.Context(), "host-a"))
 	select {
 	case <-a.client.Evicted():
 	case <-time.After(patience):
 		t.Fatal("the agent does not hear that it was evicted")
 	}
+	must(t, eventually(func() bool { // also where it is killed before its end
+		page, err := a.kept.List(t.Context(), store.Range{})
+		return errors.Is(err, store.ErrClosed) || err == nil && len(page.Records) == 0
+	}))
 	if err := a.stop(); !errors.Is(err, hostlink.ErrEvicted) {
 		t.Errorf("an agent that was evicted: %v", err)
 	}
-	if _, err := os.Stat(filepath.Join(agentCfg.DataDir, copyFile)); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("what it has served is still there: %v", err)
+	if left, err := filepath.Glob(filepath.Join(agentCfg.DataDir, copyFile+"*")); err != nil || len(left) > 0 {
+		t.Errorf("what it has served is still there: %q (%v)", left, err)
 	}
 	if audit := readAudit(t, r); !strings.Contains(audit, "evicted") {
 		t.Errorf("the audit log has no word of who was cut off: %s", audit)

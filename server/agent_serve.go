@@ -28,6 +28,10 @@ func (a *Agent) Serve(ctx context.Context) error {
 	running.Go(func() {
 		select {
 		case <-a.client.Evicted():
+			// First of all, as what comes after may not come to its end: a start finds nothing to serve then.
+			if err := a.copy.Forget(besides); err != nil {
+				a.log.Error("what this host has served cannot be deleted yet; trying again at the end", "error", err)
+			}
 			cancel(hostlink.ErrEvicted)
 		case <-besides.Done():
 		}

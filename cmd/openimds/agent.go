@@ -11,6 +11,7 @@ import (
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/hostcert"
+	"github.com/openimds/openimds/hostlink"
 	"github.com/openimds/openimds/outlet"
 	"github.com/openimds/openimds/printable"
 	"github.com/openimds/openimds/server"
@@ -27,10 +28,13 @@ or the capabilities that are named there.
 
 A machine becomes a host by a join file, which is good once and for an hour. The key that it is known by is made here
 and never leaves it; its certificate lives for a day and is renewed by itself. A host that is evicted serves nobody any
-more as soon as it hears of it, and deletes what it kept of its guests.
+more as soon as it hears of it, deletes what it kept of its guests, and ends with exit code 77.
 
 Each flag is also an environment variable (OPENIMDS_ and its name in capitals, dashes as underscores; lists with
 commas) and a key of the --config file. A flag beats the environment, and the environment beats the file.`
+
+// exitEvicted is the exit code of an agent whose host was evicted, which no start mends: EX_NOPERM of sysexits.h.
+const exitEvicted = 77
 
 // agentConfig is what "openimds agent" is told.
 type agentConfig struct {
@@ -141,7 +145,10 @@ func runAgent(cmd *cobra.Command, c agentConfig) error {
 	if _, err := io.WriteString(out, agentWelcome(a)); err != nil {
 		return err
 	}
-	return a.Serve(ctx)
+	if err = a.Serve(ctx); errors.Is(err, hostlink.ErrEvicted) {
+		return withCode{exitEvicted, err}
+	}
+	return err
 }
 
 // agentWelcome is what a person reads after the start.
