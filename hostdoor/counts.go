@@ -22,17 +22,18 @@ func (c *call) counts(ctx context.Context) (any, error) {
 	if err := read(c.body, &q); err != nil {
 		return nil, err
 	}
-	if err := items(len(q.Records), hostlink.MaxItems); err != nil {
+	if err := items(len(q.Records), hostlink.MaxCounted); err != nil {
 		return nil, err
 	}
 	var answer hostlink.CountsAnswer
 	var writes []store.Write
 	seen := map[string]bool{}
+	served := map[string]error{} // by instance: a host counts many days of one
 	for _, r := range q.Records {
 		if len(r.Key) > hostlink.MaxText { // it would be told again in the answer
 			return nil, malformed("a key is longer than 1 KiB")
 		}
-		err := c.mayCount(ctx, r)
+		err := c.mayCount(ctx, r, served)
 		if _, refused := errors.AsType[notCounted](err); refused || seen[r.Key] {
 			answer.Refused = append(answer.Refused, r.Key)
 			continue
@@ -62,7 +63,7 @@ type notCounted struct{ error }
 
 // mayCount refuses what is not a count of this host's, of an instance that it serves or has counted before: what was
 // counted of one that has moved away since comes late, and is to be known all the same.
-func (c *call) mayCount(ctx context.Context, r hostlink.Counted) error {
+func (c *call) mayCount(ctx context.Context, r hostlink.Counted, served map[string]error) error {
 	var id, host string
 	var err error
 	if strings.HasPrefix(r.Key, history.SamplePrefix) {
@@ -76,11 +77,13 @@ func (c *call) mayCount(ctx context.Context, r hostlink.Counted) error {
 	if host != c.host.Name {
 		return notCounted{errors.New("it is another host's count")}
 	}
-	for _, region := range c.door.cfg.Regions {
-		h := region.Service.ForHost(control.HostProcess{Name: c.host.Name})
-		if err := h.Counts(ctx, id); !errors.Is(err, control.ErrNotServed) {
-			return err
-		}
+	err, known := served[id]
+	if !known {
+		err = c.serves(ctx, id)
+		served[id] = err
+	}
+	if !errors.Is(err, control.ErrNotServed) {
+		return err
 	}
 	for _, key := range []string{r.Key, usage.CallersKey(id, host)} {
 		if _, err := c.door.cfg.Whole.Get(ctx, key); !errors.Is(err, store.ErrNoRecord) {
@@ -88,4 +91,15 @@ func (c *call) mayCount(ctx context.Context, r hostlink.Counted) error {
 		}
 	}
 	return notCounted{control.ErrNotServed}
+}
+
+// serves says whether what the host has counted of an instance is to be known in any region.
+func (c *call) serves(ctx context.Context, id string) error {
+	for _, region := range c.door.cfg.Regions {
+		h := region.Service.ForHost(control.HostProcess{Name: c.host.Name})
+		if err := h.Counts(ctx, id); !errors.Is(err, control.ErrNotServed) {
+			return err
+		}
+	}
+	return control.ErrNotServed
 }

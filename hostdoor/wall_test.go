@@ -444,6 +444,7 @@ func TestMalformed(t *testing.T) {
 		"an unknown member":   {hostlink.PathKeep, map[string]any{"region": home, "process": process, "host": "host-b"}},
 		"a name twice":        {hostlink.PathKeep, json.RawMessage(`{"region":"us-east-1","region":"eu-west-1"}`)},
 		"too many":            {hostlink.PathSeats, hostlink.SeatsRequest{Of: of, Lease: a.lease, Instances: slices.Repeat([]string{"x"}, hostlink.MaxItems+1)}},
+		"too many counts":     {hostlink.PathCounts, hostlink.CountsRequest{Records: slices.Repeat([]hostlink.Counted{{Key: "x"}}, hostlink.MaxCounted+1)}},
 		"a long reason":       {hostlink.PathStatus, hostlink.StatusRequest{Of: of, Lease: a.lease, Statuses: []openimds.AttachmentStatus{{Instance: "mine", State: "failed", Reason: long}}}},
 		"no state":            {hostlink.PathStatus, hostlink.StatusRequest{Of: of, Lease: a.lease, Statuses: []openimds.AttachmentStatus{{Instance: "mine", State: "unheard of"}}}},
 		"no name":             {hostlink.PathSeats, hostlink.SeatsRequest{Of: of, Lease: a.lease, Instances: []string{long}}},

@@ -93,7 +93,7 @@ func settled(err error) error {
 
 // BindAttachments implements [attach.Binder].
 func (r *Region) BindAttachments(ctx context.Context, bindings []openimds.Binding) error {
-	for batch := range slices.Chunk(bindings, MaxItems/10) { // each may be of many addresses
+	for batch := range slices.Chunk(bindings, MaxItems/2) { // each may be of many addresses
 		var a OthersAnswer
 		if err := r.client.call(ctx, PathBound, BoundRequest{r.of(), batch}, &a); err != nil {
 			return err

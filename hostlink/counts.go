@@ -178,7 +178,7 @@ func (c *Counts) push(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if size+len(r.Value) > pushBytes || len(q.Records) == MaxItems {
+		if size+len(r.Value) > pushBytes || len(q.Records) == MaxCounted {
 			if err := flush(); err != nil {
 				return err
 			}

@@ -39,9 +39,12 @@ const (
 // Limits of a request, which both ends keep to.
 const (
 	MaxBody = 1 << 20 // bytes
-	// MaxItems is how many instances, statuses or bindings one request is of, and MaxSigned how many are to be signed.
-	MaxItems  = 500
-	MaxSigned = 20
+	// MaxItems is how many instances, statuses or bindings one request is of, MaxCounted how many records of counts, and
+	// MaxSigned how many are to be signed: as many as a replica can look up one after the other while the host waits,
+	// also in a store that is slow. Of more nothing would ever be kept, as the host asks the same again.
+	MaxItems   = 100
+	MaxCounted = 50
+	MaxSigned  = 20
 	// MaxText is the most bytes of a text that the host has made: a reason, a mark of a link.
 	MaxText = 1 << 10
 	// MaxMessage is the most bytes of a line of the stream.

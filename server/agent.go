@@ -84,6 +84,9 @@ func (c *AgentConfig) config() Config {
 	}
 }
 
+// ErrEvicted is why an agent ends that serves nobody any more.
+var ErrEvicted = hostlink.ErrEvicted
+
 // Agent serves the guests of one host, as the replicas of an installation say. It has no API and no rules of its own:
 // it follows a replica, keeps what that sends, and goes on from there while no replica can be reached.
 type Agent struct {

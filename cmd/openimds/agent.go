@@ -11,7 +11,6 @@ import (
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/hostcert"
-	"github.com/openimds/openimds/hostlink"
 	"github.com/openimds/openimds/outlet"
 	"github.com/openimds/openimds/printable"
 	"github.com/openimds/openimds/server"
@@ -145,7 +144,7 @@ func runAgent(cmd *cobra.Command, c agentConfig) error {
 	if _, err := io.WriteString(out, agentWelcome(a)); err != nil {
 		return err
 	}
-	if err = a.Serve(ctx); errors.Is(err, hostlink.ErrEvicted) {
+	if err = a.Serve(ctx); errors.Is(err, server.ErrEvicted) {
 		return withCode{exitEvicted, err}
 	}
 	return err
