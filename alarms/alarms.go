@@ -17,8 +17,9 @@ import (
 	"github.com/openimds/openimds/store"
 )
 
-// settle is how long after the end of a period it is evaluated: all hosts have stored their counts by then.
-const settle = 15 * time.Second
+// settle is how long after the end of a period it is evaluated: all hosts have stored their counts by then, and an engine of metrics
+// has been told them, or says that it was not.
+const settle = 30 * time.Second
 
 // Config is what [Alarms] work with.
 type Config struct {

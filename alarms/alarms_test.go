@@ -279,8 +279,8 @@ func TestBadWebhooks(t *testing.T) {
 func TestNext(t *testing.T) {
 	noon := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	for after, want := range map[time.Duration]time.Duration{
-		0: 15 * time.Second, 14 * time.Second: 15 * time.Second,
-		15 * time.Second: 5*time.Minute + 15*time.Second, 5 * time.Minute: 5*time.Minute + 15*time.Second,
+		0: 30 * time.Second, 29 * time.Second: 30 * time.Second,
+		30 * time.Second: 5*time.Minute + 30*time.Second, 5 * time.Minute: 5*time.Minute + 30*time.Second,
 	} {
 		if got := next(noon.Add(after)).Sub(noon); got != want {
 			t.Errorf("%s after noon: at %s, want %s", after, got, want)

@@ -7,7 +7,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// point is one value of one series: what a sample came to by then; without a metric, that there is one.
+// point is one value of one series: what a sample came to by then; without a metric, what [Watched] says of it.
 type point struct {
 	instanceID, metric string
 	number             int64 // the sample's
@@ -20,10 +20,17 @@ type point struct {
 const (
 	periodMillis = sampleSeconds * 1000
 	finalMillis  = periodMillis * 4 / 5
+	finalTimes   = periodMillis - finalMillis - 1
 )
 
-// watched is the time of the word that there is a sample.
-func watched(number int64) int64 { return number*periodMillis + 1 }
+// watched is the time of a word of Watched. That all was told has an earlier time than what was told: an engine that takes
+// nothing older than some time does not refuse the second alone.
+func watched(number int64, word uint64) int64 {
+	if word == isClosed {
+		return number*periodMillis + finalMillis
+	}
+	return number*periodMillis + 1
+}
 
 // underWay is the time of a word of a period under way that is said so many milliseconds after its beginning.
 func underWay(number, after int64) int64 {
@@ -32,7 +39,7 @@ func underWay(number, after int64) int64 {
 
 // final is the time of what a period came to.
 func final(number int64, value uint64) int64 {
-	return number*periodMillis + finalMillis + int64(value%uint64(periodMillis-finalMillis))
+	return number*periodMillis + finalMillis + 1 + int64(value%uint64(finalTimes))
 }
 
 // The fields of the messages of remote write 1.0 (prometheus.WriteRequest, TimeSeries, Label, Sample).

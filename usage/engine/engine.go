@@ -9,13 +9,15 @@
 //	openimds_period_watched{installation, host, writer, instance_id}
 //
 // at times within that period: of the first, the count so far while the period is under way, and what it came to
-// afterwards, unless it is zero; of the second a single 1, which says that there is a sample. So the largest value of a
-// period is the sample, whichever of them arrive, in which order and how often, and a period that nobody watched has no
-// sample, which is not a zero. A counter that goes on from period to period could not do this: what is lost of
-// it, or comes late, changes the counts of other periods, and its growth between two moments is an estimate.
+// afterwards, unless it is zero; of the second a 1 when there is a sample, and a 2 when all of it has been told. So the
+// largest value of a period is the sample, whichever of them arrive, in which order and how often; a period that nobody
+// watched has no sample, which is not a zero, and one that is past and never came to a 2 is not known as a whole. A counter
+// that goes on from period to period could not do this: what is lost of it, or comes late, changes the counts of other
+// periods, and its growth between two moments is an estimate.
 //
-// The time of a period's last word is made of the period and the count, so that it is the same however often it is said,
-// and a later, larger count has a later time: no engine is told two values of one time. What is counted anew after a
+// The time of what a period came to is made of the period and the count, so that it is the same however often it is said,
+// and a corrected count has another time: engines keep but one value of a time, or refuse the second. There is one time for
+// each millisecond of a minute, so a correction by a multiple of 59,999 would find it taken. What is counted anew after a
 // crash is another writer's only if its store is another one. Each writer's samples add up.
 package engine
 
@@ -36,6 +38,7 @@ import (
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/safefile"
 	"github.com/openimds/openimds/store"
+	"github.com/openimds/openimds/usage/history"
 )
 
 // Calls and Watched are the names of the series that a [Writer] tells of.
@@ -47,6 +50,14 @@ const (
 // countNames are the values of the label metric, by their places in [history.Counts]: behind the metrics, that a process
 // which counted in the sample was killed, so that there may have been more calls.
 var countNames = append(openimds.Metrics(), "Incomplete")
+
+const incomplete = len(history.Counts{}) - 1
+
+// What Watched says of a sample: that there is one, and that all of it has been told.
+const (
+	isThere  = 1
+	isClosed = 2
+)
 
 const (
 	sampleSeconds = int64(openimds.MetricPeriod / time.Second)

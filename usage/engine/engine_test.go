@@ -4,6 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"maps"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -15,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/golang/snappy"
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/store"
 	"github.com/openimds/openimds/store/mem"
@@ -22,6 +26,7 @@ import (
 	"github.com/openimds/openimds/usage/engine/enginetest"
 	"github.com/openimds/openimds/usage/history"
 	"go.yaml.in/yaml/v3"
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
 func must(t testing.TB, err error) {
@@ -58,7 +63,7 @@ func newHost(t testing.TB, kept store.Store, name, write, from string, c *clock)
 	t.Helper()
 	w, err := engine.OpenWriter(t.Context(), engine.WriterConfig{URL: write, Store: kept, Installation: installation, Host: name, Now: c.now})
 	must(t, err)
-	r, err := engine.NewReader(engine.ReaderConfig{URL: from, Installation: installation})
+	r, err := engine.NewReader(engine.ReaderConfig{URL: from, Installation: installation, Now: c.now})
 	must(t, err)
 	h := history.New(history.Config{Store: kept, Now: c.now, Others: r, Name: w.Name(), Kept: w.Kept})
 	w.From(h)
@@ -168,6 +173,7 @@ func TestTheSameNumbers(t *testing.T) {
 			}
 			c.forward(time.Duration(random.IntN(4)+1) * time.Minute)
 		}
+		c.forward(openimds.MetricPeriod) // so that all is closed
 		for _, h := range hosts {
 			h.tell(t)
 			h.tell(t) // once more changes nothing
@@ -233,6 +239,79 @@ func TestEngineAway(t *testing.T) {
 	})
 }
 
+// What is told twice is read once, and what was never told is not there: an engine that keeps each value that it is sent
+// may have as many of some samples too many as it lacks of others.
+func TestToldTwice(t *testing.T) {
+	enginetest.Each(t, func(t *testing.T, e *enginetest.Engine) {
+		const id, samples, again = "i-00000000000000001", 24, 12
+		begin := time.Now().UTC().Truncate(time.Hour).Add(-5 * time.Hour)
+		c := newClock(begin)
+		h := newHost(t, mem.New(), "a", e.Write(), e.From(), c)
+		for range samples {
+			h.Begin(id, c.now())
+			h.tell(t)
+			c.forward(openimds.MetricPeriod)
+		}
+		c.forward(openimds.MetricPeriod) // so that the last one is closed
+		h.tell(t)
+		must(t, h.History.Close(t.Context()))
+		h = newHost(t, h.store, "a", e.Write(), e.From(), c)
+		h.tell(t)
+		e.Settle()
+		first := begin.Unix() / int64(openimds.MetricPeriod/time.Second)
+		for missing := range int64(samples + again) {
+			var got []int64
+			must(t, h.reader.Runs(t.Context(), "", first-missing, first+samples, func(_, _ string, first, end int64, c history.Counts) {
+				if c != (history.Counts{}) {
+					t.Errorf("with %d missing, of %d to %d it says %v", missing, first, end, c)
+				}
+				got = append(got, first, end)
+			}))
+			if !slices.Equal(got, []int64{first, first + samples}) {
+				t.Errorf("with %d missing there are samples %v, want %d to %d", missing, got, first, first+samples)
+			}
+		}
+	})
+}
+
+// Of a sample that a host began to tell of, and no more came, nobody is told that this was all: it may have gone on counting.
+// Until a while after its end it is taken as what it came to so far, as one under way is, and when the host tells the rest,
+// it is known.
+func TestToldInPart(t *testing.T) {
+	enginetest.Each(t, func(t *testing.T, e *enginetest.Engine) {
+		const id = "i-00000000000000001"
+		begin := time.Now().UTC().Truncate(time.Hour).Add(-5 * time.Hour)
+		c := newClock(begin.Add(5 * time.Second))
+		b, a := newHost(t, mem.New(), "b", e.Write(), e.From(), c), newHost(t, mem.New(), "a", e.Write(), e.From(), c)
+		b.Begin(id, c.now())
+		b.tell(t)
+		e.Settle()
+		known := func(what string, sum float64, partial bool) {
+			t.Helper()
+			points, err := a.Points(t.Context(), id, []string{openimds.MetricNoToken}, begin, c.now(), openimds.MetricPeriod)
+			must(t, err)
+			if len(points[0]) != 1 || points[0][0].Sum != sum || (points[0][0].Partial > 0) != partial {
+				t.Errorf("%s: %+v, want %v, partial: %t", what, points[0], sum, partial)
+			}
+			sums, err := a.Sums(t.Context(), openimds.MetricNoToken, begin, c.now())
+			must(t, err)
+			if s := sums[id]; float64(s.Sum) != sum || s.Partial != partial {
+				t.Errorf("%s, of all: %+v, want %v, partial: %t", what, s, sum, partial)
+			}
+		}
+		known("under way", 0, false)
+		c.forward(5*time.Minute + 5*time.Second)
+		known("just past", 0, false)
+		c.forward(30 * time.Second)
+		known("not told since", 0, true)
+		b.Add(id, begin.Add(time.Minute), openimds.MetricNoToken, 200)
+		b.tell(t)
+		e.Settle()
+		c.forward(20 * time.Second) // of another's answers the last ones are believed for a while
+		known("told", 200, false)
+	})
+}
+
 // Values that the engine refuses for good do not hold up the others, are counted, and are not sent for ever.
 func TestRefused(t *testing.T) {
 	begin := time.Now().UTC().Truncate(time.Hour).Add(-5 * time.Hour)
@@ -254,7 +333,7 @@ func TestRefused(t *testing.T) {
 	c.forward(4 * time.Hour)
 	must(t, h.Flush(t.Context()))
 	must(t, h.writer.Close(t.Context()))
-	if n := h.writer.Refused(); n != 100 { // that each is there, and its count
+	if n := h.writer.Refused(); n != 100 { // the count of each, and that it is all
 		t.Errorf("%d of 100 were refused", n)
 	}
 	if n := requests.Load(); n > 10 {
@@ -267,9 +346,133 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// Where a count was refused for good nobody is told that there were no calls.
+func TestCountRefused(t *testing.T) {
+	var taken []value
+	engine := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		values := decode(t, r)
+		if slices.ContainsFunc(values, func(v value) bool { return v.labels["metric"] != "" && v.labels["instance_id"] == "i-2" }) {
+			http.Error(w, "too many series", http.StatusBadRequest)
+			return
+		}
+		taken = append(taken, values...)
+	}))
+	defer engine.Close()
+	c := newClock(time.Now().UTC().Truncate(time.Hour))
+	h := newHost(t, mem.New(), "a", engine.URL, engine.URL, c)
+	for _, id := range []string{"i-1", "i-2", "i-3"} {
+		h.Add(id, c.now(), openimds.MetricNoToken, 3)
+	}
+	c.forward(2 * openimds.MetricPeriod)
+	must(t, h.Flush(t.Context()))
+	must(t, h.writer.Close(t.Context()))
+	said := map[string][]float64{}
+	for _, v := range taken {
+		said[v.labels["instance_id"]] = append(said[v.labels["instance_id"]], v.value)
+	}
+	if want := (map[string][]float64{"i-1": {3, 2}, "i-3": {3, 2}}); !reflect.DeepEqual(said, want) {
+		t.Errorf("it is told %v, want %v", said, want)
+	}
+	if n := h.writer.Refused(); n != 1 {
+		t.Errorf("%d were refused, want 1", n)
+	}
+}
+
+// A sample that is under way is told every 15 seconds at most, the one before it, which late counts are still of, too.
+func TestToldSeldom(t *testing.T) {
+	said := map[int64]int{}
+	engine := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for _, v := range decode(t, r) {
+			if v.labels["metric"] != "" {
+				said[v.at.Unix()/int64(openimds.MetricPeriod/time.Second)]++
+			}
+		}
+	}))
+	defer engine.Close()
+	begin := time.Now().UTC().Truncate(time.Hour)
+	c := newClock(begin)
+	h := newHost(t, mem.New(), "a", engine.URL, engine.URL, c)
+	run := func() {
+		must(t, h.Flush(t.Context()))
+		ctx, done := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); h.writer.Run(ctx) }()
+		for !h.writer.Through().Equal(c.now()) {
+			time.Sleep(time.Millisecond)
+		}
+		done()
+		<-ended
+	}
+	for range 9 { // from the beginning of a period on, each second
+		h.Add("i-1", c.now(), openimds.MetricNoToken, 1)
+		h.Add("i-1", c.now().Add(-openimds.MetricPeriod), openimds.MetricNoToken, 1)
+		run()
+		c.forward(time.Second)
+	}
+	first := begin.Unix() / int64(openimds.MetricPeriod/time.Second)
+	if want := map[int64]int{first: 1, first - 1: 1}; !maps.Equal(said, want) {
+		t.Errorf("counts were told %v times, want %v", said, want)
+	}
+	c.forward(10 * time.Second)
+	run()
+	if want := map[int64]int{first: 2, first - 1: 2}; !maps.Equal(said, want) {
+		t.Errorf("afterwards, counts were told %v times, want %v", said, want)
+	}
+}
+
+// value is one that an engine is told.
+type value struct {
+	labels map[string]string
+	at     time.Time
+	value  float64
+}
+
+// decode reads a request of remote write 1.0.
+func decode(t *testing.T, r *http.Request) (values []value) {
+	body, err := io.ReadAll(r.Body)
+	if err == nil {
+		body, err = snappy.Decode(nil, body)
+	}
+	if err != nil {
+		t.Errorf("a request cannot be read: %v", err)
+		return nil
+	}
+	for _, series := range fields(body)[1] {
+		labels := map[string]string{}
+		for _, label := range fields(series)[1] {
+			f := fields(label)
+			labels[string(f[1][0])] = string(f[2][0])
+		}
+		for _, sample := range fields(series)[2] {
+			f := fields(sample)
+			bits, _ := protowire.ConsumeFixed64(f[1][0])
+			at, _ := protowire.ConsumeVarint(f[2][0])
+			values = append(values, value{labels, time.UnixMilli(int64(at)), math.Float64frombits(bits)})
+		}
+	}
+	return values
+}
+
+// fields are the values of a message's fields, by their numbers.
+func fields(b []byte) map[protowire.Number][][]byte {
+	all := map[protowire.Number][][]byte{}
+	for len(b) > 0 {
+		number, kind, n := protowire.ConsumeTag(b)
+		b = b[n:]
+		n = protowire.ConsumeFieldValue(number, kind, b)
+		one := b[:n]
+		if kind == protowire.BytesType {
+			one, _ = protowire.ConsumeBytes(one)
+		}
+		all[number] = append(all[number], one)
+		b = b[n:]
+	}
+	return all
+}
+
 // An engine that has something wrong, or only a part, makes an error, as one does that says nonsense.
 func TestWrongAnswers(t *testing.T) {
-	const right = `{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"instance_id":"i-1","metric":"MetadataNoToken","writer":"w"},"values":[[300,"7"]]}]}}`
+	const right = `{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"instance_id":"i-1","metric":"MetadataNoToken","writer":"w"},"values":[[300,"7"]]},{"metric":{"instance_id":"i-1","writer":"w"},"values":[[300,"2"]]}]}}`
 	for body, good := range map[string]bool{
 		right:                             true,
 		`{"status":"error","error":"no"}`: false,

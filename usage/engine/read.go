@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"net/http"
 	"net/url"
@@ -31,6 +32,9 @@ const (
 	maxAnswer = 256 << 20
 	// oncePeriods is how many periods one question is of: Prometheus answers at most 11,000 points of a series.
 	oncePeriods = 10_000
+	// tellingTakes is how long a writer may take to tell of a period that it takes for closed, before it is taken for one
+	// that has told some and then no more. Alarms look later.
+	tellingTakes = 15 * time.Second
 )
 
 // ReaderConfig is what a [Reader] works with.
@@ -70,22 +74,29 @@ func (r *Reader) Samples(ctx context.Context, instanceID string, from, until int
 		writer string
 		number int64
 	}
+	type word struct {
+		history.Counts
+		watched uint64
+	}
 	query := r.largest("{__name__=~" + strconv.Quote(Calls+"|"+Watched) + "," + r.ours() + ",instance_id=" + strconv.Quote(instanceID) + "}")
+	settled := r.settled()
 	for ; from < until; from += oncePeriods {
-		counts := map[sample]history.Counts{}
+		words := map[sample]word{}
 		err := r.askPeriods(ctx, query, from, min(from+oncePeriods, until), func(s *series, number int64, value uint64) {
 			key := sample{s.Metric.Writer, number}
-			c := counts[key]
-			if m := slices.Index(countNames, s.Metric.Metric); m >= 0 { // else it is watched, or a later version counts it
-				c[m] = max(c[m], value) // two series differ in their host alone where a host was renamed
+			w := words[key]
+			if s.Metric.Metric == "" {
+				w.watched = max(w.watched, value)
+			} else if m := slices.Index(countNames, s.Metric.Metric); m >= 0 { // else a later version counts it
+				w.Counts[m] = max(w.Counts[m], value) // two series differ in their host alone where a host was renamed
 			}
-			counts[key] = c
+			words[key] = w
 		})
 		if err != nil {
 			return err
 		}
-		for s, c := range counts {
-			pass(s.writer, s.number, c)
+		for s, w := range words {
+			pass(s.writer, s.number, known(w.Counts, w.watched, s.number < settled))
 		}
 	}
 	return nil
@@ -95,7 +106,8 @@ func (r *Reader) Samples(ctx context.Context, instanceID string, from, until int
 const onceIDs = 200
 
 // Runs implements [history.Others]. Mostly the instances were there all the time, and few were called: the engine is asked
-// how many samples there are of each, which ones only where some are missing, and for the counts, which are not zero.
+// whether all periods of each are closed, which ones only where some are not, and for the counts, which are not zero. It is
+// the periods' words that are added up, not the values: an engine may keep one that it was told twice as two.
 func (r *Reader) Runs(ctx context.Context, but string, from, until int64, pass func(writer, instanceID string, first, end int64, c history.Counts)) error {
 	if until = min(until, sampleNumber(r.cfg.Now())+1); until <= from {
 		return nil
@@ -107,41 +119,53 @@ func (r *Reader) Runs(ctx context.Context, but string, from, until int64, pass f
 		key := key{s.Metric.InstanceID, s.Metric.Writer}
 		one := all[key]
 		if one == nil {
-			one = &instanceRuns{there: make([]bool, until-from), counts: map[int64]history.Counts{}}
+			one = &instanceRuns{words: make([]uint64, until-from), counts: map[int64]history.Counts{}}
 			all[key] = one
 		}
 		return one
 	}
-	span := "[" + strconv.FormatInt((until-from)*sampleSeconds, 10) + "s]"
-	err := r.ask(ctx, "query", url.Values{
-		"query": {"count_over_time(" + Watched + "{" + others + "}" + span + ")"}, "time": {strconv.FormatInt(until*sampleSeconds, 10)},
-	}, func(s *series) error {
-		_, n, err := readValue(s.Value)
+	note := func(s *series, number int64, word uint64) {
 		one := of(s)
-		one.whole = one.whole || n == uint64(until-from)
-		return err
-	})
-	if err != nil {
-		return err
+		one.words[number-from] = max(one.words[number-from], word) // as in Samples
 	}
-	var parts []string
-	for key, one := range all {
-		if !one.whole {
-			parts = append(parts, regexp.QuoteMeta(key.id))
-		}
-	}
-	for ids := range slices.Chunk(parts, onceIDs) {
-		query := Watched + "{" + others + ",instance_id=~" + strconv.Quote(strings.Join(ids, "|")) + "}" + span
-		err := r.askWhich(ctx, query, until, func(s *series, number int64) {
-			if one := of(s); number >= from && number < until {
-				one.there[number-from] = true
+	settled := min(max(r.settled(), from), until)
+	if settled > from {
+		err := r.ask(ctx, "query", url.Values{
+			"query": {fmt.Sprintf("sum_over_time((%s)[%ds:%ds])", r.largest(Watched+"{"+others+"}"),
+				(settled-from)*sampleSeconds-1, sampleSeconds)}, // engines differ in whether a range has its beginning
+			"time": {strconv.FormatInt(settled*sampleSeconds, 10)},
+		}, func(s *series) error {
+			_, n, err := readValue(s.Value)
+			if one := of(s); err == nil && n == uint64(settled-from)*isClosed {
+				for at := range settled - from {
+					one.words[at] = isClosed
+				}
+				one.whole = true
 			}
+			return err
 		})
 		if err != nil {
 			return err
 		}
 	}
-	err = r.askPeriods(ctx, r.largest(Calls+"{"+others+"}"), from, until, func(s *series, number int64, value uint64) {
+	if settled < until {
+		if err := r.askPeriods(ctx, r.largest(Watched+"{"+others+"}"), settled, until, note); err != nil {
+			return err
+		}
+	}
+	parts := map[string]bool{}
+	for key, one := range all {
+		if !one.whole {
+			parts[regexp.QuoteMeta(key.id)] = true
+		}
+	}
+	for ids := range slices.Chunk(slices.Sorted(maps.Keys(parts)), onceIDs) {
+		query := r.largest(Watched + "{" + others + ",instance_id=~" + strconv.Quote(strings.Join(ids, "|")) + "}")
+		if err := r.askPeriods(ctx, query, from, settled, note); err != nil {
+			return err
+		}
+	}
+	err := r.askPeriods(ctx, r.largest(Calls+"{"+others+"}"), from, until, func(s *series, number int64, value uint64) {
 		if m := slices.Index(countNames, s.Metric.Metric); m >= 0 {
 			one := of(s)
 			c := one.counts[number]
@@ -153,47 +177,53 @@ func (r *Reader) Runs(ctx context.Context, but string, from, until int64, pass f
 		return err
 	}
 	for key, one := range all {
-		one.pass(from, until, func(first, end int64, c history.Counts) { pass(key.writer, key.id, first, end, c) })
+		one.pass(from, until, settled, func(first, end int64, c history.Counts) { pass(key.writer, key.id, first, end, c) })
 	}
 	return nil
 }
 
-// askWhich passes on the samples that values of a query are of, up to before a number.
-func (r *Reader) askWhich(ctx context.Context, query string, until int64, pass func(s *series, number int64)) error {
-	return r.ask(ctx, "query", url.Values{"query": {query}, "time": {strconv.FormatInt(until*sampleSeconds, 10)}}, func(s *series) error {
-		for _, v := range s.Values {
-			seconds, _, err := readValue(v)
-			if err != nil {
-				return err
-			}
-			pass(s, int64(math.Floor(seconds))/sampleSeconds)
-		}
-		return nil
-	})
-}
+// settled is the number before which all periods are closed of which the engine has been told all. Those behind it are told
+// as they are so far.
+func (r *Reader) settled() int64 { return sampleNumber(r.cfg.Now().Add(-closedAfter - tellingTakes)) }
 
 // instanceRuns is what a writer told of an instance's samples.
 type instanceRuns struct {
-	whole  bool   // all of them are there
-	there  []bool // else which
+	whole  bool     // all of those that are settled are closed
+	words  []uint64 // the largest value of Watched of each
 	counts map[int64]history.Counts
 }
 
 // pass passes the samples on as runs of equal ones.
-func (i *instanceRuns) pass(from, until int64, pass func(first, end int64, c history.Counts)) {
-	for n := range i.counts {
-		i.there[n-from] = true // it may have come between two of the questions
+func (i *instanceRuns) pass(from, until, settled int64, pass func(first, end int64, c history.Counts)) {
+	at := func(n int64) (history.Counts, bool) {
+		c, counted := i.counts[n]
+		word := i.words[n-from]
+		if !counted && word == 0 {
+			return c, false
+		}
+		return known(c, word, n < settled), true
 	}
 	for n := from; n < until; {
 		end := n + 1
-		if i.whole || i.there[n-from] {
-			for end < until && (i.whole || i.there[end-from]) && i.counts[end] == i.counts[n] {
-				end++
+		if c, there := at(n); there {
+			for ; end < until; end++ {
+				if next, there := at(end); !there || next != c {
+					break
+				}
 			}
-			pass(n, end, i.counts[n])
+			pass(n, end, c)
 		}
 		n = end
 	}
+}
+
+// known are the counts of a sample of which that is the largest value of Watched: of one that is not closed though it should
+// be, its writer has told some, and then no more.
+func known(c history.Counts, word uint64, settled bool) history.Counts {
+	if settled && word < isClosed {
+		c[incomplete] = max(c[incomplete], 1)
+	}
+	return c
 }
 
 // ours selects the series of the installation.

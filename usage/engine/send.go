@@ -15,6 +15,30 @@ import (
 type refusals struct {
 	n   int
 	why error
+	of  map[sampleOf]bool
+}
+
+// sampleOf is one sample of an instance.
+type sampleOf struct {
+	instanceID string
+	number     int64
+}
+
+func (r *refusals) add(points []point, why error) {
+	r.n, r.why = r.n+len(points), why
+	for _, p := range points {
+		r.of[sampleOf{p.instanceID, p.number}] = true
+	}
+}
+
+// known leaves out the word that all of a sample was told where some of it was refused.
+func (r *refusals) known(points []point) []point {
+	if len(r.of) == 0 {
+		return points
+	}
+	return slices.DeleteFunc(slices.Clone(points), func(p point) bool {
+		return p.metric == "" && p.value == isClosed && r.of[sampleOf{p.instanceID, p.number}]
+	})
 }
 
 func (r *refusals) tell(log *slog.Logger) {
@@ -26,17 +50,20 @@ func (r *refusals) tell(log *slog.Logger) {
 // send has the engine take the points. Those that it refuses for good are found and left out, so that they do not hold up
 // the others.
 func (w *Writer) send(ctx context.Context, points []point, now time.Time, refusals *refusals) error {
+	if points = refusals.known(points); len(points) == 0 {
+		return nil
+	}
 	err := w.post(ctx, points)
 	if !isRefusal(err) {
 		return err
 	}
-	refuse := func(n int) error {
-		w.refused.Add(uint64(n))
-		refusals.n, refusals.why = refusals.n+n, err
+	refuse := func() error {
+		w.refused.Add(uint64(len(points)))
+		refusals.add(points, err)
 		return nil
 	}
 	if len(points) == 1 {
-		return refuse(1)
+		return refuse()
 	}
 	if len(points) > 2 {
 		tooOld, err := w.tooOld(ctx, points, now)
@@ -44,7 +71,7 @@ func (w *Writer) send(ctx context.Context, points []point, now time.Time, refusa
 			return err
 		}
 		if tooOld {
-			return refuse(len(points))
+			return refuse()
 		}
 	}
 	for half := range slices.Chunk(points, (len(points)+1)/2) {

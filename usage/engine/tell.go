@@ -6,16 +6,23 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/openimds/openimds/usage/history"
 )
 
 // owed is what is to be told of an instance's day.
 type owed struct {
 	due     slots
-	watched slots     // those that the engine knows to be there
-	marks   int       // how often some was marked
-	news    bool      // something was marked since it was told
-	told    int64     // the sample that was told last while it was under way
-	at      time.Time // when
+	watched slots // those that the engine knows to be there
+	marks   int   // how often some was marked
+	news    slots // those that were marked since they were told
+	// told has, of the two samples that can be under way at a time, by the lowest bit of their numbers, when each was told.
+	told [2]toldAt
+}
+
+type toldAt struct {
+	number int64
+	at     time.Time
 }
 
 // slots are samples of a day, a bit each.
@@ -47,7 +54,7 @@ func (w *Writer) tell(ctx context.Context, all bool) error {
 	}
 	w.mu.Unlock()
 	slices.Sort(days)
-	refusals := &refusals{}
+	refusals := &refusals{of: map[sampleOf]bool{}}
 	defer refusals.tell(w.cfg.Log)
 	for _, day := range days {
 		if err := w.tellDay(ctx, day, now, all, refusals); err != nil {
@@ -68,7 +75,7 @@ type part struct {
 	marks      int
 	watched    []int64 // told to be there
 	closed     []int64 // told for good
-	open       int64   // told while under way; -1: none is
+	open       []int64 // told while under way
 }
 
 // tellDay tells what is owed of a day.
@@ -76,7 +83,7 @@ func (w *Writer) tellDay(ctx context.Context, day int64, now time.Time, all bool
 	var parts []part
 	w.mu.Lock()
 	for id, o := range w.owed[day] {
-		parts = append(parts, part{instanceID: id, due: o.due, marks: o.marks, open: -1})
+		parts = append(parts, part{instanceID: id, due: o.due, marks: o.marks})
 	}
 	w.mu.Unlock()
 	slices.SortFunc(parts, func(a, b part) int { return cmp.Compare(a.instanceID, b.instanceID) })
@@ -129,37 +136,40 @@ func (w *Writer) points(ctx context.Context, day int64, p *part, now time.Time, 
 			p.closed = append(p.closed, n)
 		}
 	}
+	stored = slices.DeleteFunc(stored, func(s history.Stored) bool {
+		return !due(s.Number) || s.Number >= closed && !o.wants(s.Number, now, all)
+	})
 	var points []point
-	for _, s := range stored {
-		if s.Number >= closed && due(s.Number) && o.wants(s.Number, now, all) {
-			p.open = max(p.open, s.Number)
-		}
-		if due(s.Number) && !o.watched.has(s.Number-day*samplesPerDay) && (s.Number < closed || o.wants(s.Number, now, all)) {
-			points = append(points, point{p.instanceID, "", s.Number, watched(s.Number), 1})
-			p.watched = append(p.watched, s.Number)
-		}
-	}
 	for m, metric := range countNames {
 		for _, s := range stored {
-			if !due(s.Number) || s.Counts[m] == 0 {
+			if s.Counts[m] == 0 {
 				continue
 			}
 			one := point{p.instanceID, metric, s.Number, final(s.Number, s.Counts[m]), s.Counts[m]}
 			if s.Number >= closed {
-				if !o.wants(s.Number, now, all) {
-					continue
-				}
 				one.milliseconds = underWay(s.Number, now.UnixMilli()-s.Number*periodMillis)
 			}
 			points = append(points, one)
 		}
+	}
+	for _, s := range stored { // last, for it may say that these were all
+		switch {
+		case s.Number < closed:
+			points = append(points, point{p.instanceID, "", s.Number, watched(s.Number, isClosed), isClosed})
+			continue
+		case !o.watched.has(s.Number - day*samplesPerDay):
+			points = append(points, point{p.instanceID, "", s.Number, watched(s.Number, isThere), isThere})
+			p.watched = append(p.watched, s.Number)
+		}
+		p.open = append(p.open, s.Number)
 	}
 	return points, nil
 }
 
 // wants says whether a sample that is under way is to be told now.
 func (o *owed) wants(number int64, now time.Time, all bool) bool {
-	return o.news && (all || o.told != number || now.Sub(o.at).Abs() >= againAfter)
+	told := o.told[number&1]
+	return o.news.has(number%samplesPerDay) && (all || told.number != number || now.Sub(told.at).Abs() >= againAfter)
 }
 
 // settle notes what was told of a day's instances.
@@ -171,14 +181,14 @@ func (w *Writer) settle(day int64, parts []part, now time.Time) {
 		for _, n := range p.watched {
 			o.watched.set(n - day*samplesPerDay)
 		}
-		if p.open >= 0 {
-			o.told, o.at = p.open, now
+		for _, n := range p.open {
+			o.told[n&1] = toldAt{n, now}
 		}
 		if o.marks != p.marks {
 			continue // something is new since, and is told next
 		}
-		if p.open >= 0 {
-			o.news = false
+		for _, n := range p.open {
+			o.news.clear(n - day*samplesPerDay)
 		}
 		for _, n := range p.closed {
 			o.due.clear(n - day*samplesPerDay)

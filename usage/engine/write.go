@@ -34,7 +34,7 @@ const (
 	firstPause = time.Second
 	lastPause  = time.Minute
 	// againFrom is how many samples before the first that was not told are told again after a restart: those of which the
-	// store had something new, and the engine had not, when the process ended. To say something twice changes nothing.
+	// store had something new, and the engine had not, when the process ended. To say something twice changes nothing of what is read.
 	againFrom = 12
 	// tooOldAfter is how old samples are that may be refused for their age, many at once.
 	tooOldAfter = time.Hour
@@ -191,7 +191,7 @@ func (w *Writer) Kept(instanceID string, numbers []int64) {
 		}
 		o.due.set(n - day*samplesPerDay)
 		o.marks++
-		o.news = true
+		o.news.set(n - day*samplesPerDay)
 	}
 	w.mu.Unlock()
 	select {
