@@ -112,74 +112,101 @@ func (r *Reader) Runs(ctx context.Context, but string, from, until int64, pass f
 	if until = min(until, sampleNumber(r.cfg.Now())+1); until <= from {
 		return nil
 	}
-	others := r.ours() + ",writer!=" + strconv.Quote(but)
-	type key struct{ id, writer string }
-	all := map[key]*instanceRuns{}
-	of := func(s *series) *instanceRuns {
-		key := key{s.Metric.InstanceID, s.Metric.Writer}
-		one := all[key]
-		if one == nil {
-			one = &instanceRuns{words: make([]uint64, until-from), counts: map[int64]history.Counts{}}
-			all[key] = one
+	a := &runsAsked{r: r, others: r.ours() + ",writer!=" + strconv.Quote(but), from: from, until: until, settled: min(max(r.settled(), from), until), all: map[runsOf]*instanceRuns{}}
+	for _, ask := range []func(context.Context) error{a.whole, a.open, a.parts, a.counts} { // what is closed is before its counts
+		if err := ask(ctx); err != nil {
+			return err
 		}
-		return one
 	}
-	note := func(s *series, number int64, word uint64) {
-		one := of(s)
-		one.words[number-from] = max(one.words[number-from], word) // as in Samples
+	for of, one := range a.all {
+		one.pass(from, until, a.settled, func(first, end int64, c history.Counts) { pass(of.writer, of.id, first, end, c) })
 	}
-	settled := min(max(r.settled(), from), until)
-	if settled > from {
-		err := r.ask(ctx, "query", url.Values{
-			"query": {fmt.Sprintf("sum_over_time((%s)[%ds:%ds])", r.largest(Watched+"{"+others+"}"),
-				(settled-from)*sampleSeconds-1, sampleSeconds)}, // engines differ in whether a range has its beginning
-			"time": {strconv.FormatInt(settled*sampleSeconds, 10)},
-		}, func(s *series) error {
-			_, n, err := readValue(s.Value)
-			if one := of(s); err == nil && n == uint64(settled-from)*isClosed {
-				for at := range settled - from {
-					one.words[at] = isClosed
-				}
-				one.whole = true
+	return nil
+}
+
+// runsOf is an instance as a writer has it.
+type runsOf struct{ id, writer string }
+
+// runsAsked is what is known by then of what [Reader.Runs] is asked.
+type runsAsked struct {
+	r                    *Reader
+	others               string // selects their series
+	from, until, settled int64
+	all                  map[runsOf]*instanceRuns
+}
+
+func (a *runsAsked) of(s *series) *instanceRuns {
+	of := runsOf{s.Metric.InstanceID, s.Metric.Writer}
+	one := a.all[of]
+	if one == nil {
+		one = &instanceRuns{words: make([]uint64, a.until-a.from), counts: map[int64]history.Counts{}}
+		a.all[of] = one
+	}
+	return one
+}
+
+// whole asks of which instances all periods are closed.
+func (a *runsAsked) whole(ctx context.Context) error {
+	periods := a.settled - a.from
+	if periods == 0 {
+		return nil
+	}
+	// Engines differ in whether a range has its beginning.
+	query := fmt.Sprintf("sum_over_time((%s)[%ds:%ds])", a.r.largest(Watched+"{"+a.others+"}"), periods*sampleSeconds-1, sampleSeconds)
+	return a.r.ask(ctx, "query", url.Values{"query": {query}, "time": {strconv.FormatInt(a.settled*sampleSeconds, 10)}}, func(s *series) error {
+		_, n, err := readValue(s.Value)
+		if one := a.of(s); err == nil && n == uint64(periods)*isClosed {
+			for at := range periods {
+				one.words[at] = isClosed
 			}
-			return err
-		})
-		if err != nil {
-			return err
+			one.whole = true
 		}
+		return err
+	})
+}
+
+// open asks for the periods that need not be closed yet.
+func (a *runsAsked) open(ctx context.Context) error {
+	if a.settled == a.until {
+		return nil
 	}
-	if settled < until {
-		if err := r.askPeriods(ctx, r.largest(Watched+"{"+others+"}"), settled, until, note); err != nil {
-			return err
-		}
+	return a.r.askPeriods(ctx, a.r.largest(Watched+"{"+a.others+"}"), a.settled, a.until, a.note)
+}
+
+// parts asks for the periods of the instances of which some are not closed, or not there.
+func (a *runsAsked) parts(ctx context.Context) error {
+	if a.settled == a.from {
+		return nil
 	}
-	parts := map[string]bool{}
-	for key, one := range all {
+	ids := map[string]bool{}
+	for of, one := range a.all {
 		if !one.whole {
-			parts[regexp.QuoteMeta(key.id)] = true
+			ids[regexp.QuoteMeta(of.id)] = true
 		}
 	}
-	for ids := range slices.Chunk(slices.Sorted(maps.Keys(parts)), onceIDs) {
-		query := r.largest(Watched + "{" + others + ",instance_id=~" + strconv.Quote(strings.Join(ids, "|")) + "}")
-		if err := r.askPeriods(ctx, query, from, settled, note); err != nil {
+	for some := range slices.Chunk(slices.Sorted(maps.Keys(ids)), onceIDs) {
+		query := a.r.largest(Watched + "{" + a.others + ",instance_id=~" + strconv.Quote(strings.Join(some, "|")) + "}")
+		if err := a.r.askPeriods(ctx, query, a.from, a.settled, a.note); err != nil {
 			return err
 		}
 	}
-	err := r.askPeriods(ctx, r.largest(Calls+"{"+others+"}"), from, until, func(s *series, number int64, value uint64) {
+	return nil
+}
+
+func (a *runsAsked) note(s *series, number int64, word uint64) {
+	one := a.of(s)
+	one.words[number-a.from] = max(one.words[number-a.from], word) // as in Samples
+}
+
+func (a *runsAsked) counts(ctx context.Context) error {
+	return a.r.askPeriods(ctx, a.r.largest(Calls+"{"+a.others+"}"), a.from, a.until, func(s *series, number int64, value uint64) {
 		if m := slices.Index(countNames, s.Metric.Metric); m >= 0 {
-			one := of(s)
+			one := a.of(s)
 			c := one.counts[number]
 			c[m] = max(c[m], value)
 			one.counts[number] = c
 		}
 	})
-	if err != nil {
-		return err
-	}
-	for key, one := range all {
-		one.pass(from, until, settled, func(first, end int64, c history.Counts) { pass(key.writer, key.id, first, end, c) })
-	}
-	return nil
 }
 
 // settled is the number before which all periods are closed of which the engine has been told all. Those behind it are told
