@@ -35,11 +35,13 @@ type Copy struct {
 	host  string
 	log   *slog.Logger
 
-	mu     sync.Mutex
-	about  *About // nil: nothing is known yet
-	synced chan struct{}
-	once   sync.Once
-	keys   string // which keys sign now; empty: it is not known
+	mu    sync.Mutex
+	about *About // nil: nothing is known yet
+	// regions are all that this process has been told of, and those that it began with.
+	regions []string
+	synced  chan struct{}
+	once    sync.Once
+	keys    string // which keys sign now; empty: it is not known
 
 	// writing is held by who writes; forgotten says that nobody does any more.
 	writing   sync.Mutex
@@ -72,7 +74,7 @@ func OpenCopy(ctx context.Context, s store.Store, host string, log *slog.Logger)
 			return nil, fmt.Errorf("the copy has version %d, this program knows %d", about.Version, aboutVersion)
 		}
 		if about.Host == host && len(about.Regions) > 0 {
-			c.about = &about
+			c.about, c.regions = &about, slices.Clone(about.Regions)
 		}
 	}
 	if c.about == nil && len(page.Records) > 0 {
@@ -176,7 +178,7 @@ func (c *Copy) replace(ctx context.Context, about About, all []Record) error {
 	if err != nil {
 		return err
 	}
-	changes := differences(page.Records, listed)
+	changes := differences(c.concerns(about, page.Records), listed)
 	value, err := records.Encode(about)
 	if err != nil {
 		return err
@@ -192,6 +194,32 @@ func (c *Copy) replace(ctx context.Context, about About, all []Record) error {
 	c.mu.Unlock()
 	c.once.Do(func() { close(c.synced) })
 	return nil
+}
+
+// concerns are the records that a listing by that replica tells of. Those of a region that this process has served and
+// the replica does not have stay as they are: regions are added to replicas one after the other, and the guests of one
+// are not to go with the replica that is asked. They go at the next start, if no replica has the region by then.
+func (c *Copy) concerns(about About, were []store.Record) []store.Record {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var without []string
+	for _, region := range c.regions {
+		if c.about != nil && c.about.Home == about.Home && !slices.Contains(about.Regions, region) {
+			without = append(without, region)
+		}
+	}
+	for _, region := range about.Regions {
+		if !slices.Contains(c.regions, region) {
+			c.regions = append(c.regions, region)
+		}
+	}
+	if len(without) == 0 {
+		return were
+	}
+	c.log.Warn("the replica lacks regions that others have; serving what is known of them, and nothing that changes there", "regions", without)
+	return slices.DeleteFunc(slices.Clone(were), func(r store.Record) bool {
+		return slices.ContainsFunc(without, func(region string) bool { return strings.HasPrefix(r.Key, about.Prefix(region)) })
+	})
 }
 
 // differences are what makes those that were there those that are listed.

@@ -197,6 +197,44 @@ func TestCopyOfAnotherHost(t *testing.T) {
 	}
 }
 
+// A replica that does not have a region yet which another one has takes no guest away; a start without that region does.
+func TestReplicaWithoutRegion(t *testing.T) {
+	kept := mem.New()
+	c := openTestCopy(t, kept, "host-a")
+	there, here := "eu-west-1", "us-east-1"
+	tell := func(c *Copy, regions ...string) {
+		t.Helper()
+		s := stream{copy: c}
+		must(t, s.take(t.Context(), Message{Hello: &Hello{Version: Version, Host: "host-a", Home: here, Regions: regions}}))
+		for _, region := range regions {
+			r := life{id: "i-0", tokens: openimds.TokensRequired}.records(t, "web")[0]
+			r.Region = region
+			must(t, s.take(t.Context(), Message{Changes: []Record{r}}))
+		}
+		must(t, s.take(t.Context(), Message{Listed: true}))
+	}
+	known := func(region string) bool {
+		_, err := kept.Get(t.Context(), About{Home: here}.Prefix(region)+"instance/web")
+		return err == nil
+	}
+	for n, regions := range [][]string{{here}, {here, there}, {here}, {here}, {here, there}, {here}} {
+		tell(c, regions...)
+		if known(there) != (n > 0) || !known(here) {
+			t.Errorf("after %d replicas, the last of which has %q: %t and %t are known", n, regions, known(here), known(there))
+		}
+	}
+	c = openTestCopy(t, kept, "host-a")
+	tell(c, here)
+	if known(there) || !known(here) {
+		t.Error("what no replica has is kept for ever")
+	}
+	tell(c, here, there)
+	tell(openTestCopy(t, kept, "host-a"), here) // which has begun with it
+	if !known(there) {
+		t.Error("a region goes with a start")
+	}
+}
+
 // What is forgotten is not known at the next start however far that came, and comes back by nothing that a stream tells.
 func TestForget(t *testing.T) {
 	kept := &watched{Store: mem.New()}
