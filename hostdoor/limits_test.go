@@ -2,9 +2,9 @@ package hostdoor_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"encoding/binary"
-	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -94,27 +94,29 @@ func TestConnectionsOfOneSource(t *testing.T) {
 	})
 }
 
-// hang sends requests whose bodies do not end until they are let go, and waits until one more has no place.
+// hang keeps n requests under way, whose bodies do not end, and waits until one more has no place. One that ends by
+// itself, as of too many streams at once on a connection, is sent again.
 func hang(t *testing.T, by *http.Client, url string, n int, probe func() int) (let func()) {
 	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
 	var hanging sync.WaitGroup
-	var ends []*io.PipeWriter
 	for range n {
-		body, end := io.Pipe()
-		ends = append(ends, end)
 		hanging.Go(func() {
-			resp, err := by.Post(url, "application/json", body)
-			if err == nil {
-				_ = resp.Body.Close()
+			for ctx.Err() == nil {
+				body, end := io.Pipe()
+				q, err := http.NewRequestWithContext(ctx, http.MethodPost, url, body)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if resp, err := by.Do(q); err == nil {
+					_ = resp.Body.Close()
+				}
+				_ = end.Close()
 			}
 		})
 	}
-	let = sync.OnceFunc(func() {
-		for _, end := range ends {
-			_ = end.CloseWithError(errors.New("let go"))
-		}
-		hanging.Wait()
-	})
+	let = sync.OnceFunc(func() { cancel(); hanging.Wait() })
 	t.Cleanup(let)
 	eventually(t, "no place is left", func() bool { return probe() == http.StatusTooManyRequests })
 	return let
@@ -131,7 +133,7 @@ func TestRequestsUnderWay(t *testing.T) {
 			return status
 		}
 	}
-	let := hang(t, a.http, "https://"+a.address+hostlink.PathKeep, hostdoor.MaxCalls+1, probe(a))
+	let := hang(t, a.http, "https://"+a.address+hostlink.PathKeep, hostdoor.MaxCalls, probe(a))
 	if status := probe(b)(); status != http.StatusOK {
 		t.Errorf("another host has %d", status)
 	}
@@ -156,7 +158,7 @@ func TestRoomOfStrangers(t *testing.T) {
 		status, _ := stranger.ask(hostlink.PathRedeem, struct{}{})
 		return status
 	}
-	let := hang(t, stranger.http, "https://"+r.address+hostlink.PathRedeem, hostdoor.MaxRedeems+1, probe)
+	let := hang(t, stranger.http, "https://"+r.address+hostlink.PathRedeem, hostdoor.MaxRedeems/4, probe)
 	must(t, a.region.KeepAlive(t.Context(), a.lease))
 	let()
 	eventually(t, "there is room again", func() bool { return probe() == http.StatusForbidden })
