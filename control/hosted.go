@@ -105,21 +105,23 @@ func (h *Hosted) Serves(ctx context.Context, instance string) error {
 
 // Counts says whether what this host has counted of the instance of that id is to be known; ErrNotServed: it is not.
 // That of an instance which was attached to it is, too: a host that was cut off tells of its last calls when it is back.
-func (h *Hosted) Counts(ctx context.Context, instanceID string) error {
+// There says whether there is such an instance at all.
+func (h *Hosted) Counts(ctx context.Context, instanceID string) (there bool, err error) {
 	name, err := h.service.store.Get(ctx, records.InstanceIDKey(instanceID))
-	if err == nil {
+	there = err == nil
+	if there {
 		if err := h.Serves(ctx, string(name.Value)); !errors.Is(err, ErrNotServed) {
-			return err
+			return true, err
 		}
 		_, err = h.service.store.Get(ctx, records.ServedKey(instanceID, h.Name()))
 	}
 	switch {
 	case errors.Is(err, store.ErrNoRecord):
-		return ErrNotServed
+		return there, ErrNotServed
 	case err != nil:
-		return storeFailed(err)
+		return there, storeFailed(err)
 	}
-	return nil
+	return there, nil
 }
 
 // served drafts that the host of an attachment which ends has served the instance, for [Hosted.Counts].

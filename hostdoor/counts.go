@@ -82,9 +82,13 @@ func (c *call) mayCount(ctx context.Context, r hostlink.Counted, served map[stri
 		err = c.serves(ctx, id)
 		served[id] = err
 	}
-	if !errors.Is(err, control.ErrNotServed) {
+	if !errors.Is(err, errNoInstance) {
+		if errors.Is(err, control.ErrNotServed) {
+			return notCounted{err}
+		}
 		return err
 	}
+	// Of an instance that is there no more, nothing tells who has served it but what was counted.
 	for _, key := range []string{r.Key, usage.CallersKey(id, host)} {
 		if _, err := c.door.cfg.Whole.Get(ctx, key); !errors.Is(err, store.ErrNoRecord) {
 			return err
@@ -93,13 +97,17 @@ func (c *call) mayCount(ctx context.Context, r hostlink.Counted, served map[stri
 	return notCounted{control.ErrNotServed}
 }
 
-// serves says whether what the host has counted of an instance is to be known in any region.
+// errNoInstance says that there is no instance of that id in any region.
+var errNoInstance = errors.New("there is no such instance")
+
+// serves says whether what the host has counted of an instance is to be known: control.ErrNotServed, it is not;
+// errNoInstance.
 func (c *call) serves(ctx context.Context, id string) error {
 	for _, region := range c.door.cfg.Regions {
 		h := region.Service.ForHost(control.HostProcess{Name: c.host.Name})
-		if err := h.Counts(ctx, id); !errors.Is(err, control.ErrNotServed) {
+		if there, err := h.Counts(ctx, id); there || !errors.Is(err, control.ErrNotServed) {
 			return err
 		}
 	}
-	return control.ErrNotServed
+	return errNoInstance
 }

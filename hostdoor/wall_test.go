@@ -558,4 +558,17 @@ func TestCountsOfAnEarlierHost(t *testing.T) {
 	if !kept(b, moved.ID) {
 		t.Error("what the present host counted is lost")
 	}
+	// Once it is forgotten that it has served it, what it counted before opens nothing; of one that is gone it is all there is.
+	for _, in := range []*openimds.Instance{moved, detached} {
+		_, err := r.store.Commit(t.Context(), store.Change{Verb: store.Delete, Key: records.ServedKey(in.ID, "host-a"), If: store.Whatever})
+		must(t, err)
+	}
+	if kept(a, moved.ID) {
+		t.Error("a host goes on counting an instance that is another one's since long")
+	}
+	_, err = r.store.Commit(t.Context(), store.Change{Verb: store.Delete, Key: records.InstanceIDKey(detached.ID), If: store.Whatever})
+	must(t, err)
+	if !kept(a, detached.ID) {
+		t.Error("what was counted of an instance that is gone is lost")
+	}
 }
