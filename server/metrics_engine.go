@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"errors"
-	"fmt"
 	"path/filepath"
 	"time"
 
@@ -76,11 +75,11 @@ func (s *Server) openMetrics(ctx context.Context) (*history.History, error) {
 			return nil, err
 		}
 		told, err := engine.Told(ctx, s.store)
-		if err == nil && !told { // else the engine has what was counted before
-			err = history.Move(ctx, s.store, s.cfg.Host, s.metricsStore, openimds.LocalHost)
-		}
 		if err != nil {
-			return nil, fmt.Errorf("what was counted before cannot be carried over from the store: %w", err)
+			return nil, err
+		}
+		if !told { // else the engine has what was counted before
+			settings.Earlier, settings.EarlierHost = s.store, s.cfg.Host
 		}
 		settings.Store, settings.Host = s.metricsStore, openimds.LocalHost
 	}

@@ -41,6 +41,13 @@ func (w *Writer) tell(ctx context.Context, all bool) error {
 	}
 	defer func() { <-w.telling }()
 	if !w.ready {
+		// Before the first word, for afterwards what is older is taken to be told.
+		err := w.source.Carry(ctx, func(err error) {
+			w.cfg.Log.Warn("samples of a day in the shared store cannot be carried over, and stay there", "error", err)
+		})
+		if err != nil {
+			return fmt.Errorf("what was counted before cannot be carried over from the store: %w", err)
+		}
 		if err := w.source.EachStored(ctx, w.through-againFrom, w.Kept); err != nil {
 			return err
 		}

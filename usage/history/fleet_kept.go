@@ -192,7 +192,7 @@ func (h *History) otherSeries(ctx context.Context, span daySpan, day *fleetDay, 
 		if err != nil {
 			return nil
 		}
-		cells, err := h.samplesOf(ctx, d.id, span.number, memory[span.number])
+		cells, err := h.samplesOf(ctx, h.cfg.Store, d.id, span.number, memory[span.number])
 		if err != nil {
 			return nil
 		}

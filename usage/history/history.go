@@ -31,6 +31,10 @@ type Config struct {
 	Name   string
 	// Kept is told of samples, by their numbers, that the store has now, or has anew; nil: nobody is. It waits for nothing.
 	Kept func(instanceID string, numbers []int64)
+	// Earlier has what was counted before Store was there: the samples of this history, as EarlierHost's, which [History.Carry]
+	// carries to Store, and the hours of old days of all, which stay there. nil: there is nothing.
+	Earlier     store.Store
+	EarlierHost string
 }
 
 // History keeps the samples that one host counts, and reads those of all. It is safe for use by many
@@ -54,10 +58,7 @@ var (
 
 // New makes a history of what is in the store.
 func New(cfg Config) *History {
-	if cfg.Host == "" {
-		cfg.Host = "local"
-	}
-	cfg.Host = strings.ReplaceAll(cfg.Host, "/", "_") // it ends a key
+	cfg.Host, cfg.EarlierHost = keyHost(cfg.Host), keyHost(cfg.EarlierHost)
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -65,6 +66,14 @@ func New(cfg Config) *History {
 		cfg.Kept = func(string, []int64) {}
 	}
 	return &History{cfg: cfg, asking: make(chan struct{}, 1), other: map[int64]othersDay{}}
+}
+
+// keyHost is a host as it ends a key.
+func keyHost(host string) string {
+	if host == "" {
+		return "local"
+	}
+	return strings.ReplaceAll(host, "/", "_")
 }
 
 // Begin makes sure that the instance has a sample of that time, be it of zero.
@@ -192,7 +201,11 @@ func (h *History) with(instanceID string, do func(*journal)) {
 
 // find reads a record; one that is not there is the zero record, which has the revision IfAbsent.
 func (h *History) find(ctx context.Context, key string) (store.Record, error) {
-	record, err := h.cfg.Store.Get(ctx, key)
+	return find(ctx, h.cfg.Store, key)
+}
+
+func find(ctx context.Context, s store.Store, key string) (store.Record, error) {
+	record, err := s.Get(ctx, key)
 	if errors.Is(err, store.ErrNoRecord) {
 		return store.Record{}, nil
 	}

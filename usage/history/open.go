@@ -3,14 +3,13 @@ package history
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 
 	"github.com/openimds/openimds/store"
 )
 
 // openPrefix leads the records of hosts that count: the key goes on with the host, the value is the number of a sample.
-// What was counted before that began is in the store. The record is there from when a process begins to count until it
+// What was counted before that began is in the store, but for instances whose records fail. The record is there from when a process begins to count until it
 // has ended well: who finds it at the start knows that the one before was killed, and that of the samples from then on
 // the last calls are lost. Of those nobody may say that there were none.
 const openPrefix = "usage/open/"
@@ -98,13 +97,14 @@ func (h *History) Close(ctx context.Context) error {
 	return err
 }
 
-// breakSamples marks the samples of which a process that was killed may not have written all: those that it began in, if
-// it wrote anything of them, and the present one, which it may have begun without a trace.
+// breakSamples marks the samples of which a process that was killed may not have written all: the last that it wrote of each
+// instance and the one before, and the present one, which it may have begun without a trace.
 func (h *History) breakSamples(ctx context.Context, from, now int64) error {
-	var failures []error
-	for _, n := range []int64{from, from + 1} {
-		if n <= now {
-			failures = append(failures, h.breakWritten(ctx, n))
+	last, err := lastWritten(ctx, h.cfg.Store, h.cfg.Host, from, now)
+	for id, numbers := range last {
+		for _, n := range numbers {
+			h.with(id, func(j *journal) { j.breakOnce(n) })
+			h.kept.changed(floorDiv(n, samplesPerDay))
 		}
 	}
 	h.broken.Store(now)
@@ -112,37 +112,57 @@ func (h *History) breakSamples(ctx context.Context, from, now int64) error {
 		j.locked(func() { j.breakOnce(now) })
 	}
 	h.kept.changed(floorDiv(now, samplesPerDay))
-	return errors.Join(failures...)
+	return err
 }
 
-// breakWritten marks a sample of all instances of which this host has written it.
-func (h *History) breakWritten(ctx context.Context, n int64) error {
-	number, at := floorDiv(n, samplesPerDay), int(n-floorDiv(n, samplesPerDay)*samplesPerDay)
-	prefix := samplePrefix + dayText(number) + "/"
-	for r := (store.Range{Prefix: prefix, Limit: fleetPage}); ; {
-		page, err := h.cfg.Store.List(ctx, r)
-		if err != nil {
-			return err
-		}
-		for _, record := range page.Records {
-			r.After = record.Key
-			id, host := splitDayKey(record.Key[len(prefix):])
-			if host != h.cfg.Host {
-				continue
+// lastWritten are, by instance, the last samples that a host wrote from one on: of what it counted in those, and in those that
+// it has not begun to write, some may be lost. Of a sample before them it wrote again with the last one whatever it had:
+// only to the very last before that, calls whose answers took long still come. from may be long ago, where one
+// instance's record could not be written, and those of others could. Samples that are marked are left out.
+func lastWritten(ctx context.Context, s store.Store, host string, from, now int64) (map[string][]int64, error) {
+	type written struct {
+		last                 int64
+		lastWhole, prevWhole bool // not marked: it, and the one before it, which there is
+	}
+	all := map[string]written{}
+	for number := floorDiv(from, samplesPerDay); number <= floorDiv(now, samplesPerDay); number++ {
+		prefix := samplePrefix + dayText(number) + "/"
+		for r := (store.Range{Prefix: prefix, Limit: fleetPage}); ; {
+			page, err := s.List(ctx, r)
+			if err != nil {
+				return nil, err
 			}
-			written := false // one that cannot be read is told of elsewhere
-			_ = eachRun(record.Value, samplesPerDay, func(first *cell, runs int) {
-				written = written || first.at <= at && at < first.at+runs && first.sum[broken] == 0
-			})
-			if written {
-				h.with(id, func(j *journal) { j.breakOnce(n) })
-				h.kept.changed(number)
+			for _, record := range page.Records {
+				r.After = record.Key
+				id, of := splitDayKey(record.Key[len(prefix):])
+				if of != host {
+					continue
+				}
+				// One that cannot be read is told of elsewhere.
+				_ = eachRun(record.Value, samplesPerDay, func(c *cell, n int) {
+					first, end := max(number*samplesPerDay+int64(c.at), from), number*samplesPerDay+int64(c.at+n)
+					if first >= end {
+						return
+					}
+					was, isWhole := all[id], c.sum[broken] == 0
+					all[id] = written{end - 1, isWhole, end-first > 1 && isWhole || end-first == 1 && was.lastWhole && was.last == first-1}
+				})
 			}
-		}
-		if !page.More {
-			return nil
+			if !page.More {
+				break
+			}
 		}
 	}
+	last := make(map[string][]int64, len(all))
+	for id, w := range all {
+		if w.prevWhole {
+			last[id] = append(last[id], w.last-1)
+		}
+		if w.lastWhole {
+			last[id] = append(last[id], w.last)
+		}
+	}
+	return last, nil
 }
 
 // breakOnce marks a sample, once though it is asked for again; none is asked for after a later one. j.mu is held.

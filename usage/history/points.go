@@ -108,7 +108,7 @@ func (h *History) remembered(ctx context.Context, instanceID string) (map[int64]
 // eachCell passes on what all hosts counted of an instance on a day, with the time in Unix seconds.
 // mine is what this host has in memory of that day; nil: nothing that the store lacks.
 func (h *History) eachCell(ctx context.Context, instanceID string, number int64, mine []cell, others elsewhere, pass func(at int64, c cell)) error {
-	samples, err := h.samplesOf(ctx, instanceID, number, mine)
+	samples, err := h.samplesOf(ctx, h.cfg.Store, instanceID, number, mine)
 	if err != nil {
 		return err
 	}
@@ -121,27 +121,43 @@ func (h *History) eachCell(ctx context.Context, instanceID string, number int64,
 		}
 		return nil
 	}
-	// Read after the samples, which go in the same commit in which the hours come: of a day that
-	// shows both, the hours are the whole.
-	record, err := h.find(ctx, hourKey(number, instanceID))
+	cells, err := oldDay(ctx, h.cfg.Store, instanceID, number, samples)
 	if err != nil {
 		return err
 	}
-	cells := hours(samples) // so that an answer does not depend on whether they are summed up already
-	if record.Value != nil {
-		if cells, err = decodeHours(record); err != nil {
+	cells = others.oldDay(number, cells)
+	if h.cfg.Earlier != nil { // nobody else has what is there
+		if samples, err = h.samplesOf(ctx, h.cfg.Earlier, instanceID, number, nil); err != nil {
 			return err
 		}
+		earlier, err := oldDay(ctx, h.cfg.Earlier, instanceID, number, samples)
+		if err != nil {
+			return err
+		}
+		cells = addHours(earlier, cells)
 	}
-	for _, c := range others.oldDay(number, cells) {
+	for _, c := range cells {
 		pass(number*daySeconds+int64(c.at)*hourSeconds, c)
 	}
 	return nil
 }
 
-// samplesOf puts together the samples that the hosts have of a day.
-func (h *History) samplesOf(ctx context.Context, instanceID string, number int64, mine []cell) ([]cell, error) {
-	page, err := h.cfg.Store.List(ctx, store.Range{Prefix: sampleKeys(number, instanceID)})
+// oldDay are the hours of an old day in a store, which may not be summed up yet. Its samples were read before, which go in
+// the same commit in which the hours come: of a day that shows both, the hours are the whole.
+func oldDay(ctx context.Context, s store.Store, instanceID string, number int64, samples []cell) ([]cell, error) {
+	record, err := find(ctx, s, hourKey(number, instanceID))
+	if err != nil {
+		return nil, err
+	}
+	if record.Value == nil {
+		return hours(samples), nil // so that an answer does not depend on whether they are summed up already
+	}
+	return decodeHours(record)
+}
+
+// samplesOf puts together the samples that the hosts have of a day in a store.
+func (h *History) samplesOf(ctx context.Context, s store.Store, instanceID string, number int64, mine []cell) ([]cell, error) {
+	page, err := s.List(ctx, store.Range{Prefix: sampleKeys(number, instanceID)})
 	if err != nil {
 		return nil, err
 	}

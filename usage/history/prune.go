@@ -15,16 +15,20 @@ const prunePage = 100
 // their 455 days. Several hosts may do so at once.
 func (h *History) Prune(ctx context.Context) error {
 	today := dayOf(h.cfg.Now())
-	return errors.Join(h.sumUp(ctx, today-sampleDays), h.dropHours(ctx, today-hourDays))
+	err := errors.Join(h.sumUp(ctx, h.cfg.Store, today-sampleDays), dropHours(ctx, h.cfg.Store, today-hourDays))
+	if s := h.cfg.Earlier; s != nil {
+		err = errors.Join(err, h.sumUp(ctx, s, today-sampleDays), dropHours(ctx, s, today-hourDays))
+	}
+	return err
 }
 
 // sumUp makes hours of the samples of days before that one. A record that cannot be read stays, and
 // does not hinder the others.
-func (h *History) sumUp(ctx context.Context, before int64) error {
+func (h *History) sumUp(ctx context.Context, s store.Store, before int64) error {
 	var failures []error
 	done := ""
 	for after := ""; ; {
-		page, err := h.cfg.Store.List(ctx, store.Range{Prefix: samplePrefix, After: after, Limit: prunePage})
+		page, err := s.List(ctx, store.Range{Prefix: samplePrefix, After: after, Limit: prunePage})
 		if err != nil || len(page.Records) == 0 {
 			return errors.Join(append(failures, err)...)
 		}
@@ -40,15 +44,15 @@ func (h *History) sumUp(ctx context.Context, before int64) error {
 			}
 			if keys := sampleKeys(number, instanceID); keys != done { // the hosts' records are neighbours
 				done = keys
-				failures = append(failures, h.sumUpDay(ctx, number, instanceID))
+				failures = append(failures, h.sumUpDay(ctx, s, number, instanceID))
 			}
 		}
 	}
 }
 
 // sumUpDay puts the hours of an instance's day in the place of its samples.
-func (h *History) sumUpDay(ctx context.Context, number int64, instanceID string) error {
-	page, err := h.cfg.Store.List(ctx, store.Range{Prefix: sampleKeys(number, instanceID)})
+func (h *History) sumUpDay(ctx context.Context, s store.Store, number int64, instanceID string) error {
+	page, err := s.List(ctx, store.Range{Prefix: sampleKeys(number, instanceID)})
 	if err != nil || len(page.Records) == 0 {
 		return err
 	}
@@ -60,7 +64,7 @@ func (h *History) sumUpDay(ctx context.Context, number int64, instanceID string)
 		}
 		changes = append(changes, store.Change{Verb: store.Delete, Key: record.Key, If: record.Revision})
 	}
-	was, err := h.find(ctx, hourKey(number, instanceID))
+	was, err := find(ctx, s, hourKey(number, instanceID))
 	if err != nil {
 		return err
 	}
@@ -73,7 +77,7 @@ func (h *History) sumUpDay(ctx context.Context, number int64, instanceID string)
 		cells = addHours(cells, old)
 	}
 	changes = append(changes, store.Change{Verb: store.Put, Key: hourKey(number, instanceID), Value: encodeCells(cells), If: was.Revision})
-	_, err = h.cfg.Store.Commit(ctx, changes...)
+	_, err = s.Commit(ctx, changes...)
 	h.kept.changed(number)
 	if !errors.Is(err, store.ErrConflict) {
 		return err
@@ -99,10 +103,10 @@ func addHours(late, old []cell) []cell {
 
 // dropHours forgets the hours of days before that one. A key that cannot be read stays, and does not hinder the
 // others.
-func (h *History) dropHours(ctx context.Context, before int64) error {
+func dropHours(ctx context.Context, s store.Store, before int64) error {
 	var failures []error
 	for after := ""; ; {
-		page, err := h.cfg.Store.List(ctx, store.Range{Prefix: hourPrefix, After: after, Limit: prunePage})
+		page, err := s.List(ctx, store.Range{Prefix: hourPrefix, After: after, Limit: prunePage})
 		if err != nil {
 			return errors.Join(append(failures, err)...)
 		}
@@ -122,7 +126,7 @@ func (h *History) dropHours(ctx context.Context, before int64) error {
 			changes = append(changes, store.Change{Verb: store.Delete, Key: record.Key, If: store.Whatever})
 		}
 		if len(changes) > 0 {
-			if _, err := h.cfg.Store.Commit(ctx, changes...); err != nil {
+			if _, err := s.Commit(ctx, changes...); err != nil {
 				return errors.Join(append(failures, err)...)
 			}
 		}
