@@ -50,8 +50,8 @@ func (c *Config) checkMetrics() error {
 	if c.Store != "" && (c.MetricsWrite == "" || c.MetricsFrom == "") {
 		return invalid("%s and %s belong together where %s is shared: what one server counts, the others have from there", write, from, c.named("Store"))
 	}
-	if c.Store != "" && c.HostsListen != "" {
-		return invalid("%s cannot be given with %s where %s is shared: what hosts without a store count comes into that, and is not read there then", write, c.named("HostsListen"), c.named("Store"))
+	if c.MetricsWrite != "" && c.HostsListen != "" {
+		return invalid("%s cannot be given with %s: what hosts without a store count is not told to the engine, and would read there as nobody's calls", write, c.named("HostsListen"))
 	}
 	return nil
 }
