@@ -136,8 +136,13 @@ export function Dialog(props: { title: string; onClose: () => void; children: Co
     ref.current?.showModal();
     return () => before?.isConnected && before.focus();
   }, []);
+  // Escape closes it at once: the browser's own word comes a moment later, and would close what was opened meanwhile.
+  const escape = (e: Event) => {
+    e.preventDefault();
+    props.onClose();
+  };
   return (
-    <dialog ref={ref} aria-labelledby={id} onClose={props.onClose} onClick={(e) => e.target === ref.current && props.onClose()}>
+    <dialog ref={ref} aria-labelledby={id} onCancel={escape} onClose={props.onClose} onClick={(e) => e.target === ref.current && props.onClose()}>
       <div class="inside">
         <h2 id={id}>{props.title}</h2>
         {props.children}
