@@ -193,7 +193,7 @@ func (p *Presence) stay(ctx context.Context, elected func(context.Context) error
 		err := p.cfg.Leases.KeepAlive(ctx, p.Lease())
 		switch {
 		case errors.Is(err, store.ErrNoLease):
-			p.cfg.Log.Warn("the store takes this host for gone; coming back")
+			p.cfg.Log.Warn("the store does not have this host; telling it anew of all that is served")
 			return true
 		case err != nil && ctx.Err() == nil && !failing:
 			p.cfg.Log.Warn("the store cannot be told that this host is there", "error", err)

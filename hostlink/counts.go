@@ -161,7 +161,7 @@ func (c *Counts) push(ctx context.Context) error {
 			return err
 		}
 		if n := len(a.Refused); n > 0 {
-			c.Log.Warn("a replica does not keep what was counted of instances that are this host's no more", "records", n, "first", a.Refused[0])
+			c.Log.Warn("a replica does not keep all that was counted here, of instances that never were this host's or in a form that it does not take; its audit log says so", "records", n, "first", a.Refused[0])
 		}
 		for _, r := range q.Records {
 			delete(c.dirty, r.Key)

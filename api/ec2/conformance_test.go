@@ -195,7 +195,7 @@ func within(t *testing.T, at string, ours reflect.Type, theirs *modelShape) {
 		}
 	case "structure":
 		for i := range ours.NumField() {
-			name := ec2query.ElementName(ours.Field(i))
+			name, _, _ := strings.Cut(ours.Field(i).Tag.Get("ec2"), ",")
 			if theirs.Members[name] == nil {
 				t.Errorf("%s.%s is not in the model", at, name)
 				continue

@@ -82,12 +82,6 @@ func shapeOf(t reflect.Type) shape {
 	return found
 }
 
-// ElementName is the name of a member in an answer.
-func ElementName(f reflect.StructField) string {
-	name, _, _ := strings.Cut(f.Tag.Get("ec2"), ",")
-	return name
-}
-
 func members(b *bytes.Buffer, v reflect.Value) {
 	for i, m := range shapeOf(v.Type()) {
 		member := v.Field(i)

@@ -1,17 +1,16 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
+	"log/slog"
 	"strings"
-	"syscall"
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/hostcert"
-	"github.com/openimds/openimds/outlet"
 	"github.com/openimds/openimds/printable"
 	"github.com/openimds/openimds/server"
 	"github.com/spf13/cobra"
@@ -61,7 +60,11 @@ func newAgent() *cobra.Command {
 			if err := c.settle(cmd.Flags()); err != nil {
 				return err
 			}
-			return runAgent(cmd, c)
+			c.Hangs = endsHanging(cmd)
+			return daemon(cmd, &c.logging, func(ctx context.Context, out io.Writer, log *slog.Logger) error {
+				c.Log = log
+				return runAgent(ctx, out, c)
+			})
 		},
 	}
 	c.addFlags(cmd.Flags())
@@ -114,25 +117,7 @@ func isHost(dataDir string) bool {
 }
 
 // runAgent is an agent from its start to its end.
-func runAgent(cmd *cobra.Command, c agentConfig) error {
-	keepWithoutReaders()
-	defer outliveTerminal()()
-	ctx, stop := untilSignal(cmd.Context(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	errs, err := c.logOutlet(cmd.ErrOrStderr())
-	if err != nil {
-		return err
-	}
-	defer errs.Close(outputTime)
-	out := outlet.New(cmd.OutOrStdout(), func(int) []byte { return nil })
-	defer out.Close(outputTime)
-	if c.Log, err = c.logger(errs); err != nil {
-		return err
-	}
-	c.Hangs = func(stage string) {
-		lastWords(cmd.ErrOrStderr(), "openimds: ended without waiting any longer for %s, which hangs; what was acknowledged is kept\n", stage)
-		os.Exit(exitFailed)
-	}
+func runAgent(ctx context.Context, out io.Writer, c agentConfig) error {
 	a, err := server.OpenAgent(ctx, c.AgentConfig)
 	if err != nil {
 		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {

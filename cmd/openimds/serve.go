@@ -4,15 +4,13 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
+	"log/slog"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/api/lightsail/wire"
-	"github.com/openimds/openimds/outlet"
 	"github.com/openimds/openimds/printable"
 	"github.com/openimds/openimds/server"
 	"github.com/spf13/cobra"
@@ -39,7 +37,11 @@ the environment beats the file.`,
 					return err
 				}
 			}
-			return runServe(cmd, c)
+			c.Hangs = endsHanging(cmd)
+			return daemon(cmd, &c.logging, func(ctx context.Context, out io.Writer, log *slog.Logger) error {
+				c.Log = log
+				return runServe(ctx, out, c)
+			})
 		},
 	}
 	c.addFlags(cmd.Flags())
@@ -47,25 +49,7 @@ the environment beats the file.`,
 }
 
 // runServe is a server from its start to its end.
-func runServe(cmd *cobra.Command, c serveConfig) error {
-	keepWithoutReaders()
-	defer outliveTerminal()()
-	ctx, stop := untilSignal(cmd.Context(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	errs, err := c.logOutlet(cmd.ErrOrStderr())
-	if err != nil {
-		return err
-	}
-	defer errs.Close(outputTime)
-	out := outlet.New(cmd.OutOrStdout(), func(int) []byte { return nil })
-	defer out.Close(outputTime)
-	if c.Log, err = c.logger(errs); err != nil {
-		return err
-	}
-	c.Hangs = func(stage string) {
-		lastWords(cmd.ErrOrStderr(), "openimds: ended without waiting any longer for %s, which hangs; what was acknowledged is kept\n", stage)
-		os.Exit(exitFailed)
-	}
+func runServe(ctx context.Context, out io.Writer, c serveConfig) error {
 	s, err := server.Open(ctx, c.Config)
 	if err != nil {
 		return err
