@@ -3,9 +3,9 @@ package lightsail
 import (
 	"fmt"
 	"os"
+	"regexp"
 	"path/filepath"
 	"reflect"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -55,14 +55,16 @@ func TestDivergencesNameOwnTargets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, row, _ := strings.Cut(string(text), "| The targets `OpenIMDS_20261122.*` |")
-	row, _, _ = strings.Cut(row, "\n")
+	_, section, _ := strings.Cut(string(text), "## Operations of its own\n")
+	section, _, _ = strings.Cut(section, "\n## ")
 	named := map[string]bool{}
-	for _, name := range regexp.MustCompile(`\b[A-Z][a-z]+[A-Z]\w+`).FindAllString(row, -1) {
-		named[name] = true
-	}
-	for _, name := range []string{"CreateInstances", "OpenIMDS_20261122"} {
-		delete(named, name) // what they are compared with
+	for line := range strings.Lines(section) {
+		if row, ok := strings.CutPrefix(line, "| "); ok && !strings.HasPrefix(row, "Operation ") {
+			names, _, _ := strings.Cut(row, " |")
+			for name := range strings.SplitSeq(names, ", ") {
+				named[name] = true
+			}
+		}
 	}
 	for _, own := range openIMDSActions() {
 		if name := operationName(own.target); !named[name] {
