@@ -3,9 +3,9 @@ package lightsail
 import (
 	"fmt"
 	"os"
-	"regexp"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 
