@@ -13,6 +13,8 @@ import (
 	"github.com/openimds/openimds/control"
 	"github.com/openimds/openimds/records"
 	"github.com/openimds/openimds/store"
+	"github.com/openimds/openimds/store/mem"
+	"github.com/openimds/openimds/store/within"
 )
 
 // at gets the attachment that an instance has now.
@@ -323,6 +325,48 @@ func TestEnrollAndEvict(t *testing.T) {
 	}
 	if want := []string{"EnrollHost Host/host-1", "EnrollHost Host/host-1", "EnrollHost Host/host-1", "EvictHost Host/host-1", "EvictHost Host/host-1"}; !slices.Equal(told, want) {
 		t.Errorf("the audit log is told %q", told)
+	}
+}
+
+// TestEvictInAllRegions: a host that is evicted in one region is there in none, and nothing waits for it in any: neither
+// in the one at home, nor in further ones, nor in one that the server that is asked does not have.
+func TestEvictInAllRegions(t *testing.T) {
+	regions := []string{"us-east-1", "eu-central-1", "eu-west-1"} // the first is at home
+	for _, asked := range regions {
+		t.Run(asked, func(t *testing.T) {
+			whole := mem.New()
+			must := func(err error) {
+				t.Helper()
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			enrolled, err := records.Encode(records.Enrolled{ID: "x", JoinedAt: start, CertificateEnds: start.Add(time.Hour)})
+			must(err)
+			_, err = whole.Commit(t.Context(), store.Change{Key: records.EnrolledKey("host-1"), Value: enrolled, If: store.IfAbsent})
+			must(err)
+			parts := map[string]store.Store{}
+			for i, region := range regions {
+				parts[region] = whole
+				if i > 0 {
+					parts[region] = within.New(whole, records.RegionKey(region), records.SharedPrefixes()...)
+				}
+				host := control.New(parts[region], control.Config{Region: region, AccountID: "123456789012", Host: "host-1"})
+				lease, err := host.JoinHost(t.Context(), true)
+				must(err)
+				_, err = parts[region].Commit(t.Context(), store.Change{Key: records.SeatKey("web", "host-1"), Value: []byte("{}"), If: store.IfAbsent, Lease: lease})
+				must(err)
+			}
+			api := control.New(parts[asked], control.Config{Region: asked, HomeRegion: regions[0], Whole: whole, AccountID: "123456789012", Host: "api"})
+			must(api.EvictHost(t.Context(), "host-1"))
+			for region, part := range parts {
+				for _, key := range []string{records.HostKey("host-1"), records.SeatKey("web", "host-1")} {
+					if _, err := part.Get(t.Context(), key); !errors.Is(err, store.ErrNoRecord) {
+						t.Errorf("%s is there in %s: %v", key, region, err)
+					}
+				}
+			}
+		})
 	}
 }
 

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/openimds/openimds/records"
 	"github.com/openimds/openimds/store"
@@ -28,19 +27,11 @@ func (s *Server) Unserved() []UnservedRegion { return s.unserved }
 
 // findUnserved counts what is there of regions that are not served. The rules are not asked: they are of regions that are.
 func (s *Server) findUnserved(ctx context.Context) error {
-	there := []string{s.homeName}
-	for after := ""; ; {
-		page, err := s.store.List(ctx, store.Range{Prefix: records.RegionPrefix, After: after, Limit: 1})
-		if err != nil {
-			return err
-		}
-		if len(page.Records) == 0 {
-			break
-		}
-		name, _, _ := strings.Cut(strings.TrimPrefix(page.Records[0].Key, records.RegionPrefix), "/")
-		there = append(there, name)
-		after = records.RegionKey(name) + "\xff" // behind all of this region
+	further, err := records.FurtherRegions(ctx, s.store)
+	if err != nil {
+		return err
 	}
+	there := append([]string{s.homeName}, further...)
 	for _, name := range there {
 		if s.serves(name) {
 			continue

@@ -1,0 +1,105 @@
+package control
+
+import (
+	"context"
+	"errors"
+
+	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/records"
+	"github.com/openimds/openimds/store"
+)
+
+// EvictHost cuts a host off: its certificates are void and so is an invitation that was not used, no replica answers it
+// any more, and the changes that wait for it, in whatever region, wait no longer. Its attachments stay, for it to come back by a new
+// invitation or to be moved. A host that is not there is forgotten too, and drained no more. One that is there and has
+// the store itself is not to be cut off so.
+//
+// Errors: InvalidInput/Incomplete without a name; NotFound/DoesNotExist where nobody has joined or may join by the
+// name, or was there; OperationFailure/NotEnforced for a server that has the store itself.
+func (s *Service) EvictHost(ctx context.Context, name string) error {
+	if err := checkHost(name); err != nil {
+		return err
+	}
+	_, err := s.commit(ctx, "EvictHost", func(d *draft) error {
+		before, ends := map[string]any{}, map[string]string{records.EnrolledKey(name): "joined", records.JoinTokenKey(name): "invited"}
+		switch _, err := s.store.Get(ctx, records.HostKey(name)); {
+		case errors.Is(err, store.ErrNoRecord):
+			ends[records.KnownKey(name)], ends[records.DrainedKey(name)] = "known", "drained"
+			d.changes = append(d.changes, store.Change{Verb: store.Check, Key: records.HostKey(name), If: store.IfAbsent})
+		case err != nil:
+			return storeFailed(err)
+		}
+		for key, what := range ends {
+			r, err := s.store.Get(ctx, key)
+			if errors.Is(err, store.ErrNoRecord) {
+				d.changes = append(d.changes, store.Change{Verb: store.Check, Key: key, If: store.IfAbsent})
+				continue
+			}
+			if err != nil {
+				return storeFailed(err)
+			}
+			before[what] = true
+			d.changes = append(d.changes, store.Change{Verb: store.Delete, Key: key, If: r.Revision})
+			if key != records.EnrolledKey(name) {
+				continue
+			}
+			// A record that cannot be read is deleted all the same: what it lets in is more than what it could tell.
+			if was, err := records.Decode[records.Enrolled](r); err == nil {
+				end, err := was.End(name)
+				if err != nil {
+					return broken(err)
+				}
+				d.changes = append(d.changes, end)
+			}
+		}
+		if len(before) == 0 {
+			return s.notJoined(ctx, name)
+		}
+		d.hostChange(name, before, nil)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	// After it, so that it cannot come back between the two. A process that has the store itself comes back.
+	return s.revokeHost(ctx, name)
+}
+
+// revokeHost ends all that a host has told of itself, in every region: also in those that this server does not have.
+func (s *Service) revokeHost(ctx context.Context, name string) error {
+	whole := s.store
+	if s.cfg.Whole != nil {
+		whole = s.cfg.Whole
+	}
+	further, err := records.FurtherRegions(ctx, whole)
+	if err != nil {
+		return storeFailed(err)
+	}
+	keys := []string{records.HostKey(name)}
+	for _, region := range further {
+		keys = append(keys, records.RegionKey(region)+records.HostKey(name))
+	}
+	var failed error
+	for _, key := range keys {
+		host, err := whole.Get(ctx, key)
+		if err == nil && host.Lease != store.NoLease {
+			err = whole.Revoke(ctx, host.Lease)
+		}
+		if err != nil && !errors.Is(err, store.ErrNoRecord) && !errors.Is(err, store.ErrNoLease) {
+			failed = storeFailed(err) // the others' are ended all the same
+		}
+	}
+	return failed
+}
+
+// notJoined says why a host cannot be evicted that has no certificate.
+func (s *Service) notJoined(ctx context.Context, name string) error {
+	_, err := s.store.Get(ctx, records.HostKey(name))
+	switch {
+	case err == nil:
+		return openimds.Errorf(openimds.OperationFailure, openimds.NotEnforced, "The host %s is a server that has the store itself, and no certificate of ours: stop it, and take its access to the store away", name)
+	case !errors.Is(err, store.ErrNoRecord):
+		return storeFailed(err)
+	}
+	return doesNotExist(openimds.TypeHost, name)
+}
