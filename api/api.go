@@ -27,6 +27,8 @@ import (
 type Protocol interface {
 	// Service is what its requests are signed for, such as "lightsail".
 	Service() string
+	// Prefix is by which policies of IAM name its operations, as in "lightsail:GetInstances".
+	Prefix() string
 	// Head refuses a request whose head shows that it is none of this API's, and names the operation as
 	// far as the head does. Nobody knows yet who sent it.
 	Head(r *http.Request) (operation string, err error)

@@ -32,6 +32,7 @@ type query struct {
 }
 
 func (q query) Service() string { return q.service }
+func (q query) Prefix() string  { return q.service }
 
 func (q query) Head(r *http.Request) (string, error) {
 	if r.Method != http.MethodPost || !strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded") {

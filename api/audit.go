@@ -32,7 +32,7 @@ func (f refusals) signature(id, what string, r *http.Request, err error) error {
 // readOnly refuses a change by a key that may only look.
 func (f refusals) readOnly(c *call, operation string, r *http.Request, account string) error {
 	err := openimds.Errorf(openimds.AccessDenied, openimds.ReadOnly, "User: arn:aws:iam::%s:user/%s is not authorized to perform: %s:%s on resource: *",
-		account, c.who.Profile, c.protocol.Service(), operation)
+		account, c.who.Profile, c.protocol.Prefix(), operation)
 	f.note(c.id, operation, r, ActorName(c.who), err, c.who.KeyID)
 	return err
 }

@@ -46,6 +46,7 @@ func (k *keys) set(key accesskeys.Key) {
 type nothing struct{}
 
 func (nothing) Service() string                      { return "nothing" }
+func (nothing) Prefix() string                       { return "nothing" }
 func (nothing) Head(r *http.Request) (string, error) { return r.Header.Get("X-Amz-Target"), nil }
 func (nothing) Encode(api.Request, any, error) api.Answer {
 	return api.Answer{Status: 200, Body: []byte("{}")}

@@ -46,6 +46,9 @@ type protocol struct {
 // Service is [api.Protocol].
 func (a *protocol) Service() string { return "monitoring" }
 
+// Prefix is [api.Protocol]. It is not what requests are signed for.
+func (a *protocol) Prefix() string { return "cloudwatch" }
+
 // Head is [api.Protocol]. A query names its operation in its body only.
 func (a *protocol) Head(r *http.Request) (operation string, err error) {
 	name, err := operationOf(r)

@@ -14,18 +14,21 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/smithy-go/encoding/cbor"
+	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/api"
 	"github.com/openimds/openimds/api/accesskeys"
 	"github.com/openimds/openimds/api/cloudwatch"
 	"github.com/openimds/openimds/api/lightsail"
 	"github.com/openimds/openimds/api/sigv4"
 	"github.com/openimds/openimds/control"
+	"github.com/openimds/openimds/store"
 	"github.com/openimds/openimds/store/mem"
 	"github.com/openimds/openimds/usage/history"
 )
@@ -36,18 +39,42 @@ type server struct {
 	url     string
 	service *control.Service
 	history *history.History
+	store   store.Store
 	demo    string // the id of the instance
+	audit   entries
 }
 
-var full, looks = accesskeys.Key{ID: "AKIAFULL", Secret: "full"}, accesskeys.Key{ID: "AKIALOOKS", Secret: "looks", ReadOnly: true}
+// entries is an audit log.
+type entries struct {
+	mu  sync.Mutex
+	all []openimds.AuditEntry
+}
+
+// tell takes what was changed, and what was refused.
+func (e *entries) tell(_ context.Context, more ...openimds.AuditEntry) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.all = append(e.all, more...)
+	return nil
+}
+
+// take returns what was told since the last time.
+func (e *entries) take() []openimds.AuditEntry {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	all := e.all
+	e.all = nil
+	return all
+}
+
+var full, looks = accesskeys.Key{ID: "AKIAFULL", Secret: "full"}, accesskeys.Key{ID: "AKIALOOKS", Secret: "looks", Profile: "watcher", ReadOnly: true}
 
 func newServer(t testing.TB) *server {
 	t.Helper()
-	s := &server{t: t}
-	kept := mem.New()
-	t.Cleanup(func() { _ = kept.Close() })
-	s.history = history.New(history.Config{Store: kept})
-	s.service = control.New(kept, control.Config{Region: "us-east-1", AccountID: "123456789012", History: s.history})
+	s := &server{t: t, store: mem.New()}
+	t.Cleanup(func() { _ = s.store.Close() })
+	s.history = history.New(history.Config{Store: s.store})
+	s.service = control.New(s.store, control.Config{Region: "us-east-1", AccountID: "123456789012", History: s.history, Audit: s.audit.tell})
 	s.demo = s.create("demo")
 	lookup := func(id string) (accesskeys.Key, bool, error) {
 		for _, key := range []accesskeys.Key{full, looks} {
@@ -60,6 +87,7 @@ func newServer(t testing.TB) *server {
 	listener := httptest.NewServer(api.New(api.Config{
 		Protocols: []api.Protocol{lightsail.New(lightsail.Config{Service: s.service}), cloudwatch.New(cloudwatch.Config{Service: s.service})},
 		Auth:      sigv4.New(sigv4.Config{Regions: []string{"us-east-1"}, Keys: lookup}), Account: "123456789012",
+		Refused: func(ctx context.Context, e openimds.AuditEntry, _ string) { _ = s.audit.tell(ctx, e) },
 	}))
 	t.Cleanup(listener.Close)
 	s.url = listener.URL

@@ -58,6 +58,9 @@ type call struct {
 // Service is [api.Protocol].
 func (p *protocol) Service() string { return "ec2" }
 
+// Prefix is [api.Protocol].
+func (p *protocol) Prefix() string { return "ec2" }
+
 const form = "application/x-www-form-urlencoded"
 
 // Head is [api.Protocol]. The action stands in the body.

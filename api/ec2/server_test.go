@@ -15,11 +15,13 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/api"
 	"github.com/openimds/openimds/api/accesskeys"
 	"github.com/openimds/openimds/api/ec2"
@@ -40,6 +42,30 @@ type server struct {
 	service     *control.Service
 	store       store.Store
 	demo        string // the id of the instance
+	audit       entries
+}
+
+// entries is an audit log.
+type entries struct {
+	mu  sync.Mutex
+	all []openimds.AuditEntry
+}
+
+// tell takes what was changed, and what was refused.
+func (e *entries) tell(_ context.Context, more ...openimds.AuditEntry) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.all = append(e.all, more...)
+	return nil
+}
+
+// take returns what was told since the last time.
+func (e *entries) take() []openimds.AuditEntry {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	all := e.all
+	e.all = nil
+	return all
 }
 
 func newServer(t testing.TB, adapt ...func(*control.Config)) *server {
@@ -51,7 +77,7 @@ func newServerOn(t testing.TB, kept store.Store, adapt ...func(*control.Config))
 	t.Helper()
 	s := &server{t: t, store: kept}
 	t.Cleanup(func() { _ = s.store.Close() })
-	cfg := control.Config{Region: "us-east-1", AccountID: "123456789012", AllowIMDSIPv6: true}
+	cfg := control.Config{Region: "us-east-1", AccountID: "123456789012", AllowIMDSIPv6: true, Audit: s.audit.tell}
 	for _, f := range adapt {
 		f(&cfg)
 	}
@@ -75,6 +101,7 @@ func newServerOn(t testing.TB, kept store.Store, adapt ...func(*control.Config))
 	handler := api.New(api.Config{
 		Protocols: []api.Protocol{lightsail.New(lightsail.Config{Service: s.service}), ec2.New(ec2.Config{Service: s.service})},
 		Auth:      sigv4.New(sigv4.Config{Regions: []string{cfg.Region}, Keys: keys.Lookup}), Account: cfg.AccountID, Log: slog.New(slog.DiscardHandler),
+		Refused: func(ctx context.Context, e openimds.AuditEntry, _ string) { _ = s.audit.tell(ctx, e) },
 	})
 	listener := httptest.NewServer(handler)
 	t.Cleanup(listener.Close)

@@ -79,6 +79,9 @@ func byID[T any](all []T, id func(T) string) map[string]T {
 // Service is [api.Protocol].
 func (a *protocol) Service() string { return "lightsail" }
 
+// Prefix is [api.Protocol].
+func (a *protocol) Prefix() string { return "lightsail" }
+
 // Head is [api.Protocol]: form and operation come before the signature, as at AWS.
 func (a *protocol) Head(r *http.Request) (operation string, err error) {
 	if r.Method != http.MethodPost || r.URL.Path != "/" || !isJSON11(r.Header.Get("Content-Type")) {
