@@ -21,6 +21,7 @@ type draft struct {
 	operations []openimds.Operation
 	entries    []openimds.AuditEntry
 	moved      []StateChange
+	revision   int64 // of the commit; 0: nothing was committed
 	err        error // the first failure to encode
 }
 
@@ -180,6 +181,36 @@ const (
 // nearly every try would be in vain, and each of them waits for the disk. So a thousand writers of
 // one record all get through, in about the time of a thousand commits.
 func (s *Service) commit(ctx context.Context, what string, compose func(*draft) error) (*draft, error) {
+	d, err := s.committed(ctx, what, compose)
+	if err == nil {
+		s.await(ctx, d)
+	}
+	return d, err
+}
+
+// awaitTime is how long a change is not answered because a guest of this process does not obey it yet: far more than that
+// takes, unless it cannot.
+const awaitTime = time.Second
+
+// await waits until this process's guests obey what a client asked for, so that a script that changes something and then
+// asks as the guest is not answered by luck. A guest that takes longer, or is another process's, obeys later; of options,
+// which lock callers out, it is told that they are pending until then. The changes of this program's own work (a state
+// that ends, options that are applied) answer nobody, and do not wait.
+func (s *Service) await(ctx context.Context, d *draft) {
+	if s.cfg.Seats == nil || d.revision == 0 || len(d.operations) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, awaitTime)
+	defer cancel()
+	for _, c := range d.changes {
+		if name, ok := strings.CutPrefix(c.Key, records.InstancePrefix); ok {
+			_ = s.cfg.Seats.Await(ctx, name, d.revision)
+		}
+	}
+}
+
+// committed is commit without the guests.
+func (s *Service) committed(ctx context.Context, what string, compose func(*draft) error) (*draft, error) {
 	d, err := s.try(ctx, what, compose)
 	if s.trial || !errors.Is(err, store.ErrConflict) {
 		return d, err
@@ -221,7 +252,8 @@ func (s *Service) try(ctx context.Context, what string, compose func(*draft) err
 	if err := s.tell(ctx, entries); err != nil {
 		return nil, err
 	}
-	_, err := s.store.Commit(ctx, d.changes...)
+	revision, err := s.store.Commit(ctx, d.changes...)
+	d.revision = revision
 	switch {
 	case errors.Is(err, store.ErrConflict):
 		s.takeBack(ctx, entries, "not made: another change came first")

@@ -46,6 +46,8 @@ type Config struct {
 	Refused openimds.RefusalList
 	// Guests tells what guests would be answered; nil: nobody can.
 	Guests openimds.GuestAnswers
+	// Seats are the guests of this process, which obey a change before it is answered; nil: there are none.
+	Seats openimds.GuestSeats
 	// Reports signs the reports of the installation, and Changes reads what Audit was told; nil: nobody does.
 	Reports openimds.ReportSigner
 	Changes openimds.ChangeLog

@@ -56,6 +56,14 @@ func (r *regional) Look(in *openimds.Instance, v2 bool, paths ...string) ([]open
 	return r.guests.Look(in, v2, paths...)
 }
 
+// Await implements [openimds.GuestSeats]. What is made at the first start is there before the guest side is.
+func (r *regional) Await(ctx context.Context, instance string, revision int64) error {
+	if r.guests == nil {
+		return nil
+	}
+	return r.guests.Await(ctx, instance, revision)
+}
+
 // regions are those that the Config names, the first one first.
 func (c *Config) regions() []string { return append([]string{c.Region}, c.MoreRegions...) }
 

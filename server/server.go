@@ -207,7 +207,7 @@ func (s *Server) openRegion(ctx context.Context, r *regional, cfg control.Config
 	cfg.HomeRegion, cfg.Whole, cfg.Nameless = s.homeName, s.store, s.nameless
 	cfg.Region, cfg.Audit = r.region, s.audits(r)
 	cfg.Changes = changesOf{s, r}
-	cfg.Guests = r
+	cfg.Guests, cfg.Seats = r, r
 	if s.host != nil {
 		cfg.Attachments = guarding{&s.hosting, r}
 	} else {
