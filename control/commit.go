@@ -190,7 +190,7 @@ func (s *Service) commit(ctx context.Context, what string, compose func(*draft) 
 
 // awaitTime is how long a change is not answered because a guest of this process does not obey it yet: far more than that
 // takes, unless it cannot.
-const awaitTime = time.Second
+const awaitTime = 3 * time.Second
 
 // await waits until this process's guests obey what a client asked for, so that a script that changes something and then
 // asks as the guest is not answered by luck. A guest that takes longer, or is another process's, obeys later; of options,
@@ -203,6 +203,9 @@ func (s *Service) await(ctx context.Context, d *draft) {
 	ctx, cancel := context.WithTimeout(ctx, awaitTime)
 	defer cancel()
 	for _, c := range d.changes {
+		if c.Verb == store.Check {
+			continue // it is as it was
+		}
 		if name, ok := strings.CutPrefix(c.Key, records.InstancePrefix); ok {
 			_ = s.cfg.Seats.Await(ctx, name, d.revision)
 		}

@@ -73,3 +73,21 @@ func TestDeafGuest(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestNothingToObey: what leaves an instance's record as it is waits for no guest.
+func TestNothingToObey(t *testing.T) {
+	f := newFixture(t, nil)
+	f.create("web")
+	f.Service = control.New(bounded{f.store, t}, control.Config{Region: "us-east-1", AccountID: "123456789012", Now: f.clock, Seats: forbidden{t}})
+	if _, err := f.PutAlarm(t.Context(), "alarm", alarmOf("web"), nil); err != nil {
+		t.Error(err)
+	}
+}
+
+// forbidden are seats that nobody may wait for.
+type forbidden struct{ t *testing.T }
+
+func (s forbidden) Await(context.Context, string, int64) error {
+	s.t.Error("waited for a guest")
+	return nil
+}

@@ -43,9 +43,15 @@ func withProgram(run func() int) int {
 		fmt.Fprintf(os.Stderr, "cannot build openimds: %v\n%s", err, out)
 		return 1
 	}
-	if err := os.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH")); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
+	for name, value := range map[string]string{
+		"PATH": dir + string(os.PathListSeparator) + os.Getenv("PATH"),
+		// SDKs ask once, for a second: too little on a busy machine.
+		"AWS_METADATA_SERVICE_TIMEOUT": "60", "AWS_METADATA_SERVICE_NUM_ATTEMPTS": "5",
+	} {
+		if err := os.Setenv(name, value); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
 	}
 	return run()
 }

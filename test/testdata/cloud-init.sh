@@ -33,7 +33,7 @@ inside ip route add default via 172.26.0.1
 
 openimds serve --imds-listen 127.0.0.1:0 --api-listen 127.0.0.1:0 --ready-file "$work/ready" >"$work/server.log" 2>&1 &
 server=$!
-for i in $(seq 600); do [ -e "$work/ready" ] && break; sleep 0.05; done
+for i in $(seq 3600); do [ -e "$work/ready" ] && break; sleep 0.05; done
 api=http://$(sed -n 's/^api=//p' "$work/ready")
 printf '#cloud-config\nwrite_files:\n- path: /root/made-by-user-data\n  content: done\n' >"$work/user-data"
 {
