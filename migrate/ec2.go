@@ -222,22 +222,34 @@ func (e *EC2) points(ctx context.Context, id string, from, to time.Time, metrics
 // Watch is [Provider]. CloudWatch tells some minutes late.
 func (e *EC2) Watch() Watch { return newMetricWatch(e.rejections, e.every) }
 
-// rejections are the samples of refused calls. CloudWatch says nothing of an instance that is gone, so EC2 is asked where
-// there are none.
+// rejections are the samples of refused calls: none was refused in a time before the first of them of which CloudWatch
+// tells that calls were answered, for it has one metric or the other, as the instance's tokens are. A change often begins
+// to hold in another period than it was asked for. CloudWatch says nothing of an instance that is gone, so EC2 is asked
+// where there are no samples.
 func (e *EC2) rejections(ctx context.Context, of Ref, from, to time.Time) ([]point, bool, error) {
 	if !from.Before(to) {
 		from = to.Add(-metricPeriod)
 	}
-	counted, _, err := e.points(ctx, of.Name, from, to, openimds.MetricNoTokenRejected)
+	counted, whole, err := e.points(ctx, of.Name, from, to, openimds.MetricNoTokenRejected, openimds.MetricNoToken)
 	if err != nil {
 		return nil, false, err
 	}
-	if len(counted[0]) == 0 {
+	refused, answered := counted[0], counted[1]
+	if len(refused) == 0 {
 		if _, err := e.Instance(ctx, of); err != nil {
 			return nil, false, err
 		}
+		return nil, true, nil
 	}
-	return counted[0], true, nil
+	if whole { // else a sample may be missing that there is
+		last := refused[len(refused)-1].start
+		for _, p := range answered {
+			if p.start.Before(last) {
+				refused = append(refused, point{start: p.start})
+			}
+		}
+	}
+	return inOrder(refused), true, nil
 }
 
 // SetOptions is [Provider].

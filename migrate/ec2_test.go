@@ -49,34 +49,21 @@ func (b *badDay) RoundTrip(r *http.Request) (*http.Response, error) {
 	case luck < b.share:
 		return nil, io.ErrUnexpectedEOF
 	}
-	resp, err := b.inMemory.RoundTrip(r)
+	resp, err := retold(b.inMemory, r, b.delay)
 	if lost {
 		return nil, io.ErrUnexpectedEOF // whatever was done, nobody learns of it
-	}
-	if err == nil && metrics && b.late > 0 && resp.StatusCode == http.StatusOK {
-		err = b.delay(resp)
 	}
 	return resp, err
 }
 
 // delay takes the samples out of an answer that CloudWatch would not have yet.
-func (b *badDay) delay(resp *http.Response) error {
-	var result wire.GetMetricDataResult
-	if err := json.NewDecoder(resp.Body).Decode(&result); err != nil {
-		return err
-	}
-	for i := range result.MetricDataResults {
-		r := &result.MetricDataResults[i]
-		for j, at := range r.Timestamps {
-			if at.Add(openimds.MetricPeriod + b.late).After(time.Now()) {
-				r.Timestamps, r.Values = r.Timestamps[:j], r.Values[:j]
-				break
-			}
+func (b *badDay) delay(r *wire.MetricDataResult) {
+	for j, at := range r.Timestamps {
+		if b.late > 0 && at.Add(openimds.MetricPeriod+b.late).After(time.Now()) {
+			r.Timestamps, r.Values = r.Timestamps[:j], r.Values[:j]
+			return
 		}
 	}
-	text, err := awsjson.Marshal(result)
-	resp.Body = io.NopCloser(bytes.NewReader(text))
-	return err
 }
 
 // ec2 is a provider of the fleet by EC2's API, on a day that is so bad.
@@ -220,8 +207,19 @@ type killedOnce struct {
 }
 
 func (k killedOnce) RoundTrip(r *http.Request) (*http.Response, error) {
-	resp, err := k.RoundTripper.RoundTrip(r)
-	if err != nil || r.Header.Get("X-Amz-Target") == "" {
+	return retold(k.RoundTripper, r, func(one *wire.MetricDataResult) {
+		if one.Label == openimds.MetricNoToken {
+			one.StatusCode, one.Messages = "PartialData", []wire.MessageData{{Code: "PartialData", Value: "not all is known"}}
+			at := slices.IndexFunc(one.Timestamps, func(at awsjson.Epoch) bool { return !at.Before(k.since) })
+			one.Timestamps, one.Values = slices.Delete(one.Timestamps, at, at+1), slices.Delete(one.Values, at, at+1)
+		}
+	})
+}
+
+// retold has what CloudWatch answers changed on the way.
+func retold(by http.RoundTripper, r *http.Request, change func(*wire.MetricDataResult)) (*http.Response, error) {
+	resp, err := by.RoundTrip(r)
+	if err != nil || r.Header.Get("X-Amz-Target") == "" || resp.StatusCode != http.StatusOK {
 		return resp, err
 	}
 	var result wire.GetMetricDataResult
@@ -229,11 +227,7 @@ func (k killedOnce) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	for i := range result.MetricDataResults {
-		if one := &result.MetricDataResults[i]; one.Label == openimds.MetricNoToken {
-			one.StatusCode, one.Messages = "PartialData", []wire.MessageData{{Code: "PartialData", Value: "not all is known"}}
-			at := slices.IndexFunc(one.Timestamps, func(at awsjson.Epoch) bool { return !at.Before(k.since) })
-			one.Timestamps, one.Values = slices.Delete(one.Timestamps, at, at+1), slices.Delete(one.Values, at, at+1)
-		}
+		change(&result.MetricDataResults[i])
 	}
 	text, err := awsjson.Marshal(result)
 	resp.Body = io.NopCloser(bytes.NewReader(text))

@@ -78,49 +78,76 @@ func (a regions) SetOptions(ctx context.Context, of Ref, to Options) error {
 }
 
 func (a regions) Watch() Watch {
-	w := regionsWatch{of: a, watches: map[string]Watch{}}
+	w := &regionsWatch{of: a, watches: map[string]Watch{}, told: map[string]told{}}
 	for region, p := range a.of {
 		w.watches[region] = p.Watch()
+		w.told[region] = told{region: region}
 	}
+	w.news = make(chan told, len(w.watches))
 	return w
 }
 
-// regionsWatch looks in all regions at once.
+// regionsWatch looks in all regions at once, each in its own time: one that does not answer holds back what another one
+// tells no longer than it takes to say up to when all is known.
 type regionsWatch struct {
 	of      regions
 	watches map[string]Watch
+	begin   sync.Once
+	news    chan told
+	told    map[string]told // the latest of each region
 }
 
-func (w regionsWatch) Add(ctx context.Context, of Ref, since time.Time) (time.Time, error) {
+// told is what one look in a region has brought.
+type told struct {
+	region  string
+	refused []Refusal
+	until   time.Time
+	err     error
+}
+
+func (w *regionsWatch) Add(ctx context.Context, of Ref, since time.Time) (time.Time, error) {
 	if _, err := w.of.home(of); err != nil {
 		return time.Time{}, err
 	}
 	return w.watches[of.Region].Add(ctx, of, since)
 }
 
-func (w regionsWatch) Remove(of Ref) {
+func (w *regionsWatch) Remove(of Ref) {
 	if watch := w.watches[of.Region]; watch != nil {
 		watch.Remove(of)
 	}
 }
 
-func (w regionsWatch) Next(ctx context.Context) ([]Refusal, time.Time, error) {
-	var mu sync.Mutex
-	var refused []Refusal
-	var failures []error
-	var least time.Time
-	var looking sync.WaitGroup
-	for _, watch := range w.watches {
-		looking.Go(func() {
-			told, until, err := watch.Next(ctx)
-			mu.Lock()
-			defer mu.Unlock()
-			refused, failures = append(refused, told...), append(failures, err)
-			if least.IsZero() || until.Before(least) {
-				least = until
-			}
-		})
+// Next is [Watch]. All calls have contexts that end together.
+func (w *regionsWatch) Next(ctx context.Context) ([]Refusal, time.Time, error) {
+	w.begin.Do(func() {
+		for region, watch := range w.watches {
+			go func() {
+				for ctx.Err() == nil {
+					refused, until, err := watch.Next(ctx)
+					select {
+					case w.news <- told{region, refused, until, err}:
+					case <-ctx.Done():
+						return
+					}
+				}
+			}()
+		}
+	})
+	var news told
+	select {
+	case news = <-w.news:
+	case <-ctx.Done():
+		return nil, time.Time{}, ctx.Err()
 	}
-	looking.Wait()
-	return refused, least, errors.Join(failures...)
+	w.told[news.region] = news
+	var failures []error
+	least := news.until
+	for _, t := range w.told {
+		failures = append(failures, t.err)
+		if t.until.Before(least) { // the zero time, where nothing was told yet
+			least = t.until
+		}
+	}
+	return news.refused, least, errors.Join(failures...)
 }

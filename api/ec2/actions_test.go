@@ -274,3 +274,48 @@ func TestPages(t *testing.T) {
 	page := s.must("Action=DescribeImages&MaxResults=5")
 	s.call("Action=DescribeInstances&NextToken="+value(t, page, "nextToken")).refused(t, "InvalidNextToken", "")
 }
+
+// TestTagsOfMany: whatever few of the tags of many instances a filter selects are found in few requests, and pages have each
+// of them once.
+func TestTagsOfMany(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	ids := s.run(20, "&TagSpecification.1.ResourceType=instance&TagSpecification.1.Tag.1.Key=a&TagSpecification.1.Tag.2.Key=b")
+	s.must("Action=CreateTags&Tag.1.Key=rare&ResourceId.1=" + slices.Max(ids))
+	if answer := s.must("Action=DescribeTags&MaxResults=5&Filter.1.Name=key&Filter.1.Value.1=rare"); len(values(answer, "key")) != 1 || len(values(answer, "nextToken")) != 0 {
+		t.Errorf("one of many: %s", answer)
+	}
+	if answer := s.must("Action=DescribeTags&MaxResults=5&Filter.1.Name=key&Filter.1.Value.1=none"); len(values(answer, "nextToken")) != 0 {
+		t.Errorf("none of many: %s", answer)
+	}
+	for _, filter := range []string{"", "&Filter.1.Name=key&Filter.1.Value.1=b"} {
+		seen := map[string]int{}
+		for token := ""; ; {
+			answer := s.must("Action=DescribeTags&MaxResults=5" + filter + token)
+			whose := values(answer, "resourceId")
+			if len(whose) > 7 {
+				t.Errorf("a page of 5 with %d tags", len(whose))
+			}
+			for _, id := range whose {
+				seen[id]++
+			}
+			next := values(answer, "nextToken")
+			if len(next) == 0 {
+				break
+			}
+			token = "&NextToken=" + url.QueryEscape(next[0])
+		}
+		for _, id := range ids {
+			want := 2
+			switch {
+			case filter != "":
+				want = 1
+			case id == slices.Max(ids):
+				want = 3
+			}
+			if seen[id] != want {
+				t.Errorf("%s: %d tags of %s, not %d", filter, seen[id], id, want)
+			}
+		}
+	}
+}

@@ -166,17 +166,24 @@ func (c *call) describeTags(ctx context.Context, in *wire.DescribeTagsRequest) (
 		p.after = living
 	}
 	// A resource's tags stay together, so that a page may have some more than it was asked for.
-	for seen := 0; len(result.Tags) < p.size && seen < scanned; seen++ {
-		found, next, err := c.some(ctx, p.after, min(scan, max(1, (p.size-len(result.Tags))/8)))
+	for seen := 0; len(result.Tags) < p.size && seen < scanned; {
+		found, next, err := c.some(ctx, p.after, scan)
 		if err != nil {
 			return result, err
 		}
-		for _, one := range found {
+		seen += scan
+		terminated := strings.HasPrefix(p.after, gone)
+		p.after = next
+		for i, one := range found {
 			if err := add(one.ID, "instance", one.Tags); err != nil {
 				return result, err
 			}
+			if len(result.Tags) >= p.size && i < len(found)-1 {
+				p.after = behind(one, terminated)
+				break
+			}
 		}
-		if p.after = next; next == "" {
+		if next == "" {
 			break
 		}
 	}
