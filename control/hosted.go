@@ -150,19 +150,19 @@ func (h *Hosted) Instance(ctx context.Context, name string) (*openimds.Instance,
 const maxHostedSeats = 50
 
 // TakeSeats is [Service.TakeSeats] of the instances that are attached to this host, under the condition that they still
-// are. It returns the others.
-func (h *Hosted) TakeSeats(ctx context.Context, lease store.Lease, instances ...string) (others []string, err error) {
+// are. It returns the others, and the revision at which the last seat was taken; 0: none was.
+func (h *Hosted) TakeSeats(ctx context.Context, lease store.Lease, instances ...string) (others []string, revision int64, err error) {
 	if err := h.holds(ctx, lease); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	value, err := records.Encode(records.Seat{Process: h.service.process})
 	if err != nil {
-		return nil, broken(err)
+		return nil, 0, broken(err)
 	}
 	slices.Sort(instances)
 	for batch := range slices.Chunk(slices.Compact(instances), maxHostedSeats) {
 		var left []string
-		_, err := h.service.commit(ctx, "TakeSeats", func(d *draft) error {
+		d, err := h.service.commit(ctx, "TakeSeats", func(d *draft) error {
 			left = nil
 			for _, name := range batch {
 				_, attached, err := h.attachment(ctx, name)
@@ -180,11 +180,11 @@ func (h *Hosted) TakeSeats(ctx context.Context, lease store.Lease, instances ...
 			return nil
 		})
 		if err != nil {
-			return nil, noLeaseOr(err)
+			return nil, 0, noLeaseOr(err)
 		}
-		others = append(others, left...)
+		others, revision = append(others, left...), max(revision, d.revision)
 	}
-	return others, nil
+	return others, revision, nil
 }
 
 // noLeaseOr tells of a lease that has ended as the store does: who had it comes back.

@@ -159,8 +159,8 @@ func (c *call) seats(ctx context.Context) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	others, err := h.TakeSeats(ctx, q.Lease, q.Instances...)
-	return c.others(others), err
+	others, revision, err := h.TakeSeats(ctx, q.Lease, q.Instances...)
+	return hostlink.SeatsAnswer{OthersAnswer: c.others(others), Revision: revision}, err
 }
 
 func (c *call) leaveSeat(ctx context.Context) (any, error) {

@@ -23,6 +23,7 @@ type index struct {
 	mu       sync.Mutex
 	ready    chan struct{}           // closed once it is known who has what
 	known    bool                    // ready is closed
+	revision int64                   // of the store, up to which all was passed on
 	attached map[string]store.Record // by instance
 	hosts    map[string]string       // the host of each instance
 	served   map[string]map[string]bool
@@ -40,15 +41,16 @@ func newIndex(r Region, log *slog.Logger) *index {
 func (x *index) run(ctx context.Context) {
 	store.Follow(ctx, x.region.Store, store.Follower{
 		Unread:  true, // of all records, only the attachments are looked at
-		Listed:  func(ctx context.Context, _ store.Page) error { return x.list(ctx) },
+		Listed:  func(ctx context.Context, page store.Page) error { return x.list(ctx, page.Revision) },
 		Changed: func(_ context.Context, changes []store.Record) error { x.changed(changes); return nil },
 		Log:     x.log,
 		Away:    "what hosts serve cannot be followed; they go on with what they know",
 	})
 }
 
-// list learns who has what. Whoever is being told has to be told all anew: changes may have been missed.
-func (x *index) list(ctx context.Context) error {
+// list learns who has what, at that revision or later. Whoever is being told has to be told all anew: changes may have
+// been missed.
+func (x *index) list(ctx context.Context, revision int64) error {
 	var all []store.Record
 	for r := (store.Range{Prefix: records.AttachmentPrefix, Limit: indexPage}); ; {
 		page, err := x.region.Store.List(ctx, r)
@@ -74,6 +76,7 @@ func (x *index) list(ctx context.Context) error {
 	for _, r := range all {
 		x.note(r)
 	}
+	x.revision = revision
 	if !x.known {
 		x.known = true
 		close(x.ready)
@@ -119,6 +122,8 @@ type item struct {
 	left bool
 	// attachment and record are those of the instance that were changed; nil: they were not.
 	attachment, record *store.Record
+	// through is the revision up to which the stream has told all once it comes to it; then it is of no instance. 0: none.
+	through int64
 }
 
 // changed passes changes on, commit by commit.
@@ -131,6 +136,7 @@ func (x *index) changed(changes []store.Record) {
 			n++
 		}
 		x.commit(changes[:n])
+		x.revision = changes[0].Revision
 		changes = changes[n:]
 	}
 }
@@ -167,6 +173,11 @@ func (x *index) commit(changes []store.Record) {
 			}
 		}
 	}
+	for i := range changes {
+		if host := seating(&changes[i]); host != "" {
+			of(host, "").through = changes[i].Revision
+		}
+	}
 	for host, items := range told {
 		batch := make([]*item, 0, len(items))
 		for _, it := range items {
@@ -176,6 +187,17 @@ func (x *index) commit(changes []store.Record) {
 			s.push(batch)
 		}
 	}
+}
+
+// seating is the host that has taken a seat by this change; empty: none has.
+func seating(r *store.Record) string {
+	if r.Value == nil || !strings.HasPrefix(r.Key, records.SeatPrefix) {
+		return ""
+	}
+	if seat, err := records.Decode[records.Seat](*r); err != nil || seat.Obeys != "" {
+		return "" // it was taken before
+	}
+	return records.SeatingHost(r.Key)
 }
 
 // subscribe has a stream be told of what its host has from now on, and returns what that has now.
@@ -195,6 +217,7 @@ func (x *index) subscribe(ctx context.Context, s *stream) ([]*item, error) {
 	for instance := range x.served[s.host] {
 		all = append(all, &item{index: x, instance: instance})
 	}
+	s.through[x.region.Name] = x.revision
 	return all, nil
 }
 

@@ -33,6 +33,8 @@ type stream struct {
 
 	// What the host was told of each instance, by region and name; only the stream's goroutine has to do with it.
 	told map[place]*toldOf
+	// through has, by region, the revision up to which the index had passed on all when the stream began to be told.
+	through map[string]int64
 }
 
 type place struct{ region, instance string }
@@ -118,7 +120,7 @@ func (c *call) follow(w http.ResponseWriter) {
 		c.write(w, nil, refusal{http.StatusServiceUnavailable, hostlink.CodeAway, "the replica cannot do it now; ask again"})
 		return
 	}
-	s := &stream{door: c.door, host: c.host.Name, wake: make(chan struct{}, 1), ended: make(chan struct{}), void: c.host.Void, told: map[place]*toldOf{}}
+	s := &stream{door: c.door, host: c.host.Name, wake: make(chan struct{}, 1), ended: make(chan struct{}), void: c.host.Void, told: map[place]*toldOf{}, through: map[string]int64{}}
 	c.door.admit(s)
 	defer c.door.dismiss(s)
 	ctx, expire := context.WithDeadlineCause(c.r.Context(), c.host.Ends, errExpired)
@@ -189,7 +191,7 @@ func (s *stream) run(ctx context.Context, out *writer) error {
 			}
 		}
 	}
-	if err := out.send(hostlink.Message{Listed: true}); err != nil {
+	if err := out.send(hostlink.Message{Listed: true, Through: s.through}); err != nil {
 		return err
 	}
 	beat := time.NewTicker(hostlink.BeatEvery)
@@ -215,17 +217,22 @@ func (s *stream) run(ctx context.Context, out *writer) error {
 // tell sends what one commit changed, in one message.
 func (s *stream) tell(ctx context.Context, out *writer, batch []*item) error {
 	var changes []hostlink.Record
+	through := map[string]int64{}
 	for _, it := range batch {
+		if it.through != 0 {
+			through[it.index.region.Name] = it.through
+			continue
+		}
 		more, err := s.changesOf(ctx, it)
 		if err != nil {
 			return err
 		}
 		changes = append(changes, more...)
 	}
-	if len(changes) == 0 {
+	if len(changes) == 0 && len(through) == 0 {
 		return nil
 	}
-	return out.send(hostlink.Message{Changes: changes})
+	return out.send(hostlink.Message{Changes: changes, Through: through})
 }
 
 // changesOf is what an item makes of what the host was told before.

@@ -53,14 +53,21 @@ func (r *Region) Revoke(ctx context.Context, l store.Lease) error {
 // TakeSeats implements [agent.Hosts]. An instance that is this host's no more has no seat: that it is to be served no
 // more is on its way.
 func (r *Region) TakeSeats(ctx context.Context, lease store.Lease, instances ...string) error {
+	_, err := r.takeSeats(ctx, lease, instances)
+	return err
+}
+
+// takeSeats returns the revision of the store at which the last seat was taken.
+func (r *Region) takeSeats(ctx context.Context, lease store.Lease, instances []string) (revision int64, err error) {
 	for batch := range slices.Chunk(instances, MaxItems) {
-		var a OthersAnswer
+		var a SeatsAnswer
 		if err := r.client.call(ctx, PathSeats, SeatsRequest{r.of(), lease, batch}, &a); err != nil {
-			return err
+			return 0, err
 		}
-		r.tellOthers("a seat", a)
+		revision = max(revision, a.Revision)
+		r.tellOthers("a seat", a.OthersAnswer)
 	}
-	return nil
+	return revision, nil
 }
 
 func (r *Region) tellOthers(what string, a OthersAnswer) {

@@ -52,6 +52,8 @@ type Copy struct {
 	following bool
 	failed    int
 	moved     chan struct{}
+	// through has, by region, the revision of the replicas' store up to which all is written; nil: the replica tells none.
+	through map[string]int64
 }
 
 // OpenCopy reads all of a host's copy, each record with its checksum. A copy of another host is emptied: its guests are

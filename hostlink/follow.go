@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"time"
@@ -56,9 +57,21 @@ var ErrBehind = errors.New("no replica can be followed now, so that this host ma
 // InStep waits until a replica has told all there is and goes on telling what changes. It gives up with the context, or
 // with ErrBehind once each of so many replicas was asked in vain.
 func (c *Copy) InStep(ctx context.Context, replicas int) error {
+	return c.await(ctx, replicas, func() bool { return c.following })
+}
+
+// reach is InStep until all is written, too, that a region's store had at that revision.
+func (c *Copy) reach(ctx context.Context, region string, revision int64, replicas int) error {
+	return c.await(ctx, replicas, func() bool {
+		return c.following && (c.through == nil || c.through[region] >= revision)
+	})
+}
+
+// await waits until it holds, of what c.mu guards.
+func (c *Copy) await(ctx context.Context, replicas int, holds func() bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for began := c.failed; !c.following; {
+	for began := c.failed; !holds(); {
 		if c.failed-began >= replicas {
 			return ErrBehind
 		}
@@ -81,7 +94,27 @@ func (c *Copy) inStep(following bool) {
 	defer c.mu.Unlock()
 	if c.following = following; !following {
 		c.failed++
+		c.through = nil
 	}
+	c.tellMoved()
+}
+
+// wrote notes up to which revisions all is written.
+func (c *Copy) wrote(through map[string]int64) {
+	if through == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.through == nil {
+		c.through = map[string]int64{}
+	}
+	maps.Copy(c.through, through)
+	c.tellMoved()
+}
+
+// tellMoved wakes those who wait. The caller has the lock.
+func (c *Copy) tellMoved() {
 	close(c.moved)
 	c.moved = make(chan struct{})
 }
@@ -110,6 +143,7 @@ func (c *Copy) follow(ctx context.Context, client *Client, address string) error
 		if err := s.take(ctx, m); err != nil {
 			return err
 		}
+		c.wrote(m.Through)
 		if !listed && s.listed {
 			c.inStep(true)
 			c.log.Info("this host follows a replica", "replica", address, "records", s.told)

@@ -26,7 +26,7 @@ const (
 	PathJoin      = "/v1/join"      // JoinRequest → LeaseAnswer
 	PathKeep      = "/v1/keep"      // LeaseRequest → Done
 	PathLeave     = "/v1/leave"     // LeaseRequest → Done
-	PathSeats     = "/v1/seats"     // SeatsRequest → OthersAnswer
+	PathSeats     = "/v1/seats"     // SeatsRequest → SeatsAnswer
 	PathLeaveSeat = "/v1/seat/left" // SeatRequest → Done
 	PathApplied   = "/v1/applied"   // AppliedRequest → Done
 	PathBound     = "/v1/bound"     // BoundRequest → OthersAnswer
@@ -83,7 +83,7 @@ type FollowRequest struct {
 	Program string `json:"program,omitempty"`
 }
 
-// Message is one line of the stream. It has one of its members, or none and is only a sign of life.
+// Message is one line of the stream. It has one of its members, but for Through, or none and is only a sign of life.
 type Message struct {
 	// Hello is the first.
 	Hello *Hello `json:"hello,omitempty"`
@@ -91,6 +91,9 @@ type Message struct {
 	Changes []Record `json:"changes,omitempty"`
 	// Listed says that all there is has been told: what the copy has beside it is there no more.
 	Listed bool `json:"listed,omitempty"`
+	// Through has, by region, the revision up to which all has been told that its store has. It comes with Listed, and once
+	// the host has taken seats, whose revision it knows ([SeatsAnswer]).
+	Through map[string]int64 `json:"through,omitempty"`
 	// Keys tells which keys sign now; see [Hello].
 	Keys string `json:"keys,omitempty"`
 }
@@ -145,6 +148,13 @@ type SeatsRequest struct {
 	Of
 	Lease     store.Lease `json:"lease"`
 	Instances []string    `json:"instances"`
+}
+
+// SeatsAnswer is of seats that were taken.
+type SeatsAnswer struct {
+	OthersAnswer
+	// Revision of the store at which they were: whoever changes an instance from then on waits for them. 0: none was.
+	Revision int64 `json:"revision,omitempty"`
 }
 
 // OthersAnswer names the instances that are not this host's, of which nothing was kept.

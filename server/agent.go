@@ -20,7 +20,6 @@ import (
 	"github.com/openimds/openimds/hostlink"
 	"github.com/openimds/openimds/naming"
 	"github.com/openimds/openimds/safefile"
-	"github.com/openimds/openimds/store"
 	"github.com/openimds/openimds/store/bolt"
 	"github.com/openimds/openimds/store/within"
 	"github.com/openimds/openimds/usage"
@@ -267,7 +266,7 @@ func (a *Agent) openRegions(joining context.Context, about hostlink.About) {
 		cfg := a.cfg.service()
 		cfg.Region = name
 		r.service = control.New(r.kept, cfg) // to read by
-		r.presence = agent.NewPresence(agent.PresenceConfig{Leases: link, Hosts: inStep{link, a}, Name: a.cfg.Host, Log: a.log})
+		r.presence = agent.NewPresence(agent.PresenceConfig{Leases: link, Hosts: hostlink.InStep{Region: link, Copy: a.copy, Within: joinTime}, Name: a.cfg.Host, Log: a.log})
 		joins.Go(func() { r.presence.Join(joining) })
 		a.openGuestsOf(r)
 		a.regions = append(a.regions, r)
@@ -275,21 +274,6 @@ func (a *Agent) openRegions(joining context.Context, about hostlink.About) {
 	a.regional = a.regions[0]
 	joins.Wait()
 	close(a.ready)
-}
-
-// inStep is a region in which this host says that it is there once it is in step: whoever is there is taken to obey what
-// stood in the store when it came. Until then nobody waits for it, and it goes on by what it knows.
-type inStep struct {
-	*hostlink.Region
-	agent *Agent
-}
-
-// JoinHost implements [agent.Hosts].
-func (r inStep) JoinHost(ctx context.Context, takeOver bool) (store.Lease, error) {
-	if err := r.agent.copy.InStep(ctx, len(r.agent.replicas)); err != nil {
-		return store.NoLease, err
-	}
-	return r.Region.JoinHost(ctx, takeOver)
 }
 
 // Host is the name by which instances are attached to this host.

@@ -288,7 +288,7 @@ func TestAgentIsThereInStep(t *testing.T) {
 	a, err := OpenAgent(t.Context(), agentCfg)
 	must(t, err)
 	defer a.Close()
-	region := inStep{a.client.Region(cfg.Region, true, ""), a}
+	region := hostlink.InStep{Region: a.client.Region(cfg.Region, true, ""), Copy: a.copy, Within: joinTime}
 	type joined struct {
 		known bool
 		err   error
