@@ -58,6 +58,7 @@ type Presence struct {
 	holds   bool
 
 	again chan struct{} // has one in it when the office's work is to be done again
+	gone  chan struct{} // has one in it when the host is not there, as its seats could not be told
 }
 
 // NewPresence makes one that is not there yet.
@@ -65,7 +66,7 @@ func NewPresence(cfg PresenceConfig) *Presence {
 	if cfg.Leases == nil {
 		cfg.Leases = cfg.Store
 	}
-	return &Presence{cfg: cfg, elected: make(chan struct{}), again: make(chan struct{}, 1)}
+	return &Presence{cfg: cfg, elected: make(chan struct{}), again: make(chan struct{}, 1), gone: make(chan struct{}, 1)}
 }
 
 // Join says that the host is there, in the place of an earlier process; [Presence.Run] keeps it so. A store that
@@ -108,6 +109,7 @@ func (p *Presence) takeSeats(ctx context.Context, instances []string) error {
 	defer p.mu.Unlock()
 	if p.lease == lease {
 		p.lease = store.NoLease
+		signal(p.gone)
 	}
 	return err
 }
@@ -185,9 +187,14 @@ func (p *Presence) stay(ctx context.Context, elected func(context.Context) error
 	tick := time.NewTicker(keepEvery)
 	defer tick.Stop()
 	for failing := false; ; {
+		if p.Lease() == store.NoLease { // it could not join, or its seats could not be told
+			return ctx.Err() == nil
+		}
 		select {
 		case <-ctx.Done():
 			return false
+		case <-p.gone:
+			continue
 		case <-tick.C:
 		}
 		err := p.cfg.Leases.KeepAlive(ctx, p.Lease())
@@ -244,9 +251,12 @@ func (p *Presence) work(ctx context.Context, elected func(context.Context) error
 }
 
 // workAgain has the office's work done again, if this host has the office.
-func (p *Presence) workAgain() {
+func (p *Presence) workAgain() { signal(p.again) }
+
+// signal puts one into a channel that has room for one.
+func signal(c chan struct{}) {
 	select {
-	case p.again <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -254,7 +264,7 @@ func (p *Presence) workAgain() {
 // comeBack joins again, and tells anew what the host told of itself.
 func (p *Presence) comeBack(ctx context.Context, back func(context.Context) error) {
 	told := ""
-	for ctx.Err() == nil {
+	for pause := firstPause; ctx.Err() == nil; pause = min(2*pause, keepEvery) {
 		err := p.join(ctx)
 		if err == nil {
 			err = back(ctx)
@@ -266,7 +276,7 @@ func (p *Presence) comeBack(ctx context.Context, back func(context.Context) erro
 			told = err.Error()
 			p.cfg.Log.Error("this host cannot come back to the store; serving the last known options", "error", err)
 		}
-		wait(ctx, keepEvery)
+		wait(ctx, pause)
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/agent"
@@ -312,4 +314,70 @@ func TestSeatsUntold(t *testing.T) {
 	if _, err := kept.Get(t.Context(), records.HostKey(openimds.LocalHost)); !errors.Is(err, store.ErrNoRecord) {
 		t.Errorf("the host that has gone: %v", err)
 	}
+}
+
+// hindered is where a host cannot join, or tell of its seats, as often as it says.
+type hindered struct {
+	*control.Service
+	joins, seats atomic.Int32
+}
+
+func (h *hindered) JoinHost(ctx context.Context, takeOver bool) (store.Lease, error) {
+	if h.joins.Add(-1) >= 0 {
+		return store.NoLease, errors.New("nobody is to join now")
+	}
+	return h.Service.JoinHost(ctx, takeOver)
+}
+
+func (h *hindered) TakeSeats(ctx context.Context, lease store.Lease, instances ...string) error {
+	if h.seats.Add(-1) >= 0 {
+		return errors.New("no seats are taken now")
+	}
+	return h.Service.TakeSeats(ctx, lease, instances...)
+}
+
+// TestThereSoon: a host that could not join, or whose seats could not be told, tries again at once, and not when its lease
+// would be kept alive the next time: until then nobody waits for it, though it serves.
+func TestThereSoon(t *testing.T) {
+	for what, hinder := range map[string]func(*hindered){
+		"the join fails":      func(h *hindered) { h.joins.Store(2) },
+		"the seats fail":      func(h *hindered) { h.seats.Store(2) },
+		"join and seats fail": func(h *hindered) { h.joins.Store(2); h.seats.Store(1) },
+	} {
+		t.Run(what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				kept := mem.New()
+				h := &host{t: t, store: kept, log: &logText{}}
+				h.service = control.New(kept, control.Config{Region: "us-east-1", AccountID: "123456789012"})
+				h.create("web")
+				hosts := &hindered{Service: h.service}
+				hinder(hosts)
+				log := slog.New(slog.NewTextHandler(h.log, nil))
+				presence := agent.NewPresence(agent.PresenceConfig{Leases: kept, Hosts: hosts, Log: log})
+				h.agent = agent.New(agent.Config{Store: kept, Marker: h.service, Presence: presence, Log: log})
+				began := time.Now()
+				presence.Join(t.Context())
+				ctx, cancel := context.WithCancel(t.Context())
+				var running sync.WaitGroup
+				running.Go(func() { presence.Run(ctx, h.agent.Back, nil) })
+				synctest.Wait()
+				var web seat
+				h.seat("web", &web)
+				for presence.Lease() == store.NoLease || !h.seated("web") {
+					time.Sleep(time.Millisecond)
+				}
+				if took := time.Since(began); took >= time.Second { // by a clock that stands still while anything is done
+					t.Errorf("the host is there after %s", took)
+				}
+				cancel()
+				running.Wait()
+			})
+		})
+	}
+}
+
+// seated says whether the store has the seat of an instance on the host.
+func (h *host) seated(instance string) bool {
+	page, err := h.store.List(h.t.Context(), store.Range{Prefix: records.SeatKey(instance, "")})
+	return err == nil && len(page.Records) > 0
 }

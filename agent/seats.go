@@ -11,8 +11,12 @@ func (a *Agent) tellSeats(ctx context.Context, seats map[string]*served) error {
 	a.telling.Lock()
 	defer a.telling.Unlock()
 	if p := a.cfg.Presence; p != nil {
-		if err := p.takeSeats(ctx, slices.Sorted(maps.Keys(seats))); err != nil && ctx.Err() != nil {
-			return err // else the host comes back with them, and serves meanwhile
+		err := p.takeSeats(ctx, slices.Sorted(maps.Keys(seats)))
+		if ctx.Err() != nil {
+			return err
+		}
+		if err != nil { // the host comes back with them, and serves meanwhile
+			a.cfg.Log.Warn("it cannot be told which instances this host serves; telling it anew of all", "error", err)
 		}
 	}
 	a.mu.Lock()
