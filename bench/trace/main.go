@@ -1,6 +1,7 @@
 // Command trace measures what "openimds trace" costs: its CPU time beside new connections at a given rate, and the
 // latency that it adds to them, with and without it in turns; with -serve, what connections to somebody else's service cost
-// a server that names its own callers. It takes root, and a program (-openimds) that was built before.
+// a server that names its own callers; with -memory, what many callers leave resident over a time. It takes root, and a
+// program (-openimds) that was built before.
 package main
 
 import (
@@ -32,7 +33,11 @@ type settings struct {
 	rounds   int
 	duration time.Duration
 	serve    bool
+	memory   time.Duration
+	callers  int
 	inside   bool
+	guest    bool
+	caller   string
 }
 
 func main() {
@@ -42,6 +47,10 @@ func main() {
 	flag.IntVar(&s.rounds, "rounds", 5, "pairs of a measurement without and one with the trace")
 	flag.DurationVar(&s.duration, "duration", time.Second, "of one measurement")
 	flag.BoolVar(&s.serve, "serve", false, "measure a server beside calls that are not its own instead; -openimds may be several programs, with commas")
+	flag.DurationVar(&s.memory, "memory", 0, "measure memory over so long instead, with so many -callers")
+	flag.IntVar(&s.callers, "callers", 10_000, "processes that call in the time of -memory, each with a command line and a user agent of its own")
+	flag.BoolVar(&s.guest, "guest", false, "set by the program itself: it is the guest that has the callers")
+	flag.StringVar(&s.caller, "caller", "", "set by the program itself: it is the caller of this number")
 	flag.BoolVar(&s.inside, "inside", false, "set by the program itself: it is in a network namespace of its own")
 	flag.Parse()
 	log.SetFlags(0)
@@ -51,17 +60,25 @@ func main() {
 }
 
 func (s settings) run() error {
-	if !s.inside {
+	switch {
+	case s.caller != "":
+		return call(s.caller)
+	case s.guest:
+		return s.beGuest()
+	case !s.inside:
 		again := exec.Command("/proc/self/exe", append(os.Args[1:], "-inside")...)
 		again.Stdout, again.Stderr = os.Stdout, os.Stderr
 		again.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 		return again.Run()
 	}
-	if err := serve(); err != nil {
+	fmt.Printf("%d CPUs, load %s, %s\n", runtime.NumCPU(), firstWord("/proc/loadavg"), runtime.Version())
+	if err := serve(s.memory == 0); err != nil {
 		return err
 	}
-	fmt.Printf("%d rounds of %v, ", s.rounds, s.duration)
-	fmt.Printf("%d CPUs, load %s, %s\n\n", runtime.NumCPU(), firstWord("/proc/loadavg"), runtime.Version())
+	if s.memory > 0 {
+		return s.measureMemory()
+	}
+	fmt.Printf("%d rounds of %v\n\n", s.rounds, s.duration)
 	if s.serve {
 		fmt.Println("| Program | others' connections a second | CPU of the server, one core | at rest | memory |")
 		fmt.Println("|---|---|---|---|---|")
@@ -85,17 +102,20 @@ func (s settings) eachRate(measure func(rate int) error) error {
 	return nil
 }
 
-// serve answers at the service's address, as little as possible.
-func serve() error {
+// serve brings the loopback interface up and, if it is to answer, answers at the service's address, as little as possible.
+func serve(answers bool) error {
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {
+		return err
+	}
+	if err := netlink.LinkSetUp(lo); err != nil || !answers {
 		return err
 	}
 	addr, err := netlink.ParseAddr("169.254.169.254/32")
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(netlink.AddrAdd(lo, addr), netlink.LinkSetUp(lo)); err != nil {
+	if err := netlink.AddrAdd(lo, addr); err != nil {
 		return err
 	}
 	l, err := net.Listen("tcp", service)
@@ -169,32 +189,16 @@ func (s settings) traced(rate int) (figures, error) {
 		return figures{}, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	ready := filepath.Join(dir, "ready")
-	cmd := exec.Command(s.openimds, "trace", "-o", "json", "--max-cpu", "0", "--ready-file", ready)
-	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
+	pid, stop, err := startTrace(s.openimds, dir, "-o", "json")
+	if err != nil {
 		return figures{}, err
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	for {
-		if _, err := os.Stat(ready); err == nil {
-			break
-		}
-		select {
-		case err := <-ended:
-			return figures{}, fmt.Errorf("openimds trace ended: %v", err)
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
+	defer stop()
 	// The first call of a program is named, which takes longer than all that follow.
 	if _, err := load(100, time.Second, 0); err != nil {
 		return figures{}, err
 	}
-	f, err := load(rate, s.duration, cmd.Process.Pid)
-	_ = cmd.Process.Signal(os.Interrupt)
-	<-ended
-	return f, err
+	return load(rate, s.duration, pid)
 }
 
 // load makes connections at a rate, from a few goroutines that each keep to their times, and takes the CPU time of a process.
@@ -231,7 +235,7 @@ func load(rate int, duration time.Duration, pid int) (figures, error) {
 	all.Wait()
 	f.took = time.Since(began)
 	f.cpu = cpuOf(pid) - used
-	f.memory = memoryOf(pid)
+	f.memory = field(pid, "VmRSS:")
 	if failed == nil && len(f.latencies) == 0 {
 		failed = errors.New("no connection was made")
 	}
@@ -263,10 +267,11 @@ func cpuOf(pid int) time.Duration {
 	return sum
 }
 
-func memoryOf(pid int) string {
+// field is a figure of a process's status, such as "VmRSS:".
+func field(pid int, name string) string {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	for line := range strings.Lines(string(text)) {
-		if rest, found := strings.CutPrefix(line, "VmRSS:"); found {
+		if rest, found := strings.CutPrefix(line, name); found {
 			return strings.TrimSpace(rest)
 		}
 	}

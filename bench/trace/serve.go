@@ -6,7 +6,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -52,42 +51,21 @@ func (s settings) serves(program string, rate int) (rest float64, f figures, err
 		return 0, f, err
 	}
 	defer func() { _ = guest.Process.Kill(); _ = guest.Wait() }()
-	ready := filepath.Join(dir, "ready")
-	server := exec.Command(program, "serve", "--data-dir", filepath.Join(dir, "data"), "--imds-listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0", "--ready-file", ready)
-	if err := server.Start(); err != nil {
+	pid, api, stop, err := startServer(program, dir)
+	if err != nil {
 		return 0, f, err
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- server.Wait() }()
-	defer func() { _ = server.Process.Signal(os.Interrupt); <-ended }()
-	api := ""
-	for api == "" {
-		text, _ := os.ReadFile(ready)
-		for line := range strings.Lines(string(text)) {
-			if rest, found := strings.CutPrefix(line, "api="); found {
-				api = strings.TrimSpace(rest)
-			}
-		}
-		select {
-		case err := <-ended:
-			ended <- err
-			return 0, f, fmt.Errorf("the server ended: %v", err)
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
-	for _, args := range [][]string{{"instance", "create", "web-1"}, {"attach", "web-1", "--pid", strconv.Itoa(guest.Process.Pid)}} {
-		cmd := exec.Command(program, append(args, "--endpoint", "http://"+api, "--data-dir", filepath.Join(dir, "data"))...)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return 0, f, fmt.Errorf("%q: %w: %s", args, err, out)
-		}
+	defer stop()
+	if err := attachGuest(program, dir, api, guest.Process.Pid); err != nil {
+		return 0, f, err
 	}
 	// What it does once, and what is new to it, is over: the program that calls is named, or found to be another's.
 	if _, err := load(rate, 2*time.Second, 0); err != nil {
 		return 0, f, err
 	}
-	used, began := cpuOf(server.Process.Pid), time.Now()
+	used, began := cpuOf(pid), time.Now()
 	time.Sleep(s.duration)
-	rest = (cpuOf(server.Process.Pid) - used).Seconds() / time.Since(began).Seconds()
-	f, err = load(rate, s.duration, server.Process.Pid)
+	rest = (cpuOf(pid) - used).Seconds() / time.Since(began).Seconds()
+	f, err = load(rate, s.duration, pid)
 	return rest, f, err
 }
