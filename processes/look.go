@@ -37,7 +37,10 @@ func (n *Namer) look(p *Process, s stat) {
 	dir := n.file("/proc/" + strconv.Itoa(p.PID))
 	p.Start, p.Comm, p.Image = s.start, s.comm, s.image
 	if exe, err := os.Readlink(dir + "/exe"); err == nil {
-		p.Exe, p.Elsewhere = exe, n.elsewhere(dir+"/exe", exe)
+		p.Exe = exe
+		if is, err := os.Stat(dir + "/exe"); err == nil {
+			p.file, p.Elsewhere = idOf(is), n.elsewhere(is, exe)
+		}
 	} else {
 		p.lacks("exe")
 	}
@@ -63,13 +66,9 @@ func (n *Namer) look(p *Process, s stat) {
 
 // elsewhere says whether the file that a process executes is not the one that has its path on the machine: it is of another
 // file system, which anybody may put together, or was replaced.
-func (n *Namer) elsewhere(executed, path string) bool {
-	is, err := os.Stat(executed)
-	if err != nil {
-		return false
-	}
+func (n *Namer) elsewhere(executed os.FileInfo, path string) bool {
 	there, err := os.Stat(n.file(strings.TrimSuffix(path, " (deleted)")))
-	return err == nil && !os.SameFile(is, there)
+	return err == nil && !os.SameFile(executed, there)
 }
 
 // Args are the words of a command line as the kernel has it, zero bytes between them, with secrets hidden.

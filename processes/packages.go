@@ -4,11 +4,41 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 )
+
+// tree is a file system that has a database of packages.
+type tree interface {
+	// open opens a file, which is read from its beginning.
+	open(path string) (io.ReadCloser, error)
+	// names are those of the files of a directory, in any order; none: there is no such directory.
+	names(dir string) []string
+	// fail takes note that something was not read in whole, and returns why; nil: it was.
+	fail(error) error
+}
+
+// machineFiles is the tree of the machine's own files.
+type machineFiles struct{ root string }
+
+func (m machineFiles) open(path string) (io.ReadCloser, error) {
+	return os.Open(filepath.Join(m.root, path))
+}
+
+func (m machineFiles) names(dir string) (names []string) {
+	entries, _ := os.ReadDir(filepath.Join(m.root, dir))
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+// fail is of [tree]: what cannot be read of the machine's own files is as good as not there.
+func (machineFiles) fail(err error) error { return err }
 
 // packageOf is the package that a file of the machine is of; empty: of none, or no database of packages is there. It
 // is not known if the context ended the search: thousands of lists take their time, and a stop does not wait for them.
@@ -20,11 +50,16 @@ func (n *Namer) packageOf(ctx context.Context, path string) (found string, known
 	if found, ok := n.packages.get(path); ok {
 		return found, true
 	}
-	for _, search := range []func(context.Context, string) string{n.dpkg, n.apk, n.rpm} {
+	here := machineFiles{n.root}
+	for _, search := range []func(context.Context) string{
+		func(ctx context.Context) string { return dpkg(ctx, here, path) },
+		func(ctx context.Context) string { return apk(ctx, here, path) },
+		func(ctx context.Context) string { return n.rpm(ctx, path) },
+	} {
 		if ctx.Err() != nil { // asked before: to list a directory of thousands takes its time, too
 			break
 		}
-		if found = search(ctx, path); found != "" {
+		if found = search(ctx); found != "" {
 			break
 		}
 	}
@@ -44,20 +79,24 @@ func aliases(path string) []string {
 	return []string{path, "/usr" + path}
 }
 
+const dpkgInfo = "/var/lib/dpkg/info"
+
 // dpkg looks through the lists of files of Debian's packages, and finds the version in its status.
-func (n *Namer) dpkg(ctx context.Context, path string) string {
-	lists, _ := filepath.Glob(n.file("/var/lib/dpkg/info/*.list"))
+func dpkg(ctx context.Context, t tree, path string) string {
 	wanted := aliases(path)
-	for _, list := range lists {
+	for _, list := range t.names(dpkgInfo) {
+		name, isList := strings.CutSuffix(list, ".list")
+		if !isList {
+			continue
+		}
 		if ctx.Err() != nil {
 			return ""
 		}
-		if !hasLine(list, wanted) {
+		if !hasLine(t, dpkgInfo+"/"+list, wanted) {
 			continue
 		}
-		name := strings.TrimSuffix(filepath.Base(list), ".list")
 		bare, architecture, _ := strings.Cut(name, ":")
-		if version := n.dpkgVersion(bare, architecture); version != "" {
+		if version := dpkgVersion(t, bare, architecture); version != "" {
 			return bare + " " + version
 		}
 		return bare
@@ -65,10 +104,23 @@ func (n *Namer) dpkg(ctx context.Context, path string) string {
 	return ""
 }
 
+// mostList is how long a list of files may be.
+const mostList = 16 << 20
+
+var errTooLong = errors.New("it is too long")
+
 // hasLine reads a list as a whole: packages have thousands of files, and there are thousands of lists.
-func hasLine(file string, wanted []string) bool {
-	text, err := readUpTo(file, 16<<20)
+func hasLine(t tree, file string, wanted []string) bool {
+	f, err := t.open(file)
 	if err != nil {
+		return false
+	}
+	defer func() { _ = f.Close() }()
+	text, err := io.ReadAll(io.LimitReader(f, mostList))
+	if err == nil && len(text) == mostList {
+		err = errTooLong
+	}
+	if t.fail(err) != nil {
 		return false
 	}
 	for _, w := range wanted {
@@ -87,9 +139,9 @@ func hasLine(file string, wanted []string) bool {
 	return false
 }
 
-func (n *Namer) dpkgVersion(name, architecture string) (version string) {
+func dpkgVersion(t tree, name, architecture string) (version string) {
 	here, of := false, ""
-	eachLine(n.file("/var/lib/dpkg/status"), func(line string) bool {
+	eachLine(t, "/var/lib/dpkg/status", func(line string) bool {
 		key, value, _ := strings.Cut(line, ": ")
 		switch key {
 		case "Package":
@@ -108,11 +160,11 @@ func (n *Namer) dpkgVersion(name, architecture string) (version string) {
 
 // apk reads Alpine's database: of each package the lines P (name), V (version), F (a directory) and R (a
 // file in it); an empty line ends it.
-func (n *Namer) apk(ctx context.Context, path string) (found string) {
+func apk(ctx context.Context, t tree, path string) (found string) {
 	for _, database := range []string{"/lib/apk/db/installed", "/usr/lib/apk/db/installed"} {
 		var name, version, dir string
 		wanted := aliases(path)
-		eachLine(n.file(database), func(line string) bool {
+		eachLine(t, database, func(line string) bool {
 			key, value, _ := strings.Cut(line, ":")
 			switch key {
 			case "P":
@@ -166,8 +218,8 @@ func (n *Namer) rpm(ctx context.Context, path string) string {
 
 // eachLine passes the lines of a file on until the function says that it has enough. Lines of more than
 // 64 KiB end it: there are none.
-func eachLine(file string, line func(string) bool) {
-	f, err := os.Open(file)
+func eachLine(t tree, file string, line func(string) bool) {
+	f, err := t.open(file)
 	if err != nil {
 		return
 	}
@@ -175,4 +227,5 @@ func eachLine(file string, line func(string) bool) {
 	lines := bufio.NewScanner(f)
 	for lines.Scan() && line(lines.Text()) {
 	}
+	_ = t.fail(lines.Err())
 }

@@ -27,6 +27,7 @@ type Process struct {
 	Exe string `json:"exe,omitempty"`
 	// Elsewhere says that another file has that path on the machine.
 	Elsewhere bool `json:"-"`
+	file      fileID
 	// Argv is its command line with secrets hidden ([Blank]); at most 64 words of 512 bytes.
 	Argv []string `json:"argv,omitempty"`
 	// UID is the effective user; -1: unknown. User is its name, which is the machine's: of users that only a
@@ -38,7 +39,8 @@ type Process struct {
 	// Unit is systemd's unit, of the system or of a user.
 	Unit      string     `json:"unit,omitempty"`
 	Container *Container `json:"container,omitempty"`
-	// Package is the name and version of the package that the executable is of, as dpkg, rpm or apk know it.
+	// Package is the name and version of the package that the executable is of, as dpkg, rpm or apk know it. Of a container's
+	// process it is the container's own word.
 	Package string `json:"package,omitempty"`
 	// Parents are the processes that it descends from, the nearest first; at most 8.
 	Parents []Parent `json:"parents,omitempty"`
@@ -75,6 +77,9 @@ func (p *Process) lacks(what string) {
 	}
 }
 
+// fileID is a file of this machine.
+type fileID struct{ dev, ino uint64 }
+
 // Namer names processes. It is safe for use by many goroutines. What it keeps is bounded.
 type Namer struct {
 	root string // of the file system that the machine's own things are in; "/" but in tests
@@ -84,6 +89,7 @@ type Namer struct {
 	packages   *lru[string, string]
 	containers *lru[string, Container]
 	described  *lru[identity, Process]
+	inside     *inside
 }
 
 // identity is of one process: a number is given again, but not within a clock tick.
@@ -102,6 +108,7 @@ func newNamer(root string) *Namer {
 		containers: newLRU[string, Container](1024),
 		described:  newLRU[identity, Process](4096),
 	}
+	n.inside = newInside(n)
 	n.ask = n.askDocker
 	return n
 }
@@ -115,8 +122,8 @@ func (n *Namer) file(path string) string { return filepath.Join(n.root, path) }
 // kernel's name for it is another.
 //
 // Of a process that has ended everything is unknown, so call it while it cannot have ended. ctx bounds what
-// is asked of a container engine and of rpm, which take at most 2 s each, and the search for the package; what it ends
-// is unknown. Other files are read in any case.
+// is asked of a container engine and of rpm, which take at most 2 s each, and the search for the package, which takes as long at
+// most in a container; what it ends is unknown. Other files are read in any case.
 func (n *Namer) Describe(ctx context.Context, pid int, start uint64) Process {
 	s, err := n.stat(pid)
 	if err != nil || start != 0 && s.start != start {
@@ -160,8 +167,8 @@ func (n *Namer) Name(ctx context.Context, p *Process) {
 			p.Container = &c
 		}
 	}
-	// Another one's users and packages are not this machine's. What is isolated and in no container that the
-	// path tells is a service with a file system of its own, which is the machine's in another arrangement.
+	// Another one's users are not this machine's, and its packages are in a database of its own. What is isolated and in no
+	// container that the path tells is a service with a file system of its own, which is the machine's in another arrangement.
 	foreign := p.Container != nil
 	if p.UID >= 0 {
 		if name := n.users.name(n.file("/etc/passwd"), p.UID); name != "" && (!foreign || p.UID == 0) {
@@ -170,14 +177,16 @@ func (n *Namer) Name(ctx context.Context, p *Process) {
 			p.lacks("user")
 		}
 	}
+	known := false
 	switch {
-	case p.Exe == "" || foreign || p.Elsewhere:
+	case p.Exe == "":
+	case foreign && !ofUsers(p.Cgroup):
+		p.Package, known = n.packageInside(ctx, p)
+	case !foreign && !p.Elsewhere:
+		p.Package, known = n.packageOf(ctx, p.Exe)
+	}
+	if !known {
 		p.lacks("package")
-	default:
-		known := false
-		if p.Package, known = n.packageOf(ctx, p.Exe); !known {
-			p.lacks("package")
-		}
 	}
 }
 
