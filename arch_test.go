@@ -145,7 +145,7 @@ var laws = map[string]law{
 		"messages and files are passed on without knowing what they are for"},
 	"./socketowner": {[]string{"golang.org/x/sys"},
 		"whose a connection is, is the kernel's to say, whatever is asked over it"},
-	"./processes": {nil,
+	"./processes": {[]string{"golang.org/x/sys"},
 		"what a process is called does not depend on what it did"},
 	"./naming": {[]string{".", "./imds", "./processes", "./socketowner", "./trace", "github.com/vishvananda/netlink", "github.com/vishvananda/netns", "golang.org/x/sys", "golang.org/x/time"},
 		"who called is looked for beside the guest side, which tells of a call and waits for nobody"},

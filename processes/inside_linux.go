@@ -251,11 +251,12 @@ func (t *containerFiles) of(kind uint32, path string) (*os.File, error) {
 	if err != nil {
 		return nil, t.fail(err)
 	}
-	opened, err := os.OpenFile("/proc/self/fd/"+strconv.Itoa(fd), os.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	// It waits for no lease of a process of the container, either.
+	opened, err := unix.Open("/proc/self/fd/"+strconv.Itoa(fd), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, t.fail(err)
 	}
-	return opened, nil
+	return os.NewFile(uintptr(opened), path), nil
 }
 
 // fail is of [tree]: what was not read in whole is not known.
