@@ -37,8 +37,9 @@ type Faults struct {
 	AbsentSeconds int       `json:"absentSeconds,omitempty"`
 	AbsentUntil   time.Time `json:"absentUntil,omitzero"`
 
-	// Until is when all of these end by themselves; the zero time: not by time.
+	// Until is when all of these end by themselves; the zero time: not by time. Since is when that was said.
 	Until time.Time `json:"until,omitzero"`
+	Since time.Time `json:"since,omitzero"`
 	// Count is how many requests meet a latency, a status, a refusal or a drop until all of these end; 0:
 	// however many. Met is how many have since CountedFrom, as far as the hosts have told by now.
 	Count       int       `json:"count,omitempty"`
@@ -94,7 +95,17 @@ func (t FaultTarget) isPath() bool {
 
 // Over says whether the faults have ended by themselves.
 func (f *Faults) Over(now time.Time) bool {
-	return !f.Until.IsZero() && !now.Before(f.Until) || f.Count > 0 && f.Met >= f.Count
+	return f.TimeOver(now) || f.Count > 0 && f.Met >= f.Count
+}
+
+// TimeOver says whether they have ended by time, which they have, too, where the clock was turned back behind its beginning.
+func (f *Faults) TimeOver(now time.Time) bool {
+	return !f.Until.IsZero() && !within(now, f.Since, f.Until)
+}
+
+// Absent says whether the endpoint is absent after a start.
+func (f *Faults) Absent(now time.Time) bool {
+	return within(now, f.AbsentUntil.Add(-time.Duration(f.AbsentSeconds)*time.Second), f.AbsentUntil)
 }
 
 // OnRequests says whether there is any fault that is for the requests of On: a latency, a status, refused or

@@ -196,6 +196,14 @@ type ManagedKey struct {
 	Until time.Time `json:"until"`
 }
 
+// PushedKeyTime is how long a pushed SSH key is there, as with EC2 Instance Connect.
+const PushedKeyTime = time.Minute
+
+// Active says whether the guest finds the key: also where the clock was turned back, no earlier than it was pushed.
+func (k *ManagedKey) Active(now time.Time) bool {
+	return within(now, k.Until.Add(-PushedKeyTime), k.Until)
+}
+
 // PushedKey is an SSH key that is to be signed for a guest.
 type PushedKey struct {
 	InstanceID string

@@ -58,13 +58,10 @@ func (r *Rehearsal) Validate() error {
 	return nil
 }
 
-// rehearsalSkew is how far the clocks of two hosts of an installation may be apart.
-const rehearsalSkew = time.Minute
-
-// UnderWay says whether the rehearsal has an effect at that time; without one, it never has. A time before its
-// beginning is of a clock that was turned back: how much of it is left is not known then, so nothing is.
+// UnderWay says whether the rehearsal has an effect at that time; without one, it never has, nor where the clock was turned
+// back behind its beginning.
 func (r *Rehearsal) UnderWay(now time.Time) bool {
-	return r != nil && r.Ended.IsZero() && now.Before(r.Until) && now.After(r.Since.Add(-rehearsalSkew))
+	return r != nil && r.Ended.IsZero() && within(now, r.Since, r.Until)
 }
 
 // String says in words what it does.

@@ -25,8 +25,12 @@ const (
 )
 
 // outOfOrder is by how much a line may be older than one before it: those of requests that waited for the disk together,
-// and of a clock that was set.
-const outOfOrder = time.Hour
+// and of a clock that was set. It may be set by more, for a while: what is older still is read past if it is no more than
+// oldTogether bytes.
+const (
+	outOfOrder  = time.Hour
+	oldTogether = 1 << 20
+)
 
 // Entries implements [openimds.ChangeLog].
 func (l *Log) Entries(q openimds.AuditQuery) (openimds.AuditPage, error) {
@@ -68,6 +72,7 @@ type pager struct {
 	page  openimds.AuditPage
 	log   string // tells this log from the one that had the name before it
 	end   int64  // of what is left to be read
+	old   int    // bytes of lines that are too old, since the last one that is not
 }
 
 // begin finds the place to go on from. A place is the log's own and an offset in it: behind a rotation it would be
@@ -192,8 +197,10 @@ func (p *pager) take(line []byte) (over bool) {
 		return false
 	}
 	if e.When.Before(p.query.Since.Add(-outOfOrder)) {
-		return true
+		p.old += len(line)
+		return p.old > oldTogether
 	}
+	p.old = 0
 	if p.of(&e) && p.query.Wants(&e) {
 		p.page.Entries = append(p.page.Entries, e)
 	}

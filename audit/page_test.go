@@ -128,6 +128,30 @@ func TestPages(t *testing.T) {
 	}
 }
 
+// TestPagesOfAClockThatWasSet: what was written while the clock was behind, by days, hides nothing that was written before.
+func TestPagesOfAClockThatWasSet(t *testing.T) {
+	path := place(t)
+	var text bytes.Buffer
+	at := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	for n := range 60 {
+		e := entry(fmt.Sprint("change-", n))
+		if e.When = at.Add(time.Duration(n) * time.Second); n >= 20 && n < 40 {
+			e.When = e.When.Add(-72 * time.Hour)
+		}
+		line, err := Line(e)
+		must(t, err)
+		text.Write(line)
+	}
+	must(t, os.WriteFile(path, text.Bytes(), 0o600))
+	for since, want := range map[time.Time]int{at: 40, at.Add(10 * time.Second): 30, at.Add(50 * time.Second): 10, at.Add(-100 * time.Hour): 60} {
+		for _, most := range []int{1, 7, 100} {
+			if words, _ := pages(t, path, openimds.AuditQuery{Since: since, Most: most}); len(words) != want {
+				t.Errorf("since %v, pages of %d: %d entries, want %d", since, most, len(words), want)
+			}
+		}
+	}
+}
+
 // A place of another log is told apart from the end of this one, and what is no place is refused.
 func TestPagesOfAnotherLog(t *testing.T) {
 	path := place(t)

@@ -160,9 +160,9 @@ func (u *FaultsUpdate) setEnd(f *openimds.Faults, now time.Time) error {
 		if *u.ForMillis < 0 || *u.ForMillis > most {
 			return openimds.Errorf(openimds.InvalidInput, openimds.OutOfRange, "The faults can end in 1 to %d milliseconds, or 0 for never, not %d", most, *u.ForMillis)
 		}
-		f.Until = time.Time{}
+		f.Until, f.Since = time.Time{}, time.Time{}
 		if *u.ForMillis > 0 {
-			f.Until = now.Add(time.Duration(*u.ForMillis) * time.Millisecond)
+			f.Since, f.Until = now, now.Add(time.Duration(*u.ForMillis)*time.Millisecond)
 		}
 	}
 	if u.Count != nil {

@@ -17,9 +17,6 @@ type KeySigner interface {
 	Sign(key openimds.PushedKey) (lines string, err error)
 }
 
-// PushedKeyTime is how long a pushed SSH key is there, as with EC2 Instance Connect.
-const PushedKeyTime = time.Minute
-
 // The most pushed keys at once of a user of an instance, and of the instance.
 const (
 	maxPushedOfUser = 10
@@ -29,7 +26,7 @@ const (
 // osUserForm is that of names of users of an operating system (EC2 Instance Connect API, SendSSHPublicKey).
 var osUserForm = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9@._-]{0,30}[A-Za-z0-9$_-]?$`)
 
-// SendSSHPublicKey has an instance's guest find a public SSH key for a user of its operating system, for [PushedKeyTime]. The
+// SendSSHPublicKey has an instance's guest find a public SSH key for a user of its operating system, for [openimds.PushedKeyTime]. The
 // details of the operation are the key's end. By is the name of who asks, for the log of the guest; empty: nobody says.
 //
 // Errors: InvalidInput/Malformed for a key that no SSH server would take, or the name of a user that cannot be;
@@ -82,7 +79,7 @@ func (s *Service) pushKey(d *draft, in *openimds.Instance, user string, key open
 	case in.Recorded != nil:
 		return openimds.Errorf(openimds.OperationFailure, openimds.NotEnforced, "The guest of %s is answered a recording, which shows no pushed keys", in.Name)
 	}
-	in.ManagedKeys = slices.DeleteFunc(slices.Clone(in.ManagedKeys), func(k openimds.ManagedKey) bool { return !d.now.Before(k.Until) })
+	in.ManagedKeys = slices.DeleteFunc(slices.Clone(in.ManagedKeys), func(k openimds.ManagedKey) bool { return !k.Active(d.now) })
 	ofUser := 0
 	for _, k := range in.ManagedKeys {
 		if k.User == user {
@@ -93,7 +90,7 @@ func (s *Service) pushKey(d *draft, in *openimds.Instance, user string, key open
 		return openimds.Errorf(openimds.InvalidInput, openimds.TooMany, "The user %s of %s has %d keys now, and the instance %d: at most %d and %d are there at once; the first ends within a minute",
 			user, in.Name, ofUser, len(in.ManagedKeys), maxPushedOfUser, maxPushed)
 	}
-	key.Until, key.Request = d.now.Add(PushedKeyTime).Truncate(time.Second), openimds.NewUUID()
+	key.Until, key.Request = d.now.Add(openimds.PushedKeyTime).Truncate(time.Second), openimds.NewUUID()
 	lines, err := s.cfg.KeySigner.Sign(key)
 	if err != nil {
 		return broken(err)

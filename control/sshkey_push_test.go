@@ -85,6 +85,13 @@ func TestPushedKeys(t *testing.T) {
 	if err := push("ubuntu", pushedKey); err != nil || len(in().ManagedKeys) != 1 {
 		t.Errorf("a minute later there are %d, %v", len(in().ManagedKeys), err)
 	}
+	now = now.Add(-26 * time.Hour) // the clock is turned back
+	if key := in().ManagedKeys[0]; key.Active(now) || !key.Active(now.Add(26*time.Hour)) {
+		t.Errorf("the key of a clock that was ahead: %+v", key)
+	}
+	if err := push("ubuntu", pushedKey); err != nil || len(in().ManagedKeys) != 1 || !in().ManagedKeys[0].Active(now) {
+		t.Errorf("then there are %+v, %v", in().ManagedKeys, err)
+	}
 	for _, refused := range [][2]string{
 		{"", pushedKey}, {"../x", pushedKey}, {"a b", pushedKey}, {"a/b", pushedKey}, {strings.Repeat("a", 33), pushedKey}, {"ubuntu", ""},
 		{"ubuntu", "ssh-ed25519 AAAA"}, {"ubuntu", pushedKey + "\n" + pushedKey}, {"ubuntu", "command=\"x\" " + pushedKey},

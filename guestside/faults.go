@@ -40,6 +40,7 @@ type faultEnds struct {
 // faultEnd are the faults of an instance that is served here, and who meets them.
 type faultEnd struct {
 	id    string
+	since time.Time // when until was said
 	until time.Time // the zero time: not by time
 	guest *imds.Guest
 	news  bool // some were met
@@ -56,7 +57,7 @@ func (e *faultEnds) follow(name string, in *openimds.Instance, guest *imds.Guest
 	defer e.mu.Unlock()
 	switch {
 	case in != nil && in.Faults != nil && (in.Faults.Count > 0 || !in.Faults.Until.IsZero()):
-		e.due[name] = faultEnd{id: in.ID, until: in.Faults.Until, guest: guest, news: true}
+		e.due[name] = faultEnd{id: in.ID, since: in.Faults.Since, until: in.Faults.Until, guest: guest, news: true}
 		e.nudge()
 	case e.due[name].news:
 		left := e.due[name]
@@ -148,7 +149,7 @@ func (e *faultEnds) tell(ctx context.Context) (failed error) {
 	}
 	e.mu.Unlock()
 	for name, end := range all {
-		over := !end.until.IsZero() && !time.Now().Before(end.until)
+		over := (&openimds.Faults{Since: end.since, Until: end.until}).TimeOver(time.Now())
 		met, counted := imds.FaultsMet{}, false
 		if end.news {
 			met, counted = end.guest.FaultsMet()

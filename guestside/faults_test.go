@@ -102,6 +102,16 @@ func TestFaultsEndByTime(t *testing.T) {
 	time.Sleep(2 * time.Millisecond)
 	q.run()
 	q.awaitFaults("their time is over", func(f *openimds.Faults) bool { return f == nil })
+	// Those of a clock that was ahead do not stay until it would be there.
+	ahead := control.New(q.store, control.Config{Region: "us-east-1", AccountID: "123456789012", Now: func() time.Time { return time.Now().Add(26 * time.Hour) }})
+	if _, err := ahead.UpdateFaults(t.Context(), "web", control.FaultsUpdate{Status: new(500), ForMillis: new(60_000)}); err != nil {
+		t.Fatal(err)
+	}
+	q.awaitFaults("the clock was turned back", func(f *openimds.Faults) bool { return f == nil })
+	q.settle()
+	if n := failed(q, 1); n != 0 {
+		t.Error("the clock was turned back behind their beginning, and a request fails")
+	}
 }
 
 // Faults end after so many requests, in all processes together, and over restarts.

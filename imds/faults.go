@@ -42,7 +42,7 @@ func newFaults(f *openimds.Faults, before *faults, count *faultCount) *faults {
 
 // over says whether the faults have ended by themselves. The store may not know yet.
 func (f *faults) over(now time.Time) bool {
-	return !f.Until.IsZero() && !now.Before(f.Until) || f.count != nil && f.count.over()
+	return f.TimeOver(now) || f.count != nil && f.count.over()
 }
 
 // fate is what one request meets.
@@ -71,7 +71,7 @@ func (f *faults) next(r *request, now time.Time, w *workspace) (met fate, counte
 	switch {
 	case f.over(now):
 		return fate{}, false
-	case now.Before(f.AbsentUntil):
+	case f.Absent(now):
 		return fate{refused: true}, false
 	case !f.isFor(r, w):
 		return fate{}, false

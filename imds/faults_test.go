@@ -124,7 +124,7 @@ func TestAbsentEndpoint(t *testing.T) {
 	for _, step := range []struct {
 		after time.Duration
 		want  string
-	}{{0, "reset"}, {30*time.Second - 1, "reset"}, {30 * time.Second, "200"}, {time.Hour, "200"}, {time.Second, "reset"}} {
+	}{{0, "reset"}, {30*time.Second - 1, "reset"}, {30 * time.Second, "200"}, {time.Hour, "200"}, {time.Second, "reset"}, {-26 * time.Hour, "200"}} { // and the clock turned back
 		now.Store(noon.Add(step.after).UnixNano())
 		for _, send := range []string{get(amiPath), put(tokenPath, ttlIs+"60")} {
 			if got := w.fateOf(t, send); got != step.want {

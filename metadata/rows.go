@@ -128,7 +128,7 @@ var instanceRows = []row{
 		Value: func(it Item, v *View, a args) Item {
 			user := v.Instance.ManagedKeys[a[0]].User
 			for i := range v.Instance.ManagedKeys {
-				if k := &v.Instance.ManagedKeys[i]; k.User == user && v.Now.Before(k.Until) {
+				if k := &v.Instance.ManagedKeys[i]; k.User == user && k.Active(v.Now) {
 					it.Body = append(it.Body, k.Lines...)
 				}
 			}

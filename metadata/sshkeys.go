@@ -20,7 +20,7 @@ func Domain(region string) string {
 // firstActive is the place of a user's first key that has not expired; -1: there is none.
 func firstActive(v *View, user string) int {
 	for i := range v.Instance.ManagedKeys {
-		if k := &v.Instance.ManagedKeys[i]; k.User == user && v.Now.Before(k.Until) {
+		if k := &v.Instance.ManagedKeys[i]; k.User == user && k.Active(v.Now) {
 			return i
 		}
 	}
@@ -33,7 +33,7 @@ func hasActiveKeys(v *View, _ args) bool {
 		return false
 	}
 	for i := range v.Instance.ManagedKeys {
-		if v.Now.Before(v.Instance.ManagedKeys[i].Until) {
+		if v.Instance.ManagedKeys[i].Active(v.Now) {
 			return true
 		}
 	}

@@ -236,7 +236,8 @@ func (r *Run) tokensBack(ctx context.Context, p *Progress) error {
 const overdue = 30 * time.Minute
 
 // holdWave watches until all refusals of the plan's time are known. Each time that a process goes on, the time
-// begins anew. A wave of which nobody was required needs none.
+// begins anew. A wave of which nobody was required needs none. Both clocks have to be there: what tells of refusals goes by
+// one that can be turned on.
 func (r *Run) holdWave(ctx context.Context, wave Wave) error {
 	hold := r.state.Plan.hold(wave)
 	end := time.Now().Add(hold)
@@ -245,10 +246,14 @@ func (r *Run) holdWave(ctx context.Context, wave Wave) error {
 			return err
 		}
 		until, next, err := r.seen.look()
-		if err == nil && !until.Before(end) || !r.toWatch(wave) || hold == 0 {
+		left, wait := time.Until(end), time.Minute
+		if left > 0 {
+			wait = min(wait, left)
+		}
+		if err == nil && !until.Before(end) && left <= 0 || !r.toWatch(wave) || hold == 0 {
 			return nil
 		}
-		if time.Since(end) > overdue {
+		if left < -overdue {
 			r.end(fmt.Errorf("nothing tells whether calls were refused since %s", stamp(until)))
 			return nil
 		}
@@ -256,7 +261,7 @@ func (r *Run) holdWave(ctx context.Context, wave Wave) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-next:
-		case <-time.After(time.Minute):
+		case <-time.After(wait):
 		}
 	}
 }

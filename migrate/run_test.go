@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -268,6 +269,37 @@ func TestTwoOperators(t *testing.T) {
 			if now != before[name] {
 				t.Errorf("%s was taken back to %s, was %s", name, now, before[name])
 			}
+		}
+	})
+}
+
+// aheadWatch tells of refusals up to a time that has not come: what the provider goes by was turned on.
+type aheadWatch struct{ Watch }
+
+func (w aheadWatch) Next(ctx context.Context) ([]Refusal, time.Time, error) {
+	refused, until, err := w.Watch.Next(ctx)
+	return refused, until.Round(0).Add(26 * time.Hour), err
+}
+
+type aheadProvider struct{ Provider }
+
+func (p aheadProvider) Watch() Watch { return aheadWatch{p.Provider.Watch()} }
+
+// A clock that is turned on while a wave is watched does not end the watching: it lasts its time, and a caller who comes before
+// its end brings the instance back.
+func TestClockTurnedOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, "web")
+		run, done := aRun(t, aheadProvider{f.provider()}, journalIn(t))
+		defer done()
+		begun := time.Now()
+		f.calling.Go(func() {
+			time.Sleep(9 * time.Minute)
+			f.guests["web"].call(t, "late/1")
+		})
+		err := run.Apply(t.Context(), aPlan(t, "hold: 10m\nwaves: [{name: all, rest: true}]\n"))
+		if took := time.Since(begun); took < 9*time.Minute || f.options()["web"].Tokens != "optional" {
+			t.Errorf("a wave that is watched for 10 minutes took %v: %v, %+v", took, err, f.options()["web"])
 		}
 	})
 }

@@ -61,7 +61,9 @@ func (c *caller) count(g *Tally, count int, now time.Time) {
 	if !isV1(count) {
 		return
 	}
-	c.firstV1.CompareAndSwap(0, nanos)
+	if first := c.firstV1.Load(); first == 0 || nanos < first { // before: by a clock that was turned back since
+		c.firstV1.CompareAndSwap(first, nanos)
+	}
 	if sampleOf(c.lastV1.Swap(nanos)) != sampleOf(nanos) { // not to be lost by a crash: a save that waits for its turn would tell of none
 		g.mu.Lock()
 		g.callers.news++
@@ -76,7 +78,8 @@ func (c *caller) turn(nanos int64, room int) {
 		c.putAway(room)
 	}
 	c.times.Note(time.Unix(0, last), time.Unix(0, nanos))
-	c.last.Store(nanos) // whoever puts this call away as well has it in the new sample
+	c.first = min(c.first, nanos) // the clock may have been turned back
+	c.last.Store(nanos)           // whoever puts this call away as well has it in the new sample
 }
 
 // callers are the callers of one guest.

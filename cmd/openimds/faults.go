@@ -146,7 +146,7 @@ func (c *clientConfig) showFaults(cmd *cobra.Command, api *client.Client, name s
 	}
 	return c.show(cmd.OutOrStdout(), on, func(row func(...any)) {
 		row("faults", answer.Instance.Faults)
-		if until := on.AbsentUntil; until.After(time.Now()) {
+		if until := on.AbsentUntil; on.Absent(time.Now()) {
 			row("absent until", until.Format(time.DateTime))
 		}
 	})

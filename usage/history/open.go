@@ -48,7 +48,7 @@ func (h *History) opened(ctx context.Context) error {
 	if !h.open.is && record.Value != nil {
 		from, n := binary.Varint(record.Value)
 		if n != len(record.Value) || from > now {
-			from = now // of another time nothing is known
+			from = now - samplesPerDay // the clock was another one: what the process counted last is looked for in a day
 		}
 		if err := h.breakSamples(ctx, from, now); err != nil {
 			return err
@@ -74,10 +74,13 @@ func (h *History) writeOpen(ctx context.Context, from int64) error {
 }
 
 // flushedAll moves the record on when a flush has succeeded that began in a sample: at most once in a sample, and no more
-// once there is nothing to be written.
+// once there is nothing to be written. A clock that is turned back moves it back.
 func (h *History) flushedAll(ctx context.Context, began int64, wrote bool) error {
 	before := h.open.flushed
 	h.open.flushed, h.open.later = began, h.open.later || wrote
+	if began < h.open.from && h.open.known { // the clock was turned back, and counts are of samples before the record's from now on
+		return h.writeOpen(ctx, began)
+	}
 	if before <= h.open.from || !h.open.later || !h.open.known {
 		return nil
 	}
