@@ -59,11 +59,12 @@ type AgentConfig struct {
 	Uplinks          []string
 
 	// ReadyFile is written, as lines of key=value, once it is known what has become of the attachments.
-	ReadyFile string
-	Version   string
-	Log       *slog.Logger
-	Named     func(member string) string
-	Hangs     func(stage string)
+	ReadyFile   string
+	StopTimeout time.Duration
+	Version     string
+	Log         *slog.Logger
+	Named       func(member string) string
+	Hangs       func(stage string)
 }
 
 // AgentDefaults is an AgentConfig without a DataDir.
@@ -79,7 +80,7 @@ func (c *AgentConfig) config() Config {
 		DataDir: c.DataDir, GuestRate: c.GuestRate, GuestBurst: c.GuestBurst, GuestConnections: c.GuestConnections,
 		AllowHosts: c.AllowHosts, RoleCredentials: c.RoleCredentials, Uplinks: c.Uplinks,
 		Region: d.Region, AccountID: d.AccountID,
-		ReadyFile: c.ReadyFile, Version: c.Version, Log: c.Log, Named: c.Named, Hangs: c.Hangs,
+		ReadyFile: c.ReadyFile, StopTimeout: c.StopTimeout, Version: c.Version, Log: c.Log, Named: c.Named, Hangs: c.Hangs,
 	}
 }
 
@@ -117,7 +118,7 @@ func OpenAgent(ctx context.Context, cfg AgentConfig) (*Agent, error) {
 	}
 	shared.Log = cfg.Log
 	a := &Agent{
-		hosting: hosting{cfg: shared, log: cfg.Log, dog: newWatchdog(cfg.Hangs), settled: make(chan struct{})},
+		hosting: hosting{cfg: shared, log: cfg.Log, dog: newWatchdog(shared.stopTimes().all, cfg.Hangs), settled: make(chan struct{})},
 		join:    cfg.Join, replicas: cfg.Replicas, links: map[string]*hostlink.Region{}, ready: make(chan struct{}),
 	}
 	defer context.AfterFunc(ctx, a.dog.start)()
@@ -132,6 +133,9 @@ func OpenAgent(ctx context.Context, cfg AgentConfig) (*Agent, error) {
 func (c *Config) validateAgent() error {
 	if c.DataDir == "" {
 		return invalid("%s: say where to keep the data", c.named("DataDir"))
+	}
+	if err := c.checkStop(); err != nil {
+		return err
 	}
 	return c.checkGuests()
 }

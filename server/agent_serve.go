@@ -14,7 +14,7 @@ import (
 )
 
 // Serve answers the guests of this host until the context ends, or the host is evicted: then nobody is answered any
-// more, and what was kept of them is deleted. It is called once. What is under way then it ends within 5 seconds.
+// more, and what was kept of them is deleted. It is called once. What is under way then it ends within StopTimeout.
 func (a *Agent) Serve(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -67,7 +67,7 @@ func (a *Agent) Serve(ctx context.Context) error {
 	var carrying sync.WaitGroup
 	carrying.Go(func() {
 		c := &hostlink.Counts{Store: a.counts, Client: a.client, Host: a.cfg.Host, Kinds: []string{history.SamplePrefix, usage.CallersPrefix}, Log: a.log}
-		c.Run(counting, countsTime-answersTime)
+		c.Run(counting, a.cfg.stopTimes().lastTelling())
 	})
 	<-ctx.Done()
 	a.finish(func() { counted(); carrying.Wait() })
@@ -94,9 +94,10 @@ func (a *Agent) finish(carry func()) {
 	a.dog.start()
 	a.sources.Stop()
 	a.log.Info("stopping")
-	deadline, done := context.WithTimeout(context.Background(), answersTime)
+	times := a.cfg.stopTimes()
+	deadline, done := context.WithTimeout(context.Background(), times.answers)
 	defer done()
-	counts, counted := context.WithTimeout(context.Background(), countsTime)
+	counts, counted := context.WithTimeout(context.Background(), times.counts)
 	defer counted()
 	a.dog.at("answers under way")
 	var stopping sync.WaitGroup

@@ -120,6 +120,8 @@ type Config struct {
 	// ReadyFile is written with the addresses, as lines of key=value, once both sides answer, and taken away
 	// before; empty: none is.
 	ReadyFile string
+	// StopTimeout is how long the end may take, whatever hangs then: half of it is for answers under way; 0: 5 seconds.
+	StopTimeout time.Duration
 	// Version is what the API says of this program.
 	Version string
 	// Log must not make its writers wait, for they are guests; nil: nothing is logged.
@@ -127,7 +129,7 @@ type Config struct {
 	// Named says what a member of this Config is called where it was set, for errors and the log; nil: by
 	// its own name.
 	Named func(member string) string
-	// Hangs is called if the end takes longer than the 5 seconds that it may, with what it waits for. What
+	// Hangs is called if the end takes longer than StopTimeout, with what it waits for. What
 	// was acknowledged is kept, so a program may end itself. Nil: it goes on waiting.
 	Hangs func(stage string)
 }
@@ -198,6 +200,9 @@ func (c *Config) Validate() error {
 		return err
 	}
 	if err := c.checkHosts(); err != nil {
+		return err
+	}
+	if err := c.checkStop(); err != nil {
 		return err
 	}
 	if err := c.checkMetrics(); err != nil {
@@ -276,6 +281,14 @@ func (c *Config) checkNames(member string, names []string) error {
 		if strings.ContainsAny(name, ":/@ *") || name == "" {
 			return invalid("%s %q is not a DNS name; give it without scheme, port or wildcard", c.named(member), name)
 		}
+	}
+	return nil
+}
+
+// checkStop refuses a time in which nothing could be ended.
+func (c *Config) checkStop() error {
+	if c.StopTimeout < 0 {
+		return invalid("%s %s is no time; 0 is %s", c.named("StopTimeout"), openimds.Brief(c.StopTimeout), openimds.Brief(defaultStopTimeout))
 	}
 	return nil
 }

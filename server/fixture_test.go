@@ -39,7 +39,7 @@ func must(t testing.TB, err error) {
 
 // eventually waits until it holds.
 func eventually(holds func() bool) error {
-	for deadline := time.Now().Add(patience); !holds(); {
+	for deadline := time.Now().Add(patience); !holds(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			return fmt.Errorf("waited in vain for %v", patience)
 		}
@@ -52,6 +52,7 @@ func forTest(dir string) Config {
 	cfg := Defaults()
 	cfg.DataDir, cfg.IMDSListen, cfg.APIListen = dir, []string{"127.0.0.1:0"}, "127.0.0.1:0"
 	cfg.TransitionTime = 0 // instances are there at once
+	cfg.StopTimeout = patience
 	return cfg
 }
 

@@ -16,10 +16,6 @@ import (
 // metricsFile has the samples of this server in its data directory where the store is shared with others.
 const metricsFile = "metrics.db"
 
-// lastTelling is how long the engine of the metrics may take to be told the last counts at the end. What it is not told
-// then it is told after the next start.
-const lastTelling = time.Second
-
 func (c *Config) metricsAccess() engine.Access {
 	return engine.Access{CA: c.MetricsCA, TokenFile: c.MetricsTokenFile, User: c.MetricsUser, PasswordFile: c.MetricsPasswordFile}
 }
@@ -113,12 +109,12 @@ func (s *Server) tellMetrics(ctx context.Context) {
 	}
 }
 
-// tellLastMetrics tells it the last counts.
-func (s *Server) tellLastMetrics(ctx context.Context) {
+// tellLastMetrics tells it the last counts, in the time that there is.
+func (s *Server) tellLastMetrics(ctx context.Context, in time.Duration) {
 	if s.told == nil {
 		return
 	}
-	ctx, done := context.WithTimeout(ctx, lastTelling)
+	ctx, done := context.WithTimeout(ctx, in)
 	defer done()
 	if err := s.told.Close(ctx); err != nil {
 		s.log.Warn("the engine of the metrics was not told the last counts; it is told after the next start", "error", err)

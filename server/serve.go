@@ -13,7 +13,7 @@ import (
 )
 
 // Serve answers both sides until the context ends or one of them fails; it is called once. Then it ends what
-// is under way within 5 seconds: answers first, then the last counts are stored. It returns nil where the
+// is under way within Config.StopTimeout: answers first, then the last counts are stored. It returns nil where the
 // context has ended without a cause of its own, or with one that is [context.Canceled].
 func (s *Server) Serve(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -104,9 +104,10 @@ func (s *Server) finish() {
 	s.dog.start()
 	s.sources.Stop() // their programs too
 	s.log.Info("stopping")
-	deadline, done := context.WithTimeout(context.Background(), answersTime)
+	times := s.cfg.stopTimes()
+	deadline, done := context.WithTimeout(context.Background(), times.answers)
 	defer done()
-	counts, counted := context.WithTimeout(context.Background(), countsTime)
+	counts, counted := context.WithTimeout(context.Background(), times.counts)
 	defer counted()
 	s.dog.at("answers under way")
 	var stopping sync.WaitGroup
@@ -135,7 +136,7 @@ func (s *Server) finish() {
 		s.log.Warn("the last counts could not be stored", "error", err)
 	}
 	s.dog.at("the engine of the metrics")
-	s.tellLastMetrics(counts)
+	s.tellLastMetrics(counts, times.lastTelling())
 	s.dog.at("what runs beside the answers")
 }
 

@@ -102,7 +102,7 @@ func Open(ctx context.Context, cfg Config) (*Server, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{hosting: hosting{cfg: cfg, log: cfg.Log, dog: newWatchdog(cfg.Hangs), settled: make(chan struct{})}}
+	s := &Server{hosting: hosting{cfg: cfg, log: cfg.Log, dog: newWatchdog(cfg.stopTimes().all, cfg.Hangs), settled: make(chan struct{})}}
 	defer context.AfterFunc(ctx, s.dog.start)()
 	if err := s.open(ctx); err != nil {
 		s.Close()

@@ -46,7 +46,7 @@ type agentConfig struct {
 var agentFlagOf = map[string]string{
 	"DataDir": "data-dir", "Join": "join", "Replicas": "replica", "GuestRate": "guest-rate", "GuestBurst": "guest-burst",
 	"GuestConnections": "guest-connections", "AllowHosts": "allow-host", "RoleCredentials": "role-credentials",
-	"Uplinks": "guard-all-but", "ReadyFile": "ready-file",
+	"Uplinks": "guard-all-but", "ReadyFile": "ready-file", "StopTimeout": "stop-timeout",
 }
 
 func newAgent() *cobra.Command {
@@ -78,6 +78,7 @@ func (c *agentConfig) addFlags(f *pflag.FlagSet) {
 	f.StringSliceVar(&c.Replicas, "replica", nil, "`address` of a server's --hosts-listen, as host:port, in place of those in the join file; repeatable")
 	addGuestFlags(f, guestFlags{&c.GuestRate, &c.GuestBurst, &c.GuestConnections, &c.AllowHosts, &c.Uplinks, &c.roleCredentials})
 	f.StringVar(&c.ReadyFile, "ready-file", "", "`file` to write once the guests are answered that are attached here")
+	addStopFlag(f, &c.StopTimeout)
 	c.addFlagsOf(f)
 }
 

@@ -79,9 +79,7 @@ func startProgram(t *testing.T, limits string, flags ...string) *program {
 			p.url = value
 		}
 	}
-	text, err = os.ReadFile(filepath.Join(p.dir, "data", credentialsFile))
-	must(t, err)
-	p.key = regexp.MustCompile(`AKIA\w+`).FindString(string(text))
+	p.key = keyOf(t, filepath.Join(p.dir, "data"))
 	return p
 }
 
@@ -166,13 +164,7 @@ func (p *program) open(addr string, n int, send []byte) []net.Conn {
 
 // named is the head of a request that names a key, as everybody can who has seen one, and is not signed
 // by it; part of its body may follow.
-func (p *program) named(size int) []byte {
-	day := time.Now().UTC()
-	return fmt.Appendf(nil, "POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-amz-json-1.1\r\nContent-Length: %d\r\n"+
-		"X-Amz-Target: Lightsail_20161128.GetInstance\r\nX-Amz-Date: %s\r\n"+
-		"Authorization: AWS4-HMAC-SHA256 Credential=%s/%s/us-east-1/lightsail/aws4_request, SignedHeaders=content-type;host;x-amz-date;x-amz-target, Signature=%064d\r\n\r\n",
-		size, day.Format("20060102T150405Z"), p.key, day.Format("20060102"), 7)
-}
+func (p *program) named(size int) []byte { return []byte(namedRequest(p.key, size)) }
 
 // TestFewDescriptors: with 256 descriptors neither side takes those of the other.
 func TestFewDescriptors(t *testing.T) {

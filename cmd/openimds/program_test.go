@@ -24,7 +24,14 @@ func TestMain(m *testing.M) {
 
 type suite struct{ *testing.M }
 
+// stopVariable gives the servers of all tests time to end in. The tests of a stop itself give their own.
+const stopVariable = "OPENIMDS_STOP_TIMEOUT"
+
 func (s suite) Run() int {
+	if err := os.Setenv(stopVariable, patience.String()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	defer func() { _ = os.RemoveAll(quickDir) }()
 	return s.M.Run()
 }
@@ -85,6 +92,6 @@ func command(dir string, args ...string) *exec.Cmd {
 			cmd.Env = append(cmd.Env, v)
 		}
 	}
-	cmd.Env = append(cmd.Env, "OPENIMDS_DATA_DIR="+dir)
+	cmd.Env = append(cmd.Env, "OPENIMDS_DATA_DIR="+dir, stopVariable+"="+patience.String())
 	return cmd
 }

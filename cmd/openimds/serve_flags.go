@@ -37,7 +37,7 @@ var flagOf = map[string]string{
 	"APIKey": "api-key", "APICA": "api-ca", "APIInsecure": "api-insecure", "APIConnections": "api-connections",
 	"Console": "console", "ConsoleHosts": "console-host",
 	"AnonymousMetrics": "api-anonymous-metrics", "Region": "region", "MoreRegions": "region", "AccountID": "account-id", "TransitionTime": "transition-time", "AlarmWebhook": "alarm-webhook",
-	"AuditBestEffort": "audit-best-effort", "ReadyFile": "ready-file",
+	"AuditBestEffort": "audit-best-effort", "ReadyFile": "ready-file", "StopTimeout": "stop-timeout",
 	"HostsListen": "hosts-listen", "HostsAddresses": "hosts-address", "HostsCA": "hosts-ca",
 	"Store": "store", "StoreCA": "store-ca", "StoreCert": "store-cert", "StoreKey": "store-key", "StoreInsecure": "store-insecure",
 	"StoreUser": "store-user", "StorePasswordFile": "store-password-file", "StoreTimeout": "store-timeout", "Host": "host",
@@ -54,7 +54,13 @@ func (c *serveConfig) addFlags(f *pflag.FlagSet) {
 	addStoreFlags(f, &c.Config)
 	addMetricsFlags(f, &c.Config)
 	f.StringVar(&c.replay, "replay", "", "`file` that 'openimds record' made, which the default instance answers from now on")
+	addStopFlag(f, &c.StopTimeout)
 	c.addFlagsOf(f)
+}
+
+// addStopFlag adds that of whatever serves.
+func addStopFlag(f *pflag.FlagSet, to *time.Duration) {
+	spanVar(f, to, "stop-timeout", 5*time.Second, "how long Ctrl-C or SIGTERM may take until the end, whatever hangs then; half of it is for answers under way")
 }
 
 // guestFlags are settings of how guests are served, by a server and by an agent alike.

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -164,7 +165,8 @@ func TestStopsInTime(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it starts programs")
 	}
-	hold := func(t *testing.T, addr, request string) {
+	const inTime = "--stop-timeout=40s" // a busy machine takes long over what does not hang, too; a body may take half a minute
+	hold := func(t *testing.T, addr, request string) net.Conn {
 		c, err := net.Dial("tcp", addr)
 		if err != nil {
 			t.Fatal(err)
@@ -172,6 +174,15 @@ func TestStopsInTime(t *testing.T) {
 		t.Cleanup(func() { _ = c.Close() })
 		if _, err := io.WriteString(c, request); err != nil {
 			t.Fatal(err)
+		}
+		return c
+	}
+	// holdBody has the control API in the middle of a request, whose body it waits for.
+	holdBody := func(t *testing.T, s *started) {
+		c := hold(t, s.api, namedRequest(keyOf(t, filepath.Join(s.dir, "data")), 1000, "Expect: 100-continue"))
+		must(t, c.SetReadDeadline(time.Now().Add(patience)))
+		if line, err := bufio.NewReader(c).ReadString('\n'); !strings.HasPrefix(line, "HTTP/1.1 100 ") {
+			t.Fatalf("the body is not waited for: %q, %v", line, err)
 		}
 	}
 	within := func(t *testing.T, s *started) {
@@ -181,9 +192,10 @@ func TestStopsInTime(t *testing.T) {
 		}
 	}
 	t.Run("a credential process that hangs", func(t *testing.T) {
+		t.Parallel()
 		pids := filepath.Join(t.TempDir(), "pids")
 		script := "trap '' TERM INT HUP; sleep 1000 & echo $$ $! >" + pids + "; sleep 1000; sleep 1000"
-		s := start(t, nil, "--imds-listen-shared", "--role-credentials", "app=process:"+script)
+		s := start(t, nil, inTime, "--imds-listen-shared", "--role-credentials", "app=process:"+script)
 		s.command(t, "instance", "set", "demo", "--role", "app")
 		for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
 			if text, _ := os.ReadFile(pids); len(text) > 0 {
@@ -206,7 +218,8 @@ func TestStopsInTime(t *testing.T) {
 		}
 	})
 	t.Run("a log and an output that nobody reads", func(t *testing.T) {
-		s := start(t, func(s *started) { s.cmd.Stderr, s.cmd.Stdout = full(t), full(t) }, "--log-level", "debug")
+		t.Parallel()
+		s := start(t, func(s *started) { s.cmd.Stderr, s.cmd.Stdout = full(t), full(t) }, inTime, "--log-level", "debug")
 		getMetadata(t, s)
 		for range 20 { // each is a line of the log
 			hold(t, s.api, "GARBAGE\r\n\r\n")
@@ -216,23 +229,25 @@ func TestStopsInTime(t *testing.T) {
 		within(t, s)
 	})
 	t.Run("a log whose reader is gone", func(t *testing.T) {
+		t.Parallel()
 		reader, writer, err := os.Pipe()
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := start(t, func(s *started) { s.cmd.Stderr = writer }, "--log-level", "debug")
+		s := start(t, func(s *started) { s.cmd.Stderr = writer }, inTime, "--log-level", "debug")
 		_, _ = reader.Close(), writer.Close()
 		s.command(t, "instance", "create", "web-1")
 		getMetadata(t, s)
 		within(t, s)
 	})
 	t.Run("a webhook that hangs", func(t *testing.T) {
+		t.Parallel()
 		asked := make(chan struct{}, 10)
 		release := make(chan struct{})
 		hook := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked <- struct{}{}; <-release }))
 		defer hook.Close()
 		defer close(release)
-		s := start(t, nil, "--alarm-webhook", hook.URL)
+		s := start(t, nil, inTime, "--alarm-webhook", hook.URL)
 		s.alarm(t)
 		select {
 		case <-asked:
@@ -242,10 +257,12 @@ func TestStopsInTime(t *testing.T) {
 		within(t, s)
 	})
 	t.Run("clients and guests that stall and drip", func(t *testing.T) {
-		s := start(t, nil)
-		hold(t, s.api, "POST / HTTP/1.1\r\nHost: x\r\nX-Amz-Target: Lightsail_20161128.GetInstances\r\nContent-Length: 1000\r\n\r\n{")
+		t.Parallel()
+		s := start(t, nil, inTime)
+		holdBody(t, s)
 		hold(t, s.api, "POST / HTTP/1.1\r\nHost: x\r\n")
 		hold(t, s.imds, "GET /latest/meta-data/ HTTP/1.1\r\nHost: 169.254")
+		getMetadata(t, s) // behind which it is let in
 		for range 10 {
 			c, err := net.Dial("tcp", s.imds)
 			if err != nil {
@@ -264,11 +281,13 @@ func TestStopsInTime(t *testing.T) {
 		within(t, s)
 	})
 	t.Run("all of these at once", func(t *testing.T) {
-		s := start(t, func(s *started) { s.cmd.Stderr, s.cmd.Stdout = full(t), full(t) }, "--imds-listen-shared",
+		t.Parallel()
+		s := start(t, func(s *started) { s.cmd.Stderr, s.cmd.Stdout = full(t), full(t) }, inTime, "--imds-listen-shared",
 			"--role-credentials", "app=process:sleep 1000")
 		s.command(t, "instance", "set", "demo", "--role", "app")
-		hold(t, s.api, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
+		holdBody(t, s)
 		hold(t, s.imds, "GET /latest/meta-data/ HTTP/1.1\r\n")
+		getMetadata(t, s)
 		within(t, s)
 	})
 }
@@ -288,7 +307,7 @@ func TestStopsWithoutTheDisk(t *testing.T) {
 	if err != nil || runtime.GOOS != "linux" {
 		t.Skip("a disk that hangs needs strace")
 	}
-	s := start(t, nil)
+	s := start(t, func(s *started) { s.cmd.Env = append(os.Environ(), stopVariable+"=") }) // in the time that users have
 	tracer := exec.Command(strace, "-f", "-qq", "-o", os.DevNull, "-p", strconv.Itoa(s.cmd.Process.Pid),
 		"-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:delay_enter=1000s")
 	if err := tracer.Start(); err != nil {
