@@ -10,15 +10,22 @@ import (
 	"github.com/openimds/openimds/trace"
 )
 
-// Bounds of the calls that the kernel may still name: how many there are, and how long after the call it is heard. It
-// tells of a call when that has its answer, or after five seconds.
-const (
-	mostOpen = 4096
-	heardFor = 10 * time.Second
-)
+// mostOpen is how many calls there are at most that the kernel may still name.
+const mostOpen = 4096
 
-// maxCPU is what this whole process may take of a core until only a sample of the connections is followed.
-const maxCPU = 0.5
+// patience is what naming may take before calls stay without names.
+type patience struct {
+	// cpu is what this whole process may take of a core until only a sample of the connections is followed; 0: all of it.
+	cpu float64
+	// listener is how long a guest's listener waits for the kernel to tell of its first caller too.
+	listener time.Duration
+	// near is how far the two clocks' times of one call may be apart, and how long a request may wait to be read.
+	near time.Duration
+	// heard is how long after a call the kernel is heard, which tells of it when it has its answer, or after five seconds.
+	heard time.Duration
+}
+
+var usual = patience{cpu: 0.5, listener: time.Second, near: 2 * time.Second, heard: 10 * time.Second}
 
 // namespaces are those in which the callers of a listener may be.
 type namespaces interface {
@@ -45,6 +52,8 @@ const mostEarly = 1024
 
 // open are the calls that nobody has named yet, by where they come from.
 type open struct {
+	patience patience
+
 	mu       sync.Mutex
 	bySource map[netip.AddrPort][]unnamed
 	order    []unnamed // as they came
@@ -57,14 +66,14 @@ func (o *open) add(s unnamed) (early []*trace.Call) {
 	defer o.mu.Unlock()
 	source := s.source()
 	for _, c := range o.early {
-		if c.Source == source && mayBe(s, *c) {
+		if c.Source == source && o.mayBe(s, *c) {
 			early = append(early, c)
 		}
 	}
 	if o.bySource == nil {
 		o.bySource = map[netip.AddrPort][]unnamed{}
 	}
-	for len(o.order) > 0 && (len(o.order) == mostOpen || s.At.Sub(o.order[0].At) > heardFor) {
+	for len(o.order) > 0 && (len(o.order) == mostOpen || s.At.Sub(o.order[0].At) > o.patience.heard) {
 		o.remove(o.order[0])
 		o.order = o.order[1:]
 	}
@@ -77,7 +86,7 @@ func (o *open) add(s unnamed) (early []*trace.Call) {
 func (o *open) wait(c trace.Call) *trace.Call {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for len(o.early) > 0 && (len(o.early) == mostEarly || c.Time.Sub(o.early[0].Time) > heardFor) {
+	for len(o.early) > 0 && (len(o.early) == mostEarly || c.Time.Sub(o.early[0].Time) > o.patience.heard) {
 		o.early = o.early[1:]
 	}
 	c.Source = plain(c.Source)
@@ -114,9 +123,6 @@ func (o *open) take(s unnamed) bool {
 	return o.remove(s)
 }
 
-// near is how far the two clocks' times of one call may be apart, and how long a request may wait to be read.
-const near = 2 * time.Second
-
 // match takes the one call that the kernel can mean: of that source, out of a namespace in which the listener's
 // callers are. Another namespace may have the same addresses and ports, and guests may be behind a translation of
 // addresses: where it is not known, or not only one call can be meant, nobody is named.
@@ -142,7 +148,7 @@ func (o *open) of(c trace.Call) (all []unnamed) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, s := range o.bySource[plain(c.Source)] {
-		if mayBe(s, c) {
+		if o.mayBe(s, c) {
 			all = append(all, s)
 		}
 	}
@@ -150,8 +156,8 @@ func (o *open) of(c trace.Call) (all []unnamed) {
 }
 
 // mayBe says whether both can be one call, as far as time and version tell.
-func mayBe(s unnamed, c trace.Call) bool {
-	return s.At.Sub(c.Time).Abs() < near && speaks(s.Sighting, c)
+func (o *open) mayBe(s unnamed, c trace.Call) bool {
+	return s.At.Sub(c.Time).Abs() < o.patience.near && speaks(s.Sighting, c)
 }
 
 // speaks says whether both are of one version, as far as that was seen.
@@ -180,7 +186,7 @@ func (n *Namer) Follow() {
 		if err == nil {
 			err = trace.Run(n.ctx, trace.Config{
 				Server: &trace.Server{Listeners: n.listeners, May: func(netns uint64) bool { return n.theirs.may(netns, time.Now()) }},
-				MaxCPU: maxCPU, Call: n.told, Note: func(text string) { n.log.Debug("callers: " + text) },
+				MaxCPU: n.open.patience.cpu, Call: n.told, Note: func(text string) { n.log.Debug("callers: " + text) },
 				Ready: func() { n.kernel.Store(true); begun() },
 			})
 		}
@@ -191,9 +197,6 @@ func (n *Namer) Follow() {
 	})
 }
 
-// awaitFor is how long a guest's listener waits for the kernel to tell of its first caller too.
-const awaitFor = time.Second
-
 // await waits until the kernel tells who calls, or never will, if it was asked to.
 func (n *Namer) await() {
 	if !n.followed.Load() {
@@ -202,7 +205,7 @@ func (n *Namer) await() {
 	select {
 	case <-n.begun:
 	case <-n.ctx.Done():
-	case <-time.After(awaitFor):
+	case <-time.After(n.open.patience.listener):
 	}
 }
 

@@ -61,7 +61,7 @@ func TestMatch(t *testing.T) {
 		"told apart by version": {[]unnamed{mine, sighting(source, usage.WithToken, 0, here)}, told(source, trace.V1, here), true},
 		"nobody":                {nil, told(source, trace.V1, here), false},
 	} {
-		var o open
+		o := open{patience: usual}
 		for _, s := range c.open {
 			o.add(s)
 		}
@@ -77,7 +77,7 @@ func TestMatch(t *testing.T) {
 
 // What nobody tells of is forgotten in time, and there is never more than there may be.
 func TestOpenIsBounded(t *testing.T) {
-	var o open
+	o := open{patience: usual}
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	for i := range 3 * mostOpen {
 		o.add(unnamed{imds.Sighting{Source: netip.AddrPortFrom(netip.MustParseAddr("10.0.0.1"), uint16(i%100)), At: at.Add(time.Duration(i) * time.Microsecond)}, within(7)})
@@ -105,7 +105,7 @@ func TestToldEarly(t *testing.T) {
 	counted := func() imds.Sighting {
 		return imds.Sighting{Who: guest.Count(usage.NoToken, source.Addr(), []byte("latest/meta-data"), []byte("curl/8"), noon), Call: usage.NoToken, Source: source, At: noon}
 	}
-	n := &Namer{}
+	n := &Namer{open: open{patience: usual}}
 	told := trace.Call{Time: noon, Source: source, Netns: 7, Version: trace.V1, Service: trace.Metadata, Process: processes.Process{Exe: "/usr/bin/curl", Argv: []string{"curl"}}}
 	n.told(told)
 	n.opened(unnamed{counted(), within(8)}) // another guest's, of the same address
@@ -138,7 +138,7 @@ func TestManyCallersTakeLittleMemory(t *testing.T) {
 	store := mem.New()
 	meter := usage.NewMeter(usage.Config{Store: store, History: history.New(history.Config{Store: store}), Now: func() time.Time { return noon }})
 	guest := meter.Guest("i-1", "web-1")
-	n := &Namer{}
+	n := &Namer{open: open{patience: usual}}
 	heap := func() uint64 {
 		var m runtime.MemStats
 		runtime.GC()

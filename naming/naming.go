@@ -68,7 +68,7 @@ func New(log *slog.Logger) *Namer {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	n := &Namer{log: log, names: processes.New(), found: make(chan sighting, mostUnnamed), begun: make(chan struct{})}
+	n := &Namer{log: log, names: processes.New(), found: make(chan sighting, mostUnnamed), begun: make(chan struct{}), open: open{patience: usual}}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.work.Go(n.name)
 	return n

@@ -63,7 +63,7 @@ func newService(t *testing.T, at func(l *net.TCPListener) naming.Place) service 
 	if err != nil {
 		t.Fatal(err)
 	}
-	namer := naming.New(nil)
+	namer := naming.NewPatient()
 	watched, stop := namer.Watch(deferred, place)
 	done := make(chan struct{})
 	go func() {
@@ -102,25 +102,36 @@ func call(t *testing.T, addr string, args ...string) (end func()) {
 	return end
 }
 
-// callers waits until one of them has a process.
-func (s service) named(t *testing.T) openimds.CallerProcess {
+// until waits until the callers are as they should be.
+func (s service) until(t *testing.T, holds func(all []openimds.Caller) bool) {
 	t.Helper()
-	for {
+	for deadline := time.Now().Add(naming.Patience); ; time.Sleep(10 * time.Millisecond) {
 		all, err := s.meter.Callers(context.Background(), s.id, time.Time{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, c := range all {
-			if c.Process != nil {
-				return *c.Process
-			}
+		if holds(all) {
+			return
 		}
-		select {
-		case <-t.Context().Done():
-			t.Fatal("nobody was named")
-		case <-time.After(10 * time.Millisecond):
+		if time.Now().After(deadline) {
+			t.Fatalf("in vain, the callers are %+v", all)
 		}
 	}
+}
+
+// named waits until a caller has a process.
+func (s service) named(t *testing.T) (p openimds.CallerProcess) {
+	t.Helper()
+	s.until(t, func(all []openimds.Caller) bool {
+		for _, c := range all {
+			if c.Process != nil {
+				p = *c.Process
+				return true
+			}
+		}
+		return false
+	})
+	return p
 }
 
 // What ends at once is named also on the loopback of a laptop, where the kernel tells of it.
@@ -141,28 +152,20 @@ func TestNamedAtOnce(t *testing.T) {
 			t.Fatalf("%v: %s", err, out)
 		}
 	}
-	for named := int64(0); named < calls; {
-		all, err := s.meter.Callers(t.Context(), s.id, time.Time{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		named = 0
+	s.until(t, func(all []openimds.Caller) bool {
+		named := int64(0)
 		for _, c := range all {
 			if c.Process != nil && len(c.Process.Arguments) == 4 && c.Process.Executable != "" {
 				named += c.Counts[openimds.MetricNoToken]
 			}
 		}
-		select {
-		case <-time.After(10 * time.Millisecond):
-		case <-t.Context().Done():
-			t.Fatalf("%d of %d were named", named, calls)
-		}
-	}
+		return named == calls
+	})
 }
 
 // The first caller of a guest is told of, too: nothing listens for it before the kernel tells who calls.
 func TestFirstCaller(t *testing.T) {
-	namer := naming.New(nil)
+	namer := naming.NewPatient()
 	defer namer.Close()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -209,16 +212,10 @@ func TestNobodyIsGuessed(t *testing.T) {
 		return naming.Place{Link: func() string { return "lo" }} // which leads to nobody
 	})
 	call(t, s.addr)
-	for { // counted as it is answered
-		all, err := s.meter.Callers(context.Background(), s.id, time.Time{})
-		if err != nil {
-			t.Fatal(err)
+	s.until(t, func(all []openimds.Caller) bool { // counted as it is answered
+		if len(all) == 1 && all[0].Process != nil {
+			t.Errorf("%+v", all[0].Process)
 		}
-		if len(all) == 1 {
-			if all[0].Process != nil {
-				t.Errorf("%+v", all[0].Process)
-			}
-			return
-		}
-	}
+		return len(all) == 1
+	})
 }
