@@ -33,7 +33,16 @@ func (c *call) counts(ctx context.Context) (any, error) {
 		if len(r.Key) > hostlink.MaxText { // it would be told again in the answer
 			return nil, malformed("a key is longer than 1 KiB")
 		}
-		err := c.mayCount(ctx, r, served)
+		change := store.Change{Verb: store.Put, Key: r.Key, Value: r.Value, If: store.Whatever}
+		var err error
+		switch {
+		case r.Key == history.MarkKey(c.host.Name) && len(r.Value) == 0:
+			change.Verb = store.Delete
+		case r.Key == history.MarkKey(c.host.Name):
+			err = isMark(r)
+		default:
+			err = c.mayCount(ctx, r, served)
+		}
 		if _, refused := errors.AsType[notCounted](err); refused || seen[r.Key] {
 			answer.Refused = append(answer.Refused, r.Key)
 			continue
@@ -42,10 +51,7 @@ func (c *call) counts(ctx context.Context) (any, error) {
 			return nil, err
 		}
 		seen[r.Key] = true
-		writes = append(writes, store.Write{
-			Change: store.Change{Verb: store.Put, Key: r.Key, Value: r.Value, If: store.Whatever},
-			Done:   func(int64) {}, Conflict: func() {},
-		})
+		writes = append(writes, store.Write{Change: change, Done: func(int64) {}, Conflict: func() {}})
 	}
 	if n := len(answer.Refused); n > 0 {
 		c.audit("", fmt.Sprintf("%d of the counts are not of this host's instances, or cannot be read", n))
@@ -56,6 +62,14 @@ func (c *call) counts(ctx context.Context) (any, error) {
 		return nil, err
 	}
 	return answer, store.CommitEach(ctx, c.door.cfg.Whole, writes)
+}
+
+// isMark refuses what is no mark.
+func isMark(r hostlink.Counted) error {
+	if _, err := history.ForeignMark(r.Key, r.Value, time.Now()); err != nil {
+		return notCounted{err}
+	}
+	return nil
 }
 
 // notCounted says why a record is not kept.

@@ -172,7 +172,7 @@ func (s *stream) over(ctx context.Context) error {
 // run tells all there is, and then what changes, until the stream is over, which ends the context.
 func (s *stream) run(ctx context.Context, out *writer) error {
 	d := s.door
-	hello := hostlink.Hello{Version: hostlink.Version, Host: s.host, Home: d.cfg.Home, Keys: d.cfg.Signer.Keys(), Program: d.cfg.Program}
+	hello := hostlink.Hello{Version: hostlink.Version, Host: s.host, Home: d.cfg.Home, Keys: d.cfg.Signer.Keys(), Marks: true, Program: d.cfg.Program}
 	for _, r := range d.cfg.Regions {
 		hello.Regions = append(hello.Regions, r.Name)
 	}

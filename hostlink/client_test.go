@@ -94,8 +94,9 @@ func TestAnyReplica(t *testing.T) {
 // that a replica has, also not after a start.
 func TestCountsAreCarried(t *testing.T) {
 	var mu sync.Mutex
-	away := true
+	away, marks := true, false
 	got := map[string]string{}
+	var last string
 	requests := 0
 	c := replicas(t, func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
@@ -110,7 +111,7 @@ func TestCountsAreCarried(t *testing.T) {
 			t.Error(err)
 		}
 		for _, record := range q.Records {
-			got[record.Key] = string(record.Value)
+			got[record.Key], last = string(record.Value), record.Key
 		}
 		_, _ = w.Write([]byte(`{}`))
 	})
@@ -124,7 +125,7 @@ func TestCountsAreCarried(t *testing.T) {
 		t.Helper()
 		ended, end := context.WithCancel(t.Context())
 		end() // all that is left goes at the end
-		(&Counts{Store: kept, Client: c, Host: "host-a", Kinds: []string{"usage/300/", "usage/callers/"}, Log: slog.New(slog.DiscardHandler)}).Run(ended, time.Minute)
+		(&Counts{Store: kept, Client: c, Host: "host-a", Kinds: []string{"usage/300/", "usage/callers/"}, Mark: "usage/open/host-a", Marks: func() bool { return marks }, Log: slog.New(slog.DiscardHandler)}).Run(ended, time.Minute)
 	}
 	count("usage/300/2026-11-26/i-0/host-a", "one")
 	count("usage/300/2026-11-26/i-0/host-b", "another host's")
@@ -150,5 +151,19 @@ func TestCountsAreCarried(t *testing.T) {
 	carry()
 	if requests != told+1 || !strings.Contains(got["usage/300/2026-11-27/i-0/host-a"], "three") {
 		t.Errorf("after %d requests more the replica has %v", requests-told, got)
+	}
+	// The mark goes to replicas that take it, after all that was stored before it, and its end too.
+	const mark = "usage/open/host-a"
+	marks = true
+	count("usage/300/2026-11-27/i-0/host-a", "four")
+	carry()
+	if got["usage/300/2026-11-27/i-0/host-a"] != "four" || got[mark] != "its own business" || last != mark {
+		t.Errorf("the replica was told %v, last of %s", got, last)
+	}
+	_, err := kept.Commit(t.Context(), store.Change{Verb: store.Delete, Key: mark, If: store.Whatever})
+	must(t, err)
+	carry()
+	if value, told := got[mark]; !told || value != "" {
+		t.Errorf("the replica takes the mark still for %q", value)
 	}
 }

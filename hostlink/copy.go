@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -26,6 +27,8 @@ type About struct {
 	Host    string   `json:"host"`
 	Home    string   `json:"home"`
 	Regions []string `json:"regions"`
+	// Marks is [Hello.Marks].
+	Marks bool `json:"marks,omitempty"`
 }
 
 // Copy is what a host serves, in a store of its own: instances, attachments and recordings as they stand in the
@@ -185,7 +188,7 @@ func (c *Copy) replace(ctx context.Context, about About, all []Record) error {
 	if err != nil {
 		return err
 	}
-	if was, known := c.About(); !known || !slices.Equal(was.Regions, about.Regions) || was.Home != about.Home {
+	if was, known := c.About(); !known || !reflect.DeepEqual(was, about) {
 		changes = append(changes, store.Change{Verb: store.Put, Key: aboutKey, Value: value, If: store.Whatever})
 	}
 	if err := c.commit(ctx, changes); err != nil {

@@ -1,6 +1,7 @@
 package hostlink
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -33,10 +34,17 @@ type Counts struct {
 	Host string
 	// Kinds lead those keys. What else is kept beside them is this host's own business.
 	Kinds []string
+	// Mark is the key of the host's mark, which says from which sample on there may be more than the records have that go
+	// before it. Marks says whether the replicas take it.
+	Mark  string
+	Marks func() bool
 	Log   *slog.Logger
 
 	dirty map[string]bool
 	upTo  int64 // the revision that dirty is of
+	// mark is the value that replicas have of it, if that is known; empty: none.
+	mark   []byte
+	marked bool
 }
 
 // Run carries counts until the context ends, and once more then: as much as goes within last.
@@ -140,8 +148,57 @@ func (c *Counts) note(batch []store.Record) {
 	}
 }
 
-// push carries what is known to be counted.
+// push carries what is known to be counted, and then the mark, if that is another one.
 func (c *Counts) push(ctx context.Context) error {
+	mark, another, err := c.anotherMark(ctx)
+	if err != nil {
+		return err
+	}
+	if another { // all that was stored before it goes before it
+		left, err := c.left(ctx)
+		if err != nil {
+			return err
+		}
+		c.note(left)
+	}
+	if err := c.pushCounted(ctx); err != nil || !another {
+		return err
+	}
+	c.marked = false
+	if err := c.ask(ctx, Counted{c.Mark, mark}); err != nil {
+		return err
+	}
+	c.mark, c.marked = mark, true
+	return nil
+}
+
+// anotherMark is the mark as it is now, and whether the replicas are to be told of it.
+func (c *Counts) anotherMark(ctx context.Context) (value []byte, another bool, err error) {
+	if !c.Marks() {
+		c.marked = false // who takes it then does not have it
+		return nil, false, nil
+	}
+	r, err := c.Store.Get(ctx, c.Mark)
+	if err != nil && !errors.Is(err, store.ErrNoRecord) {
+		return nil, false, err
+	}
+	return r.Value, !c.marked || !bytes.Equal(r.Value, c.mark), nil
+}
+
+// ask has a replica keep records.
+func (c *Counts) ask(ctx context.Context, all ...Counted) error {
+	var a CountsAnswer
+	if err := c.Client.call(ctx, PathCounts, CountsRequest{Records: all}, &a); err != nil {
+		return err
+	}
+	if n := len(a.Refused); n > 0 {
+		c.Log.Warn("a replica does not keep all that was counted here, of instances that were not this host's then or in a form that it does not take; its audit log says so", "records", n, "first", a.Refused[0])
+	}
+	return nil
+}
+
+// pushCounted carries what is known to be counted.
+func (c *Counts) pushCounted(ctx context.Context) error {
 	if len(c.dirty) == 0 {
 		return nil
 	}
@@ -150,23 +207,19 @@ func (c *Counts) push(ctx context.Context) error {
 		keys = append(keys, key)
 	}
 	slices.Sort(keys)
-	var q CountsRequest
+	var some []Counted
 	size := 0
 	flush := func() error {
-		if len(q.Records) == 0 {
+		if len(some) == 0 {
 			return nil
 		}
-		var a CountsAnswer
-		if err := c.Client.call(ctx, PathCounts, q, &a); err != nil {
+		if err := c.ask(ctx, some...); err != nil {
 			return err
 		}
-		if n := len(a.Refused); n > 0 {
-			c.Log.Warn("a replica does not keep all that was counted here, of instances that never were this host's or in a form that it does not take; its audit log says so", "records", n, "first", a.Refused[0])
-		}
-		for _, r := range q.Records {
+		for _, r := range some {
 			delete(c.dirty, r.Key)
 		}
-		q.Records, size = nil, 0
+		some, size = nil, 0
 		return nil
 	}
 	for _, key := range keys {
@@ -178,12 +231,12 @@ func (c *Counts) push(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if size+len(r.Value) > pushBytes || len(q.Records) == MaxCounted {
+		if size+len(r.Value) > pushBytes || len(some) == MaxCounted {
 			if err := flush(); err != nil {
 				return err
 			}
 		}
-		q.Records, size = append(q.Records, Counted{key, r.Value}), size+len(r.Value)
+		some, size = append(some, Counted{key, r.Value}), size+len(r.Value)
 	}
 	if err := flush(); err != nil {
 		return err

@@ -201,7 +201,7 @@ func (s *stream) begin(h *Hello) error {
 		return errors.New("the replica names no region")
 	}
 	s.copy.setKeys(h.Keys)
-	s.about = &About{Version: aboutVersion, Host: h.Host, Home: h.Home, Regions: h.Regions}
+	s.about = &About{Version: aboutVersion, Host: h.Host, Home: h.Home, Regions: h.Regions, Marks: h.Marks}
 	return nil
 }
 

@@ -107,6 +107,8 @@ type Hello struct {
 	Regions []string `json:"regions"`
 	// Keys tells which keys sign identity documents: what others have signed is void.
 	Keys string `json:"keys"`
+	// Marks says that the replica takes the marks of how far hosts have told what they count.
+	Marks bool `json:"marks,omitempty"`
 	// Program is the version of the replica.
 	Program string `json:"program,omitempty"`
 }
@@ -225,7 +227,8 @@ type Signed struct {
 	RSA2048   []byte `json:"rsa2048,omitempty"`
 }
 
-// CountsRequest has records of what this host has counted, as they are now. Late and repeated ones count once.
+// CountsRequest has records of what this host has counted, as they are now, and its mark, which says from which sample on
+// there may be more. Late and repeated ones count once. One without a value is there no more.
 type CountsRequest struct {
 	Records []Counted `json:"records"`
 }
@@ -233,7 +236,7 @@ type CountsRequest struct {
 // Counted is one of them, by its key.
 type Counted struct {
 	Key   string `json:"key"`
-	Value []byte `json:"value"`
+	Value []byte `json:"value,omitempty"`
 }
 
 // CountsAnswer names the keys of which nothing was kept: the replica would not take them the next time either.

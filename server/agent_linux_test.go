@@ -19,6 +19,7 @@ import (
 	"github.com/openimds/openimds/imds"
 	"github.com/openimds/openimds/records"
 	"github.com/openimds/openimds/store"
+	"github.com/openimds/openimds/usage/history"
 )
 
 // invite makes a join token of a host.
@@ -203,8 +204,27 @@ func TestAgent(t *testing.T) {
 		t.Errorf("an agent that was not there when tokens were required answers a call without one with %d", status)
 	}
 
+	// What it counts now is not known as a whole to whoever hears no more of it than by now, but once it has ended well.
+	whole := func() bool {
+		t.Helper()
+		later := func() time.Time { return time.Now().Add(2 * openimds.MetricPeriod) }
+		h := history.New(history.Config{Store: r.server.store, Host: "another", Now: later})
+		points, err := h.Points(t.Context(), in.ID, []string{openimds.MetricNoTokenRejected}, time.Now().Add(-time.Hour), later(), 2*time.Hour)
+		must(t, err)
+		return len(points[0]) == 1 && points[0][0].Partial == 0
+	}
+	must(t, eventually(func() bool {
+		time.Sleep(time.Millisecond)
+		return present(t, r.server.store, history.MarkKey("host-a"))
+	}))
+	if whole() {
+		t.Error("what a host counts that is cut off now is taken for all")
+	}
 	// All calls without a token are known to the replica, each once.
 	must(t, a.stop())
+	if !whole() {
+		t.Error("what a host has counted that has ended well is not taken for all")
+	}
 	sum := func(metric string) (n int64) {
 		points, err := r.server.usage.Points(t.Context(), in.ID, []string{metric}, time.Now().Add(-time.Hour), time.Now().Add(time.Hour), time.Hour)
 		must(t, err)

@@ -66,7 +66,10 @@ func (a *Agent) Serve(ctx context.Context) error {
 	defer counted()
 	var carrying sync.WaitGroup
 	carrying.Go(func() {
-		c := &hostlink.Counts{Store: a.counts, Client: a.client, Host: a.cfg.Host, Kinds: []string{history.SamplePrefix, usage.CallersPrefix}, Log: a.log}
+		c := &hostlink.Counts{
+			Store: a.counts, Client: a.client, Host: a.cfg.Host, Kinds: []string{history.SamplePrefix, usage.CallersPrefix},
+			Mark: history.MarkKey(a.cfg.Host), Marks: func() bool { about, _ := a.copy.About(); return about.Marks }, Log: a.log,
+		}
 		c.Run(counting, a.cfg.stopTimes().lastTelling())
 	})
 	<-ctx.Done()

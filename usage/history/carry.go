@@ -170,7 +170,7 @@ func (h *History) merged(ctx context.Context, r store.Record, day int64, id stri
 		}
 	}
 	if was.Value != nil {
-		if cells, err = addRecord(cells, was); err != nil {
+		if cells, err = addRecord(cells, was, untold{}); err != nil {
 			return change, unreadable{err}
 		}
 	}

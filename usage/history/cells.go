@@ -139,8 +139,13 @@ func decodeRecord(r store.Record, parts int64) ([]cell, error) {
 
 // decodeCells reads what encodeCells wrote of a day with that many parts.
 func decodeCells(b []byte, parts int64) ([]cell, error) {
+	return collect(parts, func(pass func(*cell, int)) error { return eachRun(b, parts, pass) })
+}
+
+// collect has the runs of a day with that many parts as single cells.
+func collect(parts int64, runs func(pass func(first *cell, n int)) error) ([]cell, error) {
 	var cells []cell
-	err := eachRun(b, parts, func(first *cell, n int) {
+	err := runs(func(first *cell, n int) {
 		if cells == nil { // mostly of all of the day
 			cells = make([]cell, 0, parts)
 		}

@@ -74,6 +74,13 @@ func (s *slots) add(first, end int) {
 	}
 }
 
+// remove takes those away that there are of others.
+func (s *slots) remove(of *slots) {
+	for word := range s {
+		s[word] &^= of[word]
+	}
+}
+
 // next is the first at or after a place that there is, or that there is not; else the end of the day.
 func (s *slots) next(at int, there bool) int {
 	for at < int(samplesPerDay) {
@@ -105,12 +112,13 @@ type dayBuilder struct {
 	day    *fleetDay
 	places map[string]int         // in day.list
 	parts  map[string]*slots      // of those in the series that more than one record tells of
+	unsure map[string]*slots      // what some record does not know as a whole
 	begun  [samplesPerDay + 1]int // how many more samples there are than of the one before
 }
 
 func newDayBuilder(span daySpan, one func(id string) bool, instances int) *dayBuilder {
 	day := &fleetDay{list: make([]daySum, 0, instances), series: &series{}}
-	return &dayBuilder{span: span, one: one, day: day, places: make(map[string]int, instances), parts: map[string]*slots{}}
+	return &dayBuilder{span: span, one: one, day: day, places: make(map[string]int, instances), parts: map[string]*slots{}, unsure: map[string]*slots{}}
 }
 
 // of returns what there is of an instance.
@@ -140,6 +148,12 @@ func (b *dayBuilder) record(id string, part bool, runs func(pass func(c *cell, n
 	}
 	err := runs(func(c *cell, n int) {
 		d.add(b.span, c, n)
+		if c.sum[broken] > 0 {
+			if b.unsure[id] == nil {
+				b.unsure[id] = &slots{}
+			}
+			b.unsure[id].add(c.at, c.at+n)
+		}
 		if !counted || c.sum.nothing() { // that tells nobody of no calls
 			return
 		}
@@ -167,6 +181,9 @@ func (s *series) add(c *cell, n int) {
 }
 
 func (b *dayBuilder) done() *fleetDay {
+	for id, unsure := range b.unsure { // whatever others know of it
+		b.day.list[b.places[id]].slots.remove(unsure)
+	}
 	slices.SortFunc(b.day.list, func(x, y daySum) int { return cmp.Compare(x.id, y.id) })
 	slices.Sort(b.day.without)
 	samples := 0

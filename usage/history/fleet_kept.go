@@ -29,7 +29,7 @@ type keptDay struct {
 	*fleetDay
 	print    uint64
 	at, used time.Time // when it was read or looked at, and asked for
-	past     bool      // it was past by then: nobody but hosts that are late has told of it since
+	past     bool      // it was past by then, and told: nobody but hosts that are late has told of it since
 }
 
 func (d *keptDay) believed(now time.Time) bool {
@@ -122,7 +122,7 @@ func (h *History) fleetDay(ctx context.Context, span daySpan) (*fleetDay, error)
 			return nil, err
 		}
 	}
-	h.kept.keep(span, keptDay{fleetDay: day, print: print, at: now, used: now, past: past}, look)
+	h.kept.keep(span, keptDay{fleetDay: day, print: print, at: now, used: now, past: past && !there.open()}, look)
 	return day, nil
 }
 
@@ -167,15 +167,19 @@ func (h *History) fleetSeries(ctx context.Context, number int64, one func(id str
 	if day, err = h.readDay(ctx, span, there, one); err != nil {
 		return nil, err
 	}
-	h.kept.keep(span, keptDay{fleetDay: day, print: there.print(), at: now, used: now, past: past}, look)
+	h.kept.keep(span, keptDay{fleetDay: day, print: there.print(), at: now, used: now, past: past && !there.open()}, look)
 	return day.series, nil
 }
 
 // otherSeries is a day's series without those instances, made of the one that there is; nil: it is to be put together
-// anew, for too many have come or gone, or something of one is another than it was or cannot be read.
+// anew, for too many have come or gone, or something of one is another than it was, not known as a whole or cannot be read.
 func (h *History) otherSeries(ctx context.Context, span daySpan, day *fleetDay, without []string) *series {
 	if h.cfg.Others != nil {
 		return nil // a day's samples are asked of them as a whole
+	}
+	marks, err := h.marks(ctx, h.cfg.Store, h.cfg.Host)
+	if err != nil {
+		return nil
 	}
 	other, changes := *day.series, 0
 	for i := range day.list {
@@ -192,16 +196,16 @@ func (h *History) otherSeries(ctx context.Context, span daySpan, day *fleetDay, 
 		if err != nil {
 			return nil
 		}
-		cells, err := h.samplesOf(ctx, h.cfg.Store, d.id, span.number, memory[span.number])
+		cells, err := h.samplesOf(ctx, h.cfg.Store, d.id, span.number, memory[span.number], marks)
 		if err != nil {
 			return nil
 		}
 		again := daySum{id: d.id}
 		for _, c := range cells {
-			again.add(span, &c, 1)
-			if c.sum.nothing() {
-				continue
+			if c.sum[broken] > 0 { // which of its hosts has seen nothing, what they have together does not tell
+				return nil
 			}
+			again.add(span, &c, 1)
 			s := &other[c.at]
 			if is {
 				s.sum.take(c.sum)

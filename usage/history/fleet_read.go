@@ -31,13 +31,13 @@ func (h *History) readDay(ctx context.Context, span daySpan, there *dayThere, on
 		hosts[one.id]++
 	}
 	b := newDayBuilder(span, one, max(len(hosts), len(there.mine)))
-	stored := func(id string, part bool, value []byte) {
-		b.record(id, part, func(pass func(*cell, int)) error { return eachRun(value, samplesPerDay, pass) })
+	stored := func(id, host string, part bool, value []byte) {
+		b.record(id, part, func(pass func(*cell, int)) error { return there.marks.runs(value, host, span.number, pass) })
 	}
 	for id, m := range there.mine {
 		part := hosts[id] > 0 || len(m.value) > 0 && len(m.added) > 0
 		if len(m.value) > 0 {
-			stored(id, part, m.value)
+			stored(id, h.cfg.Host, part, m.value)
 		}
 		b.record(id, part, func(pass func(*cell, int)) error {
 			for at, c := range m.added {
@@ -49,7 +49,7 @@ func (h *History) readDay(ctx context.Context, span daySpan, there *dayThere, on
 	}
 	for _, r := range records {
 		_, own := there.mine[r.id]
-		stored(r.id, own || hosts[r.id] > 1, r.value)
+		stored(r.id, r.host, own || hosts[r.id] > 1, r.value)
 	}
 	for one, runs := range there.others {
 		_, own := there.mine[one.id]
@@ -70,6 +70,8 @@ type dayThere struct {
 	keys   []store.Record
 	mine   map[string]dayMemory // what this host knows better, by instance
 	others map[otherOne][]otherRun
+	number int64
+	marks  untold
 }
 
 // lookAtDay lists what there is of a day. Memory is asked before the store: what is flushed meanwhile is in both.
@@ -78,13 +80,26 @@ func (h *History) lookAtDay(ctx context.Context, number int64) (*dayThere, error
 	if err != nil {
 		return nil, err
 	}
-	there := &dayThere{prefix: samplePrefix + dayText(number) + "/", mine: mine}
+	there := &dayThere{prefix: samplePrefix + dayText(number) + "/", mine: mine, number: number}
+	if there.marks, err = h.marks(ctx, h.cfg.Store, h.cfg.Host); err != nil {
+		return nil, err
+	}
 	page, err := h.cfg.Store.List(ctx, store.Range{Prefix: there.prefix, KeysOnly: true})
 	there.keys = page.Records
 	if err == nil {
 		there.others, err = h.othersOfDay(ctx, number)
 	}
 	return there, err
+}
+
+// open says whether a host has yet to tell of the day.
+func (t *dayThere) open() bool {
+	for host := range t.marks.from {
+		if first, end := t.marks.span(host, t.number); first < end {
+			return true
+		}
+	}
+	return false
 }
 
 var printSeed = maphash.MakeSeed()
@@ -110,6 +125,15 @@ func (t *dayThere) print() (sum uint64) {
 	for one, runs := range t.others {
 		for _, r := range runs {
 			sum += maphash.Comparable(printSeed, other{one, r})
+		}
+	}
+	type marked struct {
+		host       string
+		first, end int
+	}
+	for host := range t.marks.from {
+		if first, end := t.marks.span(host, t.number); first < end {
+			sum += maphash.Comparable(printSeed, marked{host, first, end})
 		}
 	}
 	for id, m := range t.mine {
@@ -163,8 +187,8 @@ func (d *day) memory() dayMemory {
 
 // fleetRecord is what a host has in the store of an instance's day.
 type fleetRecord struct {
-	id    string
-	value []byte
+	id, host string
+	value    []byte
 }
 
 // fleetRecords reads the records of a day but for this host's that memory knows better. Where memory knows nearly all,
@@ -186,7 +210,7 @@ func (h *History) fleetRecords(ctx context.Context, there *dayThere) ([]fleetRec
 				return nil, err
 			}
 			if r.Value != nil {
-				records = append(records, fleetRecord{ids[key], r.Value})
+				records = append(records, fleetRecord{ids[key], hostOf(key), r.Value})
 			}
 		}
 		return records, nil
@@ -201,7 +225,7 @@ func (h *History) fleetRecords(ctx context.Context, there *dayThere) ([]fleetRec
 			r.After = one.Key
 			id, host := splitDayKey(one.Key[len(prefix):])
 			if _, known := mine[id]; !known || host != h.cfg.Host {
-				records = append(records, fleetRecord{id, one.Value})
+				records = append(records, fleetRecord{id, host, one.Value})
 			}
 		}
 		if !page.More {

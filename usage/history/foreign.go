@@ -1,6 +1,7 @@
 package history
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
@@ -15,6 +16,18 @@ const maxForeign = 64 << 10
 // SamplePrefix leads the records that each host writes by itself; see [Foreign].
 const SamplePrefix = samplePrefix
 
+// ForeignMark reads the key of the mark of a host that counts elsewhere, and refuses a value that no [History] has written.
+func ForeignMark(key string, value []byte, now time.Time) (host string, err error) {
+	host = strings.TrimPrefix(key, openPrefix)
+	if key != MarkKey(host) || host == "" {
+		return "", fmt.Errorf("the key %.80q is no host's mark", key)
+	}
+	if from, n := binary.Varint(value); n <= 0 || n != len(value) || from < 0 || from > sampleNumber(now)+samplesPerDay {
+		return "", errors.New("the mark is none, or of a time that has not come yet")
+	}
+	return host, nil
+}
+
 // Foreign reads the key of a record that a host has counted elsewhere, and refuses a value that no [History] has
 // written, or a day whose samples are not kept any more or have not come yet.
 func Foreign(key string, value []byte, now time.Time) (instanceID, host string, err error) {
@@ -22,7 +35,7 @@ func Foreign(key string, value []byte, now time.Time) (instanceID, host string, 
 	if err != nil {
 		return "", "", err
 	}
-	host = key[strings.LastIndexByte(key, '/')+1:]
+	host = hostOf(key)
 	if key != sampleKey(day, instanceID, host) || host == "" {
 		return "", "", fmt.Errorf("the key %.80q is none of the history", key)
 	}

@@ -134,10 +134,10 @@ func (h *History) Flush(ctx context.Context) error {
 		}
 	}
 	began, wrote := sampleNumber(h.cfg.Now()), false
-	var failed, err error
+	var failed, damaged, err error
 	for range flushAttempts {
 		var writes []store.Write
-		writes, failed = h.writes(ctx)
+		writes, failed, damaged = h.writes(ctx)
 		wrote = wrote || len(writes) > 0
 		if err = store.CommitEach(ctx, h.cfg.Store, writes); !errors.Is(err, store.ErrConflict) {
 			break
@@ -148,20 +148,21 @@ func (h *History) Flush(ctx context.Context) error {
 		j.drop(today)
 	}
 	if err = errors.Join(failed, err); err != nil {
-		return err
+		return errors.Join(err, damaged)
 	}
 	if wrote { // after a Close, or where it is not known whether the record was written
 		if err := h.opened(ctx); err != nil {
-			return err
+			return errors.Join(err, damaged)
 		}
 	}
-	return h.flushedAll(ctx, began, wrote)
+	// Of a day whose record is damaged nobody takes anything for known, so that it does not hold up the mark, by which all of
+	// the others' samples would not be known to other hosts.
+	return errors.Join(h.flushedAll(ctx, began, wrote), damaged)
 }
 
-// writes drafts what there is for the store.
-func (h *History) writes(ctx context.Context) ([]store.Write, error) {
-	var writes []store.Write
-	var failures []error
+// writes drafts what there is for the store. failed is why something of the store is not known, damaged what of it cannot be read.
+func (h *History) writes(ctx context.Context) (writes []store.Write, failed, damaged error) {
+	var failures, unread []error
 	for j := range h.all {
 		if err := h.know(ctx, j); err != nil {
 			failures = append(failures, err)
@@ -170,10 +171,10 @@ func (h *History) writes(ctx context.Context) ([]store.Write, error) {
 			}
 		}
 		drafts, err := j.draft()
-		failures = append(failures, err)
+		unread = append(unread, err)
 		writes = append(writes, drafts...)
 	}
-	return writes, errors.Join(failures...)
+	return writes, errors.Join(failures...), errors.Join(unread...)
 }
 
 // all yields the journals there are.

@@ -8,11 +8,15 @@ import (
 	"github.com/openimds/openimds/store"
 )
 
-// openPrefix leads the records of hosts that count: the key goes on with the host, the value is the number of a sample.
+// openPrefix leads the marks of hosts that count: the key goes on with the host, the value is the number of a sample.
 // What was counted before that began is in the store, but for instances whose records fail. The record is there from when a process begins to count until it
 // has ended well: who finds it at the start knows that the one before was killed, and that of the samples from then on
 // the last calls are lost. Of those nobody may say that there were none.
+// Others take those samples for not known as a whole, once they are past.
 const openPrefix = "usage/open/"
+
+// MarkKey is where a host keeps its mark.
+func MarkKey(host string) string { return openPrefix + keyHost(host) }
 
 // open is what a history knows of its host's record. Who holds History.flushing has it.
 type open struct {
@@ -21,9 +25,8 @@ type open struct {
 	from     int64 // the sample that the record has; 0: there is no record
 	revision int64
 	// flushed is the sample in which the flush before this one began: what was counted before is in the store when this
-	// one has succeeded. later says that something was written since the record was.
-	flushed int64
-	later   bool
+	// one has succeeded. wrote is that of the latest flush that had something to write.
+	flushed, wrote int64
 }
 
 // Open begins to count: from now on a process that is killed leaves the samples marked whose last calls it had not
@@ -34,7 +37,7 @@ func (h *History) Open(ctx context.Context) error {
 	return h.opened(ctx)
 }
 
-func (h *History) openKey() string { return openPrefix + h.cfg.Host }
+func (h *History) openKey() string { return MarkKey(h.cfg.Host) }
 
 func (h *History) opened(ctx context.Context) error {
 	if h.open.known {
@@ -74,17 +77,19 @@ func (h *History) writeOpen(ctx context.Context, from int64) error {
 }
 
 // flushedAll moves the record on when a flush has succeeded that began in a sample: at most once in a sample, and no more
-// once there is nothing to be written. A clock that is turned back moves it back.
+// once it is past all that was written. A clock that is turned back moves it back.
 func (h *History) flushedAll(ctx context.Context, began int64, wrote bool) error {
 	before := h.open.flushed
-	h.open.flushed, h.open.later = began, h.open.later || wrote
+	h.open.flushed = began
+	if wrote {
+		h.open.wrote = began
+	}
 	if began < h.open.from && h.open.known { // the clock was turned back, and counts are of samples before the record's from now on
 		return h.writeOpen(ctx, began)
 	}
-	if before <= h.open.from || !h.open.later || !h.open.known {
+	if before <= h.open.from || h.open.wrote < h.open.from || !h.open.known {
 		return nil
 	}
-	h.open.later = wrote
 	return h.writeOpen(ctx, before)
 }
 

@@ -39,8 +39,12 @@ func (h *History) Points(ctx context.Context, instanceID string, metrics []strin
 	if err != nil {
 		return nil, err
 	}
+	marks, err := h.marks(ctx, h.cfg.Store, h.cfg.Host)
+	if err != nil {
+		return nil, err
+	}
 	for number := first; number <= last; number++ {
-		err := h.eachCell(ctx, instanceID, number, memory[number], others, func(at int64, c cell) {
+		err := h.eachCell(ctx, instanceID, number, memory[number], marks, others, func(at int64, c cell) {
 			if at < from || at >= until {
 				return
 			}
@@ -107,8 +111,8 @@ func (h *History) remembered(ctx context.Context, instanceID string) (map[int64]
 
 // eachCell passes on what all hosts counted of an instance on a day, with the time in Unix seconds.
 // mine is what this host has in memory of that day; nil: nothing that the store lacks.
-func (h *History) eachCell(ctx context.Context, instanceID string, number int64, mine []cell, others elsewhere, pass func(at int64, c cell)) error {
-	samples, err := h.samplesOf(ctx, h.cfg.Store, instanceID, number, mine)
+func (h *History) eachCell(ctx context.Context, instanceID string, number int64, mine []cell, marks untold, others elsewhere, pass func(at int64, c cell)) error {
+	samples, err := h.samplesOf(ctx, h.cfg.Store, instanceID, number, mine, marks)
 	if err != nil {
 		return err
 	}
@@ -127,7 +131,10 @@ func (h *History) eachCell(ctx context.Context, instanceID string, number int64,
 	}
 	cells = others.oldDay(number, cells)
 	if h.cfg.Earlier != nil { // nobody else has what is there
-		if samples, err = h.samplesOf(ctx, h.cfg.Earlier, instanceID, number, nil); err != nil {
+		if marks, err = h.marks(ctx, h.cfg.Earlier, h.cfg.EarlierHost); err != nil {
+			return err
+		}
+		if samples, err = h.samplesOf(ctx, h.cfg.Earlier, instanceID, number, nil, marks); err != nil {
 			return err
 		}
 		earlier, err := oldDay(ctx, h.cfg.Earlier, instanceID, number, samples)
@@ -156,7 +163,7 @@ func oldDay(ctx context.Context, s store.Store, instanceID string, number int64,
 }
 
 // samplesOf puts together the samples that the hosts have of a day in a store.
-func (h *History) samplesOf(ctx context.Context, s store.Store, instanceID string, number int64, mine []cell) ([]cell, error) {
+func (h *History) samplesOf(ctx context.Context, s store.Store, instanceID string, number int64, mine []cell, marks untold) ([]cell, error) {
 	page, err := s.List(ctx, store.Range{Prefix: sampleKeys(number, instanceID)})
 	if err != nil {
 		return nil, err
@@ -166,7 +173,7 @@ func (h *History) samplesOf(ctx context.Context, s store.Store, instanceID strin
 		if mine != nil && record.Key == sampleKey(number, instanceID, h.cfg.Host) {
 			continue
 		}
-		if samples, err = addRecord(samples, record); err != nil {
+		if samples, err = addRecord(samples, record, marks); err != nil {
 			return nil, err
 		}
 	}
@@ -174,8 +181,8 @@ func (h *History) samplesOf(ctx context.Context, s store.Store, instanceID strin
 }
 
 // addRecord adds a record of samples to those of other hosts.
-func addRecord(samples []cell, record store.Record) ([]cell, error) {
-	cells, err := decodeSamples(record)
+func addRecord(samples []cell, record store.Record, marks untold) ([]cell, error) {
+	cells, err := marks.cells(record)
 	if err != nil {
 		return nil, err
 	}

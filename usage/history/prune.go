@@ -15,16 +15,29 @@ const prunePage = 100
 // their 455 days. Several hosts may do so at once.
 func (h *History) Prune(ctx context.Context) error {
 	today := dayOf(h.cfg.Now())
-	err := errors.Join(h.sumUp(ctx, h.cfg.Store, today-sampleDays), dropHours(ctx, h.cfg.Store, today-hourDays))
+	err := h.prune(ctx, h.cfg.Store, h.cfg.Host, today)
 	if s := h.cfg.Earlier; s != nil {
-		err = errors.Join(err, h.sumUp(ctx, s, today-sampleDays), dropHours(ctx, s, today-hourDays))
+		err = errors.Join(err, h.prune(ctx, s, h.cfg.EarlierHost, today))
 	}
 	return err
 }
 
+// prune does so in one store, where that is this history's host.
+func (h *History) prune(ctx context.Context, s store.Store, own string, today int64) error {
+	marks, err := h.marks(ctx, s, own)
+	if err != nil {
+		return err
+	}
+	err = h.sumUp(ctx, s, today-sampleDays, marks)
+	if err == nil { // of what is left of those days nothing else would tell that it is not known as a whole
+		err = h.dropMarks(ctx, s, today-sampleDays, own)
+	}
+	return errors.Join(err, dropHours(ctx, s, today-hourDays))
+}
+
 // sumUp makes hours of the samples of days before that one. A record that cannot be read stays, and
 // does not hinder the others.
-func (h *History) sumUp(ctx context.Context, s store.Store, before int64) error {
+func (h *History) sumUp(ctx context.Context, s store.Store, before int64, marks untold) error {
 	var failures []error
 	done := ""
 	for after := ""; ; {
@@ -44,14 +57,14 @@ func (h *History) sumUp(ctx context.Context, s store.Store, before int64) error 
 			}
 			if keys := sampleKeys(number, instanceID); keys != done { // the hosts' records are neighbours
 				done = keys
-				failures = append(failures, h.sumUpDay(ctx, s, number, instanceID))
+				failures = append(failures, h.sumUpDay(ctx, s, number, instanceID, marks))
 			}
 		}
 	}
 }
 
 // sumUpDay puts the hours of an instance's day in the place of its samples.
-func (h *History) sumUpDay(ctx context.Context, s store.Store, number int64, instanceID string) error {
+func (h *History) sumUpDay(ctx context.Context, s store.Store, number int64, instanceID string, marks untold) error {
 	page, err := s.List(ctx, store.Range{Prefix: sampleKeys(number, instanceID)})
 	if err != nil || len(page.Records) == 0 {
 		return err
@@ -59,7 +72,7 @@ func (h *History) sumUpDay(ctx context.Context, s store.Store, number int64, ins
 	var samples []cell
 	changes := make([]store.Change, 0, len(page.Records)+1)
 	for _, record := range page.Records {
-		if samples, err = addRecord(samples, record); err != nil {
+		if samples, err = addRecord(samples, record, marks); err != nil {
 			return err
 		}
 		changes = append(changes, store.Change{Verb: store.Delete, Key: record.Key, If: record.Revision})

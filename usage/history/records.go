@@ -29,6 +29,9 @@ func sampleKeys(day int64, instanceID string) string {
 
 func sampleKey(day int64, instanceID, host string) string { return sampleKeys(day, instanceID) + host }
 
+// hostOf is the host that a sampleKey ends with.
+func hostOf(key string) string { return key[strings.LastIndexByte(key, '/')+1:] }
+
 func hourKey(day int64, instanceID string) string {
 	return hourPrefix + dayText(day) + "/" + instanceID
 }
