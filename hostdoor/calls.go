@@ -4,17 +4,14 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"regexp"
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/control"
 	"github.com/openimds/openimds/hostlink"
-	"github.com/openimds/openimds/metadata"
 	"github.com/openimds/openimds/store"
 	"github.com/openimds/openimds/strictjson"
 )
@@ -248,63 +245,4 @@ func (c *call) faults(ctx context.Context) (any, error) {
 	}
 	all, err := h.FaultsMet(ctx, q.Instance, q.ID, q.From, q.More)
 	return hostlink.FaultsAnswer{All: all}, c.own(q.Instance, err)
-}
-
-// sign signs the documents that this replica makes of its own records: a host can have nothing else signed.
-func (c *call) sign(ctx context.Context) (any, error) {
-	var q hostlink.SignRequest
-	if err := read(c.body, &q); err != nil {
-		return nil, err
-	}
-	if err := cmp.Or(items(len(q.Instances), hostlink.MaxSigned), names(q.Instances, itself)); err != nil {
-		return nil, err
-	}
-	h, err := c.hosted(q.Of)
-	if err != nil {
-		return nil, err
-	}
-	if err := h.Enrolled(ctx); err != nil {
-		return nil, err
-	}
-	slow := refusal{http.StatusTooManyRequests, hostlink.CodeSlowDown, "too many documents; ask again in a moment"}
-	answer := hostlink.SignAnswer{Keys: c.door.cfg.Signer.Keys()}
-	var others []string
-	for _, name := range q.Instances {
-		in, err := h.Instance(ctx, name)
-		if errors.Is(err, control.ErrNotServed) {
-			others = append(others, name)
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		if !c.door.limitsOf(c.host.Name).signs.Allow() {
-			return nil, slow
-		}
-		signed, err := c.door.signed(ctx, in)
-		if err != nil {
-			return nil, err
-		}
-		answer.Signed = append(answer.Signed, signed)
-	}
-	c.others(others)
-	return answer, nil
-}
-
-// signed signs one document; one at a time, so that hosts leave the processors to others.
-func (d *Door) signed(ctx context.Context, in *openimds.Instance) (hostlink.Signed, error) {
-	select {
-	case d.signing <- struct{}{}:
-		defer func() { <-d.signing }()
-	case <-ctx.Done():
-		return hostlink.Signed{}, ctx.Err()
-	}
-	document := metadata.IdentityDocument(in)
-	sum := sha256.Sum256(document)
-	s := hostlink.Signed{ID: in.ID, Document: sum[:]}
-	s.Signature, _ = d.cfg.Signer.Signature(in, document)
-	s.PKCS7, _ = d.cfg.Signer.PKCS7(in, document)
-	s.RSA2048, _ = d.cfg.Signer.RSA2048(in, document)
-	d.cfg.Signer.Forget(in.ID) // the host keeps them
-	return s, nil
 }

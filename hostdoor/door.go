@@ -88,8 +88,10 @@ type Door struct {
 	open    places
 	stop    context.CancelFunc
 	ctx     context.Context // ends the streams
-	signing chan struct{}   // who signs has the one place in it
 	takes   time.Duration   // takeTime
+
+	signing            chan struct{} // who signs has the one place in it
+	turnTime, signTime time.Duration
 
 	redeems   *rate.Limiter
 	redeeming places
@@ -106,6 +108,7 @@ func New(cfg Config) *Door {
 	}
 	d := &Door{
 		cfg: cfg, signing: make(chan struct{}, 1), limits: map[string]*limits{}, streams: map[string][]*stream{}, takes: takeTime,
+		turnTime: turnTime, signTime: signTime,
 		open:    places{most: cfg.Connections, ofOne: max(cfg.Connections/2, 1)},
 		redeems: rate.NewLimiter(redeemRate, redeemBurst), redeeming: places{most: maxRedeems, ofOne: maxRedeems / 4},
 	}

@@ -3,6 +3,8 @@ package hostdoor
 import (
 	"maps"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // Paths are those of all requests that a host may make, but for the stream.
@@ -20,6 +22,12 @@ func (d *Door) Attached() map[string]string {
 	defer x.mu.Unlock()
 	return maps.Clone(x.hosts)
 }
+
+// SetSignTimes is how long a request waits for its turn to have documents signed, and how long it signs.
+func (d *Door) SetSignTimes(turn, sign time.Duration) { d.turnTime, d.signTime = turn, sign }
+
+// LimitSigns has a host have so many documents signed, and no more.
+func (d *Door) LimitSigns(host string, n int) { d.limitsOf(host).signs = rate.NewLimiter(0, n) }
 
 // Queued is how many things the streams of a host have yet to tell.
 func (d *Door) Queued(host string) (all int) {

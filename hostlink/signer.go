@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -151,8 +152,16 @@ func (s *Signer) follow(ctx context.Context, about About, region string) {
 	store.Follow(ctx, part, store.Follower{
 		Prefix: records.InstancePrefix,
 		Listed: func(_ context.Context, page store.Page) error {
+			there := map[string]bool{}
 			for _, r := range page.Records {
 				see(r)
+				there[strings.TrimPrefix(r.Key, records.InstancePrefix)] = true
+			}
+			for name, id := range names { // of these it was not told that they left
+				if !there[name] {
+					s.drop(ctx, id)
+					delete(names, name)
+				}
 			}
 			return nil
 		},
@@ -188,10 +197,11 @@ func (s *Signer) drop(ctx context.Context, id string) {
 	_, _ = s.copy.store.Commit(ctx, store.Change{Verb: store.Delete, Key: signedPrefix + id, If: store.Whatever}) // or it stays, and is of no use
 }
 
-// missing are the names of the instances whose documents are not signed by the keys of now, by region.
-func (s *Signer) missing() map[string][]string {
+// missing are the names of the instances whose documents are not signed by the keys of now, by region, and how many they
+// are.
+func (s *Signer) missing() (missing map[string][]string, all int) {
 	keys := s.copy.Keys()
-	missing := map[string][]string{}
+	missing = map[string][]string{}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for id, w := range s.wanted {
@@ -199,27 +209,34 @@ func (s *Signer) missing() map[string][]string {
 		k, _ := entry.(*keptSigned)
 		if k == nil || keys != "" && k.Keys != keys || [sha256.Size]byte(k.Document) != w.document {
 			missing[w.region] = append(missing[w.region], w.name)
+			all++
 		}
 	}
-	return missing
+	return missing, all
 }
 
-// ask has a replica sign what is not signed yet.
+// ask has a replica sign what is not signed yet, and what it does not come to at once, as long as that gets less.
 func (s *Signer) ask(ctx context.Context, regions map[string]*Region) error {
-	for region, names := range s.missing() {
-		for len(names) > 0 {
-			n := min(len(names), MaxSigned)
-			answer, err := regions[region].sign(ctx, names[:n])
-			if err != nil {
-				return err
-			}
-			for _, signed := range answer.Signed {
-				if err := s.keep(ctx, keptSigned{signed, answer.Keys}); err != nil {
+	missing, all := s.missing()
+	for more := true; more; {
+		more = false
+		for region, names := range missing {
+			for batch := range slices.Chunk(names, MaxSigned) {
+				answer, err := regions[region].sign(ctx, batch)
+				if err != nil {
 					return err
 				}
+				for _, signed := range answer.Signed {
+					if err := s.keep(ctx, keptSigned{signed, answer.Keys}); err != nil {
+						return err
+					}
+				}
+				more = more || answer.More
 			}
-			names = names[n:]
 		}
+		before := all
+		missing, all = s.missing()
+		more = more && all < before
 	}
 	return nil
 }

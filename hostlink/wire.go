@@ -215,6 +215,8 @@ type SignRequest struct {
 type SignAnswer struct {
 	Keys   string   `json:"keys"`
 	Signed []Signed `json:"signed"`
+	// More says that the replica has not come to all of them: the rest is to be asked for again.
+	More bool `json:"more,omitempty"`
 }
 
 // Signed are the signatures of the identity document of one instance; none where a form cannot be signed.
