@@ -2,6 +2,7 @@ package hostcert
 
 import (
 	"context"
+	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/subtle"
 	"crypto/tls"
@@ -14,6 +15,7 @@ import (
 	"io/fs"
 	"net"
 	"net/url"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -25,6 +27,8 @@ import (
 const (
 	// IdentityFile is where a host has its key and certificate, in its data directory.
 	IdentityFile = "host-identity.json"
+	// JoiningFile is where it has the key of a join that it has no answer to yet.
+	JoiningFile = "host-joining.json"
 	// identityVersion of that file.
 	identityVersion = 1
 	// maxFile in bytes, of a join file too.
@@ -144,34 +148,79 @@ func (id *Identity) open() error {
 
 // Join makes this machine a host by an invitation: send carries a request for a certificate (PKCS #10, DER) with the
 // token to a replica, and returns the certificate in PEM. Its key never leaves the machine. Who has joined by the
-// invitation already has done so. A machine that is a host already becomes that of the invitation.
+// invitation already has done so. A machine that is a host already becomes that of the invitation. Where no answer comes,
+// which may have been lost when it had joined, it is to be called again: it asks with the same key then, which is let in.
 func Join(ctx context.Context, dir string, i openimds.Invitation, send func(ctx context.Context, token openimds.JoinToken, request []byte) ([]byte, error)) (*Identity, error) {
 	if err := checkInvitation(i); err != nil {
 		return nil, fmt.Errorf("the invitation: %w", err)
 	}
 	had, err := OpenIdentity(dir)
 	if err == nil && had != nil && had.stored.Host == i.Host && subtle.ConstantTimeCompare(had.stored.JoinedBy, i.Token.Sum()) == 1 {
+		_ = os.Remove(filepath.Join(dir, JoiningFile)) // of a process that was killed between the two files
 		return had, nil
+	}
+	key, err := joiningKey(dir, i.Token)
+	if err != nil {
+		return nil, err
 	}
 	id := &Identity{path: filepath.Join(dir, IdentityFile)}
 	id.stored = storedIdentity{Version: identityVersion, Host: i.Host, JoinedBy: i.Token.Sum(), Replicas: i.Replicas, Authority: i.Authority}
-	if err := id.obtain(ctx, func(ctx context.Context, request []byte) ([]byte, error) { return send(ctx, i.Token, request) }); err != nil {
+	if err := id.obtain(ctx, key, func(ctx context.Context, request []byte) ([]byte, error) { return send(ctx, i.Token, request) }); err != nil {
 		return nil, err
 	}
+	_ = os.Remove(filepath.Join(dir, JoiningFile)) // its key is that of the identity
 	return id, nil
+}
+
+// joining is the file.
+type joining struct {
+	// By is what is kept of the token.
+	By  []byte `json:"by"`
+	Key []byte `json:"key"` // PKCS #8
+}
+
+// joiningKey is the key by which a machine joins with a token: the same one each time, also in a later process.
+func joiningKey(dir string, token openimds.JoinToken) (*ecdsa.PrivateKey, error) {
+	path := filepath.Join(dir, JoiningFile)
+	if text, _, err := safefile.ReadPrivate(path, maxFile); err == nil {
+		var kept joining
+		if json.Unmarshal(text, &kept) == nil && subtle.ConstantTimeCompare(kept.By, token.Sum()) == 1 {
+			if key, err := x509.ParsePKCS8PrivateKey(kept.Key); err == nil {
+				if key, ok := key.(*ecdsa.PrivateKey); ok {
+					return key, nil
+				}
+			}
+		}
+	}
+	key, err := newKey()
+	if err != nil {
+		return nil, err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, err
+	}
+	text, err := json.Marshal(joining{token.Sum(), der})
+	if err != nil {
+		return nil, err
+	}
+	if err := safefile.Write(path, append(text, '\n'), 0o600); err != nil {
+		return nil, fmt.Errorf("cannot keep the key by which this host is to be known: %w", err)
+	}
+	return key, nil
 }
 
 // Renew has a replica make another certificate, for another key.
 func (id *Identity) Renew(ctx context.Context, send func(ctx context.Context, request []byte) ([]byte, error)) error {
-	return id.obtain(ctx, send)
-}
-
-// obtain makes a key, has it certified, and keeps both: all of it or nothing.
-func (id *Identity) obtain(ctx context.Context, send func(ctx context.Context, request []byte) ([]byte, error)) error {
 	key, err := newKey()
 	if err != nil {
 		return err
 	}
+	return id.obtain(ctx, key, send)
+}
+
+// obtain has a key certified, and keeps both: all of it or nothing.
+func (id *Identity) obtain(ctx context.Context, key *ecdsa.PrivateKey, send func(ctx context.Context, request []byte) ([]byte, error)) error {
 	host := id.Host()
 	request, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{
 		Subject: pkix.Name{CommonName: commonName(host)}, URIs: []*url.URL{uriOf(host)},

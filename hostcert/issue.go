@@ -3,6 +3,7 @@ package hostcert
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/subtle"
 	"crypto/x509"
 	"errors"
@@ -20,8 +21,9 @@ type Issued struct {
 }
 
 // Redeem lets a machine join by a token and a certificate request (PKCS #10, DER): it is that host from then on, and
-// what was that host before is none any more. A token is used up with it: of two that come by one, one joins. The
-// error is a [Refused], or says that the store is away: then the token may be used up.
+// what was that host before is none any more. A token is used up with it: of two that come by one, one joins. Within the
+// token's time that one may come again with its key, as it does when the answer was lost. The error is a [Refused], or
+// says that the store is away: then the token may be used up.
 func (a *Authority) Redeem(ctx context.Context, token openimds.JoinToken, request []byte) (Issued, error) {
 	host := token.Host()
 	if host == "" || openimds.ValidateHost(host) != nil {
@@ -38,7 +40,7 @@ func (a *Authority) Redeem(ctx context.Context, token openimds.JoinToken, reques
 	kept, err := a.cfg.Store.Get(ctx, records.JoinTokenKey(host))
 	switch {
 	case errors.Is(err, store.ErrNoRecord):
-		return Issued{}, refuse(host, "its join token was used, or never made")
+		return a.again(ctx, host, csr, token, now)
 	case err != nil:
 		return Issued{}, err
 	}
@@ -49,16 +51,61 @@ func (a *Authority) Redeem(ctx context.Context, token openimds.JoinToken, reques
 	if subtle.ConstantTimeCompare(good.Sum, token.Sum()) != 1 {
 		return Issued{}, refuse(host, "its join token is not the latest one that was made for it")
 	}
-	// A clock that was put back since makes it good for no longer than any may be; those of two replicas differ a bit.
-	if !now.Before(good.Until) || good.Until.After(now.Add(openimds.MaxJoinTime+early)) {
+	if late(good, now) {
 		return Issued{}, refuse(host, "its join token is late")
 	}
-	return a.join(ctx, host, csr, kept, now)
+	issued, err := a.join(ctx, host, csr, kept, good, now)
+	if errors.Is(err, errUsed) {
+		return a.again(ctx, host, csr, token, now)
+	}
+	return issued, err
+}
+
+// errUsed says that a token was used, or made anew, at the same moment.
+var errUsed = errors.New("the join token is another, or none, by now")
+
+// again makes another certificate for a machine that has joined by that token and key.
+func (a *Authority) again(ctx context.Context, host string, csr *x509.CertificateRequest, token openimds.JoinToken, now time.Time) (Issued, error) {
+	used := refuse(host, "its join token was used, or never made")
+	switch _, err := a.cfg.Store.Get(ctx, records.JoinTokenKey(host)); {
+	case err == nil:
+		return Issued{}, refuse(host, "its join token was made anew")
+	case !errors.Is(err, store.ErrNoRecord):
+		return Issued{}, err
+	}
+	r, err := a.cfg.Store.Get(ctx, records.EnrolledKey(host))
+	if errors.Is(err, store.ErrNoRecord) {
+		return Issued{}, used
+	}
+	if err != nil {
+		return Issued{}, err
+	}
+	e, err := records.Decode[records.Enrolled](r)
+	by := e.Redeemed
+	if err != nil || by == nil || subtle.ConstantTimeCompare(by.Sum, token.Sum()) != 1 || subtle.ConstantTimeCompare(by.Key, sumOf(csr)) != 1 {
+		return Issued{}, used
+	}
+	if late(by.JoinToken, now) {
+		return Issued{}, refuse(host, "its join token was used, and is late")
+	}
+	return a.Renew(ctx, Host{Name: host, Enrolment: e.ID}, csr.Raw)
+}
+
+// sumOf is what is kept of a request's public key.
+func sumOf(csr *x509.CertificateRequest) []byte {
+	sum := sha256.Sum256(csr.RawSubjectPublicKeyInfo)
+	return sum[:]
+}
+
+// late says whether a token is good no more. A clock that was put back since makes it good for no longer than any may be;
+// those of two replicas differ a bit.
+func late(token records.JoinToken, now time.Time) bool {
+	return !now.Before(token.Until) || token.Until.After(now.Add(openimds.MaxJoinTime+early))
 }
 
 // join makes the host's certificate and enrols it, in the commit that uses the token up.
-func (a *Authority) join(ctx context.Context, host string, csr *x509.CertificateRequest, token store.Record, now time.Time) (Issued, error) {
-	e := records.Enrolled{ID: openimds.NewUUID(), JoinedAt: now.UTC()}
+func (a *Authority) join(ctx context.Context, host string, csr *x509.CertificateRequest, token store.Record, good records.JoinToken, now time.Time) (Issued, error) {
+	e := records.Enrolled{ID: openimds.NewUUID(), JoinedAt: now.UTC(), Redeemed: &records.Redeemed{JoinToken: good, Key: sumOf(csr)}}
 	issued, err := a.sign(host, e.ID, csr, now)
 	if err != nil {
 		return Issued{}, err
@@ -93,7 +140,7 @@ func (a *Authority) join(ctx context.Context, host string, csr *x509.Certificate
 		now, err := a.cfg.Store.Get(ctx, token.Key)
 		switch {
 		case errors.Is(err, store.ErrNoRecord), err == nil && now.Revision != token.Revision:
-			return Issued{}, refuse(host, "its join token was used, or made anew, at the same moment")
+			return Issued{}, errUsed
 		case err != nil:
 			return Issued{}, err
 		} // else the machine that has the name has renewed its certificate meanwhile

@@ -60,6 +60,15 @@ type Enrolled struct {
 	JoinedAt time.Time `json:"joinedAt"`
 	// CertificateEnds is when the latest certificate does.
 	CertificateEnds time.Time `json:"certificateEnds"`
+	// Redeemed is by what the machine has joined; nil: it is not known.
+	Redeemed *Redeemed `json:"redeemed,omitempty"`
+}
+
+// Redeemed is a join token that was used, and the SHA-256 of the public key (PKIX, DER) that was certified by it: whoever
+// comes again with both has not had the answer.
+type Redeemed struct {
+	JoinToken
+	Key []byte `json:"key"`
 }
 
 // End is the change by which it stands that the enrolment was ended on purpose.
