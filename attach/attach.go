@@ -6,6 +6,7 @@ package attach
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -290,6 +291,13 @@ func (a *Attachments) awaitFresh(ctx context.Context) {
 	ctx, done := context.WithTimeout(ctx, renewal)
 	defer done()
 	for name, revision := range a.fresh {
+		// A copy of the store may have the instance by an earlier commit than the attachment, though never by a later one.
+		switch in, err := a.cfg.Store.Get(ctx, records.InstancePrefix+name); {
+		case errors.Is(err, store.ErrNoRecord):
+			continue
+		case err == nil:
+			revision = min(revision, in.Revision)
+		}
 		if err := a.cfg.Seats.Await(ctx, name, revision); err != nil {
 			a.cfg.Log.Warn("an instance with another guest still has its former token key", "instance", name, "error", err)
 		}
