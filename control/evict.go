@@ -65,7 +65,8 @@ func (s *Service) EvictHost(ctx context.Context, name string) error {
 	return s.revokeHost(ctx, name)
 }
 
-// revokeHost ends all that a host has told of itself, in every region: also in those that this server does not have.
+// revokeHost ends all that a host has told of itself, in every region: also in those that this server does not have. Where
+// the host is not there it is forgotten.
 func (s *Service) revokeHost(ctx context.Context, name string) error {
 	whole := s.store
 	if s.cfg.Whole != nil {
@@ -75,17 +76,25 @@ func (s *Service) revokeHost(ctx context.Context, name string) error {
 	if err != nil {
 		return storeFailed(err)
 	}
-	keys := []string{records.HostKey(name)}
+	parts := []string{""}
 	for _, region := range further {
-		keys = append(keys, records.RegionKey(region)+records.HostKey(name))
+		parts = append(parts, records.RegionKey(region))
 	}
 	var failed error
-	for _, key := range keys {
-		host, err := whole.Get(ctx, key)
-		if err == nil && host.Lease != store.NoLease {
+	for _, part := range parts {
+		host, err := whole.Get(ctx, part+records.HostKey(name))
+		switch {
+		case errors.Is(err, store.ErrNoRecord):
+			_, err = whole.Commit(ctx,
+				store.Change{Verb: store.Check, Key: part + records.HostKey(name), If: store.IfAbsent},
+				store.Change{Verb: store.Delete, Key: part + records.KnownKey(name), If: store.Whatever})
+			if errors.Is(err, store.ErrConflict) {
+				err = nil // it is there again
+			}
+		case err == nil && host.Lease != store.NoLease:
 			err = whole.Revoke(ctx, host.Lease)
 		}
-		if err != nil && !errors.Is(err, store.ErrNoRecord) && !errors.Is(err, store.ErrNoLease) {
+		if err != nil && !errors.Is(err, store.ErrNoLease) {
 			failed = storeFailed(err) // the others' are ended all the same
 		}
 	}

@@ -358,14 +358,20 @@ func TestEvictInAllRegions(t *testing.T) {
 				must(err)
 			}
 			api := control.New(parts[asked], control.Config{Region: asked, HomeRegion: regions[0], Whole: whole, AccountID: "123456789012", Host: "api"})
-			must(api.EvictHost(t.Context(), "host-1"))
-			for region, part := range parts {
-				for _, key := range []string{records.HostKey("host-1"), records.SeatKey("web", "host-1")} {
-					if _, err := part.Get(t.Context(), key); !errors.Is(err, store.ErrNoRecord) {
-						t.Errorf("%s is there in %s: %v", key, region, err)
+			gone := func(keys ...string) {
+				t.Helper()
+				for region, part := range parts {
+					for _, key := range keys {
+						if _, err := part.Get(t.Context(), key); !errors.Is(err, store.ErrNoRecord) {
+							t.Errorf("%s is there in %s: %v", key, region, err)
+						}
 					}
 				}
 			}
+			must(api.EvictHost(t.Context(), "host-1"))
+			gone(records.HostKey("host-1"), records.SeatKey("web", "host-1"))
+			must(api.EvictHost(t.Context(), "host-1")) // one that is not there is forgotten
+			gone(records.KnownKey("host-1"))
 		})
 	}
 }
@@ -394,4 +400,40 @@ func TestNamelessHost(t *testing.T) {
 	if all, err := f.Hosts(t.Context()); err != nil || len(all) != 0 {
 		t.Errorf("once it is gone the hosts are %+v, %v", all, err)
 	}
+}
+
+// TestForgetInvitation: an invitation that nobody used is forgotten a day after its time, and one that was made anew stays.
+func TestForgetInvitation(t *testing.T) {
+	var o *overtaken
+	f := newFixture(t, func(c *control.Config, s *store.Store) { o = &overtaken{Store: *s}; *s, c.Door = o, door{} })
+	enroll := func(name string) {
+		t.Helper()
+		if _, err := f.EnrollHost(t.Context(), name, time.Hour); err != nil {
+			t.Fatal(err)
+		}
+	}
+	forget := func(want int, left ...string) {
+		t.Helper()
+		if n, err := f.Forget(t.Context()); err != nil || n != want {
+			t.Errorf("%d forgotten, %v", n, err)
+		}
+		page, err := f.store.List(t.Context(), store.Range{Prefix: records.JoinTokenPrefix})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, r := range page.Records {
+			got = append(got, r.Key)
+		}
+		if !slices.Equal(got, left) {
+			t.Errorf("left are %q, want %q", got, left)
+		}
+	}
+	enroll("host-1")
+	enroll("host-2")
+	f.sleep(24 * time.Hour)
+	forget(0, records.JoinTokenKey("host-1"), records.JoinTokenKey("host-2"))
+	f.sleep(time.Hour)
+	o.before = func() { enroll("host-2") } // while it is being forgotten
+	forget(1, records.JoinTokenKey("host-2"))
 }

@@ -143,8 +143,13 @@ func (s *Service) AllTerminated(ctx context.Context, after string, limit int) (f
 // refused by then wherever no clock is late by more.
 const endedKept = time.Hour
 
-// Forget forgets instances that were terminated, launches that nobody may ask for again, what hosts have left and
-// enrolments that were ended, once their time is over, and tells how many those were. Each batch is a commit of its own. An error leaves those that it has not come to.
+// invitationKept is for how long after its time an invitation stays that nobody has used: no clock of a replica is early
+// by more.
+const invitationKept = 24 * time.Hour
+
+// Forget forgets instances that were terminated, launches that nobody may ask for again, what hosts have left, enrolments
+// that were ended and invitations that nobody has used, once their time is over, and tells how many those were. Each batch
+// is a commit of its own. An error leaves those that it has not come to.
 func (s *Service) Forget(ctx context.Context) (forgotten int, err error) {
 	for prefix, over := range map[string]func(store.Record) bool{
 		records.TerminatedPrefix: func(r store.Record) bool {
@@ -163,6 +168,10 @@ func (s *Service) Forget(ctx context.Context) (forgotten int, err error) {
 			ends, err := records.Decode[time.Time](r)
 			return err != nil || s.cfg.Now().Sub(ends) >= endedKept
 		},
+		records.JoinTokenPrefix: func(r store.Record) bool {
+			token, err := records.Decode[records.JoinToken](r)
+			return err != nil || s.cfg.Now().Sub(token.Until) >= invitationKept
+		},
 	} {
 		n, err := s.forget(ctx, prefix, over)
 		if forgotten += n; err != nil {
@@ -179,16 +188,22 @@ func (s *Service) forget(ctx context.Context, prefix string, over func(store.Rec
 		if err != nil {
 			return forgotten, storeFailed(err)
 		}
+		began := after
 		var changes []store.Change
 		for _, r := range page.Records {
 			if after = r.Key; over(r) {
-				changes = append(changes, store.Change{Verb: store.Delete, Key: r.Key, If: store.Whatever})
+				changes = append(changes, store.Change{Verb: store.Delete, Key: r.Key, If: r.Revision})
 			}
 		}
 		if more = page.More; len(changes) == 0 {
 			continue
 		}
-		if _, err := s.store.Commit(ctx, changes...); err != nil {
+		_, err = s.store.Commit(ctx, changes...)
+		switch {
+		case errors.Is(err, store.ErrConflict): // one is another by now, as of a host that was invited anew
+			after, more = began, true
+			continue
+		case err != nil:
 			return forgotten, storeFailed(err)
 		}
 		forgotten += len(changes)
