@@ -16,6 +16,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"syscall"
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/control"
@@ -179,7 +180,7 @@ func lookPath(name string) (string, error) {
 	switch {
 	case err == nil, errors.Is(err, exec.ErrDot):
 		return path, nil
-	case errors.Is(err, fs.ErrPermission):
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EISDIR):
 		return "", fmt.Errorf("%s %w", name, ErrNotExecutable)
 	}
 	return "", fmt.Errorf("the command %s %w", name, ErrNotFound)

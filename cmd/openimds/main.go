@@ -130,6 +130,11 @@ func newRoot() *cobra.Command {
 	}
 	root.SetVersionTemplate("openimds {{.Version}}\n")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if words := cmd.Flags().Args(); cmd.HasSubCommands() && len(words) > 0 { // whose flag it is, nobody can know
+			if err := cmd.ValidateArgs(words); err != nil {
+				return err
+			}
+		}
 		return usagef("%w%s; see '%s --help'", plainly(err), didYouMeanFlag(cmd, err), cmd.CommandPath())
 	})
 	root.AddCommand(
