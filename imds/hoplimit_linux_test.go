@@ -199,4 +199,27 @@ func TestNoAnswerWithoutHopLimit(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 	<-sent
+	// The same where a connection is answered as soon as it is accepted. Sockets of this kind have no IP header, either; what
+	// needs no limit is answered on them.
+	for request, want := range map[string]string{put(tokenPath, ttlIs+"60"): "", get(amiPath): "200"} {
+		pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		peer, err := connOf(pair[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := peer.Write([]byte(request)); err != nil {
+			t.Fatal(err)
+		}
+		if !w.guest.enter() {
+			t.Fatal("no room for a connection")
+		}
+		w.server.serveNow(pair[0], w.guest, false, newWorkspace())
+		if got := statusOf(readAll(t, peer)); got != want {
+			t.Errorf("%.20q on a socket whose hop limit cannot be set: %q, want %q", request, got, want)
+		}
+		_ = peer.Close()
+	}
 }
