@@ -15,6 +15,7 @@ import (
 	"github.com/openimds/openimds/hostnet"
 	"github.com/openimds/openimds/store"
 	"github.com/openimds/openimds/store/mem"
+	"github.com/openimds/openimds/store/storetest"
 	"go.uber.org/goleak"
 )
 
@@ -77,7 +78,7 @@ type attaching struct {
 }
 
 func newAttaching(t *testing.T) *attaching {
-	kept := mem.New()
+	kept := storetest.Lasting(mem.New())
 	a := &attaching{t: t, log: &lockedText{}, network: &network{link: hostnet.Face{Boot: "b", Index: 7, Serial: 100}}, seats: &seats{awaited: map[string]int64{}}}
 	a.network.attachments = attach.New(attach.Config{
 		Store: kept, Binder: binder{&a.service}, Seats: a.seats, Host: a.network, Report: a.report, Log: slog.New(slog.NewTextHandler(a.log, nil)),

@@ -17,7 +17,7 @@ import (
 )
 
 // patience bounds every wait; no test waits for it unless it fails.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // fleet is two hosts on one store. Of each instance it knows who answers: a host whose network leads to a seat
 // that has it.

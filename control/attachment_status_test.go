@@ -11,6 +11,7 @@ import (
 	"github.com/openimds/openimds/records"
 	"github.com/openimds/openimds/store"
 	"github.com/openimds/openimds/store/mem"
+	"github.com/openimds/openimds/store/storetest"
 )
 
 // hosts are two of them and a replica of the API beside, on one store.
@@ -22,7 +23,7 @@ type hosts struct {
 }
 
 func newHosts(t *testing.T) *hosts {
-	h := &hosts{t: t, store: mem.New(), leases: map[*control.Service]store.Lease{}}
+	h := &hosts{t: t, store: storetest.Lasting(mem.New()), leases: map[*control.Service]store.Lease{}}
 	join := func(name string, attaches control.Attachments) *control.Service {
 		s := control.New(bounded{h.store, t}, control.Config{Region: "us-east-1", AccountID: "123456789012", Host: name, Attachments: attaches})
 		lease, err := s.JoinHost(t.Context(), true)
