@@ -104,6 +104,7 @@ type Agent struct {
 	links    map[string]*hostlink.Region
 	evicted  bool
 	ready    chan struct{} // closed once the guest sides are there
+	joinTime time.Duration
 }
 
 // OpenAgent brings up what can fail: the data directory, what the host is known by, the host's network. A machine that
@@ -119,7 +120,7 @@ func OpenAgent(ctx context.Context, cfg AgentConfig) (*Agent, error) {
 	shared.Log = cfg.Log
 	a := &Agent{
 		hosting: hosting{cfg: shared, log: cfg.Log, dog: newWatchdog(shared.stopTimes().all, cfg.Hangs), settled: make(chan struct{})},
-		join:    cfg.Join, replicas: cfg.Replicas, links: map[string]*hostlink.Region{}, ready: make(chan struct{}),
+		join:    cfg.Join, replicas: cfg.Replicas, links: map[string]*hostlink.Region{}, ready: make(chan struct{}), joinTime: joinTime,
 	}
 	defer context.AfterFunc(ctx, a.dog.start)()
 	if err := a.open(ctx); err != nil {

@@ -42,8 +42,7 @@ func startAgent(t *testing.T, cfg AgentConfig) *agentProcess {
 	log := &lockedBuffer{}
 	cfg.Log = slog.New(slog.NewTextHandler(log, nil))
 	ctx, cancel := context.WithCancel(context.Background())
-	a, err := OpenAgent(ctx, cfg)
-	must(t, err)
+	a := openAgent(t, ctx, cfg)
 	ended := make(chan error, 1)
 	go func() { ended <- a.Serve(ctx) }()
 	var result error
@@ -61,6 +60,21 @@ func startAgent(t *testing.T, cfg AgentConfig) *agentProcess {
 		}
 	})
 	return p
+}
+
+// openAgent is [OpenAgent] of an agent that is not in a hurry.
+func openAgent(t *testing.T, ctx context.Context, cfg AgentConfig) (a *Agent) {
+	t.Helper()
+	cfg.StopTimeout = patience
+	must(t, eventually(func() (opened bool) {
+		var err error
+		if a, err = OpenAgent(ctx, cfg); err != nil && !strings.Contains(err.Error(), "cannot be reached") { // as in time on a busy machine
+			t.Fatal(err)
+		}
+		return err == nil
+	}))
+	a.joinTime = patience // an agent that cannot reach its replica does not wait for it
+	return a
 }
 
 // guestOf has the agent answer as an instance at an address of this machine, as a command that is handed over.
@@ -100,9 +114,10 @@ func answered200(t *testing.T, addr, path, token string) (int, string) {
 	return i.asks(t, "latest/"+path, token, "curl/8")
 }
 
-func freePort(t *testing.T) string {
+// ownPort is one that is free at an address where no other test listens, so that it still is at a second start.
+func ownPort(t *testing.T, address string) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", address+":0")
 	must(t, err)
 	defer func() { _ = l.Close() }()
 	return l.Addr().String()
@@ -115,7 +130,7 @@ func TestAgent(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	cfg := forTest(filepath.Join(dir, "replica"))
-	cfg.HostsListen = freePort(t)
+	cfg.HostsListen = ownPort(t, "127.0.77.3")
 	r := openInstallation(t, cfg)
 	_, err := r.server.Service().CreateInstances(t.Context(), control.InstancesLaunch{Names: []string{"web"}})
 	must(t, err)
@@ -165,6 +180,8 @@ func TestAgent(t *testing.T) {
 	require(openimds.TokensRequired)
 
 	// The replica goes, the agent is started anew, and nobody notices.
+	seat, err := r.server.store.Get(t.Context(), records.SeatKey("web", "host-a"))
+	must(t, err)
 	r.stop()
 	if status, _ := answered200(t, at, id, ""); status != http.StatusUnauthorized {
 		t.Errorf("without a replica: %d", status)
@@ -187,8 +204,9 @@ func TestAgent(t *testing.T) {
 	// It comes back, and what is changed arrives.
 	r = openInstallation(t, cfg)
 	service = r.server.Service()
-	must(t, eventually(func() bool {
-		return present(t, r.server.store, records.SeatKey("web", "host-a"))
+	must(t, eventually(func() bool { // the seat of the agent that was started anew
+		now, err := r.server.store.Get(t.Context(), seat.Key)
+		return err == nil && now.Lease != seat.Lease
 	}))
 	require(openimds.TokensOptional)
 	if status, _ := answered200(t, at, id, ""); status != http.StatusOK {
@@ -233,12 +251,12 @@ func TestAgent(t *testing.T) {
 		}
 		return n
 	}
+	a = startAgent(t, agentCfg)
+	a.guestOf(t, "web")
+	must(t, eventually(func() bool { return sum(openimds.MetricNoTokenRejected) >= 13 }))
 	if refused := sum(openimds.MetricNoTokenRejected); refused != 13 {
 		t.Errorf("%d calls were refused, 13 were made", refused)
 	}
-
-	a = startAgent(t, agentCfg)
-	a.guestOf(t, "web")
 	aside := filepath.Join(agentCfg.DataDir, copyFile+asideMark+"20261126T120000")
 	must(t, os.WriteFile(aside, []byte("of earlier"), 0o600))
 	must(t, service.EvictHost(t.Context(), "host-a"))
@@ -305,8 +323,7 @@ func TestAgentIsThereInStep(t *testing.T) {
 	must(t, err)
 	agentCfg := AgentDefaults()
 	agentCfg.DataDir, agentCfg.Join = filepath.Join(dir, "agent"), invite(t, r.server, "host-a")
-	a, err := OpenAgent(t.Context(), agentCfg)
-	must(t, err)
+	a := openAgent(t, t.Context(), agentCfg)
 	defer a.Close()
 	region := hostlink.InStep{Region: a.client.Region(cfg.Region, true, ""), Copy: a.copy, Within: joinTime}
 	type joined struct {

@@ -47,7 +47,7 @@ func (a *Agent) Serve(ctx context.Context) error {
 	}
 	// What changed while nobody was here comes first, if a replica is there to tell it: nobody is answered by what was
 	// restricted since, nor for what is another host's by now.
-	joining, joined := context.WithTimeout(ctx, joinTime)
+	joining, joined := context.WithTimeout(ctx, a.joinTime)
 	_ = a.copy.InStep(joining, len(a.replicas)) // else by what was known last
 	about, _ := a.copy.About()
 	a.openRegions(joining, about)

@@ -149,7 +149,7 @@ func startPrometheus(t *testing.T, program, api string) (at string) {
 	config := filepath.Join(dir, "prometheus.yml")
 	rules, err := filepath.Abs(filepath.Join(packaged, "prometheus", "openimds.rules.yml"))
 	must(t, err)
-	must(t, os.WriteFile(config, fmt.Appendf(nil, `global: {scrape_interval: 250ms, scrape_timeout: 250ms}
+	must(t, os.WriteFile(config, fmt.Appendf(nil, `global: {scrape_interval: 5s, scrape_timeout: 5s}
 rule_files: [%q]
 scrape_configs:
   - job_name: openimds
