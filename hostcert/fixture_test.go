@@ -19,7 +19,7 @@ import (
 )
 
 // patience bounds every wait; no test waits for it unless it fails.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // fixture is a store with any number of authorities, whose clocks the test puts.
 type fixture struct {

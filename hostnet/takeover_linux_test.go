@@ -81,7 +81,7 @@ func TestTakeover(t *testing.T) {
 							if polls%10 == 5 { // it has to ask where the service is
 								forget(t, "eth0")
 							}
-							if got, err := ask(service, 2*time.Second, ""); got != "victim" {
+							if got, err := ask(service, forever, ""); got != "victim" {
 								failed++
 								t.Logf("%s, %s, %d/s, %s: answered as %q, %v", name, what, rate, service, got, err)
 							}

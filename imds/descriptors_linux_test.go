@@ -29,7 +29,7 @@ func TestOutOfDescriptors(t *testing.T) {
 	for _, listener := range []string{"deferred", "plain"} {
 		ctx, done := context.WithTimeout(t.Context(), patienceOfTests)
 		defer done()
-		cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestOutOfDescriptors$", "-test.timeout=60s")
+		cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestOutOfDescriptors$", "-test.timeout=0")
 		cmd.Env = append(os.Environ(), inChild+"="+listener)
 		stop, err := cmd.StdinPipe()
 		if err != nil {

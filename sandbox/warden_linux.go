@@ -199,8 +199,8 @@ func (w *warden) obey() {
 }
 
 // A signal from a terminal, or for a whole process group, comes to the caller, the warden and the
-// command at the same time, give or take.
-const together = 50 * time.Millisecond
+// command at the same time, give or take. Tests give more.
+var together = 50 * time.Millisecond
 
 // pass sends the command a signal that the caller got, unless the command has got it as well.
 func (w *warden) pass(s syscall.Signal) {

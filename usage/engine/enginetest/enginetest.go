@@ -11,6 +11,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -92,8 +94,16 @@ func Start(t testing.TB, name string) *Engine {
 	return nil
 }
 
+// started counts the engines of this process.
+var started atomic.Uint32
+
+// freePort is one that is free at an address where nothing else listens, so that it still is when the engine comes back.
 func freePort(t testing.TB) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	host := "127.0.0.1"
+	if runtime.GOOS == "linux" { // which has all of 127/8
+		host = fmt.Sprintf("127.78.%d.%d", os.Getpid()%256, 1+started.Add(1)%254)
+	}
+	l, err := net.Listen("tcp", host+":0")
 	if err != nil {
 		t.Fatal(err)
 	}
