@@ -153,10 +153,13 @@ func (s *spot) may(id string, from, to int64) bool {
 	return false
 }
 
+// soon is how long an answer is waited for that there need not be.
+const soon = 100 * time.Millisecond
+
 // ask asks from the thread's namespace who the caller is; nobody may answer.
-func (h *churnHost) ask(s *spot) (id string) {
+func (h *churnHost) ask(s *spot, within time.Duration) (id string) {
 	from := s.phase.Load()
-	id, err := whoAmI(100 * time.Millisecond)
+	id, err := whoAmI(within)
 	if err != nil {
 		time.Sleep(time.Millisecond)
 		return ""
@@ -181,7 +184,7 @@ func (h *churnHost) churn(spots []*spot, cycles, requests int) {
 		for range 2 {
 			callers.run(s.guest, func() error {
 				for ctx.Err() == nil {
-					h.ask(s)
+					h.ask(s, soon)
 				}
 				return nil
 			})
@@ -218,17 +221,17 @@ func (h *churnHost) cycle(s *spot) error {
 	if err := ask(h.t.Context(), h.client, targetOpenIMDS+"AttachInstance", request, nil); err != nil {
 		return err
 	}
-	if err := eventually(func() bool { return h.ask(s) == id }); err != nil {
+	if err := eventually(func() bool { return h.ask(s, time.Second) == id }); err != nil {
 		return fmt.Errorf("%s: %s is not answered: %w", s.name, name, err)
 	}
 	s.phase.Store(2*n + 1)
 	for range 10 {
-		h.ask(s)
+		h.ask(s, soon)
 	}
 	if err := ask(h.t.Context(), h.client, targetOpenIMDS+"DetachInstance", map[string]string{"instanceName": name}, nil); err != nil {
 		return err
 	}
-	if err := eventually(func() bool { return h.ask(s) == "" }); err != nil {
+	if err := eventually(func() bool { return h.ask(s, soon) == "" }); err != nil {
 		return fmt.Errorf("%s: %s is answered after it was detached: %w", s.name, name, err)
 	}
 	return nil

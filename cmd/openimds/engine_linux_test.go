@@ -105,8 +105,8 @@ func TestEngineOfMetrics(t *testing.T) {
 		count("a", 2)
 		must(t, servers["a"].cmd.Process.Signal(syscall.SIGTERM)) // what it counted last is told at its end
 		must(t, servers["a"].cmd.Wait())
+		servers["a"] = start("a") // which tells what it could not in time
 		tells("c")
-		servers["a"] = start("a")
 		// What one counted that was started without the engine is in the shared store, until it is started with it.
 		servers["d"] = startProcess(t, filepath.Join(dir, "d"), "--store", address, "--store-timeout", patience.String(), "--host", "d")
 		count("d", 4)
@@ -124,7 +124,9 @@ func TestEngineOfMetrics(t *testing.T) {
 				all = nil
 				for name, server := range servers {
 					points, err := datapoints(t, server.caller(t, client.ServiceLightsail), since, until, period)
-					must(t, err)
+					if err != nil { // the engine may be slow
+						return false
+					}
 					for _, p := range points {
 						sums[name] += p.Sum
 					}

@@ -88,7 +88,7 @@ type restartGuest struct {
 }
 
 func (g *restartGuest) call() {
-	id, err := whoAmI(100 * time.Millisecond)
+	id, err := whoAmI(time.Second)
 	switch {
 	case err != nil:
 		g.none.Add(1)
