@@ -43,7 +43,7 @@ func times(t *testing.T, variable string, usual int) int {
 func TestChurn(t *testing.T) {
 	t.Parallel()
 	if os.Getenv(insideVariable) == "" {
-		runInside(t)
+		runInside(t, 0)
 		return
 	}
 	cycles := times(t, "CYCLES", 60)
@@ -68,15 +68,16 @@ func TestChurn(t *testing.T) {
 }
 
 // runInside runs the test in a process with namespaces of its own.
-func runInside(t *testing.T) {
+func runInside(t *testing.T, more uintptr, env ...string) {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, to make network namespaces")
 	}
 	self, err := os.Executable()
 	must(t, err)
 	cmd := exec.Command(self, "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=0")
-	cmd.Env = append(os.Environ(), insideVariable+"=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	cmd.Env = append(append(os.Environ(), insideVariable+"=1"), env...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS | more, Pdeathsig: syscall.SIGKILL}
 	runtime.LockOSThread() // Pdeathsig is of the thread
 	defer runtime.UnlockOSThread()
 	out, err := cmd.CombinedOutput()
@@ -87,8 +88,9 @@ func runInside(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	for line := range strings.Lines(string(out)) {
-		if strings.Contains(line, "cycles") || strings.Contains(line, "restarts") {
-			t.Log(strings.TrimSpace(line))
+		if _, told, ok := strings.Cut(line, "_test.go:"); ok {
+			_, told, _ = strings.Cut(told, ": ")
+			t.Log(strings.TrimSpace(told))
 		}
 	}
 }

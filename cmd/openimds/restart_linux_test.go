@@ -27,7 +27,7 @@ import (
 func TestRestarts(t *testing.T) {
 	t.Parallel()
 	if os.Getenv(insideVariable) == "" {
-		runInside(t)
+		runInside(t, 0)
 		return
 	}
 	restarts := times(t, "RESTARTS", 4)
