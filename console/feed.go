@@ -134,6 +134,7 @@ var kindOf = map[string]string{
 	records.TransitionPrefix: "instance",
 	records.AttachmentPrefix: "attachment", records.StatusPrefix: "attachment",
 	records.AlarmPrefix: "alarm", records.KeyPairPrefix: "keypair", records.StaticIPPrefix: "staticip",
+	records.MigrationPrefix:   "migration",
 	records.OperationOfPrefix: "operation", records.DefaultsPrefix: "defaults", records.HostPrefix: "host",
 	"usage/": "usage",
 }

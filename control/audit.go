@@ -125,7 +125,9 @@ func auditMembers(record []byte) map[string]json.RawMessage {
 	if err := json.Unmarshal(record, &e); err != nil {
 		return nil // a damaged record was refused long before
 	}
-	delete(e.Data, "modifiedAt") // differs always and says nothing
+	for _, name := range []string{"modifiedAt", "heardAt", "stepAt"} { // which differ always and say nothing
+		delete(e.Data, name)
+	}
 	return e.Data
 }
 

@@ -120,6 +120,7 @@ type fleet struct {
 	ctx     context.Context
 	calling sync.WaitGroup
 	service *control.Service
+	kept    store.Store
 	handler http.Handler
 	guests  map[string]pipes
 	mu      sync.Mutex
@@ -135,7 +136,7 @@ func newFleet(t *testing.T, names ...string) *fleet {
 	side := guestside.New(guestside.Config{Store: kept, Marker: service, IMDS: imds.Config{Usage: meter}})
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup
-	f := &fleet{t: t, ctx: ctx, service: service, guests: map[string]pipes{}}
+	f := &fleet{t: t, ctx: ctx, service: service, kept: kept, guests: map[string]pipes{}}
 	for _, name := range names {
 		f.make(ctx, kept, name)
 	}
@@ -275,6 +276,22 @@ func (f *fleet) delete(names ...string) {
 	for _, name := range names {
 		if _, err := f.service.DeleteInstance(f.t.Context(), name); err != nil {
 			f.t.Error(err)
+		}
+	}
+}
+
+// forget has the service forget of plans what it was told of their instances, as one that was set back would.
+func (f *fleet) forget() {
+	f.t.Helper()
+	for _, prefix := range []string{records.MigrationPrefix, records.MigrationPartPrefix} {
+		page, err := f.kept.List(f.t.Context(), store.Range{Prefix: prefix})
+		for _, r := range page.Records {
+			if err == nil {
+				_, err = f.kept.Commit(f.t.Context(), store.Change{Verb: store.Delete, Key: r.Key, If: store.Whatever})
+			}
+		}
+		if err != nil {
+			f.t.Fatal(err)
 		}
 	}
 }

@@ -80,11 +80,20 @@ type Record struct {
 	Assessment *Assessment `json:"assessment,omitempty"`
 	Refusals   []Refusal   `json:"refusals,omitempty"`
 	Reason     string      `json:"reason,omitempty"`
+	// Exempt is the exception by which an instance is left as it is; nil: by none, or it was written before this was told apart.
+	Exempt *Exempt `json:"exempt,omitempty"`
 	// Details are what other kinds tell.
 	Details json.RawMessage `json:"details,omitempty"`
 	// Sum is of this line and all before it: a line that was changed, torn or taken out by mistake is found. It is no
 	// signature: whoever may write the file can make the sums anew, and lines cut off at the end leave no trace.
 	Sum string `json:"sum"`
+}
+
+// Exempt is what a journal tells of an exception.
+type Exempt struct {
+	Owner  string    `json:"owner"`
+	Reason string    `json:"reason,omitempty"`
+	Until  time.Time `json:"until"`
 }
 
 // ErrLocked means that another process has the journal.
@@ -209,18 +218,18 @@ func sumOf(before string, body []byte) string {
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
-// Add writes a record, and returns when it is durable. Number, Time, By and Sum are filled in. After an error
+// Add writes a record, and returns it as it is written, with Number, Time, By and Sum, when it is durable. After an error
 // the journal takes nothing any more.
-func (j *Journal) Add(r Record) error {
+func (j *Journal) Add(r Record) (Record, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.broken != nil {
-		return j.broken
+		return r, j.broken
 	}
 	r.Number, r.Time, r.By, r.Sum = len(j.records)+1, j.now().UTC().Round(0), j.by, ""
 	text, err := json.Marshal(r)
 	if err != nil {
-		return err
+		return r, err
 	}
 	body := bytes.TrimSuffix(text, []byte(`,"sum":""}`))
 	r.Sum = sumOf(j.sum, body)
@@ -231,11 +240,11 @@ func (j *Journal) Add(r Record) error {
 	}
 	if err != nil {
 		j.broken = fmt.Errorf("the journal %s cannot be written, so nothing more is done: %w", j.path, err)
-		return j.broken
+		return r, j.broken
 	}
 	j.records, j.sum = append(j.records, r), r.Sum
 	j.told(r)
-	return nil
+	return r, nil
 }
 
 // Err is why the journal takes nothing any more; nil: it does.

@@ -21,7 +21,7 @@ func written(t *testing.T, n int) (path string, text []byte) {
 		t.Fatal(err)
 	}
 	for range n {
-		if err := j.Add(record("web")); err != nil {
+		if _, err := j.Add(record("web")); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -52,7 +52,7 @@ func TestJournalDamage(t *testing.T) {
 		if err != nil || len(j.Records()) != 2 || j.Torn != (cut > two) {
 			t.Fatalf("cut at %d: %v", cut, err)
 		}
-		if err := j.Add(record("again")); err != nil {
+		if _, err := j.Add(record("again")); err != nil {
 			t.Fatal(err)
 		}
 		_ = j.Close()

@@ -241,6 +241,7 @@ const overdue = 30 * time.Minute
 func (r *Run) holdWave(ctx context.Context, wave Wave) error {
 	hold := r.state.Plan.hold(wave)
 	end := time.Now().Add(hold)
+	r.holding(wave, end)
 	for {
 		if err := r.journal.Err(); err != nil {
 			return err

@@ -42,6 +42,9 @@ type Progress struct {
 	Since         time.Time
 	Refusals      []Refusal
 	Reason        string
+	// Exempt is the exception by which it was left, and Written when that was written which At says.
+	Exempt  *Exempt
+	Written time.Time
 }
 
 // State is what a journal tells, to its end.
@@ -57,8 +60,11 @@ type State struct {
 	// Ended is how it ended; empty: it has not.
 	Ended  Kind
 	Reason string
-	// Held are the waves that were watched to the end.
-	Held map[string]bool
+	// Waves are those that have begun, by name.
+	Waves map[string]WaveTimes
+	// ID, By and Begun are of the record with which the latest plan began: its sum, who wrote it and when.
+	ID, By string
+	Begun  time.Time
 	// Last is the time of the last record.
 	Last time.Time
 
@@ -66,14 +72,16 @@ type State struct {
 	order     []Ref
 }
 
+// WaveTimes are when a wave began, and when it had been watched to the end; zero: it was not.
+type WaveTimes struct{ Began, Held time.Time }
+
 // Replay reads the state out of records.
 func Replay(records []Record) (*State, error) {
-	s := &State{instances: map[Ref]*Progress{}, Held: map[string]bool{}}
+	s := &State{instances: map[Ref]*Progress{}, Waves: map[string]WaveTimes{}}
 	for _, r := range records {
 		if err := s.take(r); err != nil {
 			return nil, fmt.Errorf("line %d of the journal: %w", r.Number, err)
 		}
-		s.Last = r.Time
 	}
 	return s, nil
 }
@@ -99,6 +107,7 @@ func (s *State) All() []*Progress {
 }
 
 func (s *State) take(r Record) error {
+	s.Last = r.Time
 	switch r.Kind {
 	case Began:
 		plan, err := ParsePlan([]byte(r.Plan))
@@ -108,7 +117,8 @@ func (s *State) take(r Record) error {
 		if err := json.Unmarshal(r.Details, &s.Roster); err != nil {
 			return err
 		}
-		s.Plan, s.Ended, s.Undo, s.Reason, s.Held = plan, "", false, "", map[string]bool{}
+		s.Plan, s.Ended, s.Undo, s.Reason, s.Waves = plan, "", false, "", map[string]WaveTimes{}
+		s.ID, s.By, s.Begun = r.Sum, r.By, r.Time
 		s.Account, s.Regions = cmp.Or(r.Account, s.Roster.account()), r.Regions
 		for _, p := range s.instances {
 			p.begin()
@@ -117,8 +127,10 @@ func (s *State) take(r Record) error {
 		s.Ended, s.Reason = "", ""
 	case UndoBegan:
 		s.Undo, s.Force, s.Ended, s.Reason = true, r.Reason == forced, "", ""
+	case WaveBegan:
+		s.Waves[r.Wave] = WaveTimes{Began: r.Time}
 	case WaveHeld:
-		s.Held[r.Wave] = true
+		s.Waves[r.Wave] = WaveTimes{s.Waves[r.Wave].Began, r.Time}
 	case Stopped, Finished, UndoFinished:
 		s.Ended, s.Reason = r.Kind, r.Reason
 	}
@@ -177,7 +189,7 @@ func (p *Progress) take(r Record) {
 	default:
 		return // of no consequence for what is done next
 	}
-	p.At, p.Reason = r.Kind, r.Reason
+	p.At, p.Reason, p.Exempt, p.Written = r.Kind, r.Reason, r.Exempt, r.Time
 }
 
 // Unfinished says that something was begun and neither finished nor stopped: a process has ended in the middle.

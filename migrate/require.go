@@ -20,7 +20,7 @@ func (r *Run) require(ctx context.Context, wave Wave, m RosterMember) error {
 		return r.skipFor(ctx, p, wave.Name, err)
 	}
 	if e := r.state.Plan.excepted(in, r.now()); e != nil {
-		return r.skip(p, wave.Name, e.String())
+		return r.write(Record{Kind: Skipped, Wave: wave.Name, Instance: &p.Ref, Reason: e.String(), Exempt: &Exempt{e.Owner, e.Reason, e.Until}})
 	}
 	if in.Options != m.Options && in.Options.Tokens != required {
 		return r.skip(p, wave.Name, fmt.Sprintf("somebody has changed it since the plan began, from %s to %s", m.Options, in.Options))

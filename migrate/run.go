@@ -19,6 +19,8 @@ type Run struct {
 	state    *State
 	// Warn is told what people should know and no record has; nil: nobody is.
 	Warn func(string)
+	// Name is what people call the plan: its file's name.
+	Name string
 	// NoWayBack says that tokens may be required although nobody could be brought back.
 	NoWayBack bool
 
@@ -26,9 +28,11 @@ type Run struct {
 	seen  sightings
 	// returns are those who bring instances back, beside the look-out.
 	returns sync.WaitGroup
-	// ends says since when nothing more is required; under mu.
-	mu   sync.Mutex
-	ends error
+	tellers tellers
+	// ends says since when nothing more is required, and holds until when waves are watched; under mu.
+	mu    sync.Mutex
+	ends  error
+	holds map[string]time.Time
 }
 
 // NewRun makes a run on a journal.
@@ -111,11 +115,13 @@ func rosterOf(crews []Crew) Roster {
 
 // write adds a record to the journal, and to the state.
 func (r *Run) write(record Record) error {
-	if err := r.journal.Add(record); err != nil {
+	record, err := r.journal.Add(record)
+	if err != nil {
 		return err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	defer r.tellers.news()
 	return r.state.take(record)
 }
 
@@ -151,14 +157,15 @@ func (r *Run) Resume(ctx context.Context) error {
 }
 
 // watched works while refusals are looked for, and writes how it ended when nobody is brought back any more.
-func (r *Run) watched(ctx context.Context, work func(context.Context) error) error {
+func (r *Run) watched(ctx context.Context, work func(context.Context) error) (err error) {
+	defer r.tell(ctx)(&err)
 	r.watch = r.provider.Watch()
 	returning, giveUp := context.WithCancel(ctx)
 	defer giveUp()
 	watching, stop := context.WithCancel(ctx)
 	var looking sync.WaitGroup
 	looking.Go(func() { r.lookOut(returning, watching) })
-	err := work(returning)
+	err = work(returning)
 	stop()
 	looking.Wait()
 	last := time.AfterFunc(applyTime, giveUp)
@@ -277,7 +284,7 @@ func (r *Run) recoverRequiring(ctx context.Context, p *Progress) error {
 // waves carries out the waves that were not held yet.
 func (r *Run) waves(ctx context.Context) error {
 	for i, wave := range r.state.Plan.Waves {
-		if r.state.Held[wave.Name] {
+		if !r.state.Waves[wave.Name].Held.IsZero() {
 			continue
 		}
 		if err := r.wayBack(ctx); err != nil { // somebody may have shut it since

@@ -22,6 +22,7 @@ func (r *Run) Undo(ctx context.Context, force bool) error {
 	if err := r.atHome(ctx); err != nil {
 		return err
 	}
+	r.checkClock()
 	if !r.state.Undo || r.state.Ended != "" || force != r.state.Force {
 		if len(r.toUndo(ctx, force)) == 0 {
 			return ErrNotInForce
@@ -34,7 +35,6 @@ func (r *Run) Undo(ctx context.Context, force bool) error {
 			return err
 		}
 	}
-	r.checkClock()
 	return r.undo(ctx)
 }
 
@@ -57,7 +57,8 @@ func (r *Run) toUndo(ctx context.Context, force bool) []*Progress {
 	return found
 }
 
-func (r *Run) undo(ctx context.Context) error {
+func (r *Run) undo(ctx context.Context) (err error) {
+	defer r.tell(ctx)(&err)
 	var waiting []*Progress
 	all, failed := withoutShut(r.toUndo(ctx, r.state.Force), r.shut(ctx))
 	for _, p := range all {

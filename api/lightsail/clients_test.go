@@ -19,8 +19,9 @@ import (
 type request struct{ target, body string }
 
 const (
-	publicKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ+1P0dyDrHSlHxPCsQWKjCqXgcUJ8HOQ1wLvS0B3c6p me@here"
-	aTime     = `"startTime":1704067200,"endTime":1704070800.5`
+	publicKey  = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ+1P0dyDrHSlHxPCsQWKjCqXgcUJ8HOQ1wLvS0B3c6p me@here"
+	aMigration = "0123456789abcdef0123456789abcdef"
+	aTime      = `"startTime":1704067200,"endTime":1704070800.5`
 )
 
 // recently is a time of which single samples are kept.
@@ -65,6 +66,10 @@ func everyOperation() []request {
 		request{"OpenIMDS_20261122.GetAuditEntries", `{"resource":"Instance/demo","who":"operator","what":"TagResource","failed":true,"since":1.5,"pageSize":3}`},
 		request{"OpenIMDS_20261122.GetMigrationVerdicts", `{"instanceNames":["demo"],"windowSeconds":3600}`},
 		request{"OpenIMDS_20261122.GetMigrationReport", `{"form":"html"}`},
+		request{"OpenIMDS_20261122.TellMigration", `{"migrationId":"` + aMigration + `","plan":"plan.yaml","begunBy":"ann@desk","begunAt":1795478608,"state":"running","stepAt":1795478608,` +
+			`"waves":[{"name":"canary","holdSeconds":60}],"exceptions":[{"names":["old-*"],"owner":"ann","until":1795478608}],"instances":[{"place":0,"instanceName":"demo","wave":"canary","step":"waiting"}]}`},
+		request{"OpenIMDS_20261122.GetMigrations", `{}`},
+		request{"OpenIMDS_20261122.GetMigratedInstances", `{"migrationId":"` + aMigration + `","wave":"canary","step":"waiting","pageSize":200,"page":1}`},
 		request{"OpenIMDS_20261122.SearchInstances", `{"query":"de","metadataFilter":"all","sortBy":"noToken","descending":true,"pageSize":200,"page":1}`},
 		request{"OpenIMDS_20261122.GetFleet", `{}`},
 		request{"OpenIMDS_20261122.GetFleetMetricData", `{"metricName":"MetadataNoToken","period":3600,` + recently() + `}`},

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"os/user"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -53,6 +54,9 @@ Wave by wave, tokens are required of each instance that is ready. When a caller 
 with, its instance gets the option back that it had, the plan stops, and what it has not touched stays so. On an openimds
 server that takes a moment; at AWS it is as soon as the metric tells. Each step is in the journal before it is done:
 after a crash 'openimds migrate resume' goes on, 'openimds migrate undo' takes it all back.
+
+An openimds server is told how far the plan is, for the console's page Migration; where that fails, the command says so
+once and goes on.
 
 When a step fails, nothing more is required, and what is required is still watched as long as its wave would be. A
 process that is ended watches nothing any more, and says so.
@@ -159,7 +163,7 @@ func (r *runFlags) run(cmd *cobra.Command, plan string, p migrate.Provider, begi
 	if err != nil {
 		return err
 	}
-	run.NoWayBack = r.noWayBack
+	run.Name, run.NoWayBack = filepath.Base(plan), r.noWayBack
 	run.Warn = func(text string) { _ = say(cmd.ErrOrStderr(), "openimds: %s\n", text) }
 	j.Tell(func(record migrate.Record) { _ = r.sayRecord(cmd.OutOrStdout(), record) })
 	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}

@@ -369,6 +369,88 @@ const stories = {
     await done(reader);
   },
 
+  async "a plan in waves"() {
+    await mended();
+    for (const name of ["web-1", "web-2", "old"]) await small.command("instance", "create", name);
+    const file = path.join(directory, "plan.yaml");
+    const waves = (hold) => `waves:\n  - {name: canary, names: [demo], hold: ${hold}}\n  - {name: rest, rest: true}\n`;
+    const terms = "plan: 1\nprovider: openimds\nhold: 0s\ncriteria: {window: 5s, calls: 1000000}\n";
+    fs.writeFileSync(file, terms + waves("1h") + "exceptions:\n  - {names: [old], owner: ops, reason: its vendor is slow, until: 2099-01-31}\n");
+    await until("the plan to be ready for demo", async () => JSON.parse(await small.command("migrate", "apply", file, "-o", "json")).some((step) => step.requires));
+    const p = await page();
+    await signIn(p, small, "migration");
+    await p.getByRole("heading", { name: "A plan, in waves" }).waitFor();
+    equal(await p.getByRole("heading", { name: "Plans so far" }).count(), 0, "plans before the first");
+    // Nobody touches the page: it has the plan by itself.
+    const first = small.begin("migrate", "apply", file, "--yes");
+    const plan = p.locator("section.plan");
+    const state = (text) => plan.locator("header .badge").getByText(text, { exact: true }).waitFor();
+    const wave = (name) => plan.locator("table.waves").getByRole("row").filter({ has: p.getByRole("button", { name, exact: true }) });
+    await plan.getByRole("heading", { name: "Plan plan.yaml" }).waitFor();
+    await wave("canary").getByText("1 required").waitFor();
+    await state("under way");
+    await wave("canary").getByText("under way", { exact: true }).waitFor();
+    await wave("rest").getByText("3 waiting").waitFor();
+    equal(await small.get("latest/meta-data/ami-id", { token: true }), 200, "a guest with a token");
+    const exception = plan.locator("table.exceptions").getByRole("row").filter({ hasText: "ops" });
+    await exception.getByText("its vendor is slow").waitFor();
+    // Waves open by the keyboard.
+    await wave("canary").getByRole("button").focus();
+    await p.keyboard.press("Enter");
+    await plan.locator("table.migrated").getByRole("row").filter({ hasText: "demo" }).getByText("required", { exact: true }).waitFor();
+    await p.waitForURL(/wave=1/);
+    // Who is killed says nothing more, and is not taken to be at work.
+    first.kill("SIGKILL");
+    equal(await first.ended, "SIGKILL", "the command");
+    await state("not heard of");
+    await plan.getByText("openimds migrate resume plan.yaml --yes").waitFor();
+    await wave("canary").getByText("not watched to its end").waitFor();
+    const again = small.begin("migrate", "resume", file, "--yes");
+    await state("under way");
+    await until("somebody to be refused", async () => (await small.get("latest/meta-data/ami-id", { agent: "old-agent/2.0" })) === 200);
+    equal(await again.ended, 1, again.said);
+    await state("stopped");
+    await plan.locator(".reason").getByText(/old-agent\/2\.0|node /).waitFor();
+    await plan.locator("table.migrated").getByRole("row").filter({ hasText: "demo" }).getByText("brought back", { exact: true }).waitFor();
+    await until("IMDSv1 to be answered again", async () => (await small.get("latest/meta-data/ami-id")) === 200);
+    await small.command("migrate", "resume", file, "--yes");
+    await state("finished");
+    await wave("rest").getByText("1 excepted").waitFor();
+    await wave("rest").getByText("2 skipped").waitFor();
+    await wave("rest").getByRole("button").click();
+    const left = plan.locator("table.migrated").getByRole("row");
+    await left.filter({ hasText: "old" }).getByText("Exception of ops until").waitFor();
+    await left.filter({ hasText: "web-1" }).getByText(/^unknown: /).waitFor();
+    await plan.getByLabel("Show").selectOption("excepted");
+    await left.filter({ hasText: "web-1" }).waitFor({ state: "detached" });
+    await p.waitForURL(/step=excepted/);
+    await p.reload();
+    await left.filter({ hasText: "old" }).waitFor();
+    // Another plan: the former one is remembered.
+    const other = path.join(directory, "other plan.yaml");
+    fs.writeFileSync(other, terms + waves("0s"));
+    await until("the other plan to be ready for demo", async () => JSON.parse(await small.command("migrate", "apply", other, "-o", "json")).some((step) => step.requires));
+    await small.command("migrate", "apply", other, "--yes");
+    const history = p.locator("table.history").getByRole("row");
+    await history.filter({ hasText: "other plan.yaml" }).getByText("finished").waitFor();
+    // The address still names the first one.
+    await plan.getByRole("heading", { name: "Plan plan.yaml" }).waitFor();
+    await history.getByRole("link", { name: "other plan.yaml" }).click();
+    await plan.getByRole("heading", { name: "Plan other plan.yaml" }).waitFor();
+    await small.command("migrate", "undo", other, "--yes");
+    await state("undone");
+    await wave("canary").getByText("1 undone").waitFor();
+    const reader = await page();
+    await small.command("keys", "create", "watcher", "--read-only");
+    await signIn(reader, small, "migration", small.key("watcher"));
+    await reader.locator("section.plan").getByRole("heading", { name: "Plan other plan.yaml" }).waitFor();
+    const told = await ask(reader, "TellMigration", { migrationId: "0".repeat(32), plan: "forged", begunAt: 1, state: "running", stepAt: 1 });
+    equal([told.status, told.body.__type], [400, "AccessDeniedException"], "a plan told by a key that may only look");
+    for (const name of ["web-1", "web-2", "old"]) await small.command("instance", "delete", name);
+    await mended();
+    await done(p, reader);
+  },
+
   async "any version of the metadata"() {
     const p = await page();
     await signIn(p, small, "instances/demo/metadata");
@@ -428,7 +510,7 @@ const stories = {
 };
 
 const places = {
-  fleet: "", migration: "migration", callers: "callers", changes: "changes", alarms: "alarms", missing: "nowhere",
+  fleet: "", migration: "migration", "migration-wave": "migration?wave=2", callers: "callers", changes: "changes", alarms: "alarms", missing: "nowhere",
   ...Object.fromEntries(["options", "metrics", "callers", "metadata", "userdata", "tags", "events", "faults", "attachment", "changes"].map((tab) => ["instance-" + tab, `instances/demo/${tab}`])),
 };
 

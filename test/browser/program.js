@@ -38,6 +38,7 @@ export class Server {
     this.flags = flags;
     this.imds = this.api = "127.0.0.1:0";
     this.log = "";
+    this.begun = [];
   }
 
   /** start begins, at the addresses of before if there were any. */
@@ -66,6 +67,7 @@ export class Server {
   }
 
   async stop() {
+    for (const begun of this.begun) begun.kill("SIGKILL");
     this.process.kill("SIGINT");
     const code = await this.ended;
     if (code !== 0) throw new Error(`openimds serve ended with ${code}:\n${this.log}`);
@@ -83,6 +85,16 @@ export class Server {
   async command(...args) {
     const { stdout } = await run("openimds", [...args, "--data-dir", this.dataDir], { timeout: patience });
     return stdout;
+  }
+
+  /** begin starts the command line against this server, and goes on; said is what it has printed. */
+  begin(...args) {
+    const begun = spawn("openimds", [...args, "--data-dir", this.dataDir], { stdio: ["ignore", "pipe", "pipe"] });
+    begun.said = "";
+    for (const out of [begun.stdout, begun.stderr]) out.on("data", (d) => (begun.said += d));
+    begun.ended = new Promise((resolve) => begun.once("exit", (code, signal) => resolve(code ?? signal)));
+    this.begun.push(begun);
+    return begun;
   }
 
   /** offline runs the command line by itself. */

@@ -10,6 +10,7 @@ import type { AuditEntry, Input } from "./wire";
 function On({ resource }: { resource?: string }) {
   const [type, name] = (resource ?? "").split("/");
   if (type === "Instance" && name) return <Link to={instancePath(name, "changes")}>{name}</Link>;
+  if (type === "migration" && name) return <Link to={"migration?plan=" + encodeURIComponent(name)}>{t.audit.plan}</Link>;
   return <>{resource}</>;
 }
 
@@ -32,7 +33,7 @@ export function AuditTable({ entries, one, brief }: { entries: AuditEntry[]; one
   const undone = new Set(entries.filter((e) => e.failure && e.change).map((e) => e.change));
   return (
     <Scroll label={t.audit.heading}>
-      <table class="audit">
+      <table class="audit stacked">
         <thead>
           <tr>
             <th scope="col">{cols.when}</th>
@@ -54,7 +55,7 @@ export function AuditTable({ entries, one, brief }: { entries: AuditEntry[]; one
               </td>
               <td>{e.what}</td>
               {!one && (
-                <td>
+                <td class="on">
                   <On resource={e.resource} />
                 </td>
               )}
@@ -141,4 +142,4 @@ function Page({ asked, one, live, more }: { asked: Input<"GetAuditEntries">; one
 }
 
 /** auditedKinds are the changes after which the log has another line. */
-export const auditedKinds = ["instance", "attachment", "alarm", "keypair", "staticip", "operation", "defaults"];
+export const auditedKinds = ["instance", "attachment", "alarm", "keypair", "staticip", "operation", "defaults", "migration"];

@@ -5,7 +5,7 @@ import { useCall } from "./live";
 import { Mode } from "./options";
 import { go, instancePath, Link, param, withParams } from "./route";
 import { t } from "./text";
-import { Amount, Badge, Button, Choice, Loading, Problem, Scroll, Teach } from "./ui";
+import { Amount, Badge, Button, Choice, Loading, Pages, Problem, Scroll, Teach } from "./ui";
 import type { FoundInstance } from "./wire";
 
 const pageSize = 50;
@@ -41,7 +41,7 @@ export function Instances({ since }: { since: number }) {
         </div>
       )}
       {data && data.total === 0 && !narrowed && <Teach say={t.instances.noneAtAll} command={t.instances.command} />}
-      {data && data.total > 0 && <Pages page={page} pages={data.pages} total={data.total} />}
+      {data && data.total > 0 && <Pages label={t.instances.heading} page={page} pages={data.pages} total={data.total} to={(n) => go(withParams({ page: n <= 1 ? "" : n }))} />}
     </section>
   );
 }
@@ -140,26 +140,5 @@ function Table({ found, sortBy, descending }: { found: FoundInstance[]; sortBy: 
         </tbody>
       </table>
     </Scroll>
-  );
-}
-
-function Pages({ page, pages, total }: { page: number; pages: number; total: number }) {
-  const to = (n: number) => go(withParams({ page: n <= 1 ? "" : n }));
-  return (
-    <nav class="pages" aria-label={t.instances.heading}>
-      <span class="dim" role="status">
-        {t.instances.page(page, pages, total)}
-      </span>
-      {pages > 1 && (
-        <>
-          <Button disabled={page <= 1} onClick={() => to(page - 1)}>
-            {t.instances.previous}
-          </Button>
-          <Button disabled={page >= pages} onClick={() => to(page + 1)}>
-            {t.instances.next}
-          </Button>
-        </>
-      )}
-    </nav>
   );
 }

@@ -3,10 +3,11 @@ import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { call } from "./api";
 import { useCall } from "./live";
+import { History, Plan, usePlans } from "./plans";
 import { go, instancePath, Link, param, withParams } from "./route";
 import { t } from "./text";
 import { Time } from "./time";
-import { Amount, attempt, Badge, Button, Choice, Command, Loading, Note, Problem, Scroll, Section, Teach, type Tone } from "./ui";
+import { Amount, attempt, Badge, Button, Choice, Command, Loading, Pages, Problem, Scroll, Section, Teach, type Tone } from "./ui";
 import type { MigrationVerdict } from "./wire";
 
 const shown = 20;
@@ -18,9 +19,9 @@ export function MigrationPage() {
   const found = useCall("SearchInstances", { metadataFilter: filter, page, pageSize: shown }, { on: ["instance"], every: 60_000 });
   const names = found.data?.instances.map((i) => i.name) ?? [];
   const judged = useCall("GetMigrationVerdicts", names.length > 0 ? { instanceNames: names } : null, { on: ["instance", "attachment"], every: 60_000 });
+  const plans = usePlans();
   const error = found.error ?? judged.error;
   const pages = Math.max(found.data?.pages ?? 1, 1);
-  const to = (n: number) => go(withParams({ page: n === 1 ? "" : n }));
   // Whoever requires tokens of all on the last page has no such page any more.
   useEffect(() => {
     if (found.data && page > pages) go(withParams({ page: pages === 1 ? "" : pages }), true);
@@ -30,6 +31,7 @@ export function MigrationPage() {
       <div class="head">
         <h1 tabIndex={-1}>{t.migration.title}</h1>
       </div>
+      <Plan plans={plans} />
       <Section
         title={t.migration.heading}
         aside={<Choice label={t.instances.filter} value={filter} among={t.migration.filters} onChange={(v) => go(withParams({ filter: v === "v1AndV2" ? "" : v, page: "" }), true)} />}
@@ -41,18 +43,11 @@ export function MigrationPage() {
           <>
             <p class="pad dim">{t.migration.say}</p>
             {judged.data && names.length > 0 ? <Verdicts verdicts={judged.data.verdicts} /> : !judged.error && <Loading />}
-            <div class="pages">
-              <span class="dim">{t.instances.page(page, pages, found.data.total)}</span>
-              <Button disabled={page <= 1} onClick={() => to(page - 1)}>
-                {t.instances.previous}
-              </Button>
-              <Button disabled={page >= pages} onClick={() => to(page + 1)}>
-                {t.instances.next}
-              </Button>
-            </div>
+            <Pages label={t.migration.heading} page={page} pages={pages} total={found.data.total} to={(n) => go(withParams({ page: n === 1 ? "" : n }))} />
           </>
         )}
       </Section>
+      {plans.data && plans.data.migrations.length > 0 && <History all={plans.data.migrations} />}
       <div class="columns">
         <Waves />
         <Report />
@@ -68,7 +63,7 @@ function Verdicts({ verdicts }: { verdicts: MigrationVerdict[] }) {
   const cols = t.migration.columns;
   return (
     <Scroll label={t.migration.heading}>
-      <table class="verdicts">
+      <table class="verdicts stacked">
         <thead>
           <tr>
             <th scope="col">{cols.name}</th>
@@ -93,13 +88,13 @@ function Verdicts({ verdicts }: { verdicts: MigrationVerdict[] }) {
                 <Badge tone={tones[v.verdict]}>{t.migration.verdicts[v.verdict]}</Badge>
               </td>
               <td class="why">{v.reason}</td>
-              <td class={"number" + (v.noToken ? " v1" : "")}>
+              <td class={"number" + (v.noToken ? " v1" : "")} data-label={cols.v1}>
                 <Amount of={known(v, v.noToken)} />
               </td>
-              <td class="number">
+              <td class="number" data-label={cols.refused}>
                 <Amount of={known(v, v.rejected)} />
               </td>
-              <td>
+              <td data-label={cols.rehearsal}>
                 {v.rehearsal ? (
                   <>
                     {t.migration.rehearsals[v.rehearsal.mode] ?? v.rehearsal.mode}{" "}
@@ -166,7 +161,12 @@ function Report() {
           </>
         )}
       </div>
-      {!key.value && <Note>{t.migration.signed}</Note>}
+      {!key.value && (
+        <div class="teach after">
+          <p class="dim">{t.migration.signed}</p>
+          <Command text={t.migration.withPlan} />
+        </div>
+      )}
     </Section>
   );
 }

@@ -88,7 +88,7 @@ export function plot(el: HTMLElement, p: Plot): () => void {
       width: el.clientWidth,
       height,
       legend: { show: false },
-      padding: [10, 12, 0, 0],
+      padding: [10, 20, 0, 0],
       cursor: { x: true, y: false, points: { show: false }, drag: { x: onZoom !== undefined, y: false, setScale: false } },
       scales: { x: { time: true, range: () => [over.start, over.end] }, y: { range: () => [0, most * 1.12] } },
       axes: [

@@ -119,7 +119,14 @@ export function Command({ text }: { text: string }) {
   };
   return (
     <div class="command">
-      <code>{text}</code>
+      <code>
+        {text.split(" ").map((word, i) => (
+          <>
+            {i > 0 && " "}
+            <span class="word">{word}</span>
+          </>
+        ))}
+      </code>
       <button type="button" class="button quiet" onClick={copy} aria-label={t.copy.copy + ": " + text}>
         {copied.value ? t.copy.copied : t.copy.copy}
       </button>
@@ -202,6 +209,28 @@ export function Scroll({ label, children }: { label: string; children: Component
     <div class="scroll" role="group" aria-label={label} tabIndex={0}>
       {children}
     </div>
+  );
+}
+
+/** Pages are of a long list: which one this is, and the way to the others. */
+export function Pages(props: { label: string; page: number; pages: number; total: number; to: (page: number) => void }) {
+  const { page, pages, to } = props;
+  return (
+    <nav class="pages" aria-label={props.label}>
+      <span class="dim" role="status">
+        {t.instances.page(page, pages, props.total)}
+      </span>
+      {pages > 1 && (
+        <>
+          <Button disabled={page <= 1} onClick={() => to(page - 1)}>
+            {t.instances.previous}
+          </Button>
+          <Button disabled={page >= pages} onClick={() => to(page + 1)}>
+            {t.instances.next}
+          </Button>
+        </>
+      )}
+    </nav>
   );
 }
 

@@ -237,6 +237,56 @@ export interface MigrationVerdict {
   rehearsal?: Rehearsal;
 }
 
+export type MigrationStep = "waiting" | "requiring" | "required" | "skipped" | "excepted" | "returning" | "returned" | "undoing" | "undone" | "kept" | "gone";
+
+export interface MigrationWave {
+  name: string;
+  holdSeconds: number;
+  begunAt?: number;
+  heldUntil?: number;
+  heldAt?: number;
+}
+
+export interface MigrationException {
+  names?: string[];
+  tags?: string[];
+  userAgent?: string;
+  source?: string;
+  owner: string;
+  reason?: string;
+  until: number;
+}
+
+/** Migration is how far a plan is, as the command that carries it out has told. */
+export interface Migration {
+  migrationId: string;
+  plan: string;
+  begunBy: string;
+  begunAt: number;
+  state: "running" | "undoing" | "interrupted" | "stopped" | "finished" | "undone";
+  reason?: string;
+  stepAt: number;
+  heardAt: number;
+  toldBy: string;
+  /** silent: it should have been heard of, and was not. */
+  silent: boolean;
+  waves: MigrationWave[];
+  exceptions: MigrationException[];
+  moreExceptions: number;
+  /** counts are by wave; under "" those of no wave that is listed. */
+  counts: Record<string, Partial<Record<MigrationStep, number>>>;
+}
+
+export interface MigratedInstance {
+  place: number;
+  instanceName: string;
+  step: MigrationStep;
+  at?: number;
+  reason?: string;
+  owner?: string;
+  until?: number;
+}
+
 type Named = { instanceName: string };
 type Done = { operation: Operation };
 type AllDone = { operations: Operation[] };
@@ -315,6 +365,11 @@ export interface Operations {
   ];
   GetFleetCallers: [{ since?: number; limit?: number }, { callers: FleetCaller[]; total: number; incomplete?: string[] }];
   GetMigrationVerdicts: [{ instanceNames: string[] }, { windowSeconds: number; verdicts: MigrationVerdict[] }];
+  GetMigrations: [Record<string, never>, { time: number; migrations: Migration[] }];
+  GetMigratedInstances: [
+    { migrationId: string; wave?: string; step?: MigrationStep; page?: number; pageSize?: number },
+    { instances: MigratedInstance[]; total: number; pages: number },
+  ];
   GetMigrationReport: [{ form: "html" | "json" }, { fileName: string; report: string; key: string }];
   GetMetadataTree: [Named & { version: string; path: string; protocol: "v1" | "v2"; reveal?: boolean }, Tree];
 }
