@@ -42,6 +42,8 @@ type Log struct {
 
 	dropped atomic.Int64 // lines that there was no room for
 
+	index index // of the changes of single resources
+
 	mu      sync.Mutex
 	failure error // of the latest write; nil: it worked
 
