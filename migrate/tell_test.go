@@ -169,7 +169,7 @@ func TestToldInVain(t *testing.T) {
 func TestToldAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var names []string
-		for i := range 100 {
+		for i := range 40 {
 			names = append(names, fmt.Sprintf("web-%02d", i))
 		}
 		f := newFleet(t, names...)
@@ -185,7 +185,7 @@ func TestToldAgain(t *testing.T) {
 		run, done := aRun(t, f.provider(), journalIn(t))
 		defer done()
 		ended := make(chan error, 1)
-		go func() { ended <- run.Apply(t.Context(), aPlan(t, "hold: 10m\nwaves: [{name: all, rest: true}]\n")) }()
+		go func() { ended <- run.Apply(t.Context(), aPlan(t, "hold: 150s\nwaves: [{name: all, rest: true}]\n")) }()
 		time.Sleep(time.Minute)
 		f.mu.Lock()
 		away = false
@@ -194,7 +194,7 @@ func TestToldAgain(t *testing.T) {
 			t.Helper()
 			time.Sleep(2 * openimds.MigrationHeartbeat)
 			told, lines := f.told()
-			if want := "map[all:map[required:100]]"; fmt.Sprint(told.Counts) != want || len(lines) != 100 {
+			if want := "map[all:map[required:40]]"; fmt.Sprint(told.Counts) != want || len(lines) != 40 {
 				t.Errorf("%s: %v, %d instances", what, told.Counts, len(lines))
 			}
 		}
