@@ -23,6 +23,7 @@ var handled = map[string][]string{
 	"EndRehearsals":   {"NotFound/DoesNotExist"},  // an instance that has gone
 	"EvaluateAlarms":  {"NotFound/DoesNotExist"},  // an alarm or instance that has gone
 	"FaultsMet":       {"NotFound/DoesNotExist"},  // an instance that has gone
+	"LeaveSeat":       {"NotFound/DoesNotExist"},  // an instance that has gone
 	"EndTransition":   {"NotFound/DoesNotExist"},  // what ended without it
 	"MarkApplied":     {"NotFound/DoesNotExist"},
 	"OperationsOf":    {"NotFound/DoesNotExist"},                            // pruned

@@ -136,6 +136,15 @@ func (s *Service) attachAgain(ctx context.Context, d *draft, was store.Record, a
 	if reflect.DeepEqual(&a, before) {
 		return nil
 	}
+	if !a.CreatedAt.Equal(before.CreatedAt) { // since when the host has it is known by that alone
+		in, _, err := s.instance(ctx, a.Instance)
+		if err != nil {
+			return err
+		}
+		if err := s.served(ctx, d, in, before); err != nil {
+			return err
+		}
+	}
 	err = s.changeGuest(ctx, d, a.Instance, func(in *openimds.Instance) {
 		if met {
 			meet(in, *found)
@@ -169,7 +178,7 @@ func (s *Service) DetachInstance(ctx context.Context, name string) (openimds.Ope
 			return storeFailed(err)
 		}
 		if before, err := records.DecodeAttachment(was); err == nil {
-			if err := d.served(in, before); err != nil {
+			if err := s.served(ctx, d, in, before); err != nil {
 				return err
 			}
 		}
@@ -219,15 +228,19 @@ func (s *Service) Attachment(ctx context.Context, instance string) (*openimds.At
 
 // removeAttachment removes the attachment of an instance that is deleted in the same commit; an instance of
 // the same name, later, is not attached.
-func (s *Service) removeAttachment(ctx context.Context, d *draft, name string) error {
-	was, err := s.store.Get(ctx, records.AttachmentPrefix+name)
-	switch {
-	case errors.Is(err, store.ErrNoRecord):
-		d.changes = append(d.changes, store.Change{Verb: store.Check, Key: records.AttachmentPrefix + name, If: store.IfAbsent})
-	case err != nil:
-		return storeFailed(err)
-	default:
-		return s.leave(ctx, d, was)
+func (s *Service) removeAttachment(ctx context.Context, d *draft, in *openimds.Instance) error {
+	was, err := s.store.Get(ctx, records.AttachmentPrefix+in.Name)
+	if errors.Is(err, store.ErrNoRecord) {
+		d.changes = append(d.changes, store.Change{Verb: store.Check, Key: records.AttachmentPrefix + in.Name, If: store.IfAbsent})
+		return nil
 	}
-	return nil
+	if err != nil {
+		return storeFailed(err)
+	}
+	if before, err := records.DecodeAttachment(was); err == nil {
+		if err := s.served(ctx, d, in, before); err != nil {
+			return err
+		}
+	}
+	return s.leave(ctx, d, was)
 }

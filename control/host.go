@@ -118,7 +118,7 @@ func (s *Service) LeaveSeat(ctx context.Context, instance string) error {
 		was, err := s.store.Get(ctx, records.SeatKey(instance, s.cfg.Host))
 		switch {
 		case errors.Is(err, store.ErrNoRecord):
-			return s.draftLetGo(ctx, d, s.cfg.Host, instance)
+			return s.draftLeft(ctx, d, instance)
 		case err != nil:
 			return storeFailed(err)
 		}
@@ -127,7 +127,7 @@ func (s *Service) LeaveSeat(ctx context.Context, instance string) error {
 			return err
 		}
 		d.changes = append(d.changes, store.Change{Verb: store.Delete, Key: was.Key, If: was.Revision})
-		return s.draftLetGo(ctx, d, s.cfg.Host, instance)
+		return s.draftLeft(ctx, d, instance)
 	})
 	return err
 }

@@ -103,37 +103,6 @@ func (h *Hosted) Serves(ctx context.Context, instance string) error {
 	return err
 }
 
-// Counts says whether what this host has counted of the instance of that id is to be known; ErrNotServed: it is not.
-// That of an instance which was attached to it is, too: a host that was cut off tells of its last calls when it is back.
-// There says whether there is such an instance at all.
-func (h *Hosted) Counts(ctx context.Context, instanceID string) (there bool, err error) {
-	name, err := h.service.store.Get(ctx, records.InstanceIDKey(instanceID))
-	there = err == nil
-	if there {
-		if err := h.Serves(ctx, string(name.Value)); !errors.Is(err, ErrNotServed) {
-			return true, err
-		}
-		_, err = h.service.store.Get(ctx, records.ServedKey(instanceID, h.Name()))
-	}
-	switch {
-	case errors.Is(err, store.ErrNoRecord):
-		return there, ErrNotServed
-	case err != nil:
-		return there, storeFailed(err)
-	}
-	return there, nil
-}
-
-// served drafts that the host of an attachment which ends has served the instance, for [Hosted.Counts].
-func (d *draft) served(in *openimds.Instance, a *openimds.Attachment) error {
-	value, err := records.Encode(d.now)
-	if err != nil {
-		return broken(err)
-	}
-	d.changes = append(d.changes, store.Change{Verb: store.Put, Key: records.ServedKey(in.ID, a.Host), Value: value, If: store.Whatever})
-	return nil
-}
-
 // Instance is an instance that is attached to this host.
 func (h *Hosted) Instance(ctx context.Context, name string) (*openimds.Instance, error) {
 	if err := h.Serves(ctx, name); err != nil {

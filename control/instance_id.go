@@ -161,8 +161,12 @@ func (s *Service) Forget(ctx context.Context) (forgotten int, err error) {
 			return err != nil || s.cfg.Now().Sub(l.At) >= LaunchTime
 		},
 		records.ServedPrefix: func(r store.Record) bool {
-			left, err := records.Decode[time.Time](r)
-			return err != nil || s.cfg.Now().Sub(left) >= openimds.CallersKept
+			of, err := records.DecodeServed(r)
+			if err != nil || len(of.Stays) == 0 || s.cfg.Now().Sub(of.Stays[len(of.Stays)-1].Until) >= openimds.CallersKept {
+				return true
+			}
+			_, _ = s.closeStays(ctx, r) // else the next time
+			return false
 		},
 		records.EndedPrefix: func(r store.Record) bool {
 			ends, err := records.Decode[time.Time](r)

@@ -211,7 +211,7 @@ func (s *Service) delete(ctx context.Context, d *draft, name string) error {
 	if err := s.removeAlarmsOf(ctx, d, in.Name); err != nil {
 		return err
 	}
-	if err := s.removeAttachment(ctx, d, in.Name); err != nil {
+	if err := s.removeAttachment(ctx, d, in); err != nil {
 		return err
 	}
 	d.dropRecording(in)

@@ -27,7 +27,7 @@ func (s *Service) move(ctx context.Context, d *draft, was store.Record, before *
 	}
 	in.Bound, in.Links = nil, a.Links()
 	d.noteInstance(instanceWas, in)
-	if err := d.served(in, before); err != nil {
+	if err := s.served(ctx, d, in, before); err != nil {
 		return err
 	}
 	if err := s.leavePlace(ctx, d, before); err != nil {

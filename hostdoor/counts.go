@@ -1,6 +1,7 @@
 package hostdoor
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,9 +15,15 @@ import (
 	"github.com/openimds/openimds/usage/history"
 )
 
+// counted is a record that a host has counted, as it is to be kept.
+type counted struct {
+	key string
+	// over is what the store is to have in the place of what it has (nil: nothing), and nil for nothing.
+	over func(stored []byte) []byte
+}
+
 // counts keeps what the host has counted, beside what others have: each record is a host's own, and has all that it
-// counted of an instance on a day, so that one that comes late or twice counts once. A host sends one request after the
-// other, and gives up no request before this end has ([callTime]), so that the latest comes last.
+// counted of an instance on a day, so that one that comes late or twice counts once.
 func (c *call) counts(ctx context.Context) (any, error) {
 	var q hostlink.CountsRequest
 	if err := read(c.body, &q); err != nil {
@@ -26,23 +33,15 @@ func (c *call) counts(ctx context.Context) (any, error) {
 		return nil, err
 	}
 	var answer hostlink.CountsAnswer
-	var writes []store.Write
+	var all []counted
 	seen := map[string]bool{}
-	served := map[string]error{} // by instance: a host counts many days of one
+	stays := staysOf{c, map[string]control.Stays{}}
+	outside := 0
 	for _, r := range q.Records {
 		if len(r.Key) > hostlink.MaxText { // it would be told again in the answer
 			return nil, malformed("a key is longer than 1 KiB")
 		}
-		change := store.Change{Verb: store.Put, Key: r.Key, Value: r.Value, If: store.Whatever}
-		var err error
-		switch {
-		case r.Key == history.MarkKey(c.host.Name) && len(r.Value) == 0:
-			change.Verb = store.Delete
-		case r.Key == history.MarkKey(c.host.Name):
-			err = isMark(r)
-		default:
-			err = c.mayCount(ctx, r, served)
-		}
+		over, whole, err := c.mayCount(ctx, r, stays)
 		if _, refused := errors.AsType[notCounted](err); refused || seen[r.Key] {
 			answer.Refused = append(answer.Refused, r.Key)
 			continue
@@ -50,78 +49,139 @@ func (c *call) counts(ctx context.Context) (any, error) {
 		if err != nil {
 			return nil, err
 		}
+		if !whole {
+			outside++
+		}
 		seen[r.Key] = true
-		writes = append(writes, store.Write{Change: change, Done: func(int64) {}, Conflict: func() {}})
+		all = append(all, counted{r.Key, over})
 	}
 	if n := len(answer.Refused); n > 0 {
 		c.audit("", fmt.Sprintf("%d of the counts are not of this host's instances, or cannot be read", n))
+	}
+	if outside > 0 {
+		c.audit("", fmt.Sprintf("%d of the counts are of times in which this host did not have the instance, and are not kept", outside))
 	}
 	// Last, and not as a condition of each write: a count that comes a moment late is of before all the same.
 	h := c.door.cfg.Regions[0].Service.ForHost(control.HostProcess{Name: c.host.Name, Enrolment: c.host.Enrolment})
 	if err := h.Enrolled(ctx); err != nil {
 		return nil, err
 	}
-	return answer, store.CommitEach(ctx, c.door.cfg.Whole, writes)
+	return answer, c.keepCounted(ctx, all)
 }
 
-// isMark refuses what is no mark.
-func isMark(r hostlink.Counted) error {
-	if _, err := history.ForeignMark(r.Key, r.Value, time.Now()); err != nil {
-		return notCounted{err}
+// keepAttempts is how often counts are put together with what the store has before the host has to ask again.
+const keepAttempts = 5
+
+// keepCounted puts what was counted together with what the store has, each under the condition that it still has that: of
+// two requests of a host, of which one was given up and is being carried out all the same, neither undoes the other.
+func (c *call) keepCounted(ctx context.Context, all []counted) error {
+	whole := c.door.cfg.Whole
+	var err error
+	for range keepAttempts {
+		var writes []store.Write
+		var again []counted
+		for _, one := range all {
+			was, err := whole.Get(ctx, one.key)
+			if err != nil && !errors.Is(err, store.ErrNoRecord) {
+				return err
+			}
+			value := one.over(was.Value)
+			if bytes.Equal(value, was.Value) {
+				continue
+			}
+			change := store.Change{Verb: store.Put, Key: one.key, Value: value, If: was.Revision} // of none: IfAbsent
+			if value == nil {
+				change.Verb = store.Delete
+			}
+			writes = append(writes, store.Write{Change: change, Done: func(int64) {}, Conflict: func() { again = append(again, one) }})
+		}
+		if err = store.CommitEach(ctx, whole, writes); !errors.Is(err, store.ErrConflict) {
+			return err
+		}
+		all = again
 	}
-	return nil
+	return err
 }
 
 // notCounted says why a record is not kept.
 type notCounted struct{ error }
 
-// mayCount refuses what is not a count of this host's, of an instance that it serves or has counted before: what was
-// counted of one that has moved away since comes late, and is to be known all the same.
-func (c *call) mayCount(ctx context.Context, r hostlink.Counted, served map[string]error) error {
-	var id, host string
-	var err error
-	if strings.HasPrefix(r.Key, history.SamplePrefix) {
-		id, host, err = history.Foreign(r.Key, r.Value, time.Now())
-	} else {
-		id, host, err = usage.ForeignCallers(r.Key, r.Value, time.Now())
+// clockMargin is how far the clocks of hosts and replicas may be apart.
+const clockMargin = 5 * time.Minute
+
+// mayCount says how a record is to be kept, and refuses what is not a count of this host's, or of no time in which it had
+// the instance: what was counted of one that has moved away since comes late, and is to be known all the same. whole says
+// that none of it is left out.
+func (c *call) mayCount(ctx context.Context, r hostlink.Counted, stays staysOf) (over func(stored []byte) []byte, whole bool, err error) {
+	refuse := func(err error) (func([]byte) []byte, bool, error) { return nil, true, notCounted{err} }
+	now := time.Now()
+	switch {
+	case r.Key == history.MarkKey(c.host.Name):
+		if _, err := history.ForeignMark(r.Key, r.Value, now); err != nil && len(r.Value) > 0 {
+			return refuse(err)
+		}
+		value := bytes.Clone(r.Value)
+		if len(value) == 0 {
+			value = nil
+		}
+		return func([]byte) []byte { return value }, true, nil
+	case strings.HasPrefix(r.Key, history.SamplePrefix):
+		day, err := history.Foreign(r.Key, r.Value, now)
+		if err == nil && day.Host != c.host.Name {
+			err = errOtherHost
+		}
+		if err != nil {
+			return refuse(err)
+		}
+		had, err := stays.of(ctx, day.InstanceID)
+		if err != nil {
+			return nil, true, err
+		}
+		left, whole := day.Only(func(since, until time.Time) bool { return had.Has(since.Add(-clockMargin), until.Add(clockMargin)) })
+		if len(had) == 0 || left == 0 && !whole {
+			err = notCounted{control.ErrNotServed}
+		}
+		return day.Over, whole, err
+	}
+	id, host, latest, err := usage.ForeignCallers(r.Key, r.Value, now)
+	if err == nil && host != c.host.Name {
+		err = errOtherHost
 	}
 	if err != nil {
-		return notCounted{err}
+		return refuse(err)
 	}
-	if host != c.host.Name {
-		return notCounted{errors.New("it is another host's count")}
+	had, err := stays.of(ctx, id)
+	if err == nil && !had.Has(latest.Add(-clockMargin), latest.Add(clockMargin)) {
+		err = notCounted{control.ErrNotServed}
 	}
-	err, known := served[id]
-	if !known {
-		err = c.serves(ctx, id)
-		served[id] = err
-	}
-	if !errors.Is(err, errNoInstance) {
-		if errors.Is(err, control.ErrNotServed) {
-			return notCounted{err}
+	return func(stored []byte) []byte {
+		if usage.LaterCallers(r.Value, stored) {
+			return r.Value
 		}
-		return err
-	}
-	// Of an instance that is there no more, nothing tells who has served it but what was counted.
-	for _, key := range []string{r.Key, usage.CallersKey(id, host)} {
-		if _, err := c.door.cfg.Whole.Get(ctx, key); !errors.Is(err, store.ErrNoRecord) {
-			return err
-		}
-	}
-	return notCounted{control.ErrNotServed}
+		return stored
+	}, true, err
 }
 
-// errNoInstance says that there is no instance of that id in any region.
-var errNoInstance = errors.New("there is no such instance")
+var errOtherHost = errors.New("it is another host's count")
 
-// serves says whether what the host has counted of an instance is to be known: control.ErrNotServed, it is not;
-// errNoInstance.
-func (c *call) serves(ctx context.Context, id string) error {
-	for _, region := range c.door.cfg.Regions {
-		h := region.Service.ForHost(control.HostProcess{Name: c.host.Name})
-		if there, err := h.Counts(ctx, id); there || !errors.Is(err, control.ErrNotServed) {
-			return err
-		}
+// staysOf finds out once for a request when its host had an instance, by the instance's id: it counts many days of one.
+type staysOf struct {
+	call  *call
+	known map[string]control.Stays
+}
+
+func (s staysOf) of(ctx context.Context, id string) (control.Stays, error) {
+	had, known := s.known[id]
+	if known {
+		return had, nil
 	}
-	return errNoInstance
+	for _, region := range s.call.door.cfg.Regions {
+		all, err := region.Service.ForHost(control.HostProcess{Name: s.call.host.Name, Enrolment: s.call.host.Enrolment}).Stays(ctx, id)
+		if err != nil && !errors.Is(err, control.ErrNotServed) {
+			return nil, err
+		}
+		had = append(had, all...)
+	}
+	s.known[id] = had
+	return had, nil
 }

@@ -21,7 +21,7 @@ const (
 	// OfficeKey is held by the host that does what one of all has to do: it evaluates alarms, forgets old
 	// operations, ends transitions, and ends changes that nobody has to obey.
 	OfficeKey = "office"
-	// ServedPrefix leads what hosts have served that are another's by now; see [ServedKey].
+	// ServedPrefix leads when hosts had instances that they have no more; see [ServedKey].
 	ServedPrefix = "served/"
 	// ToldPrefix leads what is known of an alarm's latest notice, for those who could send it too; bound to a lease of its own.
 	ToldPrefix = "told/"
@@ -134,9 +134,48 @@ func ToldKey(alarm string) string { return ToldPrefix + alarm }
 // StatusKey is where a host keeps how far the attachment of an instance is.
 func StatusKey(instance string) string { return StatusPrefix + instance }
 
-// ServedKey is where it stands that a host has served the instance of that id and left it, with the time of that
-// (JSON): what it counted before comes late, and is to be known all the same.
+// Stay is a time in which a host had an instance.
+type Stay struct {
+	// From is when it got it; zero: that is not known.
+	From time.Time `json:"from,omitzero"`
+	// Until is when it was taken away from it.
+	Until time.Time `json:"until"`
+	// Open says that the host has neither said since that it has let go of it nor come anew: it may go on answering for it.
+	Open bool `json:"open,omitempty"`
+}
+
+// Served are the times in which a host had an instance, the earliest first.
+type Served struct {
+	Stays []Stay `json:"stays"`
+}
+
+// Close ends the stays that are open at a moment that is after their ends, and says whether there were any.
+func (s *Served) Close(at time.Time) (closed bool) {
+	for i := range s.Stays {
+		if stay := &s.Stays[i]; stay.Open && at.After(stay.Until) {
+			stay.Until, stay.Open, closed = at, false, true
+		}
+	}
+	return closed
+}
+
+// DecodeServed reads when a host had an instance. Earlier releases kept nothing but the end of the last time.
+func DecodeServed(r store.Record) (Served, error) {
+	if left, err := Decode[time.Time](r); err == nil {
+		return Served{Stays: []Stay{{Until: left, Open: true}}}, nil
+	}
+	return Decode[Served](r)
+}
+
+// ServedKey is where it stands when a host had the instance of that id, up to when it was taken away from it, as a
+// [Served]: what it counted then comes late, and is to be known all the same.
 func ServedKey(instanceID, host string) string { return ServedPrefix + instanceID + "/" + host }
+
+// ServingHost is the name of the host in a ServedKey.
+func ServingHost(key string) string {
+	_, host, _ := strings.Cut(strings.TrimPrefix(key, ServedPrefix), "/")
+	return host
+}
 
 // SeatKey is where the seat of an instance on a host has its record; without a host's name it leads those of
 // the instance on all hosts.

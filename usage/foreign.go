@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/store"
 )
 
 // maxForeign is the most bytes of a record of callers that another host has counted: what tells callers apart, their
@@ -27,33 +28,61 @@ const CallersPrefix = callersPrefix
 func CallersKey(instanceID, host string) string { return callersKeys(instanceID) + host }
 
 // ForeignCallers reads the key of a record of callers that a host has counted elsewhere, and refuses a value that no
-// [Meter] has written: it is read again each time that somebody asks who calls, and kept until its callers are old.
-func ForeignCallers(key string, value []byte, now time.Time) (instanceID, host string, err error) {
+// [Meter] has written: it is read again each time that somebody asks who calls, and kept until its callers are old. latest
+// is when the last of them called.
+func ForeignCallers(key string, value []byte, now time.Time) (instanceID, host string, latest time.Time, err error) {
+	fail := func(err error) (string, string, time.Time, error) { return "", "", time.Time{}, err }
 	instanceID, host, _ = strings.Cut(strings.TrimPrefix(key, callersPrefix), "/")
 	if key != CallersKey(instanceID, host) || instanceID == "" || host == "" || strings.Contains(host, "/") {
-		return "", "", fmt.Errorf("the key %.80q is none of callers", key)
+		return fail(fmt.Errorf("the key %.80q is none of callers", key))
 	}
 	if len(value) == 0 || len(value) > maxForeign {
-		return "", "", errors.New("the record is empty or too large")
+		return fail(errors.New("the record is empty or too large"))
 	}
 	if value[0] < packedFormat || value[0] > callersFormat {
-		return "", "", errors.New("the record has a form that no agent writes")
+		return fail(errors.New("the record has a form that no agent writes"))
 	}
 	callers, err := unpackCallers(value, maxCallers+1) // and the others
 	if err != nil {
-		return "", "", err
+		return fail(err)
 	}
 	windows := 0
 	for i := range callers {
 		if err := callers[i].foreign(now.Add(foreignEarly)); err != nil {
-			return "", "", err
+			return fail(err)
 		}
 		windows += len(callers[i].windows)
+		if last := time.Unix(0, callers[i].Last); last.After(latest) {
+			latest = last
+		}
 	}
 	if windows > maxWindowBytes {
-		return "", "", errors.New("the record has more windows than a host keeps")
+		return fail(errors.New("the record has more windows than a host keeps"))
 	}
-	return instanceID, host, nil
+	return instanceID, host, latest, nil
+}
+
+// LaterCallers says whether a record of callers that a host has counted is a later one than that which is stored: one that
+// was sent before may come after it. Of the same last call, the later one has counted more.
+func LaterCallers(value, stored []byte) bool {
+	last, calls, err := callersOf(stored)
+	if err != nil {
+		return true
+	}
+	newLast, newCalls, err := callersOf(value)
+	return err == nil && (newLast > last || newLast == last && newCalls >= calls)
+}
+
+// callersOf are the time of the last call in a record and how many it has.
+func callersOf(value []byte) (last int64, calls uint64, err error) {
+	callers, err := decodeCallers(store.Record{Value: value})
+	for i := range callers {
+		last = max(last, callers[i].Last)
+		for _, n := range callers[i].Counts {
+			calls += n
+		}
+	}
+	return last, calls, err
 }
 
 // foreign refuses what no host counts of a caller by then.

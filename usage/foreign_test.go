@@ -65,7 +65,7 @@ func TestForeignCallers(t *testing.T) {
 		"many words":      {append([]byte{callersFormat, 0, 0xff, 0xff, 1}, make([]byte, 32<<10)...), false},
 		"too large":       {append(one(func(*callerRecord) {}), make([]byte, maxForeign)...), false},
 	} {
-		id, host, err := ForeignCallers(CallersKey("i-1", "host-a"), c.value, now)
+		id, host, _, err := ForeignCallers(CallersKey("i-1", "host-a"), c.value, now)
 		if (err == nil) != c.kept || err == nil && (id != "i-1" || host != "host-a") {
 			t.Errorf("%s: %q of %q, %v", what, id, host, err)
 		}
