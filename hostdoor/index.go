@@ -3,6 +3,7 @@ package hostdoor
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"strings"
 	"sync"
 
@@ -70,10 +71,16 @@ func (x *index) list(ctx context.Context, revision int64) error {
 			s.end("the replica has to look at all anew")
 		}
 	}
+	before := maps.Clone(x.hosts)
 	clear(x.attached)
 	clear(x.hosts)
 	clear(x.served)
 	for _, r := range all {
+		if _, err := records.DecodeAttachment(r); err != nil { // then it is whose it was
+			if instance := strings.TrimPrefix(r.Key, records.AttachmentPrefix); before[instance] != "" {
+				x.hosts[instance] = before[instance]
+			}
+		}
 		x.note(r)
 	}
 	x.revision = revision
@@ -95,7 +102,9 @@ func (x *index) note(r store.Record) (instance, was, is string) {
 		if a, err := records.DecodeAttachment(r); err == nil {
 			is = a.Host
 		} else {
-			x.log.Error("an attachment cannot be read; no host is told of it", "instance", instance, "error", err)
+			// Such as one of a later schema, while replicas are upgraded one after the other: the host goes on with what it knows.
+			is = was
+			x.log.Error("an attachment cannot be read; the host that is known to have the instance keeps it", "instance", instance, "host", was, "error", err)
 		}
 	}
 	if was != "" && was != is {

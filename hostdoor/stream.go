@@ -253,7 +253,7 @@ func (s *stream) changesOf(ctx context.Context, it *item) (changes []hostlink.Re
 		}
 		return changes, nil
 	}
-	if s.told[at] == nil {
+	if was := s.told[at]; was == nil || was.record == 0 {
 		return s.begin(ctx, region, it.instance)
 	}
 	was := s.told[at]
@@ -264,6 +264,9 @@ func (s *stream) changesOf(ctx context.Context, it *item) (changes []hostlink.Re
 	}
 	if it.attachment != nil && it.attachment.Revision > was.attachment {
 		was.attachment = it.attachment.Revision
+		if _, err := records.DecodeAttachment(*it.attachment); err != nil { // the index has told of it
+			return append(changes, hostlink.Record{Region: region.Name, Key: it.attachment.Key, Unread: true}), nil
+		}
 		add(it.attachment.Key, it.attachment.Value)
 	}
 	return changes, nil
@@ -278,6 +281,9 @@ func (s *stream) begin(ctx context.Context, region Region, instance string) ([]h
 	was := &toldOf{}
 	for range maxBegun {
 		record, attached, err := s.load(ctx, region, instance)
+		if errors.Is(err, errUnread) {
+			return s.unread(region, instance), nil
+		}
 		if err != nil || record == nil {
 			return nil, err
 		}
@@ -292,10 +298,7 @@ func (s *stream) begin(ctx context.Context, region Region, instance string) ([]h
 		}
 	}
 	s.door.cfg.Log.Error("an instance's recording is not there; its host goes on with what it knows", "instance", instance)
-	return []hostlink.Record{
-		{Region: region.Name, Key: records.InstancePrefix + instance, Unread: true},
-		{Region: region.Name, Key: records.AttachmentPrefix + instance, Unread: true},
-	}, nil
+	return s.unread(region, instance), nil
 }
 
 // load reads the record of an instance that the host has not been told of yet, and its attachment, which may be a later
@@ -307,7 +310,11 @@ func (s *stream) load(ctx context.Context, region Region, instance string) (reco
 		if err != nil {
 			return nil, nil, unlessGone(err)
 		}
-		if a, err := records.DecodeAttachment(before); err != nil || a.Host != s.host {
+		a, err := records.DecodeAttachment(before)
+		if err != nil {
+			return nil, nil, errUnread
+		}
+		if a.Host != s.host {
 			return nil, nil, nil
 		}
 		r, err := region.Store.Get(ctx, records.InstancePrefix+instance)
