@@ -1,7 +1,6 @@
 package hostdoor
 
 import (
-	"maps"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -13,14 +12,6 @@ func Paths() (all []string) {
 		all = append(all, path)
 	}
 	return all
-}
-
-// Attached are the hosts of the first region's instances, as the door knows by now.
-func (d *Door) Attached() map[string]string {
-	x := d.indexes[0]
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return maps.Clone(x.hosts)
 }
 
 // SetSignTimes is how long a request waits for its turn to have documents signed, and how long it signs.

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -67,6 +66,7 @@ type replica struct {
 	refused []openimds.AuditEntry
 	reads   func(key string) // called before the door reads a record of the region at home
 	away    bool             // the store does not answer the door
+	held    chan struct{}    // the door is told of no change until it is closed; nil: it is at once
 }
 
 // interrupted is a store where something may happen before a record is read.
@@ -86,6 +86,49 @@ func (i interrupted) Get(ctx context.Context, key string) (store.Record, error) 
 		reads(key)
 	}
 	return i.Store.Get(ctx, key)
+}
+
+// behind is a store whose watches may be held.
+type behind struct {
+	store.Store
+	replica *replica
+}
+
+func (b behind) Watch(prefix string, after int64) store.Watcher {
+	return heldWatch{b.Store.Watch(prefix, after), b.replica}
+}
+
+type heldWatch struct {
+	store.Watcher
+	replica *replica
+}
+
+func (w heldWatch) Next(ctx context.Context) ([]store.Record, error) {
+	changes, err := w.Watcher.Next(ctx)
+	w.replica.mu.Lock()
+	held := w.replica.held
+	w.replica.mu.Unlock()
+	if held != nil && err == nil {
+		select {
+		case <-held:
+		case <-ctx.Done():
+		}
+	}
+	return changes, err
+}
+
+// hold has the door hear of no change from now on until go on is called.
+func (r *replica) hold() (goOn func()) {
+	held := make(chan struct{})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.held = held
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.held = nil
+		close(held)
+	}
 }
 
 const (
@@ -119,6 +162,7 @@ func newReplica(t *testing.T, set ...func(*hostdoor.Config)) *replica {
 			part = within.New(r.store, records.RegionKey(region), records.SharedPrefixes()...)
 		}
 		r.services[region] = control.New(part, control.Config{Region: region, HomeRegion: home, Whole: r.store, AccountID: "123456789012", Attachments: attaching{}})
+		part = behind{part, r}
 		if region == home {
 			part = interrupted{part, r}
 		}
@@ -269,14 +313,6 @@ func (h *host) try(path string, body any) (int, string, error) {
 // copied is the host's own copy, which follows the replica until the test ends.
 func (h *host) copied() (*mem.Store, *hostlink.Copy) {
 	h.t.Helper()
-	// What was attached a moment ago may come as a change, after the list.
-	all, err := h.replica.services[home].Attachments(h.t.Context())
-	must(h.t, err)
-	hosts := map[string]string{}
-	for _, a := range all {
-		hosts[a.Instance] = a.Host
-	}
-	eventually(h.t, "the door knows who has what", func() bool { return maps.Equal(h.replica.door.Attached(), hosts) })
 	kept := mem.New()
 	c, err := hostlink.OpenCopy(h.t.Context(), kept, h.name, slog.New(slog.DiscardHandler))
 	must(h.t, err)

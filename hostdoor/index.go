@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 
@@ -127,8 +128,8 @@ func (x *index) note(r store.Record) (instance, was, is string) {
 type item struct {
 	index    *index
 	instance string
-	// left says that the host has the instance no more.
-	left bool
+	// left is the revision of the commit since which the host has the instance no more; 0: it has it.
+	left int64
 	// attachment and record are those of the instance that were changed; nil: they were not.
 	attachment, record *store.Record
 	// through is the revision up to which the stream has told all once it comes to it; then it is of no instance. 0: none.
@@ -168,7 +169,7 @@ func (x *index) commit(changes []store.Record) {
 		}
 		instance, was, is := x.note(changes[i])
 		if was != "" && was != is {
-			of(was, instance).left = true
+			of(was, instance).left = changes[i].Revision
 		}
 		if is != "" {
 			it := of(is, instance)
@@ -209,8 +210,9 @@ func seating(r *store.Record) string {
 	return records.SeatingHost(r.Key)
 }
 
-// subscribe has a stream be told of what its host has from now on, and returns what that has now.
-func (x *index) subscribe(ctx context.Context, s *stream) ([]*item, error) {
+// subscribe has a stream be told of what its host has from now on, and returns what that has as far as the index knows,
+// which may be behind the store.
+func (x *index) subscribe(ctx context.Context, s *stream) (instances []string, err error) {
 	select {
 	case <-x.ready:
 	case <-ctx.Done():
@@ -222,12 +224,8 @@ func (x *index) subscribe(ctx context.Context, s *stream) ([]*item, error) {
 		x.streams[s.host] = map[*stream]bool{}
 	}
 	x.streams[s.host][s] = true
-	all := make([]*item, 0, len(x.served[s.host]))
-	for instance := range x.served[s.host] {
-		all = append(all, &item{index: x, instance: instance})
-	}
 	s.through[x.region.Name] = x.revision
-	return all, nil
+	return slices.Collect(maps.Keys(x.served[s.host])), nil
 }
 
 func (x *index) unsubscribe(s *stream) {

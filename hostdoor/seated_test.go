@@ -54,7 +54,6 @@ func seating(t *testing.T, r *replica, within time.Duration) (kept *gated, hosts
 	h := r.join("host-a")
 	r.create("mine", "")
 	r.attach("mine", "host-a", "tap0")
-	eventually(t, "the door knows who has the instance", func() bool { return r.door.Attached()["mine"] == "host-a" })
 	kept = &gated{Store: mem.New()}
 	c, err := hostlink.OpenCopy(t.Context(), kept, h.name, slog.New(slog.DiscardHandler))
 	must(t, err)

@@ -1,6 +1,7 @@
 package hostdoor
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -181,14 +182,14 @@ func (s *stream) run(ctx context.Context, out *writer) error {
 	}
 	for _, x := range d.indexes {
 		defer x.unsubscribe(s)
-		all, err := x.subscribe(ctx, s)
-		if err != nil {
+	}
+	all, err := s.listed(ctx)
+	if err != nil {
+		return err
+	}
+	for _, it := range all {
+		if err := s.tell(ctx, out, []*item{it}); err != nil {
 			return err
-		}
-		for _, it := range all {
-			if err := s.tell(ctx, out, []*item{it}); err != nil {
-				return err
-			}
 		}
 	}
 	if err := out.send(hostlink.Message{Listed: true, Through: s.through}); err != nil {
@@ -212,6 +213,47 @@ func (s *stream) run(ctx context.Context, out *writer) error {
 			}
 		}
 	}
+}
+
+// listed is what the host may have now, of which [stream.begin] tells what it has. The indexes may be behind, and what they
+// leave out the host would let go of, to have it again a moment later; so the store is asked for the host's places, once
+// each change after that is sure to be told.
+func (s *stream) listed(ctx context.Context) (all []*item, err error) {
+	known := map[place]bool{}
+	add := func(x *index, instance string) {
+		if at := (place{x.region.Name, instance}); !known[at] {
+			known[at] = true
+			all = append(all, &item{index: x, instance: instance})
+		}
+	}
+	for _, x := range s.door.indexes {
+		instances, err := x.subscribe(ctx, s)
+		if err != nil {
+			return nil, err
+		}
+		for _, instance := range instances {
+			add(x, instance)
+		}
+	}
+	page, err := s.door.cfg.Whole.List(ctx, store.Range{Prefix: records.PlacesOf(s.host)})
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range page.Records {
+		there, err := records.Decode[[]records.Placed](r)
+		if err != nil {
+			s.door.cfg.Log.Error("a place of a host cannot be read; who is attached there is known from the attachments alone", "key", r.Key, "error", err)
+			continue
+		}
+		for _, p := range there {
+			for _, x := range s.door.indexes {
+				if x.region.Name == cmp.Or(p.Region, s.door.cfg.Home) {
+					add(x, p.Instance)
+				}
+			}
+		}
+	}
+	return all, nil
 }
 
 // tell sends what one commit changed, in one message.
@@ -242,8 +284,9 @@ func (s *stream) changesOf(ctx context.Context, it *item) (changes []hostlink.Re
 	add := func(key string, value json.RawMessage) {
 		changes = append(changes, hostlink.Record{Region: region.Name, Key: key, Value: value})
 	}
-	if it.left {
-		if was := s.told[at]; was != nil {
+	if it.left != 0 {
+		// Of one that was read since, the host has it again, or has it no more by a later commit.
+		if was := s.told[at]; was != nil && was.attachment < it.left {
 			add(records.AttachmentPrefix+it.instance, nil)
 			add(records.InstancePrefix+it.instance, nil)
 			if was.recording != "" {

@@ -35,9 +35,12 @@ func DecodeAttachment(r store.Record) (*openimds.Attachment, error) {
 // come at the same moment meet.
 const PlacePrefix = "place/"
 
+// PlacesOf leads the places of a host that somebody is attached to.
+func PlacesOf(host string) string { return PlacePrefix + host + "/" }
+
 // PlaceKey is where those who are attached to the same place as a have their record.
 func PlaceKey(a *openimds.Attachment) string {
-	prefix := PlacePrefix + a.Host + "/"
+	prefix := PlacesOf(a.Host)
 	switch {
 	case a.Interface != "":
 		return prefix + "interface/" + a.Interface
