@@ -310,6 +310,7 @@ func (c *call) explain(err error) refusal {
 	case errors.Is(err, control.ErrNotServed):
 		return refusal{http.StatusNotFound, hostlink.CodeNotServed, "this host serves nothing of that name"}
 	case errors.Is(err, store.ErrNoLease):
+		c.audit("", "the lease has ended, or is none of this host's")
 		return refusal{http.StatusConflict, hostlink.CodeNoLease, "the lease has ended, or is none of this host's"}
 	case isFailed && failed.Code == openimds.InUse:
 		c.audit("", "another process is this host")

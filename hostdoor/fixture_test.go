@@ -277,7 +277,26 @@ func (r *replica) join(name string) *host {
 	r.t.Cleanup(h.http.CloseIdleConnections)
 	h.lease, err = h.region.JoinHost(r.t.Context(), true)
 	must(r.t, err)
+	r.keepAlive(h.lease)
 	return h
+}
+
+// keepAlive keeps a lease for as long as the test lasts, unless it is ended: how long that is, is the machine's.
+func (r *replica) keepAlive(lease store.Lease) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var keeping sync.WaitGroup
+	keeping.Go(func() {
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for r.store.KeepAlive(ctx, lease) == nil {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+		}
+	})
+	r.t.Cleanup(func() { cancel(); keeping.Wait() })
 }
 
 func (r *replica) client(cfg hostlink.Config) *hostlink.Client {

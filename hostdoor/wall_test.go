@@ -121,7 +121,7 @@ func TestWall(t *testing.T) {
 		}
 	}
 	put := r.refusals("host host-a")
-	for _, what := range []string{"TakeSeats", "MarkApplied", "BindAttachments", "ReportAttachments", "FaultsMet", "SignDocuments", "KeepCounts"} {
+	for _, what := range []string{"TakeSeats", "MarkApplied", "BindAttachments", "ReportAttachments", "FaultsMet", "SignDocuments", "KeepCounts", "KeepHost", "LeaveHost"} {
 		if n := len(slices.DeleteFunc(slices.Clone(put), func(w string) bool { return w != what })); n != 2 {
 			t.Errorf("%s was refused twice and put down %d times", what, n)
 		}
@@ -295,43 +295,6 @@ func TestToldNoMore(t *testing.T) {
 	}
 }
 
-// Whoever has no certificate of this installation learns nothing, and is put down.
-func TestStrangers(t *testing.T) {
-	t.Parallel()
-	r, other := newReplica(t), newReplica(t)
-	a := r.join("host-a")
-	r.create("mine", "of a")
-	r.attach("mine", "host-a", "tap0")
-	foreign := other.join("host-a") // a certificate of that name, by another authority
-	foreign.address = r.address
-	by := foreign.identity.ClientTLS()
-	by.RootCAs = a.identity.ClientTLS().RootCAs
-	foreign.http = &http.Client{Transport: &http.Transport{TLSClientConfig: by, ForceAttemptHTTP2: true}}
-	t.Cleanup(foreign.http.CloseIdleConnections)
-	bare := *foreign
-	naked := by.Clone()
-	naked.GetClientCertificate = nil
-	bare.http = &http.Client{Transport: &http.Transport{TLSClientConfig: naked, ForceAttemptHTTP2: true}}
-	t.Cleanup(bare.http.CloseIdleConnections)
-	before := r.everything()
-	for who, h := range map[string]*host{"foreign": foreign, "bare": &bare} {
-		for _, path := range append(hostdoor.Paths(), hostlink.PathFollow) {
-			status, answer := h.ask(path, struct{}{})
-			var e hostlink.ErrorAnswer
-			must(t, json.Unmarshal([]byte(answer), &e))
-			if status != http.StatusForbidden || e.Code != hostlink.CodeRefused || strings.Contains(answer, "certificate") {
-				t.Errorf("%s, %s: %d %s", who, path, status, answer)
-			}
-		}
-	}
-	if !maps.Equal(before, r.everything()) {
-		t.Error("a stranger has changed something")
-	}
-	if put := r.refusals("nobody"); len(put) != 2*(len(hostdoor.Paths())+1) {
-		t.Errorf("%d refusals were put down", len(put))
-	}
-}
-
 // A host that is evicted is cut off: its stream ends, every request says so, and its client knows.
 func TestEvicted(t *testing.T) {
 	t.Parallel()
@@ -404,25 +367,6 @@ func TestStoreAway(t *testing.T) {
 	}
 	if status, answer := a.ask(hostlink.PathFollow, hostlink.FollowRequest{}); status != http.StatusServiceUnavailable || !strings.Contains(answer, hostlink.CodeAway) {
 		t.Errorf("the next stream: %d %s", status, answer)
-	}
-}
-
-// A join token is good once, and for its own host.
-func TestRedeemOnce(t *testing.T) {
-	t.Parallel()
-	r := newReplica(t)
-	a := r.join("host-a")
-	invitation := r.invite("host-b")
-	used := hostlink.RedeemRequest{Token: invitation.Token, Request: []byte("no request")}
-	if status, answer := a.ask(hostlink.PathRedeem, used); status != http.StatusForbidden {
-		t.Errorf("a token without a request: %d %s", status, answer)
-	}
-	used.Token = openimds.NewJoinToken("host-b")
-	if status, answer := a.ask(hostlink.PathRedeem, used); status != http.StatusForbidden {
-		t.Errorf("a token that was never made: %d %s", status, answer)
-	}
-	if put := r.refusals("nobody"); len(put) != 2 || put[0] != "JoinByToken" {
-		t.Errorf("put down: %q", put)
 	}
 }
 
