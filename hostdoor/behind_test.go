@@ -16,14 +16,12 @@ func TestListIsNotBehind(t *testing.T) {
 	t.Parallel()
 	r := newReplica(t)
 	a := r.join("host-a")
-	lease, err := a.client.Region(further, true, "").JoinHost(t.Context(), true)
-	must(t, err)
-	r.keepAlive(lease)
+	r.keepAlive(a.joinHost(further))
 	goOn := r.hold()
 	defer goOn()
 	r.create("mine", "of a")
 	r.attach("mine", "host-a", "tap0")
-	_, err = r.services[further].CreateInstances(t.Context(), control.InstancesLaunch{
+	_, err := r.services[further].CreateInstances(t.Context(), control.InstancesLaunch{
 		Names: []string{"far"}, Zone: further + "a", BlueprintID: "ubuntu_24_04", BundleID: "nano_3_0",
 	})
 	must(t, err)

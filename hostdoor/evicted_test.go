@@ -37,10 +37,16 @@ func (r *replica) setUserData(name string, data []byte) {
 // follow opens a stream, of which nothing is read yet.
 func (h *host) follow() io.ReadCloser {
 	h.t.Helper()
-	resp, err := h.http.Post("https://"+h.address+hostlink.PathFollow, "application/json", strings.NewReader("{}"))
-	must(h.t, err)
-	h.t.Cleanup(func() { _ = resp.Body.Close() })
-	return resp.Body
+	var stream io.ReadCloser
+	patiently(h.t, func() error {
+		resp, err := h.http.Post("https://"+h.address+hostlink.PathFollow, "application/json", strings.NewReader("{}"))
+		if err == nil {
+			stream = resp.Body
+		}
+		return err
+	})
+	h.t.Cleanup(func() { _ = stream.Close() })
+	return stream
 }
 
 // A host is not sent what was read for it while it was evicted: that may be of afterwards.
@@ -122,13 +128,13 @@ func TestEvictedElsewhere(t *testing.T) {
 	a := r.join("host-a")
 	in := r.create("mine", "of a")
 	r.attach("mine", "host-a", "tap0")
-	must(t, a.region.TakeSeats(t.Context(), a.lease, "mine"))
+	patiently(t, func() error { return a.region.TakeSeats(t.Context(), a.lease, "mine") })
 	hops := 3
 	op, err := r.services[home].UpdateOptions(t.Context(), "mine", openimds.OptionsUpdate{HopLimit: &hops})
 	must(t, err)
 	attachment, err := r.services[home].Attachment(t.Context(), "mine")
 	must(t, err)
-	must(t, a.region.KeepAlive(t.Context(), a.lease))
+	patiently(t, func() error { return a.region.KeepAlive(t.Context(), a.lease) })
 	// With its leases as they are: they end by themselves where the eviction was not asked for.
 	_, err = r.store.Commit(t.Context(), store.Change{Verb: store.Delete, Key: records.EnrolledKey("host-a"), If: store.Whatever})
 	must(t, err)

@@ -265,20 +265,31 @@ func (r *replica) invite(name string) openimds.Invitation {
 
 func (r *replica) join(name string) *host {
 	r.t.Helper()
-	invitation := r.invite(name)
-	by, err := hostcert.JoinTLS(invitation)
-	must(r.t, err)
 	h := &host{t: r.t, replica: r, name: name, address: r.address}
-	h.identity, err = hostcert.Join(r.t.Context(), r.t.TempDir(), invitation, r.client(hostlink.Config{TLS: always(by)}).Redeem)
-	must(r.t, err)
+	patiently(r.t, func() (err error) {
+		invitation := r.invite(name) // the one before may have been used up without an answer
+		by, err := hostcert.JoinTLS(invitation)
+		must(r.t, err)
+		h.identity, err = hostcert.Join(r.t.Context(), r.t.TempDir(), invitation, r.client(hostlink.Config{TLS: always(by)}).Redeem)
+		return err
+	})
 	h.client = r.client(hostlink.Config{TLS: h.identity.ClientTLS})
 	h.region = h.client.Region(home, true, "")
 	h.http = &http.Client{Transport: &http.Transport{TLSClientConfig: h.identity.ClientTLS(), ForceAttemptHTTP2: true}}
 	r.t.Cleanup(h.http.CloseIdleConnections)
-	h.lease, err = h.region.JoinHost(r.t.Context(), true)
-	must(r.t, err)
+	h.lease = h.joinHost(home)
 	r.keepAlive(h.lease)
 	return h
+}
+
+// joinHost says that the host is there in a region.
+func (h *host) joinHost(region string) (lease store.Lease) {
+	h.t.Helper()
+	patiently(h.t, func() (err error) {
+		lease, err = h.client.Region(region, true, "").JoinHost(h.t.Context(), true)
+		return err
+	})
+	return lease
 }
 
 // keepAlive keeps a lease for as long as the test lasts, unless it is ended: how long that is, is the machine's.
@@ -306,11 +317,16 @@ func (r *replica) client(cfg hostlink.Config) *hostlink.Client {
 	return c
 }
 
-// ask sends a request as it is, and returns the status and the whole answer.
+// ask sends a request as it is, and returns the status and the whole answer. Where the machine was too slow for the
+// connection it is sent again, so that it may have been answered before.
 func (h *host) ask(path string, body any) (int, string) {
 	h.t.Helper()
-	status, answer, err := h.try(path, body)
-	must(h.t, err)
+	var status int
+	var answer string
+	patiently(h.t, func() (err error) {
+		status, answer, err = h.try(path, body)
+		return err
+	})
 	return status, answer
 }
 
@@ -370,6 +386,20 @@ func eventually(t *testing.T, what string, holds func() bool) {
 	for deadline := time.Now().Add(patience); !holds(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("waited in vain for: " + what)
+		}
+	}
+}
+
+// patiently does it again until it works: on a busy machine a connection may take longer than the product waits for it.
+func patiently(t testing.TB, do func() error) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		err := do()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("tried in vain: ", err)
 		}
 	}
 }
