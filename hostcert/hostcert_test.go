@@ -39,10 +39,13 @@ func TestJoin(t *testing.T) {
 		}
 	}
 	first := id.Ends()
-	if at := id.RenewAt(); !at.After(f.clock().Add(11*time.Hour)) || !at.Before(f.clock().Add(13*time.Hour)) {
-		t.Errorf("a certificate to %s is renewed at %s", first, at)
+	id.Now = f.clock
+	for _, want := range []bool{false, true} {
+		if id.Due() != want {
+			t.Errorf("a certificate to %s is to be renewed at %s: %t", first, f.clock(), !want)
+		}
+		f.step(map[bool]time.Duration{false: 12 * time.Hour}[want])
 	}
-	f.step(12 * time.Hour)
 	client := id.ClientTLS() // made before, and used on
 	renew := func(ctx context.Context, request []byte) ([]byte, error) {
 		host, err := f.hostOf(two, client)
@@ -438,5 +441,36 @@ func TestVoidAsksSeldom(t *testing.T) {
 	}
 	if _, err := f.hostOf(a, now.ClientTLS()); err != nil {
 		t.Errorf("the host itself: %v", err)
+	}
+}
+
+// TestRenewedByAWrongClock: a certificate that is not good by this host's clock never takes the place of one that is, of
+// which nobody but the replica that is wrong would let it in.
+func TestRenewedByAWrongClock(t *testing.T) {
+	f := newFixture(t)
+	a := f.replica()
+	id := f.join(a, "host-1")
+	id.Now = f.clock
+	f.step(12 * time.Hour)
+	host, err := f.hostOf(a, id.ClientTLS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := id.Ends()
+	for _, wrong := range []time.Duration{-48 * time.Hour, 6 * time.Hour, 0} {
+		elsewhen, err := hostcert.Open(t.Context(), hostcert.Config{Store: f.store, Now: func() time.Time { return f.clock().Add(wrong) }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = id.Renew(t.Context(), func(ctx context.Context, request []byte) ([]byte, error) {
+			issued, err := elsewhen.Renew(ctx, host, request)
+			return issued.Certificate, err
+		})
+		if took := !id.Ends().Equal(before); took != (wrong == 0) || took != (err == nil) {
+			t.Errorf("by a replica whose clock is wrong by %s: it has a certificate to %s, had one to %s: %v", wrong, id.Ends(), before, err)
+		}
+		if _, err := f.hostOf(a, id.ClientTLS()); err != nil {
+			t.Errorf("after that it is not let in: %v", err)
+		}
 	}
 }

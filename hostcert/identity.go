@@ -91,6 +91,9 @@ type storedIdentity struct {
 
 // Identity is by what a host is known. It is safe for use by many goroutines.
 type Identity struct {
+	// Now is the clock; nil: time.Now. It is set before the identity is used.
+	Now func() time.Time
+
 	path  string
 	roots *x509.CertPool
 
@@ -238,11 +241,15 @@ func (id *Identity) obtain(ctx context.Context, key *ecdsa.PrivateKey, send func
 	}
 	id.mu.Lock()
 	defer id.mu.Unlock()
-	next := &Identity{path: id.path, stored: id.stored}
+	next := &Identity{Now: id.Now, path: id.path, stored: id.stored}
 	next.stored.Key = string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 	next.stored.Certificate = string(certificate)
 	if err := next.open(); err != nil {
 		return fmt.Errorf("a replica's answer is no certificate for this host: %w", err)
+	}
+	// Where a clock is wrong, this one's or the replica's, what the host is known by stays: it may be good by the others'.
+	if now := id.now(); id.own.certificate != nil && (now.Before(next.own.certificate.NotBefore) || !now.Before(next.own.certificate.NotAfter)) {
+		return errors.New("a replica has made a certificate that is not good now: compare its clock with this host's")
 	}
 	text, err := json.MarshalIndent(next.stored, "", "  ")
 	if err != nil {
@@ -253,6 +260,13 @@ func (id *Identity) obtain(ctx context.Context, key *ecdsa.PrivateKey, send func
 	}
 	id.stored, id.own, id.roots = next.stored, next.own, next.roots
 	return nil
+}
+
+func (id *Identity) now() time.Time {
+	if id.Now != nil {
+		return id.Now()
+	}
+	return time.Now()
 }
 
 // Host is the name.
@@ -269,12 +283,12 @@ func (id *Identity) Replicas() []string {
 	return id.stored.Replicas
 }
 
-// RenewAt is when the certificate is to be renewed: half of its life is over by then. The clock decides, which may be
-// put forward: ask again and again, not once for a time far away.
-func (id *Identity) RenewAt() time.Time {
+// Due says whether the certificate is to be renewed: half of its life is over. The clock decides, which may be put
+// forward: ask again and again, not once for a time far away.
+func (id *Identity) Due() bool {
 	id.mu.Lock()
 	defer id.mu.Unlock()
-	return half(id.own.certificate)
+	return !id.now().Before(half(id.own.certificate))
 }
 
 // Ends is when the certificate does.
@@ -289,6 +303,7 @@ func (id *Identity) ClientTLS() *tls.Config {
 	id.mu.Lock()
 	defer id.mu.Unlock()
 	c := replicasTLS(id.roots)
+	c.Time = id.Now
 	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 		id.mu.Lock()
 		defer id.mu.Unlock()

@@ -53,11 +53,12 @@ type Client struct {
 	http    *http.Client
 	at      int // which replica
 	evicted chan struct{}
+	renewed chan struct{} // closed and replaced at each [Client.Renewed]
 }
 
 // NewClient makes a client; it connects when there is something to say.
 func NewClient(cfg Config) *Client {
-	c := &Client{cfg: cfg, evicted: make(chan struct{})}
+	c := &Client{cfg: cfg, evicted: make(chan struct{}), renewed: make(chan struct{})}
 	c.http = c.connections()
 	return c
 }
@@ -88,6 +89,23 @@ func (c *Client) Reconnect() {
 	defer c.mu.Unlock()
 	c.http.CloseIdleConnections()
 	c.http = c.connections()
+}
+
+// Renewed has what is asked from now on, and the stream too, go over connections by the certificate that the host has by
+// now: replicas end what was begun by a certificate when that ends.
+func (c *Client) Renewed() {
+	c.Reconnect()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	close(c.renewed)
+	c.renewed = make(chan struct{})
+}
+
+// renewal is closed at the next [Client.Renewed].
+func (c *Client) renewal() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.renewed
 }
 
 // Evicted is closed once a replica has said that this host is none any more.

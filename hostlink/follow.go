@@ -33,6 +33,10 @@ func (c *Copy) Follow(ctx context.Context, client *Client) {
 		if ctx.Err() != nil || errors.Is(err, store.ErrClosed) || errors.Is(err, ErrEvicted) {
 			return
 		}
+		if errors.Is(err, errRenewed) {
+			pause = firstPause / 2
+			continue
+		}
 		client.leave(at)
 		if time.Since(started) > steady {
 			pause, told = firstPause, false
@@ -50,6 +54,9 @@ func (c *Copy) Follow(ctx context.Context, client *Client) {
 		timer.Stop()
 	}
 }
+
+// errRenewed is why a stream is begun anew that nothing has failed of.
+var errRenewed = errors.New("the host has another certificate")
 
 // ErrBehind means that it is not known what has changed meanwhile.
 var ErrBehind = errors.New("no replica can be followed now, so that this host may be behind")
@@ -124,6 +131,16 @@ func (c *Copy) follow(ctx context.Context, client *Client, address string) error
 	defer c.inStep(false)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	renewal := client.renewal()
+	going, gone := context.WithCancel(ctx)
+	defer gone()
+	go func() {
+		select {
+		case <-renewal:
+			cancel(errRenewed)
+		case <-going.Done():
+		}
+	}()
 	silent := fmt.Errorf("the replica %s is silent", address)
 	watchdog := time.AfterFunc(answerTime, func() { cancel(silent) })
 	defer watchdog.Stop()

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -65,6 +66,10 @@ type AgentConfig struct {
 	Log         *slog.Logger
 	Named       func(member string) string
 	Hangs       func(stage string)
+
+	// What tests put otherwise: the clock by which certificates are good, and how often it is looked at.
+	now        func() time.Time
+	renewEvery time.Duration
 }
 
 // AgentDefaults is an AgentConfig without a DataDir.
@@ -91,8 +96,10 @@ var ErrEvicted = hostlink.ErrEvicted
 // it follows a replica, keeps what that sends, and goes on from there while no replica can be reached.
 type Agent struct {
 	hosting
-	join     *openimds.Invitation
-	replicas []string
+	join       *openimds.Invitation
+	replicas   []string
+	now        func() time.Time
+	renewEvery time.Duration
 
 	unlock   func()
 	identity *hostcert.Identity
@@ -120,7 +127,8 @@ func OpenAgent(ctx context.Context, cfg AgentConfig) (*Agent, error) {
 	shared.Log = cfg.Log
 	a := &Agent{
 		hosting: hosting{cfg: shared, log: cfg.Log, dog: newWatchdog(shared.stopTimes().all, cfg.Hangs), settled: make(chan struct{})},
-		join:    cfg.Join, replicas: cfg.Replicas, links: map[string]*hostlink.Region{}, ready: make(chan struct{}), joinTime: joinTime,
+		join:    cfg.Join, replicas: cfg.Replicas, now: cfg.now, renewEvery: cmp.Or(cfg.renewEvery, renewEvery), joinTime: joinTime,
+		links: map[string]*hostlink.Region{}, ready: make(chan struct{}),
 	}
 	defer context.AfterFunc(ctx, a.dog.start)()
 	if err := a.open(ctx); err != nil {
@@ -182,6 +190,7 @@ func (a *Agent) openIdentity(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
+		by.Time = a.now
 		replicas := a.join.Replicas
 		if len(a.replicas) > 0 {
 			replicas = a.replicas
@@ -199,6 +208,7 @@ func (a *Agent) openIdentity(ctx context.Context) (err error) {
 	if a.identity == nil {
 		return invalid("this machine is no host yet: make a join file with 'openimds host enroll NAME' where the API is, and give it with %s", a.cfg.named("Join"))
 	}
+	a.identity.Now = a.now
 	a.cfg.Host = a.identity.Host()
 	if len(a.replicas) == 0 {
 		a.replicas = a.identity.Replicas()

@@ -165,17 +165,17 @@ func (a *Agent) watchRegions(ctx context.Context, began hostlink.About) {
 
 // keepCertified renews the certificate in time. While no replica can be reached the host goes on serving, and asks again.
 func (a *Agent) keepCertified(ctx context.Context) {
-	tick := time.NewTicker(renewEvery)
+	tick := time.NewTicker(a.renewEvery)
 	defer tick.Stop()
 	for told := ""; ; {
-		if !time.Now().Before(a.identity.RenewAt()) {
+		if a.identity.Due() {
 			err := a.identity.Renew(ctx, a.client.Renew)
 			switch {
 			case ctx.Err() != nil:
 				return
 			case err == nil:
 				told = ""
-				a.client.Reconnect()
+				a.client.Renewed()
 				a.log.Info("this host's certificate was renewed", "ends", a.identity.Ends())
 			case told != err.Error():
 				told = err.Error()

@@ -94,6 +94,7 @@ type Config struct {
 	HostsListen    string
 	HostsAddresses []string
 	HostsCA        string
+	hostsNow       func() time.Time // the clock by which hosts' certificates are good, of tests; nil: time.Now
 
 	// Region and AccountID are those of this installation. MoreRegions are served too, each by itself: what a request is
 	// signed for decides which one it is of. The default instance is of the first.

@@ -22,7 +22,7 @@ func (s *Server) openAuthority(ctx context.Context) error {
 	if s.cfg.HostsListen == "" {
 		return nil
 	}
-	authority, err := hostcert.Open(ctx, hostcert.Config{Store: s.store, CAFile: s.cfg.HostsCA, Log: s.log})
+	authority, err := hostcert.Open(ctx, hostcert.Config{Store: s.store, CAFile: s.cfg.HostsCA, Now: s.cfg.hostsNow, Log: s.log})
 	if err != nil {
 		return fmt.Errorf("%s: %w", s.cfg.named("HostsListen"), err)
 	}

@@ -1,7 +1,12 @@
 package server
 
 import (
-	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"path/filepath"
 	"strings"
@@ -44,8 +49,8 @@ func TestHostsRefusedAreAudited(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	keep := func(id *hostcert.Identity) error {
-		return client(hostlink.Config{TLS: id.ClientTLS}).Region(cfg.Region, false, "").KeepAlive(t.Context(), 5)
+	keep := func(by *tls.Config) error {
+		return client(hostlink.Config{TLS: always(by)}).Region(cfg.Region, false, "").KeepAlive(t.Context(), 5)
 	}
 
 	invitation := invite(t, r.server, "host-a")
@@ -67,8 +72,8 @@ func TestHostsRefusedAreAudited(t *testing.T) {
 	must(t, own.MarkApplied(t.Context(), theirs)) // there is nothing more for it to do about it
 	refused("a lease that is not its own", own.KeepAlive(t.Context(), 5))
 
-	// renewed is what the host is known by once another authority than the replica's has made its certificate.
-	renewed := func(by hostcert.Config) *hostcert.Identity {
+	// certified is how the host connects with a certificate that another authority than the replica's has made.
+	certified := func(by hostcert.Config) *tls.Config {
 		other, err := hostcert.Open(t.Context(), by)
 		must(t, err)
 		kept, err := r.server.store.Get(t.Context(), records.EnrolledKey("host-a"))
@@ -77,24 +82,25 @@ func TestHostsRefusedAreAudited(t *testing.T) {
 		must(t, err)
 		_, err = by.Store.Commit(t.Context(), store.Change{Key: kept.Key, Value: kept.Value, If: store.Whatever})
 		must(t, err)
-		i := *invite(t, r.server, "host-a")
-		i.Authority = string(other.CertificatePEM())
-		id, err := hostcert.Join(t.Context(), t.TempDir(), i, func(ctx context.Context, _ openimds.JoinToken, request []byte) ([]byte, error) {
-			issued, err := other.Renew(ctx, hostcert.Host{Name: "host-a", Enrolment: enrolled.ID}, request)
-			return issued.Certificate, err
-		})
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		must(t, err)
-		return id
+		request, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+		must(t, err)
+		issued, err := other.Renew(t.Context(), hostcert.Host{Name: "host-a", Enrolment: enrolled.ID}, request)
+		must(t, err)
+		block, _ := pem.Decode(issued.Certificate)
+		c := a.ClientTLS()
+		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			return &tls.Certificate{Certificate: [][]byte{block.Bytes}, PrivateKey: key}, nil
+		}
+		return c
 	}
-	expired := renewed(hostcert.Config{Store: r.server.store, Now: func() time.Time { return time.Now().Add(-48 * time.Hour) }})
+	expired := certified(hostcert.Config{Store: r.server.store, Now: func() time.Time { return time.Now().Add(-48 * time.Hour) }})
 	refused("a certificate that has expired", keep(expired))
-	foreign := renewed(hostcert.Config{Store: mem.New()})
-	by := foreign.ClientTLS()
-	by.RootCAs = a.ClientTLS().RootCAs
-	refused("a certificate of another authority", client(hostlink.Config{TLS: always(by)}).Region(cfg.Region, false, "").KeepAlive(t.Context(), 5))
+	refused("a certificate of another authority", keep(certified(hostcert.Config{Store: mem.New()})))
 	naked := a.ClientTLS()
 	naked.GetClientCertificate = nil
-	refused("no certificate", client(hostlink.Config{TLS: always(naked)}).Region(cfg.Region, false, "").KeepAlive(t.Context(), 5))
+	refused("no certificate", keep(naked))
 
 	r.stop()
 	for what, want := range map[string]struct{ who, what, why string }{
