@@ -89,7 +89,8 @@ type Server struct {
 // It makes DataDir and what a new one has: the store with the default instance, the access keys of the API,
 // and the keys that sign identity documents; it takes an earlier ReadyFile away. Data of an earlier release is
 // carried over. What does not fit a Config is a [ConfigError]; other errors say what the machine or the data
-// directory refuses. After an error all is closed again.
+// directory refuses. After an error all is closed again. A Store that does not answer is waited for; meanwhile /healthz and
+// /readyz are answered, the latter with 503.
 //
 // The context is of the start alone; but when it ends, Config.Hangs begins to be due.
 func Open(ctx context.Context, cfg Config) (*Server, error) {

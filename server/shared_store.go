@@ -66,9 +66,12 @@ func (s *Server) openShared(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	kept, err := etcd.Open(ctx, at)
+	if err := s.cfg.clearReadyFile(); err != nil {
+		return err
+	}
+	kept, err := s.awaitStore(ctx, at)
 	if err != nil {
-		return fmt.Errorf("%s: %w", s.cfg.named("Store"), err)
+		return err
 	}
 	s.store = kept
 	if s.cfg.Host == "" { // each server needs a name for what it tells of itself

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -51,6 +52,9 @@ the environment beats the file.`,
 // runServe is a server from its start to its end.
 func runServe(ctx context.Context, out io.Writer, c serveConfig) error {
 	s, err := server.Open(ctx, c.Config)
+	if err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil // it was told to end while it waited for its store
+	}
 	if err != nil {
 		return err
 	}

@@ -57,8 +57,11 @@ type position struct {
 	revision int64  // 0: of no use any more
 }
 
+// ErrAway means that the cluster does not answer. It may later.
+var ErrAway = errors.New("does not answer")
+
 // Open opens the store that c says. It waits for the cluster's first answer; errors are one line for people and name
-// the cluster. The context is of the start alone.
+// the cluster: ErrAway, if there is none within the time that a request may take. The context is of the start alone.
 func Open(ctx context.Context, c Config) (*Store, error) {
 	settings, err := c.client()
 	if err != nil {
@@ -177,7 +180,7 @@ func (s *Store) explain(err error) error {
 	case kind != nil:
 		return fmt.Errorf("%w (etcd: %s)", kind, told(err))
 	case silent(err):
-		return fmt.Errorf("etcd at %s does not answer: %s; check that a majority of its members is up and can be reached from here", s.members(), told(err))
+		return fmt.Errorf("etcd at %s %w: %s; check that a majority of its members is up and can be reached from here", s.members(), ErrAway, told(err))
 	default:
 		return fmt.Errorf("etcd at %s refuses: %s", s.members(), told(err))
 	}
