@@ -46,7 +46,7 @@ console: ## bundle the console's page from console/web again; needs npm, and Go 
 
 soak: ## an hour (SOAK=10m: shorter) of churn with figures that must stay flat; then the tests again and again
 	@OPENIMDS_SOAK=$${SOAK:-1h} $(GO) test ./cmd/openimds -run '^TestSoak$$' -count=1 -v -timeout 0
-	@OPENIMDS_TEST_ROUNDS=200 COUNT=5 FUZZTIME=5m CYCLES=1000 RESTARTS=200 OPENIMDS_TEST_KILLS=1000 OPENIMDS_TEST_STATES=50000 OPENIMDS_TEST_PAIRS=100000 .ci/test
+	@TIMEOUT=6h OPENIMDS_TEST_ROUNDS=200 COUNT=5 FUZZTIME=5m CYCLES=1000 RESTARTS=200 OPENIMDS_TEST_KILLS=1000 OPENIMDS_TEST_STATES=50000 OPENIMDS_TEST_PAIRS=100000 .ci/test
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18

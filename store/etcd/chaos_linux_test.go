@@ -135,12 +135,12 @@ func (w *spectator) follow(ctx context.Context, watch store.Watcher, last string
 	}
 }
 
-// rounds is how often a member fails: a handful, or as often as is asked for.
-func rounds(t *testing.T) int {
+// rounds is how often there is trouble: a handful of times, or as often as is asked for.
+func rounds(t *testing.T, handful int) int {
 	if text := os.Getenv("OPENIMDS_TEST_ROUNDS"); text != "" {
 		return must(strconv.Atoi(text))(t)
 	}
-	return 4
+	return handful
 }
 
 // TestMembersFail has members of a cluster killed and halted under eight writers: no acknowledged write is lost, no read
@@ -148,13 +148,30 @@ func rounds(t *testing.T) int {
 func TestMembersFail(t *testing.T) {
 	t.Parallel()
 	c := etcdtest.Start(t, 3)
+	underTrouble(t, c, false, rounds(t, 4), func(round int) {
+		member := c.Members[rand.IntN(len(c.Members))]
+		if round%2 == 0 {
+			member.Kill()
+			time.Sleep(rand.N(1500 * time.Millisecond)) // some longer than an election
+			member.Start()
+		} else {
+			member.Pause()
+			time.Sleep(rand.N(3 * time.Second))
+			member.Resume()
+		}
+	})
+}
+
+// underTrouble has eight write to a cluster, in so many rounds, while trouble makes some in each and takes it away again.
+func underTrouble(t *testing.T, c *etcdtest.Cluster, insecure bool, rounds int, trouble func(round int)) {
+	t.Helper()
 	var stores [4]*etcd.Store
 	for i := range stores {
-		impatient := etcd.Config{Address: address(t, etcd.Scheme+c.Addresses()), Timeout: 2 * time.Second}
+		impatient := etcd.Config{Address: address(t, etcd.Scheme+c.Addresses()), Timeout: 2 * time.Second, Insecure: insecure}
 		until(t, "it opens", func() (ok bool) { stores[i], ok = got(etcd.Open(t.Context(), impatient)); return ok })
 		defer stores[i].Close()
 	}
-	ctx, done := context.WithTimeout(t.Context(), time.Duration(rounds(t))*patience)
+	ctx, done := context.WithTimeout(t.Context(), time.Duration(rounds)*patience)
 	defer done()
 	var spectators [2]*spectator
 	var watching sync.WaitGroup
@@ -165,8 +182,8 @@ func TestMembersFail(t *testing.T) {
 		watching.Go(func() { w.follow(ctx, watch, "last") })
 	}
 	story, begun, failures := &chronicle{acked: map[string]string{}}, time.Now(), 0
-	for round := range rounds(t) {
-		failures += story.round(t, c, stores[:], round, begun)
+	for round := range rounds {
+		failures += story.round(t, c, stores[:], round, begun, trouble)
 	}
 	until(t, "the end is written", func() bool {
 		_, err := stores[0].Commit(ctx, store.Change{Key: "last", Value: []byte("end"), If: store.Whatever})
@@ -175,6 +192,9 @@ func TestMembersFail(t *testing.T) {
 	watching.Wait()
 	if result := porcupine.CheckOperationsTimeout(register, story.steps, 0); result != porcupine.Ok {
 		t.Errorf("what was read and written is not linearizable: %s", result)
+	}
+	if len(story.acked) == 0 {
+		t.Error("nothing was written")
 	}
 	for i, w := range spectators {
 		if w.fault != nil {
@@ -191,7 +211,7 @@ func TestMembersFail(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d rounds in %s: %d calls, %d writes acknowledged, %d calls without an answer", rounds(t), time.Since(begun).Round(time.Second), len(story.steps), len(story.acked), failures)
+	t.Logf("%d rounds in %s: %d calls, %d writes acknowledged, %d calls without an answer", rounds, time.Since(begun).Round(time.Second), len(story.steps), len(story.acked), failures)
 }
 
 // all lists a store whose requests have little time.
@@ -201,8 +221,8 @@ func all(t *testing.T, s store.Store) (page store.Page) {
 	return page
 }
 
-// round has one member fail and come back while eight write.
-func (c *chronicle) round(t *testing.T, cluster *etcdtest.Cluster, stores []*etcd.Store, round int, begun time.Time) (failures int) {
+// round has trouble come and go while eight write, and all members be there again at its end.
+func (c *chronicle) round(t *testing.T, cluster *etcdtest.Cluster, stores []*etcd.Store, round int, begun time.Time, trouble func(round int)) (failures int) {
 	const writers = 8
 	ctx, stop := context.WithCancel(t.Context())
 	counts := make(chan int, writers)
@@ -210,17 +230,10 @@ func (c *chronicle) round(t *testing.T, cluster *etcdtest.Cluster, stores []*etc
 		go func() { counts <- c.write(ctx, stores[client%len(stores)], client, round, begun) }()
 	}
 	time.Sleep(rand.N(200 * time.Millisecond))
-	member := cluster.Members[rand.IntN(len(cluster.Members))]
-	if round%2 == 0 {
-		member.Kill()
-		time.Sleep(rand.N(1500 * time.Millisecond)) // some longer than an election
-		member.Start()
-	} else {
-		member.Pause()
-		time.Sleep(rand.N(3 * time.Second))
-		member.Resume()
+	trouble(round)
+	for _, member := range cluster.Members {
+		member.Await()
 	}
-	member.Await()
 	time.Sleep(rand.N(200 * time.Millisecond))
 	stop()
 	for range writers {

@@ -36,20 +36,39 @@ type Member struct {
 	name string
 	peer string
 	of   *Cluster
+	in   func(start func() error) error // calls start where the member's process is to begin
 
 	mu      sync.Mutex
 	process *exec.Cmd // nil: it does not run
 	said    bytes.Buffer
 }
 
-// Start runs a cluster of so many members until the test ends, with further flags of etcd's.
+// Place is where a member is, of a cluster that is not to be on loopback.
+type Place struct {
+	// Address is where clients find it, and Peer where the other members do, as host:port.
+	Address, Peer string
+	// In calls start where the member's process is to begin: it is called on a thread that is in the member's network.
+	In func(start func() error) error
+}
+
+// Start runs a cluster of so many members on loopback until the test ends, with further flags of etcd's.
 func Start(t testing.TB, members int, flags ...string) *Cluster {
 	t.Helper()
-	c := &Cluster{t: t, server: Server(t), flags: flags}
 	ports := freePorts(t, 2*members)
+	var places []Place
 	for i := range members {
+		places = append(places, Place{ports[2*i], ports[2*i+1], func(start func() error) error { return start() }})
+	}
+	return StartAt(t, places, flags...)
+}
+
+// StartAt runs a cluster as [Start] does, with a member at each place.
+func StartAt(t testing.TB, places []Place, flags ...string) *Cluster {
+	t.Helper()
+	c := &Cluster{t: t, server: Server(t), flags: flags}
+	for i, at := range places {
 		c.Members = append(c.Members, &Member{
-			Address: ports[2*i], peer: ports[2*i+1], name: fmt.Sprint("m", i), Dir: filepath.Join(t.TempDir(), "etcd"), of: c,
+			Address: at.Address, peer: at.Peer, in: at.In, name: fmt.Sprint("m", i), Dir: filepath.Join(t.TempDir(), "etcd"), of: c,
 		})
 	}
 	t.Cleanup(func() {
@@ -122,7 +141,7 @@ func (m *Member) Start() {
 	m.said.Reset()
 	m.process.Stdout, m.process.Stderr = &m.said, &m.said
 	dieWith(m.process)
-	if err := m.process.Start(); err != nil {
+	if err := m.in(m.process.Start); err != nil {
 		m.process = nil
 		m.of.t.Fatal(err)
 	}
