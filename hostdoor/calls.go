@@ -1,7 +1,6 @@
 package hostdoor
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -16,7 +15,8 @@ import (
 	"github.com/openimds/openimds/strictjson"
 )
 
-// read takes a request's body as what it is to be, and nothing else.
+// read takes a request's body as what it is to be. A member that is not known is of an agent of a later release, and passed
+// over.
 func read(body []byte, to any) error {
 	if !json.Valid(body) {
 		return malformed("the body is not JSON")
@@ -25,9 +25,7 @@ func read(body []byte, to any) error {
 	if err := w.Skip(w.Next()); err != nil {
 		return malformed("the body has a name twice, or is nested too deeply")
 	}
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.DisallowUnknownFields()
-	if err := d.Decode(to); err != nil {
+	if err := json.Unmarshal(body, to); err != nil {
 		return malformed("the body is not of this request's form")
 	}
 	return nil

@@ -1,6 +1,7 @@
 package hostdoor
 
 import (
+	"net/http"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -53,3 +54,6 @@ const (
 	MaxCalls   = maxCalls
 	MaxRedeems = maxRedeems
 )
+
+// SetHandler has all requests go to another handler first.
+func (d *Door) SetHandler(h http.Handler) { d.http.Handler = h }

@@ -198,7 +198,8 @@ func TestRedeemOnce(t *testing.T) {
 	if status, answer := redeem(good, request); status != http.StatusOK {
 		t.Fatalf("the token: %d %s", status, answer)
 	}
-	refuse("a token for the second time", "its join token was used", good, request)
+	_, others := requestOf(t, "host-b")
+	refuse("a token for the second time, by another machine", "its join token was used", good, others)
 	refuse("a token that is late", "its join token is late", late(), request)
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -379,7 +379,6 @@ func TestMalformed(t *testing.T) {
 	}{
 		"another region":      {hostlink.PathKeep, hostlink.LeaseRequest{Of: hostlink.Of{Region: "us-west-2", Process: process}}},
 		"no process":          {hostlink.PathKeep, hostlink.LeaseRequest{Of: hostlink.Of{Region: home}}},
-		"an unknown member":   {hostlink.PathKeep, map[string]any{"region": home, "process": process, "host": "host-b"}},
 		"a name twice":        {hostlink.PathKeep, json.RawMessage(`{"region":"us-east-1","region":"eu-west-1"}`)},
 		"too many":            {hostlink.PathSeats, hostlink.SeatsRequest{Of: of, Lease: a.lease, Instances: slices.Repeat([]string{"x"}, hostlink.MaxItems+1)}},
 		"too many counts":     {hostlink.PathCounts, hostlink.CountsRequest{Records: slices.Repeat([]hostlink.Counted{{Key: "x"}}, hostlink.MaxCounted+1)}},

@@ -121,7 +121,7 @@ func (c *Copy) setKeys(keys string) {
 	c.keys = keys
 }
 
-// ours are the kinds of records that replicas tell of; whatever else a replica sends is refused.
+// ours are the kinds of records that replicas tell of; whatever else is of a replica of a later release, and passed over.
 var ours = []string{records.InstancePrefix, records.AttachmentPrefix, records.RecordingPrefix}
 
 // Prefix leads the keys of a region in a copy.
@@ -132,11 +132,17 @@ func (a About) Prefix(region string) string {
 	return records.RegionKey(region)
 }
 
-// key is where a record stands in the copy.
+// errUnknown says that a record is of a kind that this program does not know.
+var errUnknown = errors.New("no record of a host's")
+
+// key is where a record stands in the copy; errUnknown: nowhere.
 func (a About) key(r Record) (string, error) {
+	if !slices.Contains(a.Regions, r.Region) {
+		return "", fmt.Errorf("the replica tells of the region %.40q, which it has not named", r.Region)
+	}
 	of := func(prefix string) bool { return strings.HasPrefix(r.Key, prefix) && len(r.Key) > len(prefix) }
-	if !slices.Contains(a.Regions, r.Region) || !slices.ContainsFunc(ours, of) {
-		return "", fmt.Errorf("the replica tells of the record %.80q of the region %.40q, which is none of a host's", r.Key, r.Region)
+	if !slices.ContainsFunc(ours, of) {
+		return "", errUnknown
 	}
 	return a.Prefix(r.Region) + r.Key, nil
 }
@@ -154,6 +160,9 @@ func (c *Copy) change(ctx context.Context, about About, all []Record) error {
 	var changes []store.Change
 	for _, r := range all {
 		key, err := about.key(r)
+		if errors.Is(err, errUnknown) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -174,6 +183,9 @@ func (c *Copy) replace(ctx context.Context, about About, all []Record) error {
 	listed := make(map[string]Record, len(all))
 	for _, r := range all {
 		key, err := about.key(r)
+		if errors.Is(err, errUnknown) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
