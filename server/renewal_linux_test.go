@@ -46,11 +46,11 @@ type renewing struct {
 	answered       func() (lost int) // ends the calls of the guest, and says how many were not answered
 }
 
-func newRenewing(t *testing.T) *renewing {
+func newRenewing(t *testing.T, address string) *renewing {
 	t.Helper()
 	dir := t.TempDir()
 	r := &renewing{t: t, cfg: forTest(filepath.Join(dir, "replica")), agentCfg: AgentDefaults()}
-	r.cfg.HostsListen, r.cfg.hostsNow = freePort(t), r.replicas.now
+	r.cfg.HostsListen, r.cfg.hostsNow = ownPort(t, address), r.replicas.now
 	r.replica = openInstallation(t, r.cfg)
 	_, err := r.replica.server.Service().CreateInstances(t.Context(), control.InstancesLaunch{Names: []string{"web"}})
 	must(t, err)
@@ -150,7 +150,7 @@ func (r *renewing) logged(text string) {
 // new join file makes the machine the host again.
 func TestCertificateIsRenewed(t *testing.T) {
 	t.Parallel()
-	r := newRenewing(t)
+	r := newRenewing(t, "127.0.77.8")
 	both := func(ahead time.Duration) { r.replicas.put(ahead); r.host.put(ahead) }
 	ends := r.agent.identity.Ends()
 	for n := range 3 {
@@ -199,7 +199,7 @@ func TestCertificateIsRenewed(t *testing.T) {
 // nor the replicas'.
 func TestClocksJump(t *testing.T) {
 	t.Parallel()
-	r := newRenewing(t)
+	r := newRenewing(t, "127.0.77.9")
 	ends := r.agent.identity.Ends()
 	r.obeyed(openimds.TokensRequired)
 
