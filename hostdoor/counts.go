@@ -5,11 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/control"
 	"github.com/openimds/openimds/hostlink"
+	"github.com/openimds/openimds/records"
 	"github.com/openimds/openimds/store"
 	"github.com/openimds/openimds/usage"
 	"github.com/openimds/openimds/usage/history"
@@ -69,13 +72,57 @@ func (c *call) counts(ctx context.Context) (any, error) {
 	return answer, c.keepCounted(ctx, all)
 }
 
+// countsName is the name at the end of the key of a record that a host has counted.
+func countsName(key string) string { return key[strings.LastIndexByte(key, '/')+1:] }
+
+// maxCountsNames is by how many names a host may count in the time for which counts are kept: each has room for all that
+// a host counts, and a machine is not replaced every few days.
+const maxCountsNames = 16
+
+// counting notes by which name the host counts. With another one than before it has lost what it counted by that, and says
+// no more how much of it is not told.
+func (c *call) counting(ctx context.Context, name string) error {
+	whole, key := c.door.cfg.Whole, records.CountingKey(c.host.Name)
+	was, err := whole.Get(ctx, key)
+	if err != nil && !errors.Is(err, store.ErrNoRecord) {
+		return err
+	}
+	var known []records.Counting
+	if was.Value != nil {
+		if known, err = records.Decode[[]records.Counting](was); err != nil {
+			return err
+		}
+	}
+	if slices.ContainsFunc(known, func(k records.Counting) bool { return k.Name == name }) {
+		return nil
+	}
+	now := time.Now()
+	var changes []store.Change
+	var kept []records.Counting
+	for _, k := range known {
+		changes = append(changes, store.Change{Verb: store.Delete, Key: history.MarkKey(k.Name), If: store.Whatever})
+		if now.Sub(k.Since) < openimds.CallersKept {
+			kept = append(kept, k)
+		}
+	}
+	if len(kept) >= maxCountsNames {
+		return malformed("a host cannot count by so many names")
+	}
+	value, err := records.Encode(append(kept, records.Counting{Name: name, Since: now.UTC().Truncate(time.Second)}))
+	if err != nil {
+		return err
+	}
+	_, err = whole.Commit(ctx, append(changes, store.Change{Verb: store.Put, Key: key, Value: value, If: was.Revision})...)
+	return err
+}
+
 // keepAttempts is how often counts are put together with what the store has before the host has to ask again.
 const keepAttempts = 5
 
 // keepCounted puts what was counted together with what the store has, each under the condition that it still has that: of
 // two requests of a host, of which one was given up and is being carried out all the same, neither undoes the other.
 func (c *call) keepCounted(ctx context.Context, all []counted) error {
-	whole := c.door.cfg.Whole
+	whole, names := c.door.cfg.Whole, map[string]bool{}
 	var err error
 	for range keepAttempts {
 		var writes []store.Write
@@ -88,6 +135,12 @@ func (c *call) keepCounted(ctx context.Context, all []counted) error {
 			value := one.over(was.Value)
 			if bytes.Equal(value, was.Value) {
 				continue
+			}
+			if name := countsName(one.key); !names[name] {
+				if err := c.counting(ctx, name); err != nil {
+					return err
+				}
+				names[name] = true
 			}
 			change := store.Change{Verb: store.Put, Key: one.key, Value: value, If: was.Revision} // of none: IfAbsent
 			if value == nil {
@@ -115,8 +168,10 @@ const clockMargin = 5 * time.Minute
 func (c *call) mayCount(ctx context.Context, r hostlink.Counted, stays staysOf) (over func(stored []byte) []byte, whole bool, err error) {
 	refuse := func(err error) (func([]byte) []byte, bool, error) { return nil, true, notCounted{err} }
 	now := time.Now()
+	name := countsName(r.Key)
+	own := hostlink.CountedBy(name) == c.host.Name
 	switch {
-	case r.Key == history.MarkKey(c.host.Name):
+	case own && r.Key == history.MarkKey(name):
 		if _, err := history.ForeignMark(r.Key, r.Value, now); err != nil && len(r.Value) > 0 {
 			return refuse(err)
 		}
@@ -127,7 +182,7 @@ func (c *call) mayCount(ctx context.Context, r hostlink.Counted, stays staysOf) 
 		return func([]byte) []byte { return value }, true, nil
 	case strings.HasPrefix(r.Key, history.SamplePrefix):
 		day, err := history.Foreign(r.Key, r.Value, now)
-		if err == nil && day.Host != c.host.Name {
+		if err == nil && !own {
 			err = errOtherHost
 		}
 		if err != nil {
@@ -143,8 +198,8 @@ func (c *call) mayCount(ctx context.Context, r hostlink.Counted, stays staysOf) 
 		}
 		return day.Over, whole, err
 	}
-	id, host, latest, err := usage.ForeignCallers(r.Key, r.Value, now)
-	if err == nil && host != c.host.Name {
+	id, _, latest, err := usage.ForeignCallers(r.Key, r.Value, now)
+	if err == nil && !own {
 		err = errOtherHost
 	}
 	if err != nil {

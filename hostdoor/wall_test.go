@@ -218,6 +218,7 @@ func TestMovedAway(t *testing.T) {
 		for _, all := range []map[string]string{before, after} {
 			delete(all, records.SeatKey("roams", "host-a")) // it may be given back
 			delete(all, records.ServedKey(in.ID, "host-a")) // and until when it had it said
+			delete(all, records.CountingKey("host-a"))      // and by which name it counts
 			maps.DeleteFunc(all, func(key, _ string) bool { // what it counted before may come late
 				return strings.HasPrefix(key, "usage/") && strings.HasSuffix(key, "/host-a")
 			})

@@ -30,7 +30,7 @@ const countsPrefix = "usage/"
 type Counts struct {
 	Store  store.Store
 	Client *Client
-	// Host is this host's name, which the keys end with of what it has counted by itself.
+	// Host is the name that this host counts by ([CountsName]), which the keys end with of what it has counted by itself.
 	Host string
 	// Kinds lead those keys. What else is kept beside them is this host's own business.
 	Kinds []string

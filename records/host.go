@@ -21,6 +21,8 @@ const (
 	// OfficeKey is held by the host that does what one of all has to do: it evaluates alarms, forgets old
 	// operations, ends transitions, and ends changes that nobody has to obey.
 	OfficeKey = "office"
+	// CountingPrefix leads by which names hosts count; see [CountingKey].
+	CountingPrefix = "counting/"
 	// ServedPrefix leads when hosts had instances that they have no more; see [ServedKey].
 	ServedPrefix = "served/"
 	// ToldPrefix leads what is known of an alarm's latest notice, for those who could send it too; bound to a lease of its own.
@@ -176,6 +178,16 @@ func ServingHost(key string) string {
 	_, host, _ := strings.Cut(strings.TrimPrefix(key, ServedPrefix), "/")
 	return host
 }
+
+// Counting is a name by which a host counts: it has another one when it has lost what it counted, so that what it counts
+// anew is added to that and does not take its place.
+type Counting struct {
+	Name  string    `json:"name"`
+	Since time.Time `json:"since"`
+}
+
+// CountingKey is where the names stand by which a host counts, or has counted of late, as a list of [Counting].
+func CountingKey(host string) string { return CountingPrefix + host }
 
 // SeatKey is where the seat of an instance on a host has its record; without a host's name it leads those of
 // the instance on all hosts.

@@ -106,12 +106,14 @@ type Agent struct {
 	client   *hostlink.Client
 	kept     *bolt.Store // what it serves
 	counts   *bolt.Store
-	copy     *hostlink.Copy
-	signer   *hostlink.Signer
-	links    map[string]*hostlink.Region
-	evicted  bool
-	ready    chan struct{} // closed once the guest sides are there
-	joinTime time.Duration
+	// countsName is the name by which this host counts there.
+	countsName string
+	copy       *hostlink.Copy
+	signer     *hostlink.Signer
+	links      map[string]*hostlink.Region
+	evicted    bool
+	ready      chan struct{} // closed once the guest sides are there
+	joinTime   time.Duration
 }
 
 // OpenAgent brings up what can fail: the data directory, what the host is known by, the host's network. A machine that
@@ -174,8 +176,8 @@ func (a *Agent) open(ctx context.Context) (err error) {
 		return err
 	}
 	a.usage = usage.NewMeter(usage.Config{
-		Store: a.counts, Host: a.cfg.Host, Log: a.log,
-		History: history.New(history.Config{Store: a.counts, Host: a.cfg.Host}),
+		Store: a.counts, Host: a.countsName, Log: a.log,
+		History: history.New(history.Config{Store: a.counts, Host: a.countsName}),
 	})
 	a.naming = naming.New(a.log)
 	a.sources = credentials.NewSources(a.cfg.RoleCredentials, a.log)
@@ -241,7 +243,13 @@ func (a *Agent) openCopy(ctx context.Context) error {
 	a.documents = a.signer
 	counts := filepath.Join(a.cfg.DataDir, countsFile)
 	return a.orAnew(counts, "what this host has counted; what no replica had of it is unknown", func() (err error) {
-		a.counts, err = bolt.Open(counts)
+		if a.counts, err = bolt.Open(counts); err != nil {
+			return err
+		}
+		if a.countsName, err = hostlink.CountsName(ctx, a.counts, a.cfg.Host); err != nil {
+			err = errors.Join(err, a.counts.Close())
+			a.counts = nil
+		}
 		return err
 	})
 }

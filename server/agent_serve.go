@@ -67,8 +67,8 @@ func (a *Agent) Serve(ctx context.Context) error {
 	var carrying sync.WaitGroup
 	carrying.Go(func() {
 		c := &hostlink.Counts{
-			Store: a.counts, Client: a.client, Host: a.cfg.Host, Kinds: []string{history.SamplePrefix, usage.CallersPrefix},
-			Mark: history.MarkKey(a.cfg.Host), Marks: func() bool { about, _ := a.copy.About(); return about.Marks }, Log: a.log,
+			Store: a.counts, Client: a.client, Host: a.countsName, Kinds: []string{history.SamplePrefix, usage.CallersPrefix},
+			Mark: history.MarkKey(a.countsName), Marks: func() bool { about, _ := a.copy.About(); return about.Marks }, Log: a.log,
 		}
 		c.Run(counting, a.cfg.stopTimes().lastTelling())
 	})

@@ -13,7 +13,10 @@ import (
 // has ended well: who finds it at the start knows that the one before was killed, and that of the samples from then on
 // the last calls are lost. Of those nobody may say that there were none.
 // Others take those samples for not known as a whole, once they are past.
-const openPrefix = "usage/open/"
+const openPrefix = MarkPrefix
+
+// MarkPrefix leads the marks of all hosts.
+const MarkPrefix = "usage/open/"
 
 // MarkKey is where a host keeps its mark.
 func MarkKey(host string) string { return openPrefix + keyHost(host) }
