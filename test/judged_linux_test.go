@@ -80,7 +80,7 @@ func TestCallersAreJudged(t *testing.T) {
 	}
 	stage := newStage(t)
 	guests := judgedGuests(stage.dir, stage.has)
-	for deadline := time.Now().Add(patience); ; {
+	for deadline := time.Now().Add(5 * patience); ; { // rounds of several seconds each
 		stage.say("guests")
 		var missing []string
 		for range 10 { // that a token did not arrive is known two seconds later

@@ -200,6 +200,16 @@ func TestTerminationHandler(t *testing.T) {
 	command("event", "spot", "demo")
 	command("instance", "stop", "demo")
 	command("instance", "start", "demo")
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) { // the guest side of a stopped instance answers nobody
+		resp, err := http.Get("http://" + s.IMDS + "/latest/meta-data/")
+		if err == nil {
+			_ = resp.Body.Close()
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
 	until("the new life has no announcement", nothing)
 	if h.puts != 2 {
 		t.Errorf("%d tokens, want one for each life", h.puts)
