@@ -95,6 +95,9 @@ type Config struct {
 	// Refused is told of requests that were refused for who asked; nil: nobody is. Changes are told by
 	// the service itself, see [control.Config].
 	Refused Refused
+	// Timeout is how long an operation may take; 0: [DefaultTimeout]. A store that cannot decide within it is as good as
+	// away, and the client is told so while it still waits.
+	Timeout time.Duration
 	// Answered is told of the status of each answer; nil: nobody is. It must not wait for anything.
 	Answered func(status int)
 	// Log takes what went wrong inside, and at level debug each request; nil: nothing is logged.
@@ -106,9 +109,12 @@ type Config struct {
 // MaxBody is the most bytes of a request's body.
 const MaxBody = 1 << 20
 
-// callTime is how long an operation may take. A store that cannot decide within it is as good as
-// away, and the client is told so while it still waits.
-const callTime = 5 * time.Second
+// DefaultTimeout is how long an operation may take if nobody says, and MaxTimeout the most that can be said: a
+// connection is not waited for any longer.
+const (
+	DefaultTimeout = 5 * time.Second
+	MaxTimeout     = 50 * time.Second
+)
 
 // New makes the handler of the protocols.
 func New(cfg Config) http.Handler {
@@ -117,6 +123,9 @@ func New(cfg Config) http.Handler {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Timeout == 0 {
+		cfg.Timeout = DefaultTimeout
 	}
 	h := &handler{cfg: cfg, protocols: map[string]Protocol{}, bodies: front.NewBodies(MaxBody), refusals: refusals{cfg.Refused, cfg.Now}}
 	for _, p := range cfg.Protocols {
@@ -219,7 +228,7 @@ func (h *handler) answer(c *call, r *http.Request) (any, error) {
 	if op.Changes && c.who.ReadOnly {
 		return nil, h.refusals.readOnly(c, op.Name, r, h.cfg.Account)
 	}
-	ctx, done := context.WithTimeout(r.Context(), callTime)
+	ctx, done := context.WithTimeout(r.Context(), h.cfg.Timeout)
 	defer done()
 	ctx = control.WithActor(ctx, ActorName(c.who))
 	ctx = control.WithRequest(ctx, c.id, r.RemoteAddr)

@@ -106,6 +106,9 @@ func (s *Service) PutAlarm(ctx context.Context, name string, c openimds.AlarmCon
 		}
 		if isNew {
 			if err := s.refuseTaken(ctx, name); err != nil {
+				if _, _, made := s.alarm(ctx, name); made == nil {
+					return store.ErrConflict // somebody has made it since it was looked for
+				}
 				return err
 			}
 			alarm = &openimds.Alarm{Name: name, UUID: openimds.NewUUID(), CreatedAt: d.now, State: openimds.AlarmInsufficient, StateChangedAt: d.now, Tags: tags}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/api"
 	"github.com/openimds/openimds/control"
 	"github.com/openimds/openimds/credentials"
 )
@@ -80,6 +81,8 @@ type Config struct {
 	APIInsecure bool
 	// APIConnections is how many connections the API has at once, at least 2; one source may have half.
 	APIConnections int
+	// APITimeout is how long an operation of the API may take, from 1 to 50 seconds; 0: 5 seconds.
+	APITimeout time.Duration
 	// Console has the API's address serve a web page at /console/. ConsoleHosts are DNS names that browsers may open it by,
 	// beside localhost, IP addresses and the names of APICert.
 	Console      bool
@@ -249,6 +252,9 @@ func (c *Config) checkTLS() error {
 	}
 	if c.APIConnections < 2 {
 		return invalid("%s must be at least 2", c.named("APIConnections"))
+	}
+	if t := c.APITimeout; t != 0 && (t < time.Second || t > api.MaxTimeout) {
+		return invalid("%s %s is not from 1s to %s", c.named("APITimeout"), openimds.Brief(t), openimds.Brief(api.MaxTimeout))
 	}
 	return nil
 }

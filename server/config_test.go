@@ -27,6 +27,7 @@ func TestWrongConfigs(t *testing.T) {
 		"APIListen 0.0.0.0:0 is open to other":  func(c *Config) { c.APIListen = "0.0.0.0:0" },
 		"APICert and APIKey belong together":    func(c *Config) { c.APIKey = "key" },
 		"APICA says how":                        func(c *Config) { c.APICA = "ca" },
+		"APITimeout 1ms is not from 1s to 50s":  func(c *Config) { c.APITimeout = time.Millisecond },
 		"APIConnections must":                   func(c *Config) { c.APIConnections = 1 },
 		"DefaultInstance: ":                     func(c *Config) { c.DefaultInstance = "a b" },
 		"GuestRate, GuestBurst and GuestConnec": func(c *Config) { c.GuestConnections = -1 },

@@ -18,6 +18,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/openimds/openimds/api"
 	"github.com/openimds/openimds/api/accesskeys"
 )
 
@@ -52,7 +53,7 @@ func forTest(dir string) Config {
 	cfg := Defaults()
 	cfg.DataDir, cfg.IMDSListen, cfg.APIListen = dir, []string{"127.0.0.1:0"}, "127.0.0.1:0"
 	cfg.TransitionTime = 0 // instances are there at once
-	cfg.StopTimeout = patience
+	cfg.StopTimeout, cfg.APITimeout = patience, api.MaxTimeout
 	return cfg
 }
 

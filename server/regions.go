@@ -300,7 +300,7 @@ func (s *Server) byRegion(verifiers map[string]*sigv4.Verifier, sessions *consol
 				cloudwatch.New(cloudwatch.Config{Service: r.service}),
 			},
 			Auth: verifiers[r.region], Account: r.service.AccountID(), Refused: s.refusals.Tell, Log: s.log,
-			Answered: s.answered.count,
+			Timeout: s.cfg.APITimeout, Answered: s.answered.count,
 		})
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

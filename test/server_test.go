@@ -118,7 +118,7 @@ func (s *server) start(t testing.TB, flags ...string) {
 		"serve", "--data-dir", s.DataDir, "--ready-file", ready,
 		"--imds-listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0", "--log-level", "debug",
 	}, flags...)...)
-	cmd.Env = append(without(os.Environ(), "OPENIMDS_"), "OPENIMDS_STOP_TIMEOUT="+patience.String())
+	cmd.Env = append(without(os.Environ(), "OPENIMDS_"), "OPENIMDS_STOP_TIMEOUT="+patience.String(), "OPENIMDS_API_TIMEOUT=50s")
 	var log bytes.Buffer // read only after Wait
 	cmd.Stdout, cmd.Stderr = &log, &log
 	if err := cmd.Start(); err != nil {

@@ -85,6 +85,7 @@ func newServer(t testing.TB) *server {
 		return accesskeys.Key{}, false, nil
 	}
 	listener := httptest.NewServer(api.New(api.Config{
+		Timeout:   api.MaxTimeout, // on a busy machine a key alone can take longer than users wait
 		Protocols: []api.Protocol{lightsail.New(lightsail.Config{Service: s.service}), cloudwatch.New(cloudwatch.Config{Service: s.service})},
 		Auth:      sigv4.New(sigv4.Config{Regions: []string{"us-east-1"}, Keys: lookup}), Account: "123456789012",
 		Refused: func(ctx context.Context, e openimds.AuditEntry, _ string) { _ = s.audit.tell(ctx, e) },

@@ -99,6 +99,7 @@ func newServerOn(t testing.TB, kept store.Store, adapt ...func(*control.Config))
 		t.Fatal(err)
 	}
 	handler := api.New(api.Config{
+		Timeout:   api.MaxTimeout, // on a busy machine a key alone can take longer than users wait
 		Protocols: []api.Protocol{lightsail.New(lightsail.Config{Service: s.service}), ec2.New(ec2.Config{Service: s.service})},
 		Auth:      sigv4.New(sigv4.Config{Regions: []string{cfg.Region}, Keys: keys.Lookup}), Account: cfg.AccountID, Log: slog.New(slog.DiscardHandler),
 		Refused: func(ctx context.Context, e openimds.AuditEntry, _ string) { _ = s.audit.tell(ctx, e) },

@@ -118,6 +118,7 @@ func newServerOn(t testing.TB, store store.Store, adapt ...func(*control.Config)
 		t.Fatal(err)
 	}
 	handler := api.New(api.Config{
+		Timeout:   api.MaxTimeout, // on a busy machine a key alone can take longer than users wait
 		Protocols: []api.Protocol{lightsail.New(speaks)},
 		Auth:      verifier, Account: cfg.AccountID, Refused: s.refusals.Tell, Log: log, Now: cfg.Now,
 	})

@@ -27,10 +27,18 @@ type suite struct{ *testing.M }
 // stopVariable gives the servers of all tests time to end in. The tests of a stop itself give their own.
 const stopVariable = "OPENIMDS_STOP_TIMEOUT"
 
+// apiVariable gives their operations time: on a busy machine a disk alone can take more than the 5 seconds of users.
+const (
+	apiVariable = "OPENIMDS_API_TIMEOUT"
+	apiTimeout  = "50s"
+)
+
 func (s suite) Run() int {
-	if err := os.Setenv(stopVariable, patience.String()); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
+	for name, value := range map[string]string{stopVariable: patience.String(), apiVariable: apiTimeout} {
+		if err := os.Setenv(name, value); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
 	}
 	defer func() { _ = os.RemoveAll(quickDir) }()
 	return s.M.Run()
@@ -92,6 +100,6 @@ func command(dir string, args ...string) *exec.Cmd {
 			cmd.Env = append(cmd.Env, v)
 		}
 	}
-	cmd.Env = append(cmd.Env, "OPENIMDS_DATA_DIR="+dir, stopVariable+"="+patience.String())
+	cmd.Env = append(cmd.Env, "OPENIMDS_DATA_DIR="+dir, stopVariable+"="+patience.String(), apiVariable+"="+apiTimeout)
 	return cmd
 }

@@ -78,6 +78,7 @@ func stories(t *testing.T, dir string, setup func(*testscript.Env)) {
 			env.Setenv("OPENIMDS_IMDS_LISTEN", "127.0.0.1:0")
 			env.Setenv("OPENIMDS_API_LISTEN", "127.0.0.1:0")
 			env.Setenv(stopVariable, patience.String())
+			env.Setenv(apiVariable, apiTimeout)
 			env.Setenv("OPENIMDS_DATA_DIR", filepath.Join(env.WorkDir, "data"))
 			// SDKs ask once, for a second: too little on a busy machine.
 			env.Setenv("AWS_METADATA_SERVICE_TIMEOUT", "60")

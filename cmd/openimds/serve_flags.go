@@ -34,7 +34,7 @@ var flagOf = map[string]string{
 	"DefaultInstance": "default-instance", "Replay": "replay", "GuestRate": "guest-rate", "GuestBurst": "guest-burst",
 	"GuestConnections": "guest-connections", "AllowHosts": "allow-host", "AllowIMDSIPv6": "allow-imds-ipv6",
 	"RoleCredentials": "role-credentials", "Uplinks": "guard-all-but", "APIListen": "api-listen", "APICert": "api-cert",
-	"APIKey": "api-key", "APICA": "api-ca", "APIInsecure": "api-insecure", "APIConnections": "api-connections",
+	"APIKey": "api-key", "APICA": "api-ca", "APIInsecure": "api-insecure", "APIConnections": "api-connections", "APITimeout": "api-timeout",
 	"Console": "console", "ConsoleHosts": "console-host",
 	"AnonymousMetrics": "api-anonymous-metrics", "Region": "region", "MoreRegions": "region", "AccountID": "account-id", "TransitionTime": "transition-time", "AlarmWebhook": "alarm-webhook",
 	"AuditBestEffort": "audit-best-effort", "ReadyFile": "ready-file", "StopTimeout": "stop-timeout",
@@ -114,6 +114,7 @@ func (c *serveConfig) addServerFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.APICA, "api-ca", "", "`file` with the certificates (PEM) by which clients know that of --api-cert, for 'openimds env'")
 	f.BoolVar(&c.APIInsecure, "api-insecure", false, "let --api-listen be open to other machines without TLS")
 	f.IntVar(&c.APIConnections, "api-connections", c.APIConnections, "connections at once of the control API; one source may have half of them")
+	spanVar(f, &c.APITimeout, "api-timeout", 5*time.Second, "how long an operation of the control API may take, from 1s to 50s; a slow disk may need more than the default")
 	f.BoolVar(&c.Console, "console", c.Console, "serve the web page /console/ at --api-listen")
 	f.StringSliceVar(&c.ConsoleHosts, "console-host", nil, "further DNS `name` that browsers may open the console by; repeatable")
 	f.StringVar(&c.HostsListen, "hosts-listen", "", "`address` where the agents of other hosts are let in; see 'openimds host enroll'")

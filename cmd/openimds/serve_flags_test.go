@@ -12,14 +12,13 @@ func TestFlagsOfTheAgent(t *testing.T) {
 	own := map[string]bool{"Version": true, "Log": true, "Named": true, "Hangs": true}
 	flags := newAgent().Flags()
 	config := reflect.TypeFor[server.AgentConfig]()
-	for i := range config.NumField() {
-		member := config.Field(i).Name
+	for _, member := range members(config) {
 		flag, ok := agentFlagOf[member]
 		if ok == own[member] || ok && flags.Lookup(flag) == nil {
 			t.Errorf("%s has the flag %q", member, flag)
 		}
 	}
-	if len(agentFlagOf)+len(own) != config.NumField() {
+	if len(agentFlagOf)+len(own) != len(members(config)) {
 		t.Error("an agent's Config has not all that there are flags of")
 	}
 }
@@ -29,8 +28,7 @@ func TestFlagsOfTheConfig(t *testing.T) {
 	own := map[string]bool{"Version": true, "Log": true, "Named": true, "Hangs": true}
 	flags := newSettings(t)
 	config := reflect.TypeFor[server.Config]()
-	for i := range config.NumField() {
-		member := config.Field(i).Name
+	for _, member := range members(config) {
 		flag, ok := flagOf[member]
 		if ok == own[member] || ok && flags.Lookup(flag) == nil {
 			t.Errorf("%s has the flag %q", member, flag)
@@ -41,4 +39,14 @@ func TestFlagsOfTheConfig(t *testing.T) {
 			t.Errorf("a Config has no %s", member)
 		}
 	}
+}
+
+// members are those that others than its own package can give.
+func members(config reflect.Type) (names []string) {
+	for i := range config.NumField() {
+		if field := config.Field(i); field.IsExported() {
+			names = append(names, field.Name)
+		}
+	}
+	return names
 }
