@@ -31,6 +31,8 @@ test: ## all tests with the race detector, a few seconds of each fuzz target
 bench: build ## figures beside a reference, in one run; docs/BENCHMARKS.md explains them
 	@bench/run
 	@$(GO) test ./api/ec2 -run '^$$' -bench . -benchtime 100x
+	@OPENIMDS_TEST_FLEET_GUESTS=50 OPENIMDS_TEST_FLEET_CHANGES=250 OPENIMDS_TEST_FLEET_MOVES=50 OPENIMDS_TEST_FLEET_ANSWERS=1000000 \
+		$(GO) test ./cmd/openimds -run '^TestFleetJudged$$' -count=1 -v -timeout 0
 
 lint: ## formatting, vet, staticcheck, known vulnerabilities, modules, other platforms
 	@.ci/lint
@@ -46,6 +48,7 @@ console: ## bundle the console's page from console/web again; needs npm, and Go 
 
 soak: ## an hour (SOAK=10m: shorter) of churn with figures that must stay flat; then the tests again and again
 	@OPENIMDS_SOAK=$${SOAK:-1h} $(GO) test ./cmd/openimds -run '^TestSoak$$' -count=1 -v -timeout 0
+	@OPENIMDS_TEST_FLEET_GUESTS=50 OPENIMDS_TEST_FLEET_ANSWERS=1000000 OPENIMDS_TEST_FLEET_AWAY=10m $(GO) test ./cmd/openimds -run '^TestFleetJudged$$' -count=1 -v -timeout 0
 	@TIMEOUT=6h OPENIMDS_TEST_ROUNDS=200 COUNT=5 FUZZTIME=5m CYCLES=1000 RESTARTS=200 OPENIMDS_TEST_KILLS=1000 OPENIMDS_TEST_STATES=50000 OPENIMDS_TEST_PAIRS=100000 .ci/test
 
 help: ## this list
