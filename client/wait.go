@@ -36,19 +36,23 @@ func Wait(ctx context.Context, c *Client, made []wire.Operation) ([]wire.Operati
 	ended := make([]wire.Operation, len(made))
 	copy(ended, made)
 	pause := firstAsk
+	now := false // after a wait for the one before, this one may have ended, too
 	for i := range ended {
 		for !ended[i].IsTerminal {
-			select {
-			case <-ctx.Done():
-				return ended, fmt.Errorf("%s of %s: %w", ended[i].OperationType, ended[i].ResourceName, context.Cause(ctx))
-			case <-time.After(pause):
+			if !now {
+				select {
+				case <-ctx.Done():
+					return ended, fmt.Errorf("%s of %s: %w", ended[i].OperationType, ended[i].ResourceName, context.Cause(ctx))
+				case <-time.After(pause):
+				}
+				pause = min(pause*3/2, lastAsk)
 			}
-			pause = min(pause*3/2, lastAsk)
-			now, err := Call(ctx, c, wire.GetOperation, wire.GetOperationRequest{OperationID: wire.NonEmpty(ended[i].ID)})
+			is, err := Call(ctx, c, wire.GetOperation, wire.GetOperationRequest{OperationID: wire.NonEmpty(ended[i].ID)})
 			if err != nil {
 				return ended, err
 			}
-			ended[i] = now.Operation
+			ended[i] = is.Operation
+			now = ended[i].IsTerminal
 		}
 	}
 	for _, op := range ended {

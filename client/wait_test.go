@@ -48,8 +48,20 @@ func TestWait(t *testing.T) {
 			}
 		}
 
-		f := &fake{answers: []any{op("Started")}}
+		// Of many that end together, none waits longer for having others before it.
+		many, all := make([]wire.Operation, 20), []any{op("Started")}
+		for i := range many {
+			many[i] = started
+			all = append(all, op("Succeeded"))
+		}
+		f := &fake{answers: all}
 		begun := time.Now()
+		if _, err := client.Wait(t.Context(), newClient(t, f), many); err != nil || time.Since(begun) > 200*time.Millisecond || len(f.asked) != 21 {
+			t.Errorf("many: %v after %s and %d requests", err, time.Since(begun), len(f.asked))
+		}
+
+		f = &fake{answers: []any{op("Started")}}
+		begun = time.Now()
 		_, err := client.Wait(t.Context(), newClient(t, f), []wire.Operation{started})
 		if passed := time.Since(begun); err == nil || err.Error() != "CreateInstance of web: not ended after 20m0s" || passed < 20*time.Minute || passed > 21*time.Minute || len(f.asked) > 700 {
 			t.Errorf("one that does not end: %v after %s and %d requests", err, passed, len(f.asked))
