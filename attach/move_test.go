@@ -50,7 +50,10 @@ type fleetHost struct {
 func newFleet(t *testing.T) *fleet {
 	f := &fleet{t: t, store: mem.New(), hosts: map[string]*fleetHost{}, changed: make(chan struct{})}
 	t.Cleanup(func() { _ = f.store.Close() })
-	f.hosts["one"], f.hosts["two"] = f.start("one"), f.start("two")
+	for _, name := range []string{"one", "two"} {
+		h := f.start(name)
+		f.change(func() { f.hosts[name] = h }) // who runs already looks at them
+	}
 	_, err := f.hosts["one"].service.CreateInstances(t.Context(), control.InstancesLaunch{
 		Names: []string{"web"}, Zone: "us-east-1a", BlueprintID: "ubuntu_24_04", BundleID: "nano_3_0",
 	})
