@@ -33,12 +33,7 @@ func TestCountsBegunAnew(t *testing.T) {
 		return kept, name
 	}
 	push := func(kept store.Store) {
-		page, err := kept.List(t.Context(), store.Range{Prefix: "usage/"})
-		must(t, err)
-		var q hostlink.CountsRequest
-		for _, record := range page.Records {
-			q.Records = append(q.Records, hostlink.Counted{Key: record.Key, Value: record.Value})
-		}
+		q := countsIn(t, kept, "usage/")
 		for range 2 {
 			if status, answer := a.ask(hostlink.PathCounts, q); status != http.StatusOK || strings.TrimSpace(answer) != "{}" {
 				t.Fatalf("%d %s", status, answer)

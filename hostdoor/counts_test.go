@@ -21,6 +21,17 @@ import (
 	"github.com/openimds/openimds/usage/history"
 )
 
+// countsIn is what a host says that has counted in a store.
+func countsIn(t *testing.T, counted store.Store, prefix string) (q hostlink.CountsRequest) {
+	t.Helper()
+	page, err := counted.List(t.Context(), store.Range{Prefix: prefix})
+	must(t, err)
+	for _, record := range page.Records {
+		q.Records = append(q.Records, hostlink.Counted{Key: record.Key, Value: record.Value})
+	}
+	return q
+}
+
 // What a host has counted is kept under its own name, of its own instances, and once however often it comes.
 func TestCountsOfAHost(t *testing.T) {
 	t.Parallel()
@@ -39,12 +50,7 @@ func TestCountsOfAHost(t *testing.T) {
 	forged := meter("host-b")
 	forged.Add(mine.ID, time.Now(), openimds.MetricNoToken, 100)
 	must(t, forged.Flush(t.Context()))
-	page, err := own.List(t.Context(), store.Range{Prefix: "usage/"})
-	must(t, err)
-	q := hostlink.CountsRequest{}
-	for _, record := range page.Records {
-		q.Records = append(q.Records, hostlink.Counted{Key: record.Key, Value: record.Value})
-	}
+	q := countsIn(t, own, "usage/")
 	q.Records = append(q.Records,
 		hostlink.Counted{Key: usage.CallersKey(mine.ID, "host-a"), Value: []byte{99}},
 		hostlink.Counted{Key: "instance/theirs", Value: []byte("{}")},
@@ -89,12 +95,7 @@ func TestCountsOfAnEarlierHost(t *testing.T) {
 		counted := history.New(history.Config{Store: own, Host: h.name})
 		counted.Add(id, time.Now(), openimds.MetricNoToken, 7)
 		must(t, counted.Flush(t.Context()))
-		page, err := own.List(t.Context(), store.Range{Prefix: history.SamplePrefix})
-		must(t, err)
-		var q hostlink.CountsRequest
-		for _, record := range page.Records {
-			q.Records = append(q.Records, hostlink.Counted{Key: record.Key, Value: record.Value})
-		}
+		q := countsIn(t, own, history.SamplePrefix)
 		status, answer := h.ask(hostlink.PathCounts, q)
 		var told hostlink.CountsAnswer
 		must(t, json.Unmarshal([]byte(answer), &told))
@@ -182,12 +183,7 @@ func TestCountsOfAnotherTime(t *testing.T) {
 				counted.Add(in.ID, now.Add(-ago(back)), openimds.MetricNoToken, 1)
 			}
 			must(t, counted.Flush(t.Context()))
-			page, err := own.List(t.Context(), store.Range{Prefix: history.SamplePrefix})
-			must(t, err)
-			var q hostlink.CountsRequest
-			for _, record := range page.Records {
-				q.Records = append(q.Records, hostlink.Counted{Key: record.Key, Value: record.Value})
-			}
+			q := countsIn(t, own, history.SamplePrefix)
 			for range 2 { // what was found out of a stay that was open is kept
 				if status, answer := a.ask(hostlink.PathCounts, q); status != http.StatusOK {
 					t.Fatalf("%d %s", status, answer)
@@ -232,14 +228,8 @@ func TestCountsAtOnce(t *testing.T) {
 	for range calls {
 		guest.Count(usage.NoToken, netip.MustParseAddr("192.0.2.1"), []byte("/"), []byte("curl"), time.Now())
 		must(t, meter.Flush(t.Context()))
-		page, err := own.List(t.Context(), store.Range{Prefix: "usage/"})
-		must(t, err)
-		var q hostlink.CountsRequest
-		for _, record := range page.Records {
-			if !strings.HasPrefix(record.Key, "usage/open/") {
-				q.Records = append(q.Records, hostlink.Counted{Key: record.Key, Value: record.Value})
-			}
-		}
+		q := countsIn(t, own, "usage/")
+		q.Records = slices.DeleteFunc(q.Records, func(c hostlink.Counted) bool { return strings.HasPrefix(c.Key, history.MarkPrefix) })
 		requests = append(requests, q)
 	}
 	rand.Shuffle(len(requests), func(i, j int) { requests[i], requests[j] = requests[j], requests[i] })

@@ -179,7 +179,7 @@ func (c *Config) Validate() error {
 	if err := c.checkAddresses(); err != nil {
 		return err
 	}
-	if err := c.checkTLS(); err != nil {
+	if err := c.checkAPI(); err != nil {
 		return err
 	}
 	if err := c.checkStore(); err != nil {
@@ -241,8 +241,8 @@ func (c *Config) checkAddresses() error {
 	return c.checkNames("ConsoleHosts", c.ConsoleHosts)
 }
 
-// checkTLS refuses half of what TLS needs.
-func (c *Config) checkTLS() error {
+// checkAPI refuses half of what TLS needs, and bounds by which nobody could use the API.
+func (c *Config) checkAPI() error {
 	cert, key := c.named("APICert"), c.named("APIKey")
 	if (c.APICert == "") != (c.APIKey == "") {
 		return invalid("%s and %s belong together; give both, or none for plain HTTP", cert, key)
