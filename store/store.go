@@ -123,6 +123,9 @@ type Store interface {
 	Get(ctx context.Context, key string) (Record, error)
 	// List returns the records of r as they stood at one revision.
 	List(ctx context.Context, r Range) (Page, error)
+	// Revisions returns the revision that the record of each key has, in their order, each as it is at some moment of
+	// the call; 0: there is no record. Values are not read, nor is it noticed that one is damaged.
+	Revisions(ctx context.Context, keys ...string) ([]int64, error)
 	// Commit carries out all changes or none, and returns the revision that all of them share. It
 	// returns ErrConflict when a condition does not hold, and ErrNoLease when a record is to be bound to a
 	// lease that has ended; of a change that is both, ErrNoLease. No key may occur twice. Every store takes 100

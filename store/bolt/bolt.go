@@ -43,7 +43,13 @@ type Store struct {
 	// Of the writer alone.
 	reserve   *safefile.Reserve
 	condition condition
+	// apart is how far the first commit's revision is behind the last one's before the file was opened. It is random, so
+	// that a file that was put back to an earlier state has no revision twice: who knows a record of one, knows the record.
+	apart int64
 }
+
+// maxApart is the most that apart is: a file may be opened a billion times.
+const maxApart = 1 << 32
 
 // revisionOf is the revision of the last commit that tx sees.
 func revisionOf(tx *bbolt.Tx) int64 {
@@ -97,6 +103,27 @@ func (s *Store) Get(ctx context.Context, key string) (r store.Record, err error)
 		return err
 	})
 	return r, err
+}
+
+// Revisions implements [store.Store].
+func (s *Store) Revisions(ctx context.Context, keys ...string) (all []int64, err error) {
+	all = make([]int64, len(keys))
+	err = s.view(ctx, func(tx *bbolt.Tx) error {
+		bucket := tx.Bucket(recordsBucket)
+		for i, key := range keys {
+			sealed := bucket.Get([]byte(key))
+			if sealed == nil {
+				continue
+			}
+			r, err := openKey(tx, []byte(key), sealed)
+			if err != nil {
+				return err
+			}
+			all[i] = r.Revision
+		}
+		return nil
+	})
+	return all, err
 }
 
 // List implements [store.Store].

@@ -95,11 +95,11 @@ func TestRefusals(t *testing.T) {
 		{"foreign", "another program's file", func(path string) error {
 			return rewrite(path, func(tx *bbolt.Tx) error { _, err := tx.CreateBucket([]byte("x")); return err })
 		}},
-		{"later", "has version 4 and this program knows 3", func(path string) error {
+		{"later", "has version 5 and this program knows 4", func(path string) error {
 			if err := os.WriteFile(path, content, 0o600); err != nil {
 				return err
 			}
-			return rewrite(path, func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put(versionKey, []byte("4")) })
+			return rewrite(path, func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put(versionKey, []byte("5")) })
 		}},
 	} {
 		path := filepath.Join(dir, row.name)

@@ -115,13 +115,15 @@ func (s *Store) writeGroup(group []*commit) (err error) {
 	}()
 	defer recoverDamage(&err)
 	defer faultsPanic()()
+	apart := s.apart
 	err = s.db.Update(func(tx *bbolt.Tx) error {
 		revision := revisionOf(tx)
 		for _, c := range group {
 			if c.err = c.conditions(tx); c.err != nil {
 				continue
 			}
-			revision++
+			revision += 1 + apart
+			apart = 0
 			if err := c.apply(tx, revision); err != nil {
 				return err
 			}
@@ -131,6 +133,7 @@ func (s *Store) writeGroup(group []*commit) (err error) {
 	if err != nil {
 		return fmt.Errorf("the store cannot be written: %w", err)
 	}
+	s.apart = apart
 	for _, c := range group {
 		if c.err != nil {
 			continue

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"strconv"
 	"time"
@@ -15,13 +16,14 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 )
 
-// The layouts of the file. The first one had all values among the records, the second knew no leases. Both
-// are read and carried on as they are: a file becomes one of a later version with its first large value or
-// its first lease.
+// The layouts of the file. The first one had all values among the records, the second knew no leases, the third not
+// what is bound to each. All are read and carried on as they are: a file becomes one of a later version with its first
+// large value, its first lease, or the first record that is bound to one or was.
 const (
 	largeVersion = 2
 	leaseVersion = 3
-	fileVersion  = leaseVersion
+	boundVersion = 4
+	fileVersion  = boundVersion
 )
 
 // lockTime is how long Open waits for another process to let go of the file.
@@ -55,6 +57,7 @@ func Open(path string) (*Store, error) {
 		ended:    make(chan struct{}),
 		refusing: make(chan error, 1),
 		terms:    terms{of: map[store.Lease]*term{}},
+		apart:    rand.Int64N(maxApart), //nolint:gosec // it is to differ, and no secret
 	}
 	if err := s.loadLeases(); err != nil {
 		_ = db.Close()

@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -16,6 +17,7 @@ import (
 var (
 	leasesBucket = []byte("leases") // the time of each lease, in seconds
 	leasedBucket = []byte("leased") // the lease of each record that has one
+	boundBucket  = []byte("bound")  // the same the other way around: a lease and a key, without a value
 )
 
 // terms are when the leases of this file end. Nobody else has the file open, so that to keep one alive
@@ -142,14 +144,50 @@ func lasts(tx *bbolt.Tx, l store.Lease) bool {
 
 // bind has the record of a key last as long as a lease; with NoLease, for good.
 func bind(tx *bbolt.Tx, key string, l store.Lease) error {
-	bucket := tx.Bucket(leasedBucket)
-	switch {
-	case l != store.NoLease:
-		return bucket.Put([]byte(key), number(int64(l)))
-	case bucket != nil && bucket.Get([]byte(key)) != nil:
-		return bucket.Delete([]byte(key))
+	was := leaseOf(tx, []byte(key))
+	if was == l {
+		return nil
 	}
-	return nil
+	bound, err := boundOf(tx)
+	if err != nil {
+		return err
+	}
+	if was != store.NoLease {
+		if err := bound.Delete(boundKey(was, key)); err != nil {
+			return err
+		}
+	}
+	if l == store.NoLease {
+		return tx.Bucket(leasedBucket).Delete([]byte(key))
+	}
+	if err := bound.Put(boundKey(l, key), nil); err != nil {
+		return err
+	}
+	return tx.Bucket(leasedBucket).Put([]byte(key), number(int64(l)))
+}
+
+func boundKey(l store.Lease, key string) []byte { return append(number(int64(l)), key...) }
+
+// boundOf has what is bound to each lease, so that the end of one costs what it has, not what all have. The file of an
+// earlier program gets it with its next change.
+func boundOf(tx *bbolt.Tx) (*bbolt.Bucket, error) {
+	if bound := tx.Bucket(boundBucket); bound != nil {
+		return bound, nil
+	}
+	if err := raise(tx, boundVersion); err != nil {
+		return nil, err
+	}
+	bound, err := tx.CreateBucket(boundBucket)
+	if err != nil {
+		return nil, err
+	}
+	leased := tx.Bucket(leasedBucket)
+	if leased == nil {
+		return bound, nil
+	}
+	return bound, leased.ForEach(func(key, id []byte) error {
+		return bound.Put(append(bytes.Clone(id), key...), nil)
+	})
 }
 
 // applyGrant writes a new lease. An earlier program would take what is bound to one for what stays.
@@ -172,15 +210,14 @@ func (c *commit) applyRevoke(tx *bbolt.Tx, revision int64) error {
 	if err := tx.Bucket(leasesBucket).Delete(number(int64(c.revoke))); err != nil {
 		return err
 	}
-	c.changes = c.changes[:0]
-	err := tx.Bucket(leasedBucket).ForEach(func(key, id []byte) error {
-		if store.Lease(binary.BigEndian.Uint64(id)) == c.revoke {
-			c.changes = append(c.changes, store.Change{Verb: store.Delete, Key: string(key), If: store.Whatever})
-		}
-		return nil
-	})
+	bound, err := boundOf(tx)
 	if err != nil {
 		return err
+	}
+	c.changes = c.changes[:0]
+	of, at := number(int64(c.revoke)), bound.Cursor()
+	for key, _ := at.Seek(of); bytes.HasPrefix(key, of); key, _ = at.Next() {
+		c.changes = append(c.changes, store.Change{Verb: store.Delete, Key: string(key[len(of):]), If: store.Whatever})
 	}
 	return c.applyChanges(tx, revision)
 }

@@ -3,6 +3,7 @@ package etcd
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/openimds/openimds/store"
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -45,6 +46,33 @@ func (s *Store) Get(ctx context.Context, key string) (store.Record, error) {
 	return s.record(got.Kvs[0]), nil
 }
 
+// Revisions implements [store.Store], by as many keys at a time as one transaction takes.
+func (s *Store) Revisions(ctx context.Context, keys ...string) ([]int64, error) {
+	all := make([]int64, 0, len(keys))
+	for batch := range slices.Chunk(keys, maxChanges) {
+		looks := make([]clientv3.Op, len(batch))
+		for i, key := range batch {
+			looks[i] = clientv3.OpGet(s.key(key), clientv3.WithKeysOnly())
+		}
+		var answer *clientv3.TxnResponse
+		err := s.repeat(ctx, func(ctx context.Context) (err error) {
+			answer, err = s.client.Txn(ctx).Then(looks...).Commit()
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		for _, one := range answer.Responses {
+			revision := int64(0)
+			if there := one.GetResponseRange().Kvs; len(there) > 0 {
+				revision = there[0].ModRevision
+			}
+			all = append(all, revision)
+		}
+	}
+	return all, nil
+}
+
 // List implements [store.Store].
 func (s *Store) List(ctx context.Context, r store.Range) (store.Page, error) {
 	for {
@@ -67,7 +95,11 @@ func (s *Store) list(ctx context.Context, r store.Range) (page store.Page, err e
 		if r.Limit > 0 {
 			limit = min(limit, r.Limit-len(page.Records))
 		}
-		got, err := s.get(ctx, from, clientv3.WithRange(end), clientv3.WithLimit(int64(limit)), clientv3.WithRev(page.Revision))
+		what := []clientv3.OpOption{clientv3.WithRange(end), clientv3.WithLimit(int64(limit)), clientv3.WithRev(page.Revision)}
+		if r.KeysOnly {
+			what = append(what, clientv3.WithKeysOnly())
+		}
+		got, err := s.get(ctx, from, what...)
 		if err != nil {
 			return store.Page{}, err
 		}

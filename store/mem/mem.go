@@ -46,6 +46,20 @@ func (m *Store) Get(ctx context.Context, key string) (store.Record, error) {
 	return r, nil
 }
 
+// Revisions implements [store.Store].
+func (m *Store) Revisions(ctx context.Context, keys ...string) ([]int64, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.usable(ctx); err != nil {
+		return nil, err
+	}
+	all := make([]int64, len(keys))
+	for i, key := range keys {
+		all[i] = m.records[key].Revision
+	}
+	return all, nil
+}
+
 // List implements [store.Store].
 func (m *Store) List(ctx context.Context, r store.Range) (store.Page, error) {
 	m.mu.Lock()

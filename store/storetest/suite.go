@@ -29,6 +29,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"deleting", testDelete},
 		{"a malformed commit is refused", testMalformed},
 		{"ranges", testRanges},
+		{"revisions of many keys", testRevisions},
 		{"a watch tells every change behind its revision once", testWatch},
 		{"a watch begins where a list ended", testListThenWatch},
 		{"a watch never tells half a commit", testWatchAtomic},
@@ -323,20 +324,6 @@ func testRanges(t *testing.T, ctx context.Context, s store.Store) {
 	}
 }
 
-func testContext(t *testing.T, ctx context.Context, s store.Store) {
-	ended, end := context.WithCancel(ctx)
-	end()
-	_, getErr := s.Get(ended, "k")
-	_, listErr := s.List(ended, store.Range{})
-	_, commitErr := s.Commit(ended, store.Change{Key: "k", If: store.Whatever})
-	for _, err := range []error{getErr, listErr, commitErr} {
-		if !errors.Is(err, context.Canceled) {
-			t.Errorf("a call with an ended context returned %v", err)
-		}
-	}
-	want(t, ctx, s, "k", "-")
-}
-
 func testCounters(t *testing.T, ctx context.Context, s store.Store) {
 	const writers, increments = 8, 25
 	var running sync.WaitGroup
@@ -370,31 +357,6 @@ func increment(ctx context.Context, s store.Store, key string) error {
 		_, err = s.Commit(ctx, store.Change{Key: key, Value: fmt.Append(nil, n+1), If: r.Revision})
 		if !errors.Is(err, store.ErrConflict) {
 			return err
-		}
-	}
-}
-
-func testClosed(t *testing.T, ctx context.Context, s store.Store) {
-	put(t, ctx, s, "k", "v")
-	w := s.Watch("", 1<<40-1)
-	if page, err := s.List(ctx, store.Range{}); err == nil {
-		w = s.Watch("", page.Revision)
-	}
-	ended := make(chan error, 1)
-	go func() {
-		_, err := w.Next(ctx)
-		ended <- err
-	}()
-	if err := s.Close(); err != nil {
-		t.Fatalf("Close: %v", err)
-	}
-	_, getErr := s.Get(ctx, "k")
-	_, listErr := s.List(ctx, store.Range{})
-	_, commitErr := s.Commit(ctx, store.Change{Key: "k", If: store.Whatever})
-	_, grantErr := s.Grant(ctx, long)
-	for _, err := range []error{getErr, listErr, commitErr, grantErr, s.KeepAlive(ctx, 1), s.Revoke(ctx, 1), <-ended} {
-		if !errors.Is(err, store.ErrClosed) {
-			t.Errorf("a closed store answered %v", err)
 		}
 	}
 }

@@ -40,6 +40,15 @@ func (p part) Get(ctx context.Context, key string) (store.Record, error) {
 	return p.inner(r), err
 }
 
+// Revisions implements [store.Store].
+func (p part) Revisions(ctx context.Context, keys ...string) ([]int64, error) {
+	outer := make([]string, len(keys))
+	for i, key := range keys {
+		outer[i] = p.outer(key)
+	}
+	return p.Store.Revisions(ctx, outer...)
+}
+
 // List implements [store.Store].
 func (p part) List(ctx context.Context, r store.Range) (store.Page, error) {
 	r.Prefix = p.outer(r.Prefix)
