@@ -22,11 +22,7 @@ import (
 
 // prepareInside makes fresh namespaces fit to be a host.
 func prepareInside() error {
-	return errors.Join(
-		unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""),
-		os.MkdirAll("/run/netns", 0o755),
-		unix.Mount("tmpfs", "/run/netns", "tmpfs", 0, ""),
-		setUp("lo"))
+	return errors.Join(ownNames(), setUp("lo"))
 }
 
 func setUp(name string) error {

@@ -19,6 +19,12 @@ import (
 // TestMain makes this test binary the program "openimds" of the tests.
 func TestMain(m *testing.M) {
 	sandbox.Warden()
+	if filepath.Base(os.Args[0]) != "openimds" {
+		if err := ownMounts(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
 	testscript.Main(suite{m}, map[string]func(){"openimds": main})
 }
 
