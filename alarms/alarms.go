@@ -42,6 +42,8 @@ type Alarms struct {
 	webhook *webhook // nil: none
 	// known are the states that were seen last, by key; only Run's goroutine uses them.
 	known map[string]seen
+	// next is the first time after another one at which alarms are evaluated.
+	next func(time.Time) time.Time
 	// ready is closed when the states before the first evaluation are known; started says the same
 	// to that goroutine.
 	ready   chan struct{}
@@ -59,7 +61,7 @@ func New(cfg Config) (*Alarms, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	a := &Alarms{cfg: cfg, known: map[string]seen{}, ready: make(chan struct{})}
+	a := &Alarms{cfg: cfg, known: map[string]seen{}, next: next, ready: make(chan struct{})}
 	if cfg.Webhook != "" {
 		var err error
 		if a.webhook, err = newWebhook(cfg.Webhook, cfg.Log); err != nil {
@@ -107,7 +109,7 @@ func (a *Alarms) evaluate(ctx context.Context) {
 		if _, err := a.cfg.Service.EvaluateAlarms(ctx); err != nil && ctx.Err() == nil {
 			a.cfg.Log.Warn("some alarms could not be evaluated; trying again in the next period", "error", err)
 		}
-		wait(ctx, time.Until(next(time.Now())))
+		wait(ctx, time.Until(a.next(time.Now())))
 	}
 }
 

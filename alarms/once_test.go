@@ -27,6 +27,7 @@ func (w *world) share(t *testing.T, hook string, office bool) (a *Alarms, stop f
 	if err != nil {
 		t.Fatal(err)
 	}
+	a.next = never
 	a.webhook.pause, a.webhook.once.look = time.Millisecond, time.Millisecond
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
@@ -92,7 +93,7 @@ func TestTellerStops(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first.webhook.pause = time.Hour // it never tries again
+	first.next, first.webhook.pause = never, time.Hour // it never tries again
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { first.Run(ctx) })

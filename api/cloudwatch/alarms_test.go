@@ -187,10 +187,11 @@ func TestAlarmWriters(t *testing.T) {
 
 // TestEvaluated: what was said by hand of a state goes with the state.
 func TestEvaluated(t *testing.T) {
-	s := newServer(t)
+	now := time.Now()
+	s := newServerAt(t, func() time.Time { return now })
 	s.must("cbor", "PutMetricAlarm", alarmOf("v1", s.demo))
 	s.must("cbor", "SetAlarmState", map[string]any{"AlarmName": "v1", "StateValue": "INSUFFICIENT_DATA", "StateReason": "by hand"})
-	s.history.Add(s.demo, time.Now().Add(-openimds.AlarmPeriod), openimds.MetricNoToken, 3)
+	s.history.Add(s.demo, now.Add(-openimds.AlarmPeriod), openimds.MetricNoToken, 3)
 	if _, err := s.service.EvaluateAlarms(t.Context()); err != nil {
 		t.Fatal(err)
 	}

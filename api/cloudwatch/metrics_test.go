@@ -30,8 +30,9 @@ func query(id, instance, metric, stat string, period int) map[string]any {
 
 // TestNumbers: whatever was counted, all forms and both operations of this API have the numbers that Lightsail's has.
 func TestNumbers(t *testing.T) {
-	s := newServer(t)
-	now := time.Now().Truncate(openimds.MetricPeriod)
+	began := time.Now()
+	s := newServerAt(t, func() time.Time { return began })
+	now := began.Truncate(openimds.MetricPeriod)
 	seed := uint64(now.UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 1))

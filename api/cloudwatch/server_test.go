@@ -71,10 +71,16 @@ var full, looks = accesskeys.Key{ID: "AKIAFULL", Secret: "full"}, accesskeys.Key
 
 func newServer(t testing.TB) *server {
 	t.Helper()
+	return newServerAt(t, nil)
+}
+
+// newServerAt is one with a clock of its own, which need not go on to the next period in the midst of a test.
+func newServerAt(t testing.TB, now func() time.Time) *server {
+	t.Helper()
 	s := &server{t: t, store: mem.New()}
 	t.Cleanup(func() { _ = s.store.Close() })
-	s.history = history.New(history.Config{Store: s.store})
-	s.service = control.New(s.store, control.Config{Region: "us-east-1", AccountID: "123456789012", History: s.history, Audit: s.audit.tell})
+	s.history = history.New(history.Config{Store: s.store, Now: now})
+	s.service = control.New(s.store, control.Config{Region: "us-east-1", AccountID: "123456789012", History: s.history, Audit: s.audit.tell, Now: now})
 	s.demo = s.create("demo")
 	lookup := func(id string) (accesskeys.Key, bool, error) {
 		for _, key := range []accesskeys.Key{full, looks} {
