@@ -36,7 +36,7 @@ func withPatience(t *testing.T, plain bool, p patience, change func(*Config, *op
 	if plain {
 		return serveWire(t, s, in, listenPlain(t))
 	}
-	return serveWire(t, s, in, listenOn(t, "127.0.0.1:0"))
+	return serveWire(t, s, in, listenOn(t, loopback()+":0"))
 }
 
 // ended reads until the connection has ended, in order or not, and returns what came.

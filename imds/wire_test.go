@@ -2,9 +2,13 @@ package imds
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
+	"os"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -47,10 +51,21 @@ func listenOn(t testing.TB, addr string) net.Listener {
 	return listeners[0]
 }
 
+// loopback is an address of this machine at which nothing else listens, so that a port of it that was closed is nobody's.
+func loopback() string {
+	if runtime.GOOS != "linux" { // which has all of 127/8
+		return "127.0.0.1"
+	}
+	return fmt.Sprintf("127.80.%d.%d", os.Getpid()%256, 1+loopbacks.Add(1)%254)
+}
+
+// loopbacks counts the addresses that this process has taken.
+var loopbacks atomic.Uint32
+
 // listenPlain opens a listener of which the server knows nothing.
 func listenPlain(t testing.TB) net.Listener {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", loopback()+":0")
 	if err != nil {
 		t.Fatal(err)
 	}
