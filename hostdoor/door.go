@@ -89,6 +89,8 @@ type Door struct {
 	stop    context.CancelFunc
 	ctx     context.Context // ends the streams
 	takes   time.Duration   // takeTime
+	turns   turns
+	tags    *tags
 
 	signing            chan struct{} // who signs has the one place in it
 	turnTime, signTime time.Duration
@@ -111,6 +113,7 @@ func New(cfg Config) *Door {
 		turnTime: turnTime, signTime: signTime,
 		open:    places{most: cfg.Connections, ofOne: max(cfg.Connections/2, 1)},
 		redeems: rate.NewLimiter(redeemRate, redeemBurst), redeeming: places{most: maxRedeems, ofOne: maxRedeems / 4},
+		turns: turns{free: maxListing}, tags: &tags{whole: cfg.Whole, program: cfg.Program},
 	}
 	d.ctx, d.stop = context.WithCancel(context.Background())
 	for _, r := range cfg.Regions {

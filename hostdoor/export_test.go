@@ -15,6 +15,18 @@ func Paths() (all []string) {
 	return all
 }
 
+// Attached are the hosts of the first region's instances, as the door knows by now.
+func (d *Door) Attached() map[string]string {
+	x := d.indexes[0]
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	all := map[string]string{}
+	for instance, at := range x.attached {
+		all[instance] = at.host.name
+	}
+	return all
+}
+
 // SetSignTimes is how long a request waits for its turn to have documents signed, and how long it signs.
 func (d *Door) SetSignTimes(turn, sign time.Duration) { d.turnTime, d.signTime = turn, sign }
 

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"iter"
 	"log/slog"
 	"net"
 	"net/http"
@@ -377,6 +378,11 @@ func keys(t *testing.T, s store.Store) (all []string) {
 	return all
 }
 
+// untagged is what a host has, without the tag, which is another for each host.
+func untagged(value []byte) string {
+	return strings.Replace(string(value), `"tag":"`+records.Tag(value)+`",`, "", 1)
+}
+
 // always is a TLS that stays what it is.
 func always(c *tls.Config) func() *tls.Config { return c.Clone }
 
@@ -402,4 +408,28 @@ func patiently(t testing.TB, do func() error) {
 			t.Fatal("tried in vain: ", err)
 		}
 	}
+}
+
+// lines are the messages of a stream.
+func (h *host) lines(q hostlink.FollowRequest) (lines iter.Seq[hostlink.Message], end func(), err error) {
+	h.t.Helper()
+	text, err := json.Marshal(q)
+	must(h.t, err)
+	resp, err := h.http.Post("https://"+h.address+hostlink.PathFollow, "application/json", bytes.NewReader(text))
+	must(h.t, err)
+	if resp.StatusCode != http.StatusOK {
+		defer func() { _ = resp.Body.Close() }()
+		answer, err := io.ReadAll(resp.Body)
+		must(h.t, err)
+		return nil, nil, errors.New(string(answer))
+	}
+	d := json.NewDecoder(resp.Body)
+	return func(yield func(hostlink.Message) bool) {
+		for {
+			var m hostlink.Message
+			if d.Decode(&m) != nil || !yield(m) {
+				return
+			}
+		}
+	}, func() { _ = resp.Body.Close() }, nil
 }

@@ -23,20 +23,28 @@ type index struct {
 	log    *slog.Logger
 
 	mu       sync.Mutex
-	ready    chan struct{}           // closed once it is known who has what
-	known    bool                    // ready is closed
-	revision int64                   // of the store, up to which all was passed on
-	attached map[string]store.Record // by instance
-	hosts    map[string]string       // the host of each instance
-	served   map[string]map[string]bool
-	streams  map[string]map[*stream]bool
+	ready    chan struct{}       // closed once it is known who has what
+	known    bool                // ready is closed
+	revision int64               // of the store, up to which all was passed on
+	attached map[string]attached // by instance
+	hosts    map[string]*served  // by name: those that have instances, or streams
+}
+
+// attached is where an instance is, since which revision.
+type attached struct {
+	host     *served
+	revision int64
+}
+
+// served is what a host has, and who is told of it.
+type served struct {
+	name      string
+	instances map[string]struct{}
+	streams   map[*stream]struct{}
 }
 
 func newIndex(r Region, log *slog.Logger) *index {
-	return &index{
-		region: r, log: log, ready: make(chan struct{}),
-		attached: map[string]store.Record{}, hosts: map[string]string{}, served: map[string]map[string]bool{}, streams: map[string]map[*stream]bool{},
-	}
+	return &index{region: r, log: log, ready: make(chan struct{}), attached: map[string]attached{}, hosts: map[string]*served{}}
 }
 
 // run follows the region's store until the context ends.
@@ -53,36 +61,38 @@ func (x *index) run(ctx context.Context) {
 // list learns who has what, at that revision or later. Whoever is being told has to be told all anew: changes may have
 // been missed.
 func (x *index) list(ctx context.Context, revision int64) error {
-	var all []store.Record
+	var there []attachedTo
 	for r := (store.Range{Prefix: records.AttachmentPrefix, Limit: indexPage}); ; {
 		page, err := x.region.Store.List(ctx, r)
 		if err != nil {
 			return err
 		}
-		all = append(all, page.Records...)
+		for _, record := range page.Records {
+			r.After = record.Key
+			there = append(there, attachmentOf(record))
+		}
 		if !page.More {
 			break
 		}
-		r.After = page.Records[len(page.Records)-1].Key
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for _, of := range x.streams {
-		for s := range of {
+	for _, h := range x.hosts {
+		for s := range h.streams {
 			s.end("the replica has to look at all anew")
 		}
+		clear(h.instances)
 	}
-	before := maps.Clone(x.hosts)
-	clear(x.attached)
-	clear(x.hosts)
-	clear(x.served)
-	for _, r := range all {
-		if _, err := records.DecodeAttachment(r); err != nil { // then it is whose it was
-			if instance := strings.TrimPrefix(r.Key, records.AttachmentPrefix); before[instance] != "" {
-				x.hosts[instance] = before[instance]
-			}
+	before := x.attached
+	x.attached = make(map[string]attached, len(there))
+	for _, to := range there {
+		if was := before[to.instance]; to.unread != nil && was.host != nil { // then it is whose it was
+			x.attached[to.instance] = attached{was.host, to.revision}
 		}
-		x.note(r)
+		x.note(to)
+	}
+	for name := range x.hosts {
+		x.tidy(name)
 	}
 	x.revision = revision
 	if !x.known {
@@ -92,36 +102,71 @@ func (x *index) list(ctx context.Context, revision int64) error {
 	return nil
 }
 
-// note takes note of one attachment, and returns whose the instance was and is; empty: nobody's. x.mu is held.
-func (x *index) note(r store.Record) (instance, was, is string) {
-	instance = strings.TrimPrefix(r.Key, records.AttachmentPrefix)
-	was = x.hosts[instance]
-	if known, there := x.attached[instance]; there && r.Revision < known.Revision {
-		return instance, was, was // it was read since
+// attachedTo is what the record of an attachment says, as far as it is of interest here; without a host it is there no
+// more, or cannot be read.
+type attachedTo struct {
+	instance, host string
+	revision       int64
+	unread         error // why it cannot be read
+}
+
+func attachmentOf(r store.Record) attachedTo {
+	to := attachedTo{instance: strings.TrimPrefix(r.Key, records.AttachmentPrefix), revision: r.Revision}
+	if r.Value == nil {
+		return to
 	}
-	if r.Value != nil {
-		if a, err := records.DecodeAttachment(r); err == nil {
-			is = a.Host
-		} else {
-			// Such as one of a later schema, while replicas are upgraded one after the other: the host goes on with what it knows.
-			is = was
-			x.log.Error("an attachment cannot be read; the host that is known to have the instance keeps it", "instance", instance, "host", was, "error", err)
+	a, err := records.DecodeAttachment(r)
+	if err != nil {
+		to.unread = err
+		return to
+	}
+	to.host = a.Host
+	return to
+}
+
+// note takes note of one attachment, and returns whose the instance was and is; empty: nobody's. x.mu is held.
+func (x *index) note(to attachedTo) (was, is string) {
+	known := x.attached[to.instance]
+	if known.host != nil {
+		was = known.host.name
+		if to.revision < known.revision {
+			return was, was // it was read since
 		}
 	}
-	if was != "" && was != is {
-		delete(x.served[was], instance)
-		delete(x.hosts, instance)
+	if to.unread != nil {
+		// Such as one of a later schema, while replicas are upgraded one after the other: the host goes on with what it knows.
+		to.host = was
+		x.log.Error("an attachment cannot be read; the host that is known to have the instance keeps it", "instance", to.instance, "host", was, "error", to.unread)
 	}
-	if is == "" {
-		delete(x.attached, instance)
-		return instance, was, is
+	if was != "" && was != to.host {
+		delete(known.host.instances, to.instance)
+		x.tidy(was)
 	}
-	x.attached[instance], x.hosts[instance] = r, is
-	if x.served[is] == nil {
-		x.served[is] = map[string]bool{}
+	if to.host == "" {
+		delete(x.attached, to.instance)
+		return was, ""
 	}
-	x.served[is][instance] = true
-	return instance, was, is
+	h := x.host(to.host)
+	x.attached[to.instance] = attached{h, to.revision}
+	h.instances[to.instance] = struct{}{}
+	return was, to.host
+}
+
+// host is that of a name, which is known from now on. x.mu is held.
+func (x *index) host(name string) *served {
+	h := x.hosts[name]
+	if h == nil {
+		h = &served{name: name, instances: map[string]struct{}{}, streams: map[*stream]struct{}{}}
+		x.hosts[name] = h
+	}
+	return h
+}
+
+// tidy forgets a host that has nothing. x.mu is held.
+func (x *index) tidy(name string) {
+	if h := x.hosts[name]; h != nil && len(h.instances) == 0 && len(h.streams) == 0 {
+		delete(x.hosts, name)
+	}
 }
 
 // item is something that a stream has to tell of.
@@ -167,19 +212,19 @@ func (x *index) commit(changes []store.Record) {
 		if !strings.HasPrefix(changes[i].Key, records.AttachmentPrefix) {
 			continue
 		}
-		instance, was, is := x.note(changes[i])
+		to := attachmentOf(changes[i])
+		was, is := x.note(to)
 		if was != "" && was != is {
-			of(was, instance).left = changes[i].Revision
+			of(was, to.instance).left = changes[i].Revision
 		}
 		if is != "" {
-			it := of(is, instance)
-			it.attachment = &changes[i]
+			of(is, to.instance).attachment = &changes[i]
 		}
 	}
 	for i := range changes {
 		if instance, ok := strings.CutPrefix(changes[i].Key, records.InstancePrefix); ok {
-			if host := x.hosts[instance]; host != "" {
-				of(host, instance).record = &changes[i]
+			if host := x.attached[instance].host; host != nil {
+				of(host.name, instance).record = &changes[i]
 			}
 		}
 	}
@@ -193,8 +238,10 @@ func (x *index) commit(changes []store.Record) {
 		for _, it := range items {
 			batch = append(batch, it)
 		}
-		for s := range x.streams[host] {
-			s.push(batch)
+		if h := x.hosts[host]; h != nil { // else nobody is told
+			for s := range h.streams {
+				s.push(batch)
+			}
 		}
 	}
 }
@@ -211,28 +258,21 @@ func seating(r *store.Record) string {
 }
 
 // subscribe has a stream be told of what its host has from now on, and returns what that has as far as the index knows,
-// which may be behind the store.
-func (x *index) subscribe(ctx context.Context, s *stream) (instances []string, err error) {
-	select {
-	case <-x.ready:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
+// which may be behind the store. It is known who has what by then.
+func (x *index) subscribe(s *stream) []string {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.streams[s.host] == nil {
-		x.streams[s.host] = map[*stream]bool{}
-	}
-	x.streams[s.host][s] = true
+	h := x.host(s.host)
+	h.streams[s] = struct{}{}
 	s.through[x.region.Name] = x.revision
-	return slices.Collect(maps.Keys(x.served[s.host])), nil
+	return slices.Collect(maps.Keys(h.instances))
 }
 
 func (x *index) unsubscribe(s *stream) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	delete(x.streams[s.host], s)
-	if len(x.streams[s.host]) == 0 {
-		delete(x.streams, s.host)
+	if h := x.hosts[s.host]; h != nil {
+		delete(h.streams, s)
+		x.tidy(s.host)
 	}
 }

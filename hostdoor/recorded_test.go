@@ -15,6 +15,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -63,12 +64,15 @@ type recorder struct {
 
 // ServeHTTP implements [http.Handler].
 func (r *recorder) ServeHTTP(w http.ResponseWriter, q *http.Request) {
+	body, _ := io.ReadAll(q.Body)
+	q.Body = io.NopCloser(bytes.NewReader(body))
 	if q.URL.Path == hostlink.PathFollow {
+		r.mu.Lock()
+		r.steps = append(r.steps, step{Path: q.URL.Path, Request: json.RawMessage(body), Status: http.StatusOK})
+		r.mu.Unlock()
 		r.door.ServeHTTP(&streamed{ResponseWriter: w, recorder: r}, q)
 		return
 	}
-	body, _ := io.ReadAll(q.Body)
-	q.Body = io.NopCloser(bytes.NewReader(body))
 	kept := &answered{ResponseWriter: w, status: http.StatusOK}
 	r.door.ServeHTTP(kept, q)
 	var request, answer any
@@ -115,6 +119,19 @@ func telling(line map[string]any) bool {
 	return line["hello"] != nil || line["changes"] != nil || line["listed"] != nil
 }
 
+// tags keeps the tags with which a line of the stream comes: the host says by them what it has.
+func (of values) tags(line map[string]any) {
+	changes, _ := line["changes"].([]any)
+	for _, c := range changes {
+		change, _ := c.(map[string]any)
+		key, _ := change["key"].(string)
+		if tag, _ := change["tag"].(string); tag != "" {
+			kind, _, _ := strings.Cut(key, "/")
+			of["tag of the "+kind] = tag
+		}
+	}
+}
+
 // told takes what was recorded since the last time.
 func (r *recorder) told(t testing.TB, of values) (all exchange) {
 	t.Helper()
@@ -122,12 +139,15 @@ func (r *recorder) told(t testing.TB, of values) (all exchange) {
 	defer r.mu.Unlock()
 	for _, s := range r.steps {
 		s.Request = of.named(parse(t, s.Request.(json.RawMessage)))
-		s.Answer = of.named(parse(t, s.Answer.(json.RawMessage)))
+		if s.Answer != nil {
+			s.Answer = of.named(parse(t, s.Answer.(json.RawMessage)))
+		}
 		all = append(all, s)
 	}
 	var lines []any
 	for _, line := range r.stream {
 		if v := parse(t, line).(map[string]any); telling(v) {
+			of.tags(v)
 			lines = append(lines, of.named(v))
 		}
 	}
@@ -175,20 +195,25 @@ func record(t *testing.T) (x exchange) {
 	said()
 	does("attach")
 	kept := mem.New()
-	copied, err := hostlink.OpenCopy(t.Context(), kept, "host-a", slog.New(slog.DiscardHandler))
-	must(t, err)
-	ctx, cancel := context.WithCancel(context.Background())
-	var following sync.WaitGroup
-	following.Go(func() { copied.Follow(ctx, client) })
-	defer following.Wait()
-	defer cancel()
+	follow := func() (end func()) {
+		copied, err := hostlink.OpenCopy(t.Context(), kept, "host-a", slog.New(slog.DiscardHandler))
+		must(t, err)
+		ctx, cancel := context.WithCancel(context.Background())
+		var following sync.WaitGroup
+		following.Go(func() { copied.Follow(ctx, client) })
+		waiting, done := context.WithTimeout(t.Context(), patience)
+		defer done()
+		must(t, copied.InStep(waiting, 1<<30))
+		return sync.OnceFunc(func() { cancel(); following.Wait() })
+	}
+	end := follow()
+	defer func() { end() }()
 	inStep := func() {
 		t.Helper()
 		eventually(t, "the copy is in step", func() bool { return reflect.DeepEqual(r.hosts("host-a"), contents(t, kept)) })
 		said()
 	}
 	inStep()
-	x[len(x)-1].Path, x[len(x)-1].Request, x[len(x)-1].Status = hostlink.PathFollow, map[string]any{"program": "of the agent"}, http.StatusOK
 	must(t, region.TakeSeats(t.Context(), lease, "mine"))
 	said()
 	does("require tokens")
@@ -217,6 +242,9 @@ func record(t *testing.T) (x exchange) {
 	}))
 	said()
 	does("change user data")
+	inStep()
+	end()
+	end = follow() // with what it has
 	inStep()
 	does("detach")
 	inStep()
@@ -255,7 +283,7 @@ func contents(t testing.TB, kept store.Store) map[string]string {
 	for _, r := range page.Records {
 		switch {
 		case strings.HasPrefix(r.Key, records.AttachmentPrefix):
-			all[r.Key] = string(r.Value)
+			all[r.Key] = untagged(r.Value)
 		case strings.HasPrefix(r.Key, records.InstancePrefix):
 			in, err := records.DecodeInstance(r)
 			must(t, err)
@@ -328,7 +356,7 @@ func replay(t *testing.T, x exchange, said func(any) any) {
 			operations[s.Operator](r, of)
 		case s.Path == "": // only the stream
 		case s.Path == hostlink.PathFollow:
-			resp, err := a.http.Post("https://"+a.address+s.Path, "application/json", strings.NewReader(jsonOf(t, said(s.Request))))
+			resp, err := a.http.Post("https://"+a.address+s.Path, "application/json", strings.NewReader(jsonOf(t, said(of.filled(s.Request)))))
 			must(t, err)
 			t.Cleanup(func() { _ = resp.Body.Close() })
 			lines = bufio.NewScanner(resp.Body)
@@ -358,6 +386,7 @@ func replay(t *testing.T, x exchange, said func(any) any) {
 				}
 				line = parse(t, lines.Bytes()).(map[string]any)
 			}
+			of.tags(line)
 			if err := lacks(want, of.named(line), "/stream/"+jsonOf(t, n), varies); err != nil {
 				t.Fatalf("step %d, the stream: %v", i, err)
 			}
@@ -387,11 +416,17 @@ func followRecorded(t *testing.T, x exchange, said func(any) any) {
 	a := r.join("host-a")
 	of := values{"lease": "77", "id": "i-0123456789abcdef0", "operation": "of then", "attached": "2026-11-26T12:00:00Z"}
 	answers := map[string]step{}
-	var stream []any
+	var streams [][]any
 	for _, s := range x {
 		answers[s.Path] = s
-		stream = append(stream, s.Stream...)
+		for _, line := range s.Stream {
+			if line.(map[string]any)["hello"] != nil {
+				streams = append(streams, nil)
+			}
+			streams[len(streams)-1] = append(streams[len(streams)-1], line)
+		}
 	}
+	var begun atomic.Int64
 	held := make(chan struct{})
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", func(w http.ResponseWriter, q *http.Request) {
@@ -400,12 +435,16 @@ func followRecorded(t *testing.T, x exchange, said func(any) any) {
 		_, _ = io.WriteString(w, jsonOf(t, said(of.filled(s.Answer))))
 	})
 	mux.HandleFunc(hostlink.PathFollow, func(w http.ResponseWriter, q *http.Request) {
-		for _, line := range stream {
+		n := int(begun.Add(1))
+		for _, line := range streams[min(n, len(streams))-1] {
 			_, _ = io.WriteString(w, jsonOf(t, said(of.filled(line)))+"\n")
 			_, _ = io.WriteString(w, `{"ofLater":{"x":1}}`+"\n")
 			if line.(map[string]any)["hello"] != nil {
 				_, _ = io.WriteString(w, `{"changes":[{"region":"`+home+`","key":"of-later/x","value":{"x":1}}]}`+"\n")
 			}
+		}
+		if n < len(streams) {
+			return // and the agent comes back
 		}
 		_, _ = io.WriteString(w, `{"changes":[{"region":"`+home+`","key":"instance/last","unread":true},{"region":"`+home+`","key":"of-later/x","value":1}]}`+"\n")
 		_ = http.NewResponseController(w).Flush()

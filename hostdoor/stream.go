@@ -2,7 +2,6 @@ package hostdoor
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"sync"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/openimds/openimds/hostlink"
 	"github.com/openimds/openimds/records"
+	"github.com/openimds/openimds/store"
 )
 
 // maxQueued is how many things a stream may be behind; a host that is slower asks for all anew.
@@ -29,13 +29,12 @@ type stream struct {
 
 	void <-chan struct{} // closed when the host is evicted
 
-	// What the host was told of each instance, by region and name; only the stream's goroutine has to do with it.
-	told map[place]*toldOf
+	// What the host was told of each instance, by name; only the stream's goroutine has to do with it.
+	told map[*index]map[string]toldOf
+	tags tagger
 	// through has, by region, the revision up to which the index had passed on all when the stream began to be told.
 	through map[string]int64
 }
-
-type place struct{ region, instance string }
 
 // toldOf is what a host was told of one instance: the revisions of its records, and the key of its recording.
 type toldOf struct {
@@ -118,7 +117,21 @@ func (c *call) follow(w http.ResponseWriter) {
 		c.write(w, nil, refusal{http.StatusServiceUnavailable, hostlink.CodeAway, "the replica cannot do it now; ask again"})
 		return
 	}
-	s := &stream{door: c.door, host: c.host.Name, wake: make(chan struct{}, 1), ended: make(chan struct{}), void: c.host.Void, told: map[place]*toldOf{}, through: map[string]int64{}}
+	has, err := c.has(&q)
+	if err != nil {
+		c.write(w, nil, err)
+		return
+	}
+	c.body = nil // a stream lasts, and what the host has may be a hundred kilobytes
+	by, err := c.door.tags.of(c.r.Context(), c.host.Name)
+	if err != nil {
+		c.write(w, nil, err)
+		return
+	}
+	s := &stream{
+		door: c.door, host: c.host.Name, wake: make(chan struct{}, 1), ended: make(chan struct{}), void: c.host.Void,
+		told: map[*index]map[string]toldOf{}, tags: by, through: map[string]int64{},
+	}
 	c.door.admit(s)
 	defer c.door.dismiss(s)
 	ctx, expire := context.WithDeadlineCause(c.r.Context(), c.host.Ends, errExpired)
@@ -138,7 +151,7 @@ func (c *call) follow(w http.ResponseWriter) {
 		cancel(s.over(ctx))
 		out.cut()
 	})
-	err := s.run(ctx, out)
+	err = s.run(ctx, out, has)
 	cancel(err)
 	cutting.Wait() // nothing touches the answer after it
 	c.door.cfg.Log.Debug("the stream of a host has ended", "host", s.host, "reason", err)
@@ -167,46 +180,55 @@ func (s *stream) over(ctx context.Context) error {
 	}
 }
 
-// run tells all there is, and then what changes, until the stream is over, which ends the context.
-func (s *stream) run(ctx context.Context, out *writer) error {
+// run tells all there is, but for what the host has, and then what changes, until the stream is over, which ends the
+// context.
+func (s *stream) run(ctx context.Context, out *writer, has has) error {
 	d := s.door
-	hello := hostlink.Hello{Version: hostlink.Version, Host: s.host, Home: d.cfg.Home, Keys: d.cfg.Signer.Keys(), Marks: true, Program: d.cfg.Program}
+	hello := hostlink.Hello{
+		Version: hostlink.Version, Host: s.host, Home: d.cfg.Home, Keys: d.cfg.Signer.Keys(), Marks: true, Program: d.cfg.Program,
+		From: has != nil,
+	}
 	for _, r := range d.cfg.Regions {
 		hello.Regions = append(hello.Regions, r.Name)
 	}
 	if err := out.send(hostlink.Message{Hello: &hello}); err != nil {
 		return err
 	}
+	beat := time.NewTicker(hostlink.BeatEvery)
+	defer beat.Stop()
 	for _, x := range d.indexes {
+		s.told[x] = map[string]toldOf{}
 		defer x.unsubscribe(s)
 	}
-	all, err := s.listed(ctx)
-	if err != nil {
+	if err := s.list(ctx, out, beat, has); err != nil {
 		return err
-	}
-	for _, it := range all {
-		if err := s.tell(ctx, out, []*item{it}); err != nil {
-			return err
-		}
 	}
 	if err := out.send(hostlink.Message{Listed: true, Through: s.through}); err != nil {
 		return err
 	}
-	beat := time.NewTicker(hostlink.BeatEvery)
-	defer beat.Stop()
+	for {
+		if err := s.await(ctx, out, beat, s.wake); err != nil {
+			return err
+		}
+		for _, batch := range s.take() {
+			if err := s.tell(ctx, out, batch); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// await waits until something can be had from a channel, and sends signs of life meanwhile.
+func (s *stream) await(ctx context.Context, out *writer, beat *time.Ticker, it <-chan struct{}) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
+		case <-it:
+			return nil
 		case <-beat.C:
-			if err := out.send(hostlink.Message{Keys: d.cfg.Signer.Keys()}); err != nil {
+			if err := out.send(hostlink.Message{Keys: s.door.cfg.Signer.Keys()}); err != nil {
 				return err
-			}
-		case <-s.wake:
-			for _, batch := range s.take() {
-				if err := s.tell(ctx, out, batch); err != nil {
-					return err
-				}
 			}
 		}
 	}
@@ -235,38 +257,48 @@ func (s *stream) tell(ctx context.Context, out *writer, batch []*item) error {
 
 // changesOf is what an item makes of what the host was told before.
 func (s *stream) changesOf(ctx context.Context, it *item) (changes []hostlink.Record, err error) {
-	region := it.index.region
-	at := place{region.Name, it.instance}
-	add := func(key string, value json.RawMessage) {
-		changes = append(changes, hostlink.Record{Region: region.Name, Key: key, Value: value})
-	}
-	if it.left != 0 {
+	x := it.index
+	was, known := s.told[x][it.instance]
+	switch {
+	case it.left != 0:
 		// Of one that was read since, the host has it again, or has it no more by a later commit.
-		if was := s.told[at]; was != nil && was.attachment < it.left {
-			add(records.AttachmentPrefix+it.instance, nil)
-			add(records.InstancePrefix+it.instance, nil)
-			if was.recording != "" {
-				add(was.recording, nil)
-			}
-			delete(s.told, at)
+		if known && was.attachment < it.left {
+			delete(s.told[x], it.instance)
+			changes = gone(x.region, it.instance, was.recording)
 		}
 		return changes, nil
+	case !known || was.record == 0:
+		return s.begin(ctx, x, it.instance, was.recording)
 	}
-	if was := s.told[at]; was == nil || was.record == 0 {
-		return s.begin(ctx, region, it.instance)
-	}
-	was := s.told[at]
 	if it.record != nil && it.record.Revision > was.record {
-		if changes, err = s.instance(ctx, region, it.record, was); err != nil {
+		if changes, err = s.instance(ctx, x.region, it.record, &was); err != nil {
 			return nil, err
 		}
 	}
 	if it.attachment != nil && it.attachment.Revision > was.attachment {
 		was.attachment = it.attachment.Revision
 		if _, err := records.DecodeAttachment(*it.attachment); err != nil { // the index has told of it
-			return append(changes, hostlink.Record{Region: region.Name, Key: it.attachment.Key, Unread: true}), nil
+			changes = append(changes, hostlink.Record{Region: x.region.Name, Key: it.attachment.Key, Unread: true})
+		} else {
+			changes = append(changes, s.attachment(x.region, it.attachment))
 		}
-		add(it.attachment.Key, it.attachment.Value)
 	}
+	s.told[x][it.instance] = was
 	return changes, nil
+}
+
+// gone is what a host is told that has an instance no more; recording is the key of that, if it has one.
+func gone(region Region, instance, recording string) []hostlink.Record {
+	changes := []hostlink.Record{
+		{Region: region.Name, Key: records.AttachmentPrefix + instance},
+		{Region: region.Name, Key: records.InstancePrefix + instance},
+	}
+	if recording != "" {
+		changes = append(changes, hostlink.Record{Region: region.Name, Key: recording})
+	}
+	return changes
+}
+
+func (s *stream) attachment(region Region, r *store.Record) hostlink.Record {
+	return hostlink.Record{Region: region.Name, Key: r.Key, Value: r.Value, Tag: s.tags.tag(region.Name, r.Key, r.Revision)}
 }

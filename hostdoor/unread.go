@@ -8,11 +8,11 @@ import (
 )
 
 // unread is what a host is told of an instance that it may have, and goes on with: only that it is gone, once it is.
-func (s *stream) unread(region Region, instance string) []hostlink.Record {
-	s.told[place{region.Name, instance}] = &toldOf{}
+func (s *stream) unread(x *index, instance, recording string) []hostlink.Record {
+	s.told[x][instance] = toldOf{recording: recording}
 	return []hostlink.Record{
-		{Region: region.Name, Key: records.InstancePrefix + instance, Unread: true},
-		{Region: region.Name, Key: records.AttachmentPrefix + instance, Unread: true},
+		{Region: x.region.Name, Key: records.InstancePrefix + instance, Unread: true},
+		{Region: x.region.Name, Key: records.AttachmentPrefix + instance, Unread: true},
 	}
 }
 

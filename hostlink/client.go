@@ -42,7 +42,9 @@ type Config struct {
 	Replicas []string
 	// Process is the id of this process, and Program the version of the agent.
 	Process, Program string
-	Log              *slog.Logger
+	// Dial makes the connections that TLS goes over; nil: as a [net.Dialer] does.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	Log  *slog.Logger
 }
 
 // Client calls the replicas: one of them as long as it answers, then another.
@@ -58,6 +60,9 @@ type Client struct {
 
 // NewClient makes a client; it connects when there is something to say.
 func NewClient(cfg Config) *Client {
+	if cfg.Dial == nil {
+		cfg.Dial = (&net.Dialer{Timeout: dialTime, KeepAlive: BeatEvery}).DialContext
+	}
 	c := &Client{cfg: cfg, evicted: make(chan struct{}), renewed: make(chan struct{})}
 	c.http = c.connections()
 	return c
@@ -65,11 +70,10 @@ func NewClient(cfg Config) *Client {
 
 // connections makes those of the certificate that the host has now.
 func (c *Client) connections() *http.Client {
-	dialer := &net.Dialer{Timeout: dialTime, KeepAlive: BeatEvery}
 	return &http.Client{
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
-			DialContext: dialer.DialContext, TLSClientConfig: c.cfg.TLS(), TLSHandshakeTimeout: dialTime, ForceAttemptHTTP2: true,
+			DialContext: c.cfg.Dial, TLSClientConfig: c.cfg.TLS(), TLSHandshakeTimeout: dialTime, ForceAttemptHTTP2: true,
 			IdleConnTimeout: time.Minute, MaxResponseHeaderBytes: 16 << 10, ResponseHeaderTimeout: answerTime,
 			HTTP2: &http.HTTP2Config{SendPingTimeout: 2 * BeatEvery, PingTimeout: BeatEvery},
 		},

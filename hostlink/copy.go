@@ -172,15 +172,32 @@ func (c *Copy) change(ctx context.Context, about About, all []Record) error {
 		case r.Value == nil:
 			changes = append(changes, store.Change{Verb: store.Delete, Key: key, If: store.Whatever})
 		default:
-			changes = append(changes, store.Change{Verb: store.Put, Key: key, Value: r.Value, If: store.Whatever})
+			changes = append(changes, store.Change{Verb: store.Put, Key: key, Value: records.Stamp(r.Value, r.Tag), If: store.Whatever})
 		}
 	}
 	return c.commit(ctx, changes)
 }
 
-// replace has the copy have what a replica has listed, and nothing else. Only differences are written.
-func (c *Copy) replace(ctx context.Context, about About, all []Record) error {
-	listed := make(map[string]Record, len(all))
+// replace has the copy have what a replica has listed, and what it has gone on from, and nothing else. Only differences
+// are written.
+func (c *Copy) replace(ctx context.Context, about About, all []Record, from had) error {
+	page, err := c.store.List(ctx, store.Range{})
+	if err != nil {
+		return err
+	}
+	listed := make(map[string]Record, len(from)+len(all))
+	for _, was := range page.Records {
+		r, goesOn := from[was.Key]
+		if !goesOn || !slices.Contains(about.Regions, r.Region) { // of a region that it lacks, the replica says nothing
+			continue
+		}
+		key, err := about.key(r)
+		if err != nil {
+			return err
+		}
+		r.Value = was.Value
+		listed[key] = r
+	}
 	for _, r := range all {
 		key, err := about.key(r)
 		if errors.Is(err, errUnknown) {
@@ -189,11 +206,12 @@ func (c *Copy) replace(ctx context.Context, about About, all []Record) error {
 		if err != nil {
 			return err
 		}
+		if r.Value == nil && !r.Unread { // it has it no more
+			delete(listed, key)
+			continue
+		}
+		r.Value = records.Stamp(r.Value, r.Tag)
 		listed[key] = r
-	}
-	page, err := c.store.List(ctx, store.Range{})
-	if err != nil {
-		return err
 	}
 	changes := differences(c.concerns(about, page.Records), listed)
 	value, err := records.Encode(about)

@@ -144,12 +144,16 @@ func (c *Copy) follow(ctx context.Context, client *Client, address string) error
 	silent := fmt.Errorf("the replica %s is silent", address)
 	watchdog := time.AfterFunc(answerTime, func() { cancel(silent) })
 	defer watchdog.Stop()
-	lines, err := client.stream(ctx, address)
+	has, from, err := c.has(ctx)
+	if err != nil {
+		return err
+	}
+	lines, err := client.stream(ctx, address, has)
 	if err != nil {
 		return cmpCause(ctx, err)
 	}
 	defer func() { _ = lines.body.Close() }()
-	s := stream{copy: c}
+	s := stream{copy: c, from: from}
 	for {
 		m, err := lines.next()
 		if err != nil {
@@ -181,6 +185,7 @@ type stream struct {
 	copy   *Copy
 	about  *About
 	all    []Record // until all are listed
+	from   had      // what the replica need not tell
 	told   int
 	listed bool
 }
@@ -195,8 +200,8 @@ func (s *stream) take(ctx context.Context, m Message) error {
 		return errors.New("the replica does not say what it tells of")
 	case m.Listed:
 		s.listed, s.told = true, len(s.all)
-		err := c.replace(ctx, *s.about, s.all)
-		s.all = nil
+		err := c.replace(ctx, *s.about, s.all, s.from)
+		s.all, s.from = nil, nil
 		return err
 	case len(m.Changes) > 0 && !s.listed:
 		s.all = append(s.all, m.Changes...)
@@ -217,6 +222,9 @@ func (s *stream) begin(h *Hello) error {
 	case len(h.Regions) == 0 || h.Home == "":
 		return errors.New("the replica names no region")
 	}
+	if !h.From {
+		s.from = nil
+	}
 	s.copy.setKeys(h.Keys)
 	s.about = &About{Version: aboutVersion, Host: h.Host, Home: h.Home, Regions: h.Regions, Marks: h.Marks}
 	return nil
@@ -228,8 +236,8 @@ type lines struct {
 	scan *bufio.Scanner
 }
 
-func (c *Client) stream(ctx context.Context, address string) (*lines, error) {
-	body, err := json.Marshal(FollowRequest{Program: c.cfg.Program})
+func (c *Client) stream(ctx context.Context, address string, has []Has) (*lines, error) {
+	body, err := json.Marshal(FollowRequest{Program: c.cfg.Program, Has: has})
 	if err != nil {
 		return nil, err
 	}

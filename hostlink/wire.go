@@ -81,15 +81,33 @@ type CertificateAnswer struct {
 type FollowRequest struct {
 	// Program is the version of the agent.
 	Program string `json:"program,omitempty"`
+	// Has is what the host has of earlier streams, by the tags that it came with: it need not be told again.
+	Has []Has `json:"has,omitempty"`
+}
+
+// Has is what a host has of a region.
+type Has struct {
+	Region    string        `json:"region"`
+	Instances []HasInstance `json:"instances"`
+}
+
+// HasInstance is what a host has of an instance: the tags of its record and of its attachment, and the id of its
+// recording, if it has one.
+type HasInstance struct {
+	Name       string `json:"name"`
+	Record     string `json:"record"`
+	Attachment string `json:"attachment"`
+	Recording  string `json:"recording,omitempty"`
 }
 
 // Message is one line of the stream. It has one of its members, but for Through, or none and is only a sign of life.
 type Message struct {
 	// Hello is the first.
 	Hello *Hello `json:"hello,omitempty"`
-	// Changes are of one commit, or of one record while all there is is being told.
+	// Changes are of one commit, or of whole instances while all there is is being told.
 	Changes []Record `json:"changes,omitempty"`
-	// Listed says that all there is has been told: what the copy has beside it is there no more.
+	// Listed says that all there is has been told: what the copy has beside it, and beside what need not be told ([Hello]),
+	// is there no more.
 	Listed bool `json:"listed,omitempty"`
 	// Through has, by region, the revision up to which all has been told that its store has. It comes with Listed, and once
 	// the host has taken seats, whose revision it knows ([SeatsAnswer]).
@@ -111,6 +129,9 @@ type Hello struct {
 	Marks bool `json:"marks,omitempty"`
 	// Program is the version of the replica.
 	Program string `json:"program,omitempty"`
+	// From says that the stream goes on from what the host has ([FollowRequest]): of that, only what has changed is told,
+	// and what is there no more.
+	From bool `json:"from,omitempty"`
 }
 
 // Record is one of the store, by its key within its region. Without a Value it is there no more.
@@ -118,6 +139,8 @@ type Record struct {
 	Region string          `json:"region"`
 	Key    string          `json:"key"`
 	Value  json.RawMessage `json:"value,omitempty"`
+	// Tag stands for this very Value of the record, in [FollowRequest]; it says nothing else.
+	Tag string `json:"tag,omitempty"`
 	// Unread says that the record is there, and that the replica cannot read it: what was known of it stays.
 	Unread bool `json:"unread,omitempty"`
 }

@@ -41,6 +41,9 @@ const (
 	EndedPrefix = "ended/"
 	// HostAuthorityKey is the key, with its certificate, that signs those of hosts: in PEM, as it is.
 	HostAuthorityKey = "host-authority"
+	// HostTagsKey is the key (32 random bytes) by which replicas make the tags of records that hosts have. It is of one
+	// store, whose revisions the tags stand for: a copy of the store has another.
+	HostTagsKey = "host-tags"
 )
 
 // SharedPrefixes lead the keys that are the same in every region: a host is there once for all of them.

@@ -3,8 +3,10 @@
 package records
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/store"
@@ -99,6 +101,27 @@ const movedSchema = 4
 type Envelope[T any] struct {
 	Schema int `json:"schema"`
 	Data   T   `json:"data"`
+}
+
+// stamp leads a stored form that [Stamp] has put a tag on.
+const stamp = `{"tag":"`
+
+// Stamp puts a tag on a stored form; whoever decodes it does not see it. A tag has letters, digits, - and _ alone.
+func Stamp(value []byte, tag string) []byte {
+	if tag == "" || len(value) == 0 || value[0] != '{' {
+		return value
+	}
+	return slices.Concat([]byte(stamp), []byte(tag), []byte(`",`), value[1:])
+}
+
+// Tag is the tag on a stored form; empty: it has none.
+func Tag(value []byte) string {
+	rest, stamped := bytes.CutPrefix(value, []byte(stamp))
+	if !stamped {
+		return ""
+	}
+	tag, _, _ := bytes.Cut(rest, []byte(`"`))
+	return string(tag)
 }
 
 // Encode makes the stored form of a resource.

@@ -190,7 +190,8 @@ func write(c store.Change) store.Write {
 	return store.Write{Change: c, Done: func(int64) {}, Conflict: func() {}}
 }
 
-// each tells of all records that outlast a server, but those of a copy itself.
+// each tells of all records that outlast a server, but those of a copy itself, and that by which hosts are told which
+// records they have: the copy's revisions are others.
 func (i *copySide) each(ctx context.Context, do func([]store.Record) error) error {
 	for after := ""; ; {
 		page, err := i.store.List(ctx, store.Range{After: after, Limit: copyPage})
@@ -200,7 +201,7 @@ func (i *copySide) each(ctx context.Context, do func([]store.Record) error) erro
 		var lasting []store.Record
 		for _, r := range page.Records {
 			after = r.Key
-			if r.Lease == store.NoLease && r.Key != records.CopyingKey {
+			if r.Lease == store.NoLease && r.Key != records.CopyingKey && r.Key != records.HostTagsKey {
 				lasting = append(lasting, r)
 			}
 		}

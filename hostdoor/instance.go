@@ -1,7 +1,6 @@
 package hostdoor
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,74 +11,33 @@ import (
 	"github.com/openimds/openimds/store"
 )
 
-// listed is what the host may have now, of which [stream.begin] tells what it has. The indexes may be behind, and what they
-// leave out the host would let go of, to have it again a moment later; so the store is asked for the host's places, once
-// each change after that is sure to be told.
-func (s *stream) listed(ctx context.Context) (all []*item, err error) {
-	known := map[place]bool{}
-	add := func(x *index, instance string) {
-		if at := (place{x.region.Name, instance}); !known[at] {
-			known[at] = true
-			all = append(all, &item{index: x, instance: instance})
-		}
-	}
-	for _, x := range s.door.indexes {
-		instances, err := x.subscribe(ctx, s)
-		if err != nil {
-			return nil, err
-		}
-		for _, instance := range instances {
-			add(x, instance)
-		}
-	}
-	page, err := s.door.cfg.Whole.List(ctx, store.Range{Prefix: records.PlacesOf(s.host)})
-	if err != nil {
-		return nil, err
-	}
-	for _, r := range page.Records {
-		there, err := records.Decode[[]records.Placed](r)
-		if err != nil {
-			s.door.cfg.Log.Error("a place of a host cannot be read; who is attached there is known from the attachments alone", "key", r.Key, "error", err)
-			continue
-		}
-		for _, p := range there {
-			for _, x := range s.door.indexes {
-				if x.region.Name == cmp.Or(p.Region, s.door.cfg.Home) {
-					add(x, p.Instance)
-				}
-			}
-		}
-	}
-	return all, nil
-}
-
 // maxBegun is how often an instance is read again whose recording was replaced meanwhile.
 const maxBegun = 10
 
 // begin is what a host is told of an instance that it has not been told of: as that is now, or nothing if it is not the
-// host's by now; then what has become of it comes next.
-func (s *stream) begin(ctx context.Context, region Region, instance string) ([]hostlink.Record, error) {
-	was := &toldOf{}
+// host's by now; then what has become of it comes next. recording is the key of one that it has, if it has one.
+func (s *stream) begin(ctx context.Context, x *index, instance, recording string) ([]hostlink.Record, error) {
+	was := toldOf{recording: recording}
 	for range maxBegun {
-		record, attached, err := s.load(ctx, region, instance)
+		record, attached, err := s.load(ctx, x.region, instance)
 		if errors.Is(err, errUnread) {
-			return s.unread(region, instance), nil
+			return s.unread(x, instance, recording), nil
 		}
 		if err != nil || record == nil {
 			return nil, err
 		}
-		changes, err := s.instance(ctx, region, record, was)
+		changes, err := s.instance(ctx, x.region, record, &was)
 		if err != nil {
 			return nil, err
 		}
 		if was.record != 0 {
 			was.attachment = attached.Revision
-			s.told[place{region.Name, instance}] = was
-			return append(changes, hostlink.Record{Region: region.Name, Key: attached.Key, Value: attached.Value}), nil
+			s.told[x][instance] = was
+			return append(changes, s.attachment(x.region, attached)), nil
 		}
 	}
 	s.door.cfg.Log.Error("an instance's recording is not there; its host goes on with what it knows", "instance", instance)
-	return s.unread(region, instance), nil
+	return s.unread(x, instance, recording), nil
 }
 
 // load reads the record of an instance that the host has not been told of yet, and its attachment, which may be a later
@@ -154,7 +112,7 @@ func (s *stream) instance(ctx context.Context, region Region, r *store.Record, w
 			add(hostlink.Record{Key: key, Value: apart.Value})
 		}
 		was.record, was.recording = r.Revision, key
-		add(hostlink.Record{Key: r.Key, Value: value})
+		add(hostlink.Record{Key: r.Key, Value: value, Tag: s.tags.tag(region.Name, r.Key, r.Revision)})
 	}
 	if former != "" && former != was.recording {
 		add(hostlink.Record{Key: former})
