@@ -140,33 +140,24 @@ func (a *Attachments) Run(ctx context.Context) {
 	defer binding.Wait()
 	store.Follow(ctx, a.cfg.Store, store.Follower{
 		Prefix: records.AttachmentPrefix,
-		Listed: a.listed,
+		Unread: true, // those of all hosts are read by the page, and few are this host's
+		Listed: func(ctx context.Context, _ store.Page) error { return a.list(ctx) },
 		Changed: func(ctx context.Context, changes []store.Record) error {
+			concerned := false
 			for _, e := range changes {
-				a.see(e)
+				if a.concerns(e) {
+					concerned = true
+					a.see(e)
+				}
+			}
+			if !concerned {
+				return nil
 			}
 			return a.settle(ctx)
 		},
 		Log:  a.cfg.Log,
 		Away: "the attachments cannot be followed; keeping the last known ones",
 	})
-}
-
-func (a *Attachments) listed(ctx context.Context, page store.Page) error {
-	there := map[string]bool{}
-	for _, r := range page.Records {
-		there[strings.TrimPrefix(r.Key, records.AttachmentPrefix)] = true
-		a.see(r)
-	}
-	clear(a.fresh) // who is seated now is seated from the store
-	a.mu.Lock()
-	for name := range a.wanted {
-		if !there[name] {
-			a.forget(name)
-		}
-	}
-	a.mu.Unlock()
-	return a.settle(ctx)
 }
 
 func (a *Attachments) tellSettled() {

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/openimds/openimds"
@@ -212,6 +213,52 @@ func (s *Service) Attachments(ctx context.Context) ([]*openimds.Attachment, erro
 		}
 	}
 	return all, nil
+}
+
+// AttachmentsOf lists the attachments to a host, in the order of the instances' names, however many other hosts have.
+func (s *Service) AttachmentsOf(ctx context.Context, host string) (all []*openimds.Attachment, err error) {
+	page, err := s.store.List(ctx, store.Range{Prefix: records.PlacesOf(host)})
+	if err != nil {
+		return nil, storeFailed(err)
+	}
+	for _, r := range page.Records {
+		there, err := records.Decode[place](r)
+		if err != nil {
+			continue // it holds nobody
+		}
+		for i := range there {
+			if there[i].Region != s.elsewhere() {
+				continue
+			}
+			// The attachment itself decides, as of a place that is taken.
+			a, err := s.Attachment(ctx, there[i].Instance)
+			if err != nil && openimds.KindOf(err) == openimds.Unavailable {
+				return nil, err
+			}
+			if err == nil && a != nil && records.PlaceKey(a) == r.Key {
+				all = append(all, a)
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b *openimds.Attachment) int { return strings.Compare(a.Instance, b.Instance) })
+	return all, nil
+}
+
+// walk tells of all records of a range, of which it has a page in memory at a time. They are not all of one moment.
+func (s *Service) walk(ctx context.Context, r store.Range, do func(store.Record)) error {
+	for r.Limit = readPage; ; {
+		page, err := s.store.List(ctx, r)
+		if err != nil {
+			return storeFailed(err)
+		}
+		for _, one := range page.Records {
+			do(one)
+			r.After = one.Key
+		}
+		if !page.More {
+			return nil
+		}
+	}
 }
 
 // Attachment returns the attachment of an instance; nil: it has none.

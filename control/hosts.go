@@ -97,24 +97,43 @@ func (s *Service) fleet(ctx context.Context) (f fleet, err error) {
 			return f, err
 		}
 	}
-	attached, err := s.attachments.all(ctx, s.store)
+	f.attached, f.seated = map[string]int{}, map[string]int{}
+	err = s.walk(ctx, store.Range{Prefix: records.AttachmentPrefix}, func(r store.Record) {
+		if host, err := records.HostOf(r); err == nil {
+			f.attached[host]++
+		}
+	})
 	if err != nil {
 		return f, err
 	}
-	f.attached, f.seated = map[string]int{}, map[string]int{}
-	for _, a := range attached {
-		if a != nil {
-			f.attached[a.Host]++
+	return f, s.walk(ctx, store.Range{Prefix: records.SeatPrefix, KeysOnly: true}, func(r store.Record) {
+		f.seated[records.SeatingHost(r.Key)]++
+	})
+}
+
+// fleetOf is what the store has of one host. A host of a large fleet is asked for by itself, not among all.
+func (s *Service) fleetOf(ctx context.Context, name string) (f fleet, attached []*openimds.Attachment, err error) {
+	for prefix, into := range map[string]*map[string]store.Record{
+		records.HostPrefix: &f.there, records.KnownPrefix: &f.known, records.DrainedPrefix: &f.drained,
+		records.EnrolledPrefix: &f.enrolled, records.JoinTokenPrefix: &f.invited,
+	} {
+		r, err := s.store.Get(ctx, prefix+name)
+		switch {
+		case err == nil:
+			*into = map[string]store.Record{name: r}
+		case !errors.Is(err, store.ErrNoRecord):
+			return f, nil, storeFailed(err)
 		}
 	}
-	seats, err := s.store.List(ctx, store.Range{Prefix: records.SeatPrefix, KeysOnly: true})
-	if err != nil {
-		return f, storeFailed(err)
+	if attached, err = s.AttachmentsOf(ctx, name); err != nil {
+		return f, nil, err
 	}
-	for _, r := range seats.Records {
-		f.seated[records.SeatingHost(r.Key)]++
-	}
-	return f, nil
+	f.attached, f.seated = map[string]int{name: len(attached)}, map[string]int{}
+	return f, attached, s.walk(ctx, store.Range{Prefix: records.SeatPrefix, KeysOnly: true}, func(r store.Record) {
+		if records.SeatingHost(r.Key) == name {
+			f.seated[name]++
+		}
+	})
 }
 
 // host puts together what is known of one; false: nothing is.
@@ -160,8 +179,6 @@ func (f *fleet) host(name string) (h openimds.FleetHost, known bool, err error) 
 }
 
 // Hosts lists the hosts that are there, were there, may join, or have instances attached, in the order of their names.
-//
-// Errors: OperationFailure/TooMany in a region of more than 100,000 attachments.
 func (s *Service) Hosts(ctx context.Context) ([]openimds.FleetHost, error) {
 	f, err := s.fleet(ctx)
 	if err != nil {
@@ -178,49 +195,53 @@ func (s *Service) Hosts(ctx context.Context) ([]openimds.FleetHost, error) {
 	}
 	all := make([]openimds.FleetHost, 0, len(names))
 	for _, name := range slices.Sorted(maps.Keys(names)) {
-		h, _, err := f.host(name)
+		h, known, err := f.asOf(name, s.cfg.Now())
 		if err != nil {
 			return nil, err
 		}
-		if late := !h.InvitedUntil.IsZero() && !s.cfg.Now().Before(h.InvitedUntil); late {
-			h.InvitedUntil = time.Time{}
-			if _, only := f.invited[name]; only && !h.There && h.Version == "" && h.Left.IsZero() && h.JoinedAt.IsZero() && h.Drained.IsZero() && h.Attachments == 0 {
-				continue // nobody came
-			}
+		if known {
+			all = append(all, h)
 		}
-		all = append(all, h)
 	}
 	return all, nil
+}
+
+// asOf is what is known of a host at that time; false: nothing is, or nobody came by the name who might.
+func (f *fleet) asOf(name string, now time.Time) (openimds.FleetHost, bool, error) {
+	h, known, err := f.host(name)
+	if err != nil || h.InvitedUntil.IsZero() || now.Before(h.InvitedUntil) {
+		return h, known, err
+	}
+	h.InvitedUntil = time.Time{}
+	return h, h.There || h.Version != "" || !h.Left.IsZero() || !h.JoinedAt.IsZero() || !h.Drained.IsZero() || h.Attachments > 0, nil
 }
 
 // Host is what is known of one host, with the attachments there, which include those that another host has yet to let
 // go of, in the order of the instances' names.
 //
-// Errors: InvalidInput/Incomplete without a name; NotFound/DoesNotExist; OperationFailure/TooMany as of [Service.Hosts].
+// Errors: InvalidInput/Incomplete without a name; NotFound/DoesNotExist.
 func (s *Service) Host(ctx context.Context, name string) (openimds.FleetHost, []*openimds.Attachment, error) {
 	if err := checkHost(name); err != nil {
 		return openimds.FleetHost{}, nil, err
 	}
-	all, err := s.Hosts(ctx)
+	f, attached, err := s.fleetOf(ctx, name)
 	if err != nil {
 		return openimds.FleetHost{}, nil, err
 	}
-	at, found := slices.BinarySearchFunc(all, name, func(h openimds.FleetHost, name string) int { return strings.Compare(h.Name, name) })
-	if !found {
+	h, known, err := f.asOf(name, s.cfg.Now())
+	if err != nil {
+		return openimds.FleetHost{}, nil, err
+	}
+	if !known {
 		return openimds.FleetHost{}, nil, doesNotExist(openimds.TypeHost, name)
 	}
-	attached, err := s.attachments.all(ctx, s.store)
-	if err != nil {
-		return openimds.FleetHost{}, nil, err
-	}
-	attached = slices.DeleteFunc(slices.Clone(attached), func(a *openimds.Attachment) bool { return a == nil || a.Host != name })
-	return all[at], attached, nil
+	return h, attached, nil
 }
 
 // DrainHost has a host take no new attachments. What is attached there stays until it is moved or detached. To drain
 // a drained host changes nothing.
 //
-// Errors: InvalidInput/Incomplete without a name; NotFound/DoesNotExist; OperationFailure/TooMany as of [Service.Hosts].
+// Errors: InvalidInput/Incomplete without a name; NotFound/DoesNotExist.
 func (s *Service) DrainHost(ctx context.Context, name string) error {
 	if _, _, err := s.Host(ctx, name); err != nil {
 		return err
@@ -241,7 +262,7 @@ func (s *Service) DrainHost(ctx context.Context, name string) error {
 
 // UndrainHost has a host take attachments again. To do so with one that is not drained changes nothing.
 //
-// Errors: InvalidInput/Incomplete without a name; NotFound/DoesNotExist; OperationFailure/TooMany as of [Service.Hosts].
+// Errors: InvalidInput/Incomplete without a name; NotFound/DoesNotExist.
 func (s *Service) UndrainHost(ctx context.Context, name string) error {
 	if _, _, err := s.Host(ctx, name); err != nil {
 		return err

@@ -437,3 +437,52 @@ func TestForgetInvitation(t *testing.T) {
 	o.before = func() { enroll("host-2") } // while it is being forgotten
 	forget(1, records.JoinTokenKey("host-2"))
 }
+
+// TestHostsOfMany: hosts are listed, shown, drained and settled whatever the number of attachments, of which each has its own.
+func TestHostsOfMany(t *testing.T) {
+	h := newHosts(t)
+	h.attach("web-0", "one", "tap0")
+	h.attach("web-1", "two", "tap0")
+	const many = 100_001 // more than are listed at once
+	var changes []store.Change
+	put := func(key string, v any) {
+		value, err := records.Encode(v)
+		h.must(err)
+		if changes = append(changes, store.Change{Key: key, Value: value, If: store.IfAbsent}); len(changes) == 100 {
+			_, err := h.store.Commit(t.Context(), changes...)
+			h.must(err)
+			changes = changes[:0]
+		}
+	}
+	for i := range many {
+		a := openimds.Attachment{Instance: fmt.Sprintf("of-%06d", i), Host: "two", Interface: fmt.Sprint("link", i), CreatedAt: time.Unix(1, 0).UTC()}
+		if i == 3 {
+			a.Host = "one"
+			put(records.PlaceKey(&a), []records.Placed{{Attachment: a}})
+		}
+		put(records.AttachmentPrefix+a.Instance, a)
+	}
+	if _, err := h.store.Commit(t.Context(), changes...); err != nil {
+		t.Fatal(err)
+	}
+	all, err := h.api.Hosts(t.Context())
+	h.must(err)
+	counts := map[string]int{}
+	for _, host := range all {
+		counts[host.Name] = host.Attachments
+	}
+	if want := map[string]int{"api": 0, "one": 2, "two": many}; !reflect.DeepEqual(counts, want) {
+		t.Errorf("the hosts have %v attachments, want %v", counts, want)
+	}
+	one, attached, err := h.api.Host(t.Context(), "one")
+	h.must(err)
+	if one.Attachments != 2 || !one.There || len(attached) != 2 || attached[0].Instance != "of-000003" || attached[1].Instance != "web-0" {
+		t.Errorf("host one is %+v with %v", one, attached)
+	}
+	h.must(h.api.DrainHost(t.Context(), "one"))
+	if one, _, err := h.api.Host(t.Context(), "one"); err != nil || one.Drained.IsZero() {
+		t.Errorf("host one is drained: %+v, %v", one, err)
+	}
+	h.must(h.api.UndrainHost(t.Context(), "one"))
+	h.must(h.api.SettleHosts(t.Context()))
+}

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"slices"
@@ -122,21 +123,21 @@ func (s *Service) draftLetGo(ctx context.Context, d *draft, host, instance strin
 
 // SettleHosts does what has to be done for hosts that are gone without a word: what was moved away from them is waited
 // for no longer, and when they were missed is written down.
-//
-// Errors: OperationFailure/TooMany as of [Service.Hosts].
 func (s *Service) SettleHosts(ctx context.Context) error {
-	all, err := s.attachments.all(ctx, s.store)
+	moved := map[string][]string{} // by the host that has yet to let go
+	err := s.walk(ctx, store.Range{Prefix: records.AttachmentPrefix}, func(r store.Record) {
+		// Nearly none is on its way from another host; telling so costs less than reading it.
+		if !bytes.Contains(r.Value, []byte(`"from"`)) {
+			return
+		}
+		if a, err := records.DecodeAttachment(r); err == nil {
+			for _, host := range a.From {
+				moved[host] = append(moved[host], a.Instance)
+			}
+		}
+	})
 	if err != nil {
 		return err
-	}
-	moved := map[string][]string{} // by the host that has yet to let go
-	for _, a := range all {
-		if a == nil {
-			continue
-		}
-		for _, host := range a.From {
-			moved[host] = append(moved[host], a.Instance)
-		}
 	}
 	for host, instances := range moved {
 		err := s.letGo(ctx, host, instances, func(d *draft) (gone bool, err error) {

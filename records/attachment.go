@@ -30,6 +30,17 @@ func DecodeAttachment(r store.Record) (*openimds.Attachment, error) {
 	return a, a.Validate()
 }
 
+// HostOf is the host of an attachment's record, read no further than it takes to tell whose it is.
+func HostOf(r store.Record) (string, error) {
+	a, schema, err := open[struct {
+		Host string `json:"host"`
+	}](r)
+	if err == nil && (schema < recordSchema || schema > movedSchema) {
+		err = newerSchema(r, schema, movedSchema)
+	}
+	return cmp.Or(a.Host, openimds.LocalHost), err
+}
+
 // PlacePrefix leads the keys of places: who is attached to one interface, namespace or process of a host. By
 // these records attachments to the same place find each other however many there are, and two that
 // come at the same moment meet.

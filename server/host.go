@@ -70,16 +70,12 @@ func (s *hosting) Unattached(ctx context.Context) (n int, why error) {
 		return 0, nil
 	}
 	for _, r := range s.regions {
-		all, err := r.service.Attachments(ctx)
+		all, err := r.service.AttachmentsOf(ctx, s.cfg.Host)
 		if err != nil {
 			s.log.Debug("the attachments cannot be listed", "error", err)
 			return 0, nil // the store's trouble is told elsewhere
 		}
-		for _, a := range all {
-			if a.Host == s.cfg.Host {
-				n++
-			}
-		}
+		n += len(all)
 	}
 	return n, why
 }

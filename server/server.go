@@ -320,6 +320,9 @@ func cannotListen(setting, addr string, err error) error {
 // DataDir is where the data really is.
 func (s *hosting) DataDir() string { return s.cfg.DataDir }
 
+// HostName is by which instances are attached to this server.
+func (s *hosting) HostName() string { return s.cfg.Host }
+
 // Instance is the default instance as it was after [Open].
 func (s *Server) Instance() *openimds.Instance { return s.instance }
 

@@ -131,7 +131,7 @@ func listAttachments(ctx context.Context, w io.Writer, s *server.Server) error {
 	}
 	var all []attached
 	for _, region := range s.Regions() {
-		of, err := s.ServiceOf(region).Attachments(ctx)
+		of, err := s.ServiceOf(region).AttachmentsOf(ctx, s.HostName())
 		if err != nil {
 			return err
 		}
