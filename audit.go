@@ -23,6 +23,8 @@ type AuditEntry struct {
 	// RequestID and Source are what [control.WithRequest] says of the request that asked for it.
 	RequestID string `json:"requestId,omitempty"`
 	Source    string `json:"source,omitempty"`
+	// Server is who was asked, in a log that several servers share; in a server's own it is empty.
+	Server string `json:"server,omitempty"`
 	// Change is the id that all lines of one attempt to change something share: that of the operation, or
 	// "own-…" for one that the service makes by itself. Base is the revision of the record that the change was made on; 0: there was none.
 	Change string `json:"change,omitempty"`
@@ -120,6 +122,4 @@ type AuditPage struct {
 	Damaged int
 	// Rotated says that the log that Place was of is not there any more: what was left of it stands where it was moved to.
 	Rotated bool
-	// Others says that other servers keep logs of their own of what they were asked for.
-	Others bool
 }

@@ -1,6 +1,7 @@
 package openimds
 
 import (
+	"context"
 	"errors"
 	"time"
 )
@@ -38,10 +39,10 @@ var ErrNoPlace = errors.New("there is no such place in the log")
 type ChangeLog interface {
 	// Changes returns the entries of a resource ("Instance/demo"), the earliest first, without those that did
 	// not happen, and since when it has all of them: what came before is not known.
-	Changes(resource string) (entries []AuditEntry, since time.Time, err error)
+	Changes(ctx context.Context, resource string) (entries []AuditEntry, since time.Time, err error)
 	// Entries returns a page of all entries, those of refusals and of what did not happen too. It waits for nobody who
 	// writes. A place that is none of its own is [ErrNoPlace].
-	Entries(q AuditQuery) (AuditPage, error)
+	Entries(ctx context.Context, q AuditQuery) (AuditPage, error)
 }
 
 // OptionsChange is one change of an instance's options or of its rehearsal.

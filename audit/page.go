@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -33,7 +34,7 @@ const (
 )
 
 // Entries implements [openimds.ChangeLog].
-func (l *Log) Entries(q openimds.AuditQuery) (openimds.AuditPage, error) {
+func (l *Log) Entries(_ context.Context, q openimds.AuditQuery) (openimds.AuditPage, error) {
 	return Page(l.cfg.Path, q, func(*openimds.AuditEntry) bool { return true })
 }
 

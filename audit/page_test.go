@@ -159,32 +159,32 @@ func TestPagesOfAnotherLog(t *testing.T) {
 	for n := range 5 {
 		must(t, l.Record(t.Context(), entry(fmt.Sprint(n))))
 	}
-	first, err := l.Entries(openimds.AuditQuery{Most: 2})
+	first, err := l.Entries(t.Context(), openimds.AuditQuery{Most: 2})
 	must(t, err)
 	for _, no := range []string{"x", "x.y", ".", "x.-1", first.Next + "0x"} {
-		if _, err := l.Entries(openimds.AuditQuery{Most: 2, Place: no}); !errors.Is(err, openimds.ErrNoPlace) {
+		if _, err := l.Entries(t.Context(), openimds.AuditQuery{Most: 2, Place: no}); !errors.Is(err, openimds.ErrNoPlace) {
 			t.Errorf("%q: %v", no, err)
 		}
 	}
 	must(t, os.Rename(path, path+".1"))
-	if page, err := l.Entries(openimds.AuditQuery{Most: 2, Place: first.Next}); err != nil || !page.Rotated {
+	if page, err := l.Entries(t.Context(), openimds.AuditQuery{Most: 2, Place: first.Next}); err != nil || !page.Rotated {
 		t.Errorf("while there is no log: %+v, %v", page, err)
 	}
 	must(t, l.Record(t.Context(), entry("later")))
-	if page, err := l.Entries(openimds.AuditQuery{Most: 2, Place: first.Next}); err != nil || !page.Rotated || len(page.Entries) > 0 {
+	if page, err := l.Entries(t.Context(), openimds.AuditQuery{Most: 2, Place: first.Next}); err != nil || !page.Rotated || len(page.Entries) > 0 {
 		t.Errorf("of the log before: %+v, %v", page, err)
 	}
 	if got, whole := pages(t, path+".1", openimds.AuditQuery{Most: 2}); len(got) != 5 || whole.Rotated {
 		t.Errorf("what was rotated away: %v, %+v", got, whole)
 	}
 	must(t, os.Truncate(path, 0)) // copied and cut off
-	if page, err := l.Entries(openimds.AuditQuery{Most: 2, Place: first.Next}); err != nil || !page.Rotated {
+	if page, err := l.Entries(t.Context(), openimds.AuditQuery{Most: 2, Place: first.Next}); err != nil || !page.Rotated {
 		t.Errorf("of a log that was cut off: %+v, %v", page, err)
 	}
 	must(t, os.Chmod(path, 0o644))
 	must(t, os.Remove(path))
 	must(t, os.Mkdir(path, 0o700))
-	if page, err := l.Entries(openimds.AuditQuery{Most: 2}); err == nil {
+	if page, err := l.Entries(t.Context(), openimds.AuditQuery{Most: 2}); err == nil {
 		t.Errorf("what cannot be read is told as %+v", page)
 	}
 }
@@ -208,7 +208,7 @@ func TestPagesWhileRotated(t *testing.T) {
 				last, seen := int(^uint(0)>>1), map[int]bool{}
 				q := openimds.AuditQuery{Most: 3}
 				for {
-					page, err := l.Entries(q)
+					page, err := l.Entries(t.Context(), q)
 					if err != nil {
 						t.Error(err)
 						return

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"context"
 	"errors"
 	"io"
 	"slices"
@@ -16,7 +17,7 @@ var _ openimds.ChangeLog = (*Log)(nil)
 
 // Changes implements [openimds.ChangeLog]. What was rotated away is not known, nor is what is much further from the end
 // than maxRead.
-func (l *Log) Changes(resource string) (found []openimds.AuditEntry, since time.Time, err error) {
+func (l *Log) Changes(_ context.Context, resource string) (found []openimds.AuditEntry, since time.Time, err error) {
 	f, at, since, err := l.index.find(l.cfg.Path, resource)
 	if f == nil || err != nil {
 		return nil, since, err

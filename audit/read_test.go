@@ -15,7 +15,7 @@ import (
 func TestChanges(t *testing.T) {
 	path := place(t)
 	l, _ := open(t, Config{Path: path})
-	if found, since, err := l.Changes("Instance/web"); err != nil || len(found) > 0 || !since.IsZero() {
+	if found, since, err := l.Changes(t.Context(), "Instance/web"); err != nil || len(found) > 0 || !since.IsZero() {
 		t.Errorf("of an empty log: %+v, %v, %v", found, since, err)
 	}
 	at := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
@@ -34,7 +34,7 @@ func TestChanges(t *testing.T) {
 		}
 	}
 	var words []string
-	found, since, err := l.Changes("Instance/web")
+	found, since, err := l.Changes(t.Context(), "Instance/web")
 	for _, e := range found {
 		words = append(words, e.What)
 	}
@@ -52,7 +52,7 @@ func TestChanges(t *testing.T) {
 	if err := l.Record(t.Context(), last); err != nil {
 		t.Fatal(err)
 	}
-	if found, since, err := l.Changes("Instance/web"); err != nil || len(found) != 1 || !since.Equal(last.When) {
+	if found, since, err := l.Changes(t.Context(), "Instance/web"); err != nil || len(found) != 1 || !since.Equal(last.When) {
 		t.Errorf("after a rotation: %+v since %v, %v", found, since, err)
 	}
 }

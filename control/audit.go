@@ -86,22 +86,75 @@ func (s *Service) tell(ctx context.Context, entries []openimds.AuditEntry) error
 	return nil
 }
 
+// tellAhead writes what is told of a change ahead of its commit, where several servers have one log, and returns it and
+// what the commit itself is to carry.
+func (s *Service) tellAhead(ctx context.Context, entries []openimds.AuditEntry) (ahead, within []store.Change, err error) {
+	if s.cfg.AuditRecords == nil || len(entries) == 0 {
+		return nil, nil, nil
+	}
+	if ahead, within, err = s.cfg.AuditRecords(entries); err == nil && len(ahead) > 0 {
+		_, err = s.store.Commit(ctx, ahead...)
+	}
+	return ahead, within, err
+}
+
+// forgetAhead deletes what was told ahead of a change that was not made. If that fails, it stays and tells nobody.
+func (s *Service) forgetAhead(ctx context.Context, ahead []store.Change) {
+	if len(ahead) == 0 {
+		return
+	}
+	for i := range ahead {
+		ahead[i] = store.Change{Verb: store.Delete, Key: ahead[i].Key, If: store.Whatever}
+	}
+	_, _ = s.store.Commit(ctx, ahead...)
+}
+
+// tellAlone is tell of what no commit follows.
+func (s *Service) tellAlone(ctx context.Context, entries []openimds.AuditEntry) error {
+	if err := s.tell(ctx, entries); err != nil {
+		return err
+	}
+	if err := s.commitEntries(ctx, entries); err != nil {
+		s.takeBack(ctx, entries, "not done: the log of all servers could not be written")
+		return openimds.Errorf(openimds.Unavailable, openimds.AuditAway, "The audit log that the servers share cannot be written, so nothing is done; try again").Because(err)
+	}
+	return nil
+}
+
+// commitEntries writes entries into the log of all servers, if there is one.
+func (s *Service) commitEntries(ctx context.Context, entries []openimds.AuditEntry) error {
+	_, within, err := s.tellAhead(ctx, entries)
+	if err == nil && len(within) > 0 {
+		_, err = s.store.Commit(ctx, within...)
+	}
+	return err
+}
+
 // takeBackTime is how long a change that failed waits for the line that says so. A log that takes longer
 // writes it later.
 const takeBackTime = 2 * time.Second
 
 // takeBack tells that a change that was told did not happen, or may not have. The request may be over.
-func (s *Service) takeBack(ctx context.Context, entries []openimds.AuditEntry, why string) {
+func (s *Service) takeBack(ctx context.Context, entries []openimds.AuditEntry, why string) (failed []openimds.AuditEntry) {
 	if len(entries) == 0 {
-		return
+		return nil
 	}
-	failed := make([]openimds.AuditEntry, len(entries))
+	failed = make([]openimds.AuditEntry, len(entries))
 	for i, e := range entries {
 		failed[i] = e.Failed(s.cfg.Now().UTC(), why)
 	}
 	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), takeBackTime)
 	defer done()
 	_ = s.cfg.Audit(ctx, failed...) // whoever keeps the log also knows that it could not be written
+	return failed
+}
+
+// takeBackAlone is takeBack of what no commit was to follow.
+func (s *Service) takeBackAlone(ctx context.Context, entries []openimds.AuditEntry, why string) {
+	failed := s.takeBack(ctx, entries, why)
+	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), takeBackTime)
+	defer done()
+	_ = s.commitEntries(ctx, failed) // it stands in this server's own log
 }
 
 // auditDiff returns the members in which two records differ; a nil record has none. What must not

@@ -255,10 +255,16 @@ func (s *Service) try(ctx context.Context, what string, compose func(*draft) err
 	if err := s.tell(ctx, entries); err != nil {
 		return nil, err
 	}
-	revision, err := s.store.Commit(ctx, d.changes...)
+	ahead, within, err := s.tellAhead(ctx, entries)
+	if err != nil {
+		s.takeBack(ctx, entries, "not made: the log of all servers could not be written")
+		return nil, storeFailed(err)
+	}
+	revision, err := s.store.Commit(ctx, append(within, d.changes...)...)
 	d.revision = revision
 	switch {
 	case errors.Is(err, store.ErrConflict):
+		s.forgetAhead(ctx, ahead)
 		s.takeBack(ctx, entries, "not made: another change came first")
 		return nil, err
 	case err != nil:

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/audit/storelog"
 	"github.com/openimds/openimds/control"
 	"github.com/openimds/openimds/records"
 	"github.com/openimds/openimds/store"
@@ -46,6 +47,9 @@ func newFixture(t *testing.T, change func(*control.Config, *store.Store)) *fixtu
 			f.entries = append(f.entries, entries...)
 			return nil
 		},
+	}
+	cfg.AuditRecords = func(entries []openimds.AuditEntry) (ahead, within []store.Change, err error) { // for how large commits are, in all tests
+		return storelog.New(f.store, openimds.LocalHost).Records(entries)
 	}
 	if change != nil {
 		change(&cfg, &f.store)

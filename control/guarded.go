@@ -44,12 +44,12 @@ func (s *Service) ReleasePlaces(ctx context.Context, names []string) ([]openimds
 		d.entries = []openimds.AuditEntry{{Resource: "Place/*", Before: map[string]any{"guarded": guarded}}}
 	}
 	entries := s.entries(ctx, "ReleasePlaces", d)
-	if err := s.tell(ctx, entries); err != nil {
+	if err := s.tellAlone(ctx, entries); err != nil {
 		return nil, err
 	}
 	released, err := s.cfg.Attachments.Release(names)
 	if err != nil {
-		s.takeBack(ctx, entries, "the host failed, a part may have been released: "+err.Error())
+		s.takeBackAlone(ctx, entries, "the host failed, a part may have been released: "+err.Error())
 	}
 	return s.ofThisHost(released), err
 }

@@ -27,14 +27,14 @@ func (s *Service) SignReport(ctx context.Context, digest string) (openimds.Repor
 	d := &draft{service: s, now: s.cfg.Now().UTC()}
 	d.entries = []openimds.AuditEntry{{Resource: "Report/sha256:" + digest}}
 	entries := s.entries(ctx, "SignReport", d)
-	if err := s.tell(ctx, entries); err != nil {
+	if err := s.tellAlone(ctx, entries); err != nil {
 		return openimds.ReportSignature{}, err
 	}
 	signed, err := s.cfg.Reports.SignReport(openimds.ReportStatement{
 		Digest: digest, Installation: s.cfg.Region + " " + s.cfg.AccountID, By: actor(ctx), At: d.now,
 	})
 	if err != nil {
-		s.takeBack(ctx, entries, "not signed: "+err.Error())
+		s.takeBackAlone(ctx, entries, "not signed: "+err.Error())
 		return openimds.ReportSignature{}, broken(err)
 	}
 	return signed, nil
@@ -67,7 +67,7 @@ func (s *Service) OptionsHistory(ctx context.Context, name string) (changes []op
 	if s.cfg.Changes == nil {
 		return nil, time.Time{}, noChangeLog()
 	}
-	entries, since, err := s.cfg.Changes.Changes(string(openimds.TypeInstance) + "/" + in.Name)
+	entries, since, err := s.cfg.Changes.Changes(ctx, string(openimds.TypeInstance)+"/"+in.Name)
 	if err != nil {
 		return nil, time.Time{}, changesAway(err)
 	}

@@ -63,6 +63,9 @@ type Config struct {
 	// Audit is told of every change before it is made, and of those that then failed; nil: nobody is.
 	// When it returns an error, [store.ErrFull] where its disk is full, the change is not made.
 	Audit func(context.Context, ...openimds.AuditEntry) error
+	// AuditRecords are those of what Audit was told of a change, within the commit of that change and in one ahead of it: so
+	// servers of one store have a log together. nil: there are none.
+	AuditRecords func([]openimds.AuditEntry) (ahead, within []store.Change, err error)
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 }

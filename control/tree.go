@@ -64,7 +64,7 @@ func (s *Service) MetadataTree(ctx context.Context, name, version, at string, v2
 	if reveal {
 		d := &draft{service: s, now: s.cfg.Now().UTC()}
 		d.entries = []openimds.AuditEntry{{Resource: string(openimds.TypeInstance) + "/" + in.Name, After: map[string]any{"revealed": version + "/" + at}}}
-		if err := s.tell(ctx, s.entries(ctx, "GetMetadataTree", d)); err != nil {
+		if err := s.tellAlone(ctx, s.entries(ctx, "GetMetadataTree", d)); err != nil {
 			return Tree{}, err
 		}
 	}

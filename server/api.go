@@ -33,7 +33,7 @@ func (s *Server) openAudit() (latest []openimds.AuditEntry, err error) {
 		Path: filepath.Join(s.cfg.DataDir, auditFile), BestEffort: s.cfg.AuditBestEffort, Log: s.log,
 	})
 	if err == nil {
-		s.refusals = audit.NewRefusals(s.audit.Record, nil)
+		s.refusals = audit.NewRefusals(s.recordOther, nil)
 	}
 	return latest, err
 }
@@ -147,6 +147,15 @@ func (s *Server) metrics(verifier *sigv4.Verifier) http.Handler {
 		return exported
 	}
 	return api.Signed(verifier, "lightsail", s.refusals.Tell, "GetMetrics", exported)
+}
+
+// recordOther writes entries of what changed nothing.
+func (s *Server) recordOther(ctx context.Context, entries ...openimds.AuditEntry) error {
+	err := s.audit.Record(ctx, entries...)
+	if others := s.auditOthers.Load(); err == nil && others != nil {
+		others.Tell(entries...)
+	}
+	return err
 }
 
 // record writes entries of changes to the audit log.

@@ -22,7 +22,7 @@ func (s *Server) consoleSessions(verifier *sigv4.Verifier) *console.Sessions {
 	}
 	return console.NewSessions(console.SessionsConfig{
 		File: filepath.Join(s.cfg.DataDir, ConsoleSessionsFile), Keys: s.keys.Lookup, Door: verifier,
-		Audit: s.audit.Record, Refused: s.refusals.Tell, Log: s.log,
+		Audit: s.recordOther, Refused: s.refusals.Tell, Log: s.log,
 	})
 }
 

@@ -1,7 +1,10 @@
 package server
 
 import (
+	"errors"
+	"io/fs"
 	"iter"
+	"os"
 	"path/filepath"
 
 	"github.com/openimds/openimds"
@@ -58,6 +61,17 @@ var ErrDamagedLine = audit.ErrDamaged
 // ErrDamagedLine it goes on.
 func AuditLog(dataDir string) iter.Seq2[openimds.AuditEntry, error] {
 	return AuditFile(filepath.Join(dataDir, auditFile))
+}
+
+// SharesAudit says whether the server of a data directory has its audit log together with others, so that its own is a part of
+// it: its records are not there, but in a store that they share. A directory without a log has none of either.
+func SharesAudit(dataDir string) bool {
+	_, err := os.Stat(filepath.Join(dataDir, auditFile))
+	if err != nil {
+		return false
+	}
+	_, err = os.Stat(filepath.Join(dataDir, StoreFile))
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // AuditFile is AuditLog of one file, such as one that was rotated away.

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -19,6 +20,7 @@ import (
 	"github.com/openimds/openimds/api/ec2"
 	"github.com/openimds/openimds/api/sigv4"
 	"github.com/openimds/openimds/attach"
+	"github.com/openimds/openimds/audit/storelog"
 	"github.com/openimds/openimds/console"
 	"github.com/openimds/openimds/control"
 	"github.com/openimds/openimds/guestside"
@@ -39,6 +41,7 @@ type regional struct {
 	guests      *guestside.Server
 	presence    *agent.Presence
 	alarms      *alarms.Alarms
+	auditLog    *storelog.Log // of all servers of the store; nil: this one has it to itself
 	attachments *attach.Attachments
 }
 
@@ -163,35 +166,47 @@ func (r *regional) told(entries []openimds.AuditEntry) (own []openimds.AuditEntr
 	return own
 }
 
-// changesOf is the audit log as a region reads it.
+// shareAudit gives a region its part of the log that the servers of a store have together, if it is in such a store.
+func (s *Server) shareAudit(ctx context.Context, r *regional, cfg *control.Config) error {
+	if s.file != nil {
+		cfg.Changes = changesOf{s, r}
+		return nil
+	}
+	r.auditLog = storelog.New(r.kept, s.cfg.Host)
+	if err := r.auditLog.Begin(ctx, time.Now()); err != nil {
+		return fmt.Errorf("the audit log of all servers cannot be begun: %w", err)
+	}
+	cfg.Changes, cfg.AuditRecords = r.auditLog, r.auditLog.Records
+	if r.home {
+		s.auditOthers.Store(storelog.NewOthers(r.auditLog, nil))
+	}
+	return nil
+}
+
+// changesOf is a server's own audit log as a region reads it.
 type changesOf struct {
 	server *Server
 	region *regional
 }
 
 // Changes implements [openimds.ChangeLog].
-func (c changesOf) Changes(resource string) (found []openimds.AuditEntry, since time.Time, err error) {
-	if c.server.file == nil { // it has what was asked of one of many servers, which is not all
-		return nil, time.Time{}, nil
-	}
+func (c changesOf) Changes(ctx context.Context, resource string) (found []openimds.AuditEntry, since time.Time, err error) {
 	if c.region.home {
-		return c.server.audit.Changes(resource)
+		return c.server.audit.Changes(ctx, resource)
 	}
-	found, since, err = c.server.audit.Changes(c.region.of() + resource)
+	found, since, err = c.server.audit.Changes(ctx, c.region.of()+resource)
 	return c.region.told(found), since, err
 }
 
 // Entries implements [openimds.ChangeLog].
-func (c changesOf) Entries(q openimds.AuditQuery) (openimds.AuditPage, error) {
-	page, err := c.server.audit.EntriesOf(q, func(e *openimds.AuditEntry) bool {
+func (c changesOf) Entries(_ context.Context, q openimds.AuditQuery) (openimds.AuditPage, error) {
+	return c.server.audit.EntriesOf(q, func(e *openimds.AuditEntry) bool {
 		own := c.region.told([]openimds.AuditEntry{*e})
 		if len(own) == 1 {
 			*e = own[0]
 		}
 		return len(own) == 1
 	})
-	page.Others = c.server.file == nil
-	return page, err
 }
 
 // endpointOf names an endpoint of a region among those of all.

@@ -173,7 +173,7 @@ func checkRegionsAudit(t *testing.T, s *Server) {
 		t.Errorf("the audit log does not tell regions apart:\n%s", text)
 	}
 	for _, r := range s.regions[:2] {
-		found, since, err := changesOf{s, r}.Changes("Instance/web")
+		found, since, err := changesOf{s, r}.Changes(t.Context(), "Instance/web")
 		must(t, err)
 		changed := slices.ContainsFunc(found, func(e openimds.AuditEntry) bool { return e.What == "UpdateInstanceMetadataOptions" })
 		if len(found) == 0 || since.IsZero() || changed != (r.region == "eu-west-1") || found[0].Resource != "Instance/web" {

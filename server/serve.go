@@ -37,6 +37,9 @@ func (s *Server) Serve(ctx context.Context) error {
 		running.Go(func() { s.hosts.authority.Run(besides) })
 		running.Go(func() { s.hosts.door.Run(besides) })
 	}
+	if others := s.auditOthers.Load(); others != nil {
+		running.Go(func() { others.Run(besides) })
+	}
 	if s.console != nil {
 		running.Go(func() { s.console.Run(ctx) }) // its streams end before the answers are waited for
 	}

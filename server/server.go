@@ -27,6 +27,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -37,6 +38,7 @@ import (
 	"github.com/openimds/openimds/api/front"
 	"github.com/openimds/openimds/attest"
 	"github.com/openimds/openimds/audit"
+	"github.com/openimds/openimds/audit/storelog"
 	"github.com/openimds/openimds/console"
 	"github.com/openimds/openimds/control"
 	"github.com/openimds/openimds/credentials"
@@ -63,8 +65,10 @@ type Server struct {
 	readiness together
 	audit     *audit.Log
 	refusals  *audit.Refusals
-	instance  *openimds.Instance
-	told      *engine.Writer // nil: no engine of metrics is told what is counted
+	// auditOthers tells the servers' common log of refusals; it is opened after those who may tell of some.
+	auditOthers atomic.Pointer[storelog.Others]
+	instance    *openimds.Instance
+	told        *engine.Writer // nil: no engine of metrics is told what is counted
 	// metricsStore has what is counted where the store is shared and an engine of metrics has it; nil: the store has.
 	metricsStore *bolt.Store
 
@@ -207,7 +211,9 @@ func (s *Server) openService(ctx context.Context) error {
 func (s *Server) openRegion(ctx context.Context, r *regional, cfg control.Config, latest []openimds.AuditEntry) (err error) {
 	cfg.HomeRegion, cfg.Whole, cfg.Nameless = s.homeName, s.store, s.nameless
 	cfg.Region, cfg.Audit = r.region, s.audits(r)
-	cfg.Changes = changesOf{s, r}
+	if err := s.shareAudit(ctx, r, &cfg); err != nil {
+		return err
+	}
 	cfg.Guests, cfg.Seats = r, r
 	if s.host != nil {
 		cfg.Attachments = guarding{&s.hosting, r}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/audit/storelog"
 	"github.com/openimds/openimds/records"
 	"github.com/openimds/openimds/store"
 	"github.com/openimds/openimds/store/bolt"
@@ -16,7 +17,7 @@ import (
 // healthEvery is how often the log learns whether a store that refused changes takes them again.
 const healthEvery = time.Second
 
-// How long the records of operations are kept, how many at most, and how often the others are forgotten.
+// How long the records of operations are kept, and those of an audit log that servers share, how many at most, and how often the others are forgotten.
 const (
 	operationsAge   = 90 * 24 * time.Hour
 	operationsKept  = 50_000
@@ -108,7 +109,7 @@ func (s *Server) endRehearsals(ctx context.Context, r *regional) {
 	}
 }
 
-// pruneOperations forgets old operations, terminated instances and launches now, for a process may not live for an hour, and every hour.
+// pruneOperations forgets old operations, terminated instances, launches and shared audit entries now, for a process may not live for an hour, and every hour.
 func (s *Server) pruneOperations(ctx context.Context, r *regional) {
 	tick := time.NewTicker(operationsEvery)
 	defer tick.Stop()
@@ -120,11 +121,14 @@ func (s *Server) pruneOperations(ctx context.Context, r *regional) {
 		if err == nil {
 			_, err = r.service.Forget(ctx)
 		}
+		if err == nil { // also what servers that shared the store left in it
+			err = storelog.New(r.kept, s.cfg.Host).Forget(ctx, time.Now(), operationsAge, operationsKept)
+		}
 		switch {
 		case ctx.Err() != nil || errors.Is(err, store.ErrClosed):
 			return
 		case err != nil:
-			s.log.Warn("old operations, launches or terminated instances could not be forgotten; trying again in an hour", "error", err)
+			s.log.Warn("old operations, launches, terminated instances or audit entries could not be forgotten; trying again in an hour", "error", err)
 		case n > 0:
 			s.log.Info("old operations were forgotten", "operations", n)
 		}

@@ -12,7 +12,7 @@ import (
 // auditPage is how many entries a page has unless it is said.
 const auditPage = 50
 
-func (a *protocol) getAuditEntries(_ context.Context, in *wire.GetAuditEntriesRequest) (wire.GetAuditEntriesResult, error) {
+func (a *protocol) getAuditEntries(ctx context.Context, in *wire.GetAuditEntriesRequest) (wire.GetAuditEntriesResult, error) {
 	const list = "GetAuditEntries"
 	result := wire.GetAuditEntriesResult{Entries: []wire.AuditEntry{}, Incomplete: []string{}}
 	place, err := api.PagePlace(list, in.PageToken)
@@ -23,7 +23,7 @@ func (a *protocol) getAuditEntries(_ context.Context, in *wire.GetAuditEntriesRe
 	if in.PageSize != nil {
 		q.Most = *in.PageSize
 	}
-	page, host, err := a.service.AuditEntries(q)
+	page, host, err := a.service.AuditEntries(ctx, q)
 	if err != nil {
 		return result, err
 	}
@@ -31,9 +31,6 @@ func (a *protocol) getAuditEntries(_ context.Context, in *wire.GetAuditEntriesRe
 		result.Entries = append(result.Entries, wire.AuditEntry{AuditEntry: e, Changed: e.Changed()})
 	}
 	result.Server, result.KnownSince, result.NextPageToken = host, unlessZero(page.Begins), api.PageToken(list, page.Next)
-	if page.Others {
-		result.Incomplete = append(result.Incomplete, fmt.Sprintf("This is what the server %s was asked for: the other servers of its store keep logs of their own", host))
-	}
 	if page.Rotated {
 		result.Incomplete = append(result.Incomplete, "The log was rotated away meanwhile: what came before stands where it was moved to, for \"openimds audit --file\"")
 	}

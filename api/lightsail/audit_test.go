@@ -296,27 +296,31 @@ func TestGetAuditEntries(t *testing.T) {
 	}
 }
 
-// Of many servers each tells its own log, and says so.
-func TestGetAuditEntriesOfManyServers(t *testing.T) {
-	s := newServer(t, func(c *control.Config) { c.Host, c.Changes = "host-7", ofMany{} })
+// What of a log cannot be told is said; a log of many servers is none of them.
+func TestGetAuditEntriesIncomplete(t *testing.T) {
+	s := newServer(t, func(c *control.Config) { c.Host, c.Changes = "host-7", rotated{} })
 	s.steps([]step{
 		{target: ours + "GetAuditEntries", body: `{}`, want: `{"server":"host-7","knownSince":"!","entries":[],"incomplete":[
-			"This is what the server host-7 was asked for: the other servers of its store keep logs of their own",
 			"The log was rotated away meanwhile: what came before stands where it was moved to, for \"openimds audit --file\"",
 			"3 lines of the log cannot be read"]}`},
 	})
+	s = newServer(t, func(c *control.Config) {
+		c.Changes = rotated{}
+		c.AuditRecords = func([]openimds.AuditEntry) (ahead, within []store.Change, err error) { return nil, nil, nil }
+	})
+	s.steps([]step{{target: ours + "GetAuditEntries", body: `{}`, want: `{"server":"!","entries":[]}`}})
 	s = newServer(t, func(c *control.Config) { c.Changes = unreadable{} })
 	s.steps([]step{{target: ours + "GetAuditEntries", body: `{}`, exception: "ServiceException", message: "The log of changes cannot be read; try again"}})
 }
 
-type ofMany struct{ openimds.ChangeLog }
+type rotated struct{ openimds.ChangeLog }
 
-func (ofMany) Entries(openimds.AuditQuery) (openimds.AuditPage, error) {
-	return openimds.AuditPage{Others: true, Rotated: true, Damaged: 3}, nil
+func (rotated) Entries(context.Context, openimds.AuditQuery) (openimds.AuditPage, error) {
+	return openimds.AuditPage{Rotated: true, Damaged: 3}, nil
 }
 
 type unreadable struct{ openimds.ChangeLog }
 
-func (unreadable) Entries(openimds.AuditQuery) (openimds.AuditPage, error) {
+func (unreadable) Entries(context.Context, openimds.AuditQuery) (openimds.AuditPage, error) {
 	return openimds.AuditPage{}, errors.New("an error of the disk")
 }

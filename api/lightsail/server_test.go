@@ -136,7 +136,7 @@ func (links) Link(context.Context, sigv4.Identity) (string, time.Time, error) {
 }
 
 // Changes implements [openimds.ChangeLog].
-func (s *server) Changes(resource string) (found []openimds.AuditEntry, since time.Time, err error) {
+func (s *server) Changes(_ context.Context, resource string) (found []openimds.AuditEntry, since time.Time, err error) {
 	for i, e := range s.entries() {
 		if i == 0 {
 			since = e.When
@@ -149,7 +149,7 @@ func (s *server) Changes(resource string) (found []openimds.AuditEntry, since ti
 }
 
 // Entries implements [openimds.ChangeLog], by the file that a server would have.
-func (s *server) Entries(q openimds.AuditQuery) (openimds.AuditPage, error) {
+func (s *server) Entries(_ context.Context, q openimds.AuditQuery) (openimds.AuditPage, error) {
 	path := filepath.Join(s.t.TempDir(), "audit.log")
 	if err := os.WriteFile(path, []byte(s.audit.String()), 0o600); err != nil {
 		return openimds.AuditPage{}, err

@@ -26,8 +26,8 @@ type GetAuditEntriesRequest struct {
 // NextPageToken is absent from the last page alone.
 type GetAuditEntriesResult struct {
 	Entries []AuditEntry `json:"entries"`
-	// Server is the host whose log this is: each server keeps its own of what it was asked for.
-	Server string `json:"server"`
+	// Server is the host whose log this is; absent: it is that of all servers of the store, and the entries name theirs.
+	Server string `json:"server,omitempty"`
 	// KnownSince is when that log begins; absent: it has no entry. What came before is not known.
 	KnownSince *awsjson.Epoch `json:"knownSince,omitempty"`
 	// Incomplete says what of it could not be told.

@@ -51,7 +51,7 @@ export function AuditTable({ entries, one, brief }: { entries: AuditEntry[]; one
               </td>
               <td class="by">
                 {e.who}
-                {!brief && e.source && <span class="dim under">{e.source}</span>}
+                {!brief && e.source && <span class="dim under">{e.server ? t.audit.at(e.source, e.server) : e.source}</span>}
               </td>
               <td>{e.what}</td>
               {!one && (

@@ -207,6 +207,7 @@ export interface AuditEntry {
   what: string;
   resource?: string;
   source?: string;
+  server?: string;
   change?: string;
   before?: Record<string, unknown>;
   after?: Record<string, unknown>;
@@ -338,7 +339,7 @@ export interface Operations {
   UntagResource: [{ resourceName: string; tagKeys: string[] }, AllDone];
   GetAuditEntries: [
     { resource?: string; who?: string; failed?: boolean; pageSize?: number; pageToken?: string },
-    { entries: AuditEntry[]; server: string; knownSince?: number; incomplete: string[]; nextPageToken?: string },
+    { entries: AuditEntry[]; server?: string; knownSince?: number; incomplete: string[]; nextPageToken?: string },
   ];
   GetOperations: [{ pageToken?: string }, { operations: Operation[]; nextPageToken?: string }];
   GetOperationsForResource: [{ resourceName: string; pageToken?: string }, { operations: Operation[]; nextPageToken?: string }];
