@@ -28,6 +28,11 @@ type settings struct {
 	instances int
 	parts     string
 	write     bool
+	// Of a fleet: how many hosts each, how many instances on each host, in which stores, and how many of them are changed a
+	// second.
+	hosts, stores string
+	each          int
+	rate          float64
 }
 
 // bench is one run.
@@ -44,7 +49,11 @@ func main() {
 	flag.DurationVar(&s.duration, "duration", 2*time.Second, "of one measurement; wrk takes whole seconds")
 	flag.IntVar(&s.clients, "clients", 64, "clients at once")
 	flag.IntVar(&s.instances, "instances", 1_000_000, "instances of a large installation")
-	flag.StringVar(&s.parts, "parts", "loopback,host", "what is measured: the guest side on loopback, guests attached to a host")
+	flag.StringVar(&s.parts, "parts", "loopback,host", "what is measured: the guest side on loopback, guests attached to a host; fleet: a replica with many agents")
+	flag.StringVar(&s.hosts, "hosts", "10,100,1000", "fleet: hosts, one fleet after the other")
+	flag.IntVar(&s.each, "each", 1000, "fleet: instances of each host")
+	flag.StringVar(&s.stores, "stores", "bolt", "fleet: bolt, etcd or both: where the replica has its store")
+	flag.Float64Var(&s.rate, "rate", 50, "fleet: changes a second")
 	flag.BoolVar(&s.write, "write", false, "put the report into docs/BENCHMARKS.md too")
 	flag.Parse()
 	log.SetFlags(log.Ltime)
@@ -84,6 +93,8 @@ func run(ctx context.Context, s settings) error {
 			text, err = b.loopback(ctx)
 		case "host":
 			text, err = b.host(ctx)
+		case "fleet":
+			text, err = b.agents(ctx)
 		default:
 			err = fmt.Errorf("-parts: there is no %q", part)
 		}
