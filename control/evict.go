@@ -65,20 +65,12 @@ func (s *Service) EvictHost(ctx context.Context, name string) error {
 	return s.revokeHost(ctx, name)
 }
 
-// revokeHost ends all that a host has told of itself, in every region: also in those that this server does not have. Where
-// the host is not there it is forgotten.
+// revokeHost ends all that a host has told of itself, in every region. Where the host is not there it is forgotten.
 func (s *Service) revokeHost(ctx context.Context, name string) error {
-	whole := s.store
-	if s.cfg.Whole != nil {
-		whole = s.cfg.Whole
-	}
-	further, err := records.FurtherRegions(ctx, whole)
+	whole := s.whole()
+	parts, err := parts(ctx, whole)
 	if err != nil {
-		return storeFailed(err)
-	}
-	parts := []string{""}
-	for _, region := range further {
-		parts = append(parts, records.RegionKey(region))
+		return err
 	}
 	var failed error
 	for _, part := range parts {

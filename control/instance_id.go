@@ -165,7 +165,7 @@ func (s *Service) Forget(ctx context.Context) (forgotten int, err error) {
 			if err != nil || len(of.Stays) == 0 || s.cfg.Now().Sub(of.Stays[len(of.Stays)-1].Until) >= openimds.CallersKept {
 				return true
 			}
-			_, _ = s.closeStays(ctx, r) // else the next time
+			_, _ = closeStays(ctx, s.store, "", r) // else the next time
 			return false
 		},
 		records.EndedPrefix: func(r store.Record) bool {

@@ -23,16 +23,42 @@ func (s *Service) elsewhere() string {
 	return s.cfg.Region
 }
 
+// whole is the store of all regions.
+func (s *Service) whole() store.Store {
+	if s.cfg.Whole != nil {
+		return s.cfg.Whole
+	}
+	return s.store
+}
+
+// parts are what the keys of each region begin with in the store of all, also of those that this server does not have.
+func parts(ctx context.Context, whole store.Store) ([]string, error) {
+	further, err := records.FurtherRegions(ctx, whole)
+	if err != nil {
+		return nil, storeFailed(err)
+	}
+	all := []string{""}
+	for _, region := range further {
+		all = append(all, partOf(region))
+	}
+	return all, nil
+}
+
+// partOf is that of a region as places have it.
+func partOf(region string) string {
+	if region == "" {
+		return ""
+	}
+	return records.RegionKey(region)
+}
+
 // attachmentOf gets the record of an attachment of whatever region.
 func (s *Service) attachmentOf(ctx context.Context, p *records.Placed) (store.Record, error) {
 	key := records.AttachmentPrefix + p.Instance
 	if p.Region == s.elsewhere() || s.cfg.Whole == nil {
 		return s.store.Get(ctx, key)
 	}
-	if p.Region != "" {
-		key = records.RegionKey(p.Region) + key
-	}
-	return s.cfg.Whole.Get(ctx, key)
+	return s.cfg.Whole.Get(ctx, partOf(p.Region)+key)
 }
 
 // inUse refuses a place that another one has.

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/openimds/openimds"
@@ -27,21 +28,52 @@ func (s Stays) Has(since, until time.Time) bool {
 	return false
 }
 
-// Stays tells when this host had the instance of that id, as far back as what it counted may be told late; ErrNotServed:
-// it never had. A host that was cut off when the instance was taken away from it has it until it is there again, as its
-// guest is answered until then.
-func (h *Hosted) Stays(ctx context.Context, instanceID string) (Stays, error) {
-	var stays Stays
-	r, err := h.service.store.Get(ctx, records.ServedKey(instanceID, h.Name()))
+// StaysOf tells when a host had instances, as it is asked of them one after the other.
+type StaysOf struct {
+	host  string
+	whole enrolled // the store of all regions: a replica may lack one that the host has instances in
+	parts []string
+	known map[string]Stays
+}
+
+// StaysOf is for the requests of one moment: what it has found out it does not ask again.
+func (h *Hosted) StaysOf(ctx context.Context) (*StaysOf, error) {
+	of := h.service.store.(enrolled)
+	of.Store = h.service.whole()
+	parts, err := parts(ctx, of)
+	return &StaysOf{host: h.Name(), whole: of, parts: parts, known: map[string]Stays{}}, err
+}
+
+// Instance tells when the host had the instance of that id, in whatever region, as far back as what it counted may be told
+// late; none: it never had. A host that was cut off when the instance was taken away from it has it until it is there
+// again, as its guest is answered until then.
+func (of *StaysOf) Instance(ctx context.Context, id string) (Stays, error) {
+	all, known := of.known[id]
+	if known {
+		return all, nil
+	}
+	for _, part := range of.parts {
+		some, err := of.instance(ctx, part, id)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, some...)
+	}
+	of.known[id] = all
+	return all, nil
+}
+
+func (of *StaysOf) instance(ctx context.Context, part, id string) (stays Stays, err error) {
+	r, err := of.whole.Get(ctx, part+records.ServedKey(id, of.host))
 	if err != nil && !errors.Is(err, store.ErrNoRecord) {
 		return nil, storeFailed(err)
 	}
 	if err == nil {
-		of, err := h.service.closeStays(ctx, r)
+		had, err := closeStays(ctx, of.whole, part, r)
 		if err != nil {
 			return nil, err
 		}
-		for _, s := range of.Stays {
+		for _, s := range had.Stays {
 			one := span{s.From, s.Until}
 			if s.Open {
 				one.until = time.Time{}
@@ -49,22 +81,53 @@ func (h *Hosted) Stays(ctx context.Context, instanceID string) (Stays, error) {
 			stays = append(stays, one)
 		}
 	}
-	name, err := h.service.store.Get(ctx, records.InstanceIDKey(instanceID))
-	if err != nil && !errors.Is(err, store.ErrNoRecord) {
+	name, err := of.whole.Get(ctx, part+records.InstanceIDKey(id))
+	if errors.Is(err, store.ErrNoRecord) {
+		return stays, nil
+	}
+	if err != nil {
 		return nil, storeFailed(err)
 	}
-	if err == nil {
-		switch a, _, err := h.attachment(ctx, string(name.Value)); {
-		case err == nil:
-			stays = append(stays, span{since: a.CreatedAt})
-		case !errors.Is(err, ErrNotServed):
-			return nil, err
-		}
+	a, err := of.attached(ctx, part, string(name.Value))
+	if err != nil {
+		return nil, err
 	}
-	if len(stays) == 0 {
-		return nil, ErrNotServed
+	if a != nil {
+		stays = append(stays, span{since: a.CreatedAt})
 	}
 	return stays, nil
+}
+
+// attached is the host's attachment of that instance; nil: it has none. One that cannot be read, as of a later release, is
+// known by the place that it has.
+func (of *StaysOf) attached(ctx context.Context, part, instance string) (*openimds.Attachment, error) {
+	r, err := of.whole.Get(ctx, part+records.AttachmentPrefix+instance)
+	if errors.Is(err, store.ErrNoRecord) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, storeFailed(err)
+	}
+	r.Key = records.AttachmentPrefix + instance
+	if a, err := records.DecodeAttachment(r); err == nil {
+		if a.Host != of.host {
+			return nil, nil
+		}
+		return a, nil
+	}
+	places, err := of.whole.List(ctx, store.Range{Prefix: records.PlacesOf(of.host)})
+	if err != nil {
+		return nil, storeFailed(err)
+	}
+	for _, r := range places.Records {
+		there, _ := records.Decode[place](r) // of what cannot be read either nothing is known
+		for i := range there {
+			if p := &there[i]; p.Instance == instance && partOf(p.Region) == part {
+				return &p.Attachment, nil
+			}
+		}
+	}
+	return nil, nil
 }
 
 // served drafts that the time ends in which the host of an attachment had the instance, or had it by other marks.
@@ -119,31 +182,31 @@ func (s *Service) draftLeft(ctx context.Context, d *draft, instance string) erro
 }
 
 // closeStays reads the times in which a host had an instance, and ends those that are open once it has come anew: it says
-// so when it has heard of all that was taken away from it.
-func (s *Service) closeStays(ctx context.Context, r store.Record) (records.Served, error) {
-	of, err := records.DecodeServed(r)
+// so when it has heard of all that was taken away from it. part is the region's in that store.
+func closeStays(ctx context.Context, in store.Store, part string, r store.Record) (records.Served, error) {
+	had, err := records.DecodeServed(r)
 	if err != nil {
-		return of, broken(err)
+		return had, broken(err)
 	}
-	there, err := s.store.Get(ctx, records.HostKey(records.ServingHost(r.Key)))
+	there, err := in.Get(ctx, part+records.HostKey(records.ServingHost(strings.TrimPrefix(r.Key, part))))
 	if errors.Is(err, store.ErrNoRecord) {
-		return of, nil
+		return had, nil
 	}
 	if err != nil {
-		return of, storeFailed(err)
+		return had, storeFailed(err)
 	}
 	host, err := read[records.Host](there)
-	if err != nil || !of.Close(host.Since) {
-		return of, err
+	if err != nil || !had.Close(host.Since) {
+		return had, err
 	}
-	value, err := records.Encode(of)
+	value, err := records.Encode(had)
 	if err != nil {
-		return of, broken(err)
+		return had, broken(err)
 	}
 	// The latest time that it came is known alone, so that this is to be kept before it comes once more.
-	_, err = s.store.Commit(ctx, store.Change{Verb: store.Put, Key: r.Key, Value: value, If: r.Revision})
+	_, err = in.Commit(ctx, store.Change{Verb: store.Put, Key: r.Key, Value: value, If: r.Revision})
 	if err != nil && !errors.Is(err, store.ErrConflict) {
-		return of, storeFailed(err)
+		return had, storeFailed(err)
 	}
-	return of, nil
+	return had, nil
 }

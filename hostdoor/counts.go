@@ -35,7 +35,11 @@ func (c *call) counts(ctx context.Context) (any, error) {
 	var answer hostlink.CountsAnswer
 	var all []counted
 	seen := map[string]bool{}
-	stays := staysOf{c, map[string]control.Stays{}}
+	h := c.door.cfg.Regions[0].Service.ForHost(control.HostProcess{Name: c.host.Name, Enrolment: c.host.Enrolment})
+	stays, err := h.StaysOf(ctx)
+	if err != nil {
+		return nil, err
+	}
 	outside := 0
 	for _, r := range q.Records {
 		if len(r.Key) > hostlink.MaxText { // it would be told again in the answer
@@ -62,7 +66,6 @@ func (c *call) counts(ctx context.Context) (any, error) {
 		c.audit("", fmt.Sprintf("%d of the counts are of times in which this host did not have the instance, and are not kept", outside))
 	}
 	// Last, and not as a condition of each write: a count that comes a moment late is of before all the same.
-	h := c.door.cfg.Regions[0].Service.ForHost(control.HostProcess{Name: c.host.Name, Enrolment: c.host.Enrolment})
 	if err := h.Enrolled(ctx); err != nil {
 		return nil, err
 	}
@@ -118,7 +121,7 @@ const clockMargin = 5 * time.Minute
 // mayCount says how a record is to be kept, and refuses what is not a count of this host's, or of no time in which it had
 // the instance: what was counted of one that has moved away since comes late, and is to be known all the same. whole says
 // that none of it is left out.
-func (c *call) mayCount(ctx context.Context, r hostlink.Counted, stays staysOf) (over func(stored []byte) []byte, whole bool, err error) {
+func (c *call) mayCount(ctx context.Context, r hostlink.Counted, stays *control.StaysOf) (over func(stored []byte) []byte, whole bool, err error) {
 	refuse := func(err error) (func([]byte) []byte, bool, error) { return nil, true, notCounted{err} }
 	now := time.Now()
 	name := countsName(r.Key)
@@ -141,7 +144,7 @@ func (c *call) mayCount(ctx context.Context, r hostlink.Counted, stays staysOf) 
 		if err != nil {
 			return refuse(err)
 		}
-		had, err := stays.of(ctx, day.InstanceID)
+		had, err := stays.Instance(ctx, day.InstanceID)
 		if err != nil {
 			return nil, true, err
 		}
@@ -158,7 +161,7 @@ func (c *call) mayCount(ctx context.Context, r hostlink.Counted, stays staysOf) 
 	if err != nil {
 		return refuse(err)
 	}
-	had, err := stays.of(ctx, id)
+	had, err := stays.Instance(ctx, id)
 	if err == nil && !had.Has(latest.Add(-clockMargin), latest.Add(clockMargin)) {
 		err = notCounted{control.ErrNotServed}
 	}
@@ -171,25 +174,3 @@ func (c *call) mayCount(ctx context.Context, r hostlink.Counted, stays staysOf) 
 }
 
 var errOtherHost = errors.New("it is another host's count")
-
-// staysOf finds out once for a request when its host had an instance, by the instance's id: it counts many days of one.
-type staysOf struct {
-	call  *call
-	known map[string]control.Stays
-}
-
-func (s staysOf) of(ctx context.Context, id string) (control.Stays, error) {
-	had, known := s.known[id]
-	if known {
-		return had, nil
-	}
-	for _, region := range s.call.door.cfg.Regions {
-		all, err := region.Service.ForHost(control.HostProcess{Name: s.call.host.Name, Enrolment: s.call.host.Enrolment}).Stays(ctx, id)
-		if err != nil && !errors.Is(err, control.ErrNotServed) {
-			return nil, err
-		}
-		had = append(had, all...)
-	}
-	s.known[id] = had
-	return had, nil
-}

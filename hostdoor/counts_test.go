@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/control"
+	"github.com/openimds/openimds/hostdoor"
 	"github.com/openimds/openimds/hostlink"
 	"github.com/openimds/openimds/records"
 	"github.com/openimds/openimds/store"
@@ -30,6 +32,23 @@ func countsIn(t *testing.T, counted store.Store, prefix string) (q hostlink.Coun
 		q.Records = append(q.Records, hostlink.Counted{Key: record.Key, Value: record.Value})
 	}
 	return q
+}
+
+// counts says whether what the host has counted just now of an instance is kept.
+func (h *host) counts(id string) bool {
+	h.t.Helper()
+	own := mem.New()
+	counted := history.New(history.Config{Store: own, Host: h.name})
+	counted.Add(id, time.Now(), openimds.MetricNoToken, 7)
+	must(h.t, counted.Flush(h.t.Context()))
+	q := countsIn(h.t, own, history.SamplePrefix)
+	status, answer := h.ask(hostlink.PathCounts, q)
+	var told hostlink.CountsAnswer
+	must(h.t, json.Unmarshal([]byte(answer), &told))
+	if status != http.StatusOK || len(q.Records) != 1 {
+		h.t.Fatalf("%d %s", status, answer)
+	}
+	return len(told.Refused) == 0
 }
 
 // What a host has counted is kept under its own name, of its own instances, and once however often it comes.
@@ -89,46 +108,80 @@ func TestCountsOfAnEarlierHost(t *testing.T) {
 	r.attach("detached", "host-a", "tap1")
 	r.attach("moved", "host-b", "tap0")
 	r.detach("detached")
-	kept := func(h *host, id string) bool {
-		t.Helper()
-		own := mem.New()
-		counted := history.New(history.Config{Store: own, Host: h.name})
-		counted.Add(id, time.Now(), openimds.MetricNoToken, 7)
-		must(t, counted.Flush(t.Context()))
-		q := countsIn(t, own, history.SamplePrefix)
-		status, answer := h.ask(hostlink.PathCounts, q)
-		var told hostlink.CountsAnswer
-		must(t, json.Unmarshal([]byte(answer), &told))
-		if status != http.StatusOK || len(q.Records) != 1 {
-			t.Fatalf("%d %s", status, answer)
-		}
-		return len(told.Refused) == 0
-	}
-	if kept(b, detached.ID) {
+	if b.counts(detached.ID) {
 		t.Error("a host counts an instance that never was its own")
 	}
 	_, err := r.services[home].Forget(t.Context())
 	must(t, err)
 	for _, in := range []*openimds.Instance{moved, detached} {
-		if !kept(a, in.ID) {
+		if !a.counts(in.ID) {
 			t.Errorf("what the former host counted of %s is lost", in.Name)
 		}
 	}
-	if !kept(b, moved.ID) {
+	if !b.counts(moved.ID) {
 		t.Error("what the present host counted is lost")
 	}
 	// So is that of an instance that is gone. Once it is forgotten that it was the host's, what was counted before opens nothing.
 	_, err = r.store.Commit(t.Context(), store.Change{Verb: store.Delete, Key: records.InstanceIDKey(detached.ID), If: store.Whatever})
 	must(t, err)
-	if !kept(a, detached.ID) {
+	if !a.counts(detached.ID) {
 		t.Error("what was counted of an instance that is gone is lost")
 	}
 	for _, in := range []*openimds.Instance{moved, detached} {
 		_, err := r.store.Commit(t.Context(), store.Change{Verb: store.Delete, Key: records.ServedKey(in.ID, "host-a"), If: store.Whatever})
 		must(t, err)
-		if kept(a, in.ID) {
+		if a.counts(in.ID) {
 			t.Errorf("a host goes on counting %s, which is its own no more since long", in.Name)
 		}
+	}
+}
+
+// A replica keeps what a host counted of an instance in a region that it does not have itself, as where one is added to the
+// replicas one after the other: the host asks whichever it can reach, and what none keeps is lost.
+func TestCountsOfARegionThatTheReplicaLacks(t *testing.T) {
+	t.Parallel()
+	r := newReplica(t, func(cfg *hostdoor.Config) { cfg.Regions = cfg.Regions[:1] })
+	a, b := r.join("host-a"), r.join("host-b")
+	enrolled, err := r.store.Get(t.Context(), records.EnrolledKey("host-a"))
+	must(t, err)
+	of, err := records.Decode[records.Enrolled](enrolled)
+	must(t, err)
+	lease, err := r.services[further].ForHost(control.HostProcess{Name: "host-a", Process: process, Enrolment: of.ID, Attaches: true}).JoinHost(t.Context(), true)
+	must(t, err)
+	r.keepAlive(lease)
+	mine, gone := r.createIn(further, "mine"), r.createIn(further, "gone")
+	r.createIn(home, "mine")
+	for link, name := range map[string]string{"tap0": "mine", "tap1": "gone"} {
+		_, err := r.services[further].AttachInstance(t.Context(), openimds.Attachment{Instance: name, Host: "host-a", Interface: link})
+		must(t, err)
+	}
+	_, err = r.services[further].DetachInstance(t.Context(), "gone")
+	must(t, err)
+	for _, in := range []*openimds.Instance{mine, gone} {
+		if !a.counts(in.ID) {
+			t.Errorf("what was counted of %s is lost", in.Name)
+		}
+		if b.counts(in.ID) {
+			t.Errorf("a host counts %s, which never was its own", in.Name)
+		}
+	}
+}
+
+// What a host counts of an instance whose attachment this replica cannot read, as that of a later release, is known: the
+// place tells whose it is.
+func TestCountsOfAnUnreadAttachment(t *testing.T) {
+	t.Parallel()
+	r := newReplica(t)
+	a, b := r.join("host-a"), r.join("host-b")
+	in := r.create("mine", "")
+	r.attach("mine", "host-a", "tap0")
+	_, err := r.store.Commit(t.Context(), store.Change{Key: records.AttachmentPrefix + "mine", Value: []byte(`{"schema":99,"data":{}}`), If: store.Whatever})
+	must(t, err)
+	if !a.counts(in.ID) {
+		t.Error("what the host counted is lost")
+	}
+	if b.counts(in.ID) {
+		t.Error("a host counts what is another's")
 	}
 }
 

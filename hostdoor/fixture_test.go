@@ -207,14 +207,22 @@ func (r *replica) refusals(who string) (what []string) {
 
 func (r *replica) create(name, userData string) *openimds.Instance {
 	r.t.Helper()
-	_, err := r.services[home].CreateInstances(r.t.Context(), control.InstancesLaunch{
-		Names: []string{name}, Zone: "us-east-1a", BlueprintID: "ubuntu_24_04", BundleID: "nano_3_0",
-	})
-	must(r.t, err)
+	r.createIn(home, name)
 	data := []byte(userData)
-	_, err = r.services[home].SetInstance(r.t.Context(), name, control.InstanceUpdate{UserData: &data})
+	_, err := r.services[home].SetInstance(r.t.Context(), name, control.InstanceUpdate{UserData: &data})
 	must(r.t, err)
 	return r.instance(name)
+}
+
+func (r *replica) createIn(region, name string) *openimds.Instance {
+	r.t.Helper()
+	_, err := r.services[region].CreateInstances(r.t.Context(), control.InstancesLaunch{
+		Names: []string{name}, Zone: region + "a", BlueprintID: "ubuntu_24_04", BundleID: "nano_3_0",
+	})
+	must(r.t, err)
+	in, err := r.services[region].Instance(r.t.Context(), name)
+	must(r.t, err)
+	return in
 }
 
 func (r *replica) instance(name string) *openimds.Instance {
