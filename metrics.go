@@ -56,7 +56,7 @@ type MetricPoint struct {
 	// Sum, Min and Max of the samples' values.
 	Sum, Min, Max float64
 	// Samples is how many there are, at least 1: a period without samples makes no point. Of Partial of them not all is
-	// known, because a process that counted was killed: there may have been more calls.
+	// known, because a process that counted was killed, or a host cannot tell what it counted: there may have been more calls.
 	Samples, Partial int
 }
 
@@ -93,6 +93,18 @@ type MetricHistory interface {
 	// several metrics costs little more than for one.
 	Points(ctx context.Context, instanceID string, metrics []string, start, end time.Time, period time.Duration) ([][]MetricPoint, error)
 }
+
+// FormerHost is a time in which a host had an instance that has been taken away from it.
+type FormerHost struct {
+	InstanceID, Host string
+	// Since is when it got it, and Until when it let go of it; zero: it has neither said that it has nor come anew since,
+	// and may go on answering for it.
+	Since, Until time.Time
+}
+
+// FormerHosts tells of the hosts that had an instance, of all instances if that is empty, as far back as what they counted
+// may be told late.
+type FormerHosts func(ctx context.Context, instanceID string) ([]FormerHost, error)
 
 // MetricSum is what the samples of one metric of an instance in a time come to.
 type MetricSum struct {

@@ -65,7 +65,8 @@ func (s *Service) EvictHost(ctx context.Context, name string) error {
 	return s.revokeHost(ctx, name)
 }
 
-// revokeHost ends all that a host has told of itself, in every region. Where the host is not there it is forgotten.
+// revokeHost ends all that a host has told of itself, in every region, and the times in which it may have had instances that
+// were taken away from it: what it counts from now on is nobody's. Where the host is not there it is forgotten.
 func (s *Service) revokeHost(ctx context.Context, name string) error {
 	whole := s.whole()
 	parts, err := parts(ctx, whole)
@@ -84,13 +85,41 @@ func (s *Service) revokeHost(ctx context.Context, name string) error {
 				err = nil // it is there again
 			}
 		case err == nil && host.Lease != store.NoLease:
-			err = whole.Revoke(ctx, host.Lease)
+			if err = noteEvicted(ctx, whole, part+records.KnownKey(name)); err == nil {
+				err = whole.Revoke(ctx, host.Lease)
+			}
 		}
-		if err != nil && !errors.Is(err, store.ErrNoLease) {
+		if err == nil || errors.Is(err, store.ErrNoLease) {
+			err = s.endStays(ctx, whole, part, name)
+		}
+		if err != nil {
 			failed = storeFailed(err) // the others' are ended all the same
 		}
 	}
 	return failed
+}
+
+// noteEvicted has it stand with what is known of a host that it was evicted, until it comes anew.
+func noteEvicted(ctx context.Context, whole store.Store, key string) error {
+	for {
+		was, err := whole.Get(ctx, key)
+		if errors.Is(err, store.ErrNoRecord) {
+			return nil // a name that was made up
+		}
+		if err != nil {
+			return err
+		}
+		known, _ := records.Decode[records.Known](was) // what cannot be read has its place taken
+		known.Evicted = true
+		value, err := records.Encode(known)
+		if err != nil {
+			return err
+		}
+		_, err = whole.Commit(ctx, store.Change{Verb: store.Put, Key: key, Value: value, If: was.Revision})
+		if !errors.Is(err, store.ErrConflict) {
+			return err
+		}
+	}
 }
 
 // notJoined says why a host cannot be evicted that has no certificate.

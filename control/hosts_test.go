@@ -486,3 +486,57 @@ func TestHostsOfMany(t *testing.T) {
 	h.must(h.api.UndrainHost(t.Context(), "one"))
 	h.must(h.api.SettleHosts(t.Context()))
 }
+
+// TestFormerHosts: who had an instance may go on answering for it until it has let go, is evicted, or comes no more as it
+// was evicted before.
+func TestFormerHosts(t *testing.T) {
+	h := newHosts(t)
+	enroll := func() {
+		enrolled, err := records.Encode(records.Enrolled{ID: "x"})
+		h.must(err)
+		_, err = h.store.Commit(t.Context(), store.Change{Key: records.EnrolledKey("one"), Value: enrolled, If: store.Whatever})
+		h.must(err)
+	}
+	former := func(instance, host string, open bool) {
+		t.Helper()
+		in, err := h.api.Instance(t.Context(), instance)
+		h.must(err)
+		of, err := control.FormerHosts(h.store)(t.Context(), in.ID)
+		h.must(err)
+		if len(of) != 1 || of[0].InstanceID != in.ID || of[0].Host != host || of[0].Since.IsZero() || of[0].Until.IsZero() != open {
+			t.Errorf("the former hosts of %s are %+v, want %s, which may answer for it: %v", instance, of, host, open)
+		}
+	}
+	h.attach("web-0", "one", "tap0")
+	h.attach("web-1", "one", "tap1")
+	h.attach("web-2", "one", "tap2")
+	h.must(h.one.TakeSeats(t.Context(), h.leases[h.one], "web-0"))
+	h.attach("web-0", "two", "tap0")
+	former("web-0", "one", true)
+	h.must(h.one.LeaveSeat(t.Context(), "web-0"))
+	former("web-0", "one", false)
+	h.attach("web-1", "two", "tap1")
+	enroll()
+	former("web-1", "one", true)
+	h.must(h.api.EvictHost(t.Context(), "one"))
+	former("web-1", "one", false)
+	h.attach("web-2", "two", "tap2")
+	former("web-2", "one", false)
+	all, err := control.FormerHosts(h.store)(t.Context(), "")
+	h.must(err)
+	if len(all) != 3 {
+		t.Errorf("all are %+v", all)
+	}
+	// One that has come anew may be gone without a word again.
+	_, err = h.one.JoinHost(t.Context(), true)
+	h.must(err)
+	h.attach("web-0", "one", "tap5")
+	h.attach("web-0", "two", "tap6")
+	in, err := h.api.Instance(t.Context(), "web-0")
+	h.must(err)
+	of, err := control.FormerHosts(h.store)(t.Context(), in.ID)
+	h.must(err)
+	if n := len(slices.DeleteFunc(of, func(f openimds.FormerHost) bool { return f.Host != "one" || !f.Until.IsZero() })); n != 1 {
+		t.Errorf("of a host that has come anew %d stays are open", n)
+	}
+}

@@ -130,13 +130,97 @@ func (of *StaysOf) attached(ctx context.Context, part, instance string) (*openim
 	return nil, nil
 }
 
+// endStays ends the times in which a host may go on answering for instances that were taken away from it.
+func (s *Service) endStays(ctx context.Context, whole store.Store, part, host string) error {
+	for r := (store.Range{Prefix: part + records.ServedPrefix, Limit: 1000}); ; {
+		page, err := whole.List(ctx, r)
+		if err != nil {
+			return err
+		}
+		for _, record := range page.Records {
+			r.After = record.Key
+			if records.ServingHost(strings.TrimPrefix(record.Key, part)) != host {
+				continue
+			}
+			if err := s.endStay(ctx, whole, record); err != nil {
+				return err
+			}
+		}
+		if !page.More {
+			return nil
+		}
+	}
+}
+
+func (s *Service) endStay(ctx context.Context, whole store.Store, r store.Record) error {
+	for {
+		had, err := records.DecodeServed(r)
+		if err != nil || !had.Close(s.cfg.Now().UTC()) {
+			return nil
+		}
+		value, err := records.Encode(had)
+		if err != nil {
+			return err
+		}
+		_, err = whole.Commit(ctx, store.Change{Verb: store.Put, Key: r.Key, Value: value, If: r.Revision})
+		if !errors.Is(err, store.ErrConflict) {
+			return err
+		}
+		if r, err = whole.Get(ctx, r.Key); errors.Is(err, store.ErrNoRecord) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+}
+
+// FormerHosts tells, from the store of all regions, which hosts had instances that were taken away from them.
+func FormerHosts(whole store.Store) openimds.FormerHosts {
+	return func(ctx context.Context, instanceID string) (all []openimds.FormerHost, err error) {
+		parts, err := parts(ctx, whole)
+		if err != nil {
+			return nil, err
+		}
+		for _, part := range parts {
+			prefix := part + records.ServedPrefix
+			if instanceID != "" {
+				prefix = part + records.ServedKey(instanceID, "")
+			}
+			page, err := whole.List(ctx, store.Range{Prefix: prefix})
+			if err != nil {
+				return nil, storeFailed(err)
+			}
+			for _, r := range page.Records {
+				key := strings.TrimPrefix(r.Key, part)
+				id, host, _ := strings.Cut(strings.TrimPrefix(key, records.ServedPrefix), "/")
+				had, err := records.DecodeServed(r)
+				if err != nil {
+					had = records.Served{Stays: []records.Stay{{Open: true}}} // it may be any time
+				}
+				for _, s := range had.Stays {
+					f := openimds.FormerHost{InstanceID: id, Host: host, Since: s.From, Until: s.Until}
+					if s.Open {
+						f.Until = time.Time{}
+					}
+					all = append(all, f)
+				}
+			}
+		}
+		return all, nil
+	}
+}
+
 // served drafts that the time ends in which the host of an attachment had the instance, or had it by other marks.
 func (s *Service) served(ctx context.Context, d *draft, in *openimds.Instance, a *openimds.Attachment) error {
 	was, of, err := s.staysOf(ctx, in.ID, a.Host)
 	if err != nil {
 		return err
 	}
-	of.Stays = append(of.Stays, records.Stay{From: a.CreatedAt, Until: d.now, Open: true})
+	comes, err := s.mayCome(ctx, a.Host)
+	if err != nil {
+		return err
+	}
+	of.Stays = append(of.Stays, records.Stay{From: a.CreatedAt, Until: d.now, Open: comes})
 	for len(of.Stays) > maxStays {
 		of.Stays[1].From = of.Stays[0].From
 		of.Stays = of.Stays[1:]
@@ -146,6 +230,28 @@ func (s *Service) served(ctx context.Context, d *draft, in *openimds.Instance, a
 	}
 	d.note(was, of)
 	return nil
+}
+
+// mayCome says whether a host is there or may come back, and have more to tell then: one that was evicted does not.
+func (s *Service) mayCome(ctx context.Context, host string) (bool, error) {
+	for _, key := range []string{records.HostKey(host), records.EnrolledKey(host)} {
+		_, err := s.store.Get(ctx, key)
+		if err == nil {
+			return true, nil
+		}
+		if !errors.Is(err, store.ErrNoRecord) {
+			return false, storeFailed(err)
+		}
+	}
+	r, err := s.store.Get(ctx, records.KnownKey(host))
+	if errors.Is(err, store.ErrNoRecord) {
+		return false, nil
+	}
+	if err != nil {
+		return false, storeFailed(err)
+	}
+	known, err := records.Decode[records.Known](r)
+	return err != nil || !known.Evicted, nil
 }
 
 // staysOf reads the times in which a host had an instance; none: there is no record. One that is damaged is begun anew.

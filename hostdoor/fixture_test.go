@@ -66,6 +66,7 @@ type replica struct {
 	mu      sync.Mutex
 	refused []openimds.AuditEntry
 	reads   func(key string) // called before the door reads a record of the region at home
+	now     time.Time        // what the services take for now; zero: it is
 	away    bool             // the store does not answer the door
 	held    chan struct{}    // the door is told of no change until it is closed; nil: it is at once
 }
@@ -118,6 +119,23 @@ func (w heldWatch) Next(ctx context.Context) ([]store.Record, error) {
 	return changes, err
 }
 
+// clock is that of the services.
+func (r *replica) clock() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.now.IsZero() {
+		return time.Now()
+	}
+	return r.now
+}
+
+// forward has the services take that for now.
+func (r *replica) forward(now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.now = now
+}
+
 // hold has the door hear of no change from now on until go on is called.
 func (r *replica) hold() (goOn func()) {
 	held := make(chan struct{})
@@ -162,7 +180,7 @@ func newReplica(t *testing.T, set ...func(*hostdoor.Config)) *replica {
 		if region != home {
 			part = within.New(r.store, records.RegionKey(region), records.SharedPrefixes()...)
 		}
-		r.services[region] = control.New(part, control.Config{Region: region, HomeRegion: home, Whole: r.store, AccountID: "123456789012", Attachments: attaching{}})
+		r.services[region] = control.New(part, control.Config{Region: region, HomeRegion: home, Whole: r.store, AccountID: "123456789012", Now: r.clock, Attachments: attaching{}})
 		part = behind{part, r}
 		if region == home {
 			part = interrupted{part, r}

@@ -117,6 +117,8 @@ type Known struct {
 	Version string `json:"version,omitempty"`
 	// Left is when it was noticed that it is not there; zero: it is, or nobody has looked.
 	Left time.Time `json:"left,omitzero"`
+	// Evicted says that it was evicted while it was there, and has not come since.
+	Evicted bool `json:"evicted,omitempty"`
 }
 
 // KnownKey is where it is kept that a host was there.

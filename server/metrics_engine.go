@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/control"
 	"github.com/openimds/openimds/store"
 	"github.com/openimds/openimds/store/bolt"
 	"github.com/openimds/openimds/usage/engine"
@@ -54,7 +55,7 @@ func (c *Config) checkMetrics() error {
 
 // openMetrics makes the history of what is counted, which an engine of metrics is told, and asked of what others count.
 func (s *Server) openMetrics(ctx context.Context) (*history.History, error) {
-	settings := history.Config{Store: s.store, Host: s.cfg.Host}
+	settings := history.Config{Store: s.store, Host: s.cfg.Host, Former: control.FormerHosts(s.store)}
 	if s.cfg.MetricsWrite == "" && s.cfg.MetricsFrom == "" {
 		return history.New(settings), nil
 	}

@@ -185,7 +185,7 @@ func (a *protocol) query(ctx context.Context, in *wire.GetMetricDataRequest, q *
 	points, whole := openimds.ToldPoints(points)
 	if !whole {
 		one.StatusCode = "PartialData"
-		one.Messages = []wire.MessageData{{Code: "PartialData", Value: "A server that counted was killed: of some periods not all calls are known. Where nothing was counted in one, it is left out"}}
+		one.Messages = []wire.MessageData{{Code: "PartialData", Value: "A server that counted was killed, or a host cannot tell what it counted: of some periods not all calls are known. Where nothing was counted in one, it is left out"}}
 	}
 	if in.ScanBy != "TimestampAscending" {
 		slices.Reverse(points)

@@ -39,6 +39,12 @@ func (c cell) with(d cell) cell {
 	return c
 }
 
+// doubt marks the cell of a sample of which not all is known.
+func (c *cell) doubt() {
+	c.sum[broken] = max(c.sum[broken], 1)
+	c.min, c.max = c.sum, c.sum
+}
+
 // addCounts adds what was counted in samples to the samples of a day; cells stay in order.
 func addCounts(cells []cell, more map[int]*Counts) []cell {
 	for at, c := range more {

@@ -81,6 +81,19 @@ func (s *slots) remove(of *slots) {
 	}
 }
 
+// has says whether one is there; in none, none is.
+func (s *slots) has(at int) bool { return s != nil && s[at/64]>>(at%64)&1 == 1 }
+
+// split passes on the parts of those from first up to before end of which all are there, or none.
+func (s *slots) split(first, end int, pass func(first, end int, there bool)) {
+	for first < end {
+		there := s.has(first)
+		next := min(s.next(first, !there), end)
+		pass(first, next, there)
+		first = next
+	}
+}
+
 // next is the first at or after a place that there is, or that there is not; else the end of the day.
 func (s *slots) next(at int, there bool) int {
 	for at < int(samplesPerDay) {
@@ -136,8 +149,8 @@ func (b *dayBuilder) of(id string) *daySum {
 	return &b.day.list[place]
 }
 
-// record adds the runs that one record has of an instance; part says that there may be others with the same samples.
-func (b *dayBuilder) record(id string, part bool, runs func(pass func(c *cell, n int)) error) {
+// record adds the runs that one record has of an instance, of which those are not all that were counted elsewhere too; part says that there may be others with the same samples.
+func (b *dayBuilder) record(id string, part bool, elsewhere *slots, runs func(pass func(c *cell, n int)) error) {
 	d, counted := b.of(id), b.one(id)
 	var there *slots
 	if counted && part {
@@ -146,7 +159,7 @@ func (b *dayBuilder) record(id string, part bool, runs func(pass func(c *cell, n
 			b.parts[id] = there
 		}
 	}
-	err := runs(func(c *cell, n int) {
+	add := func(c *cell, n int) {
 		d.add(b.span, c, n)
 		if c.sum[broken] > 0 {
 			if b.unsure[id] == nil {
@@ -164,7 +177,20 @@ func (b *dayBuilder) record(id string, part bool, runs func(pass func(c *cell, n
 			b.begun[c.at+n]--
 		}
 		b.day.series.add(c, n)
-	})
+	}
+	pass := add
+	if elsewhere != nil {
+		pass = func(c *cell, n int) {
+			elsewhere.split(c.at, c.at+n, func(first, end int, there bool) {
+				one := *c
+				if one.at = first; there {
+					one.doubt()
+				}
+				add(&one, end-first)
+			})
+		}
+	}
+	err := runs(pass)
 	if err != nil {
 		d.damaged = true
 	}

@@ -177,7 +177,7 @@ func (h *History) otherSeries(ctx context.Context, span daySpan, day *fleetDay, 
 	if h.cfg.Others != nil {
 		return nil // a day's samples are asked of them as a whole
 	}
-	marks, err := h.marks(ctx, h.cfg.Store, h.cfg.Host)
+	marks, err := h.untold(ctx, "")
 	if err != nil {
 		return nil
 	}
@@ -201,8 +201,9 @@ func (h *History) otherSeries(ctx context.Context, span daySpan, day *fleetDay, 
 			return nil
 		}
 		again := daySum{id: d.id}
+		elsewhere := marks.elsewhere(d.id, span.number)
 		for _, c := range cells {
-			if c.sum[broken] > 0 { // which of its hosts has seen nothing, what they have together does not tell
+			if c.sum[broken] > 0 || elsewhere.has(c.at) { // which of its hosts has seen nothing, what they have together does not tell
 				return nil
 			}
 			again.add(span, &c, 1)

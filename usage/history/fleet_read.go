@@ -31,15 +31,16 @@ func (h *History) readDay(ctx context.Context, span daySpan, there *dayThere, on
 		hosts[one.id]++
 	}
 	b := newDayBuilder(span, one, max(len(hosts), len(there.mine)))
+	elsewhere := func(id string) *slots { return there.marks.elsewhere(id, span.number) }
 	stored := func(id, host string, part bool, value []byte) {
-		b.record(id, part, func(pass func(*cell, int)) error { return there.marks.runs(value, host, span.number, pass) })
+		b.record(id, part, elsewhere(id), func(pass func(*cell, int)) error { return there.marks.runs(value, host, span.number, pass) })
 	}
 	for id, m := range there.mine {
 		part := hosts[id] > 0 || len(m.value) > 0 && len(m.added) > 0
 		if len(m.value) > 0 {
 			stored(id, h.cfg.Host, part, m.value)
 		}
-		b.record(id, part, func(pass func(*cell, int)) error {
+		b.record(id, part, elsewhere(id), func(pass func(*cell, int)) error {
 			for at, c := range m.added {
 				one := newCell(at, c)
 				pass(&one, 1)
@@ -53,7 +54,7 @@ func (h *History) readDay(ctx context.Context, span daySpan, there *dayThere, on
 	}
 	for one, runs := range there.others {
 		_, own := there.mine[one.id]
-		b.record(one.id, own || hosts[one.id] > 1, func(pass func(*cell, int)) error {
+		b.record(one.id, own || hosts[one.id] > 1, elsewhere(one.id), func(pass func(*cell, int)) error {
 			for _, r := range runs {
 				one := newCell(r.first, r.Counts)
 				pass(&one, r.end-r.first)
@@ -81,7 +82,7 @@ func (h *History) lookAtDay(ctx context.Context, number int64) (*dayThere, error
 		return nil, err
 	}
 	there := &dayThere{prefix: samplePrefix + dayText(number) + "/", mine: mine, number: number}
-	if there.marks, err = h.marks(ctx, h.cfg.Store, h.cfg.Host); err != nil {
+	if there.marks, err = h.untold(ctx, ""); err != nil {
 		return nil, err
 	}
 	page, err := h.cfg.Store.List(ctx, store.Range{Prefix: there.prefix, KeysOnly: true})
@@ -134,6 +135,15 @@ func (t *dayThere) print() (sum uint64) {
 	for host := range t.marks.from {
 		if first, end := t.marks.span(host, t.number); first < end {
 			sum += maphash.Comparable(printSeed, marked{host, first, end})
+		}
+	}
+	type elsewhere struct {
+		id string
+		slots
+	}
+	for id := range t.marks.former {
+		if s := t.marks.elsewhere(id, t.number); s != nil {
+			sum += maphash.Comparable(printSeed, elsewhere{id, *s})
 		}
 	}
 	for id, m := range t.mine {

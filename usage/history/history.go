@@ -31,6 +31,9 @@ type Config struct {
 	Name   string
 	// Kept is told of samples, by their numbers, that the store has now, or has anew; nil: nobody is. It waits for nothing.
 	Kept func(instanceID string, numbers []int64)
+	// Former tells of the hosts that had instances, who may have counted of them what they have not told; nil: instances stay
+	// where they are.
+	Former openimds.FormerHosts
 	// Earlier has what was counted before Store was there: the samples of this history, as EarlierHost's, which [History.Carry]
 	// carries to Store, and the hours of old days of all, which stay there. nil: there is nothing.
 	Earlier     store.Store

@@ -39,7 +39,7 @@ func (h *History) Points(ctx context.Context, instanceID string, metrics []strin
 	if err != nil {
 		return nil, err
 	}
-	marks, err := h.marks(ctx, h.cfg.Store, h.cfg.Host)
+	marks, err := h.untold(ctx, instanceID)
 	if err != nil {
 		return nil, err
 	}
@@ -120,7 +120,11 @@ func (h *History) eachCell(ctx context.Context, instanceID string, number int64,
 		for _, c := range others.all[number] { // of this history's own, the store has the latest
 			samples = addSample(samples, c.at, c.sum)
 		}
+		elsewhere := marks.elsewhere(instanceID, number)
 		for _, c := range samples {
+			if elsewhere.has(c.at) {
+				c.doubt()
+			}
 			pass(number*daySeconds+int64(c.at)*sampleSeconds, c)
 		}
 		return nil

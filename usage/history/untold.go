@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/openimds/openimds/store"
@@ -19,7 +20,13 @@ const settledAfter = 25 * time.Second
 type untold struct {
 	from    map[string]int64
 	settled int64 // those from this number on are taken as they are so far
+	// former are, by instance, the samples that a host may have counted which has the instance no more: also where it has
+	// told nothing of them, what others have of them is not all.
+	former map[string][]numbers
 }
+
+// numbers are samples from the first up to before the end.
+type numbers struct{ first, end int64 }
 
 // marks reads those of all hosts but one, whose own counts need none. They are to be read before the samples: what is
 // stored meanwhile may be taken for less than it is, and never for more.
@@ -36,6 +43,59 @@ func (h *History) marks(ctx context.Context, s store.Store, but string) (untold,
 		}
 	}
 	return u, err
+}
+
+// untold are the marks of all hosts but this history's, and of which samples of an instance, or of all if that is empty, a
+// host that has it no more has yet to tell.
+func (h *History) untold(ctx context.Context, instanceID string) (untold, error) {
+	u, err := h.marks(ctx, h.cfg.Store, h.cfg.Host)
+	if err != nil || h.cfg.Former == nil {
+		return u, err
+	}
+	late := map[string]int64{} // by host
+	for name, from := range u.from {
+		if host, _, _ := strings.Cut(name, "~"); from < u.settled { // it counts by its name, with a mark for each file behind it
+			late[host] = max(late[host], from)
+		}
+	}
+	if len(late) == 0 {
+		return u, nil
+	}
+	all, err := h.cfg.Former(ctx, instanceID)
+	if err != nil {
+		return u, err
+	}
+	for _, f := range all {
+		from, isLate := late[keyHost(f.Host)]
+		if !isLate {
+			continue
+		}
+		n := numbers{max(from, sampleNumber(f.Since)), u.settled}
+		if !f.Until.IsZero() {
+			n.end = min(n.end, sampleNumber(f.Until)+1)
+		}
+		if n.first < n.end {
+			if u.former == nil {
+				u.former = map[string][]numbers{}
+			}
+			u.former[f.InstanceID] = append(u.former[f.InstanceID], n)
+		}
+	}
+	return u, nil
+}
+
+// elsewhere are the samples of an instance's day that a former host may have counted too; nil: none are.
+func (u untold) elsewhere(instanceID string, day int64) *slots {
+	var s *slots
+	for _, n := range u.former[instanceID] {
+		if part := spanOf(day, n.first, n.end); part.first < part.end {
+			if s == nil {
+				s = &slots{}
+			}
+			s.add(part.first, part.end)
+		}
+	}
+	return s
 }
 
 // span are the samples of a host's day of which not all is known, from first up to before end.
@@ -62,8 +122,7 @@ func (u untold) runs(value []byte, host string, day int64, pass func(c *cell, n 
 				n = min(n, first-c.at)
 			case c.at < end:
 				n = min(n, end-c.at)
-				part.sum[broken] = max(part.sum[broken], 1)
-				part.min, part.max = part.sum, part.sum
+				part.doubt()
 			}
 			pass(&part, n)
 			c.at += n

@@ -1,6 +1,8 @@
 package history_test
 
 import (
+	"context"
+	"strconv"
 	"testing"
 	"time"
 
@@ -70,6 +72,87 @@ func TestCutOff(t *testing.T) {
 				t.Errorf("by the hour %d samples are not known as a whole, want %d; the marks are %v", partial, then.partial, marks.Records)
 			}
 		})
+	}
+}
+
+// What a host may have counted of an instance that it has no more, and has not told, is not known, whatever the next host
+// has of the same time: from its mark on, and as long as it had the instance or may answer for it.
+func TestFormerHost(t *testing.T) {
+	const sample = openimds.MetricPeriod
+	for name, then := range map[string]struct {
+		what           func(t *testing.T, a *history.History, c *clock)
+		since, until   time.Duration // after noon, when the former host had it
+		open, elsewise bool          // it may have it still; it had another instance
+		partial        string        // which of the next host's samples, from the second on
+	}{
+		"cut off":               {open: true, partial: "234"},
+		"let go of in a sample": {until: 3 * sample, partial: "23"},
+		"let go of before":      {until: time.Second, partial: ""},
+		"had it later":          {since: 3*sample + time.Minute, open: true, partial: "34"},
+		"another instance":      {open: true, elsewise: true, partial: ""},
+		"it has told of all": {what: func(t *testing.T, a *history.History, c *clock) {
+			a.Add(id, noon.Add(2*sample), openimds.MetricNoToken, 10)
+			flushTwice(t, a)
+			flushTwice(t, a)
+		}, open: true, partial: ""},
+		"it has ended well": {what: func(t *testing.T, a *history.History, _ *clock) { must(t, a.Close(t.Context())) }, open: true, partial: ""},
+	} {
+		for _, host := range []string{"a", "a~00ff"} {
+			t.Run(name+" "+host, func(t *testing.T) {
+				c, kept := newClock(), mem.New()
+				a := history.New(history.Config{Store: kept, Host: host, Now: c.now})
+				must(t, a.Open(t.Context()))
+				a.Add(id, c.now(), openimds.MetricNoToken, 1)
+				flushTwice(t, a)
+				b := history.New(history.Config{Store: kept, Host: "b", Now: c.now})
+				must(t, b.Open(t.Context()))
+				for n := 2; n <= 4; n++ {
+					c.forward(noon.Add(time.Duration(n) * sample).Sub(c.now()))
+					b.Begin(id, c.now())
+					b.Begin("i-other", c.now())
+					flushTwice(t, b)
+				}
+				c.forward(2 * sample)
+				flushTwice(t, b)
+				flushTwice(t, b)
+				if then.what != nil {
+					then.what(t, a, c)
+				}
+				reader := history.New(history.Config{Store: kept, Host: "c", Now: c.now, Former: func(_ context.Context, asked string) ([]openimds.FormerHost, error) {
+					f := openimds.FormerHost{InstanceID: id, Host: "a", Since: noon.Add(then.since), Until: noon.Add(then.until)}
+					if then.open {
+						f.Until = time.Time{}
+					}
+					if then.elsewise {
+						f.InstanceID = "i-third"
+					}
+					if asked != "" && asked != f.InstanceID {
+						return nil, nil
+					}
+					return []openimds.FormerHost{f}, nil
+				}})
+				partial := ""
+				for _, p := range all(t, reader, id, c, sample)[0] {
+					if n := int(p.Start.Sub(noon) / sample); p.Partial > 0 && n > 0 {
+						partial += strconv.Itoa(n)
+					}
+				}
+				sums, err := reader.Sums(t.Context(), openimds.MetricNoToken, noon.Add(2*sample), c.now().Add(1))
+				must(t, err)
+				known := 0
+				for n := int64(2); n <= 4; n++ {
+					at := noon.Unix()/int64(sample/time.Second) + n
+					if r := sums[id].Samples; at >= r.First.From && at < r.First.Until || at >= r.Last.From && at < r.Last.Until {
+						known++
+					}
+				}
+				fleet, err := reader.FleetPoints(t.Context(), func(instance string) bool { return instance == id }, openimds.MetricNoToken, noon.Add(2*sample), c.now().Add(1), sample)
+				must(t, err)
+				if partial != then.partial || sums[id].Partial != (then.partial != "") || known != 3-len(then.partial) || sums["i-other"].Partial || len(fleet) != known {
+					t.Errorf("not known are %q, want %q; of all together %+v, of the other %+v, of the fleet %+v", partial, then.partial, sums[id], sums["i-other"], fleet)
+				}
+			})
+		}
 	}
 }
 
