@@ -281,9 +281,10 @@ const OtherCallers = "others"
 // RefusalCounter tells how many calls were refused for want of a session token.
 type RefusalCounter interface {
 	// Refused is how many of an instance's calls were, as [MetricNoTokenRejected] has it, since this process
-	// began to serve it: the number rises with the refusal itself and never falls. known is false for an
-	// instance that this process does not serve. It waits for nothing.
-	Refused(instanceID string) (n uint64, known bool)
+	// began to serve it: the number rises with the refusal itself and never falls. counter tells it from the number of an
+	// earlier or later process, which begins at zero. known is false for an instance that this process does not serve. It
+	// waits for nothing.
+	Refused(instanceID string) (n uint64, counter string, known bool)
 }
 
 // The status checks of Lightsail: of a host, of a guest, of either.

@@ -14,17 +14,19 @@ const maxRefusals = 1000
 // held up by that: it reads counters in memory.
 const refusalsEvery = 100 * time.Millisecond
 
-// SeenRefusals is an instance with the number of its refused calls that was told last; nil: none was.
+// SeenRefusals is an instance with the number of its refused calls that was told last, and the counter's; nil: none was.
 type SeenRefusals struct {
-	Name string
-	Seen *int64
+	Name    string
+	Seen    *int64
+	Counter string
 }
 
 // Refused is how many calls of an instance were refused for want of a token; nil: it is not known, for this
-// service's process does not serve it.
+// service's process does not serve it. Counter is another one where the number has begun at zero anew.
 type Refused struct {
 	Name, ID string
 	Refused  *int64
+	Counter  string
 }
 
 // WaitForRefusals returns the number of refused calls of each of the instances that exist, and when it was
@@ -36,7 +38,7 @@ func (s *Service) WaitForRefusals(ctx context.Context, of []SeenRefusals, wait t
 		return nil, time.Time{}, openimds.Errorf(openimds.InvalidInput, openimds.TooMany, "At most %d instances can be waited for at once, not %d", maxRefusals, len(of))
 	}
 	refused := make([]Refused, 0, len(of))
-	seen := make([]*int64, 0, len(of))
+	seen := make([]SeenRefusals, 0, len(of))
 	for _, one := range of {
 		in, _, err := s.instance(ctx, one.Name)
 		if openimds.KindOf(err) == openimds.NotFound {
@@ -46,7 +48,7 @@ func (s *Service) WaitForRefusals(ctx context.Context, of []SeenRefusals, wait t
 		if err != nil {
 			return nil, time.Time{}, err
 		}
-		refused, seen = append(refused, Refused{Name: in.Name, ID: in.ID}), append(seen, one.Seen)
+		refused, seen = append(refused, Refused{Name: in.Name, ID: in.ID}), append(seen, one)
 	}
 	end := time.NewTimer(wait)
 	defer end.Stop()
@@ -68,16 +70,18 @@ func (s *Service) WaitForRefusals(ctx context.Context, of []SeenRefusals, wait t
 }
 
 // countRefusals reads the numbers, and says whether one is another than was seen.
-func (s *Service) countRefusals(refused []Refused, seen []*int64) (news bool) {
+func (s *Service) countRefusals(refused []Refused, seen []SeenRefusals) (news bool) {
 	for i := range refused {
-		refused[i].Refused = nil
+		now := &refused[i]
+		now.Refused, now.Counter = nil, ""
 		if s.cfg.Refusals != nil {
-			if n, known := s.cfg.Refusals.Refused(refused[i].ID); known {
-				refused[i].Refused = new(int64(n))
+			if n, counter, known := s.cfg.Refusals.Refused(now.ID); known {
+				now.Refused, now.Counter = new(int64(n)), counter
 			}
 		}
-		now, before := refused[i].Refused, seen[i]
-		news = news || before == nil || now != nil && *now != *before
+		before := seen[i]
+		anew := before.Counter != "" && now.Counter != before.Counter
+		news = news || before.Seen == nil || now.Refused != nil && (anew || *now.Refused != *before.Seen)
 	}
 	return news
 }

@@ -23,6 +23,8 @@ type countSeen struct {
 	id    string    // the service's for the instance's life
 	since time.Time // by the service's clock
 	seen  int64
+	// counter is that of seen: a server that was started anew has another one, which begins at zero.
+	counter string
 	// check: callers are asked for although the counter has not risen, for what came before it was looked at.
 	check bool
 }
@@ -40,7 +42,7 @@ func (w *countWatch) Add(ctx context.Context, of Ref, since time.Time) (time.Tim
 	if n == nil {
 		return time.Time{}, errors.New("no host serves it, so nobody would see whom the change breaks")
 	}
-	one := &countSeen{id: answer.Instances[0].InstanceID, since: since, seen: *n, check: !since.IsZero()}
+	one := &countSeen{id: answer.Instances[0].InstanceID, since: since, seen: *n, counter: answer.Instances[0].CounterID, check: !since.IsZero()}
 	if since.IsZero() {
 		one.since = answer.Time.Time
 	}
@@ -112,7 +114,7 @@ func (w *countWatch) part(ctx context.Context, part []Ref, seconds wire.Refusals
 	for i, of := range part {
 		request[i].InstanceName = of.Name
 		if one := w.on[of]; one != nil {
-			request[i].Seen = new(int(one.seen))
+			request[i].Seen, request[i].CounterID = new(int(one.seen)), one.counter
 		}
 	}
 	w.mu.Unlock()
@@ -147,16 +149,20 @@ func (w *countWatch) look(ctx context.Context, of Ref, told map[string]wire.Refu
 		return nil, nil
 	case now.Refused == nil:
 		return nil, fmt.Errorf("no host serves %s, so nobody sees whether calls are refused", of)
-	case *now.Refused == one.seen && !one.check:
+	case *now.Refused == one.seen && now.CounterID == one.counter && !one.check:
 		return nil, nil
 	}
 	refused, err := w.of.refusedSince(ctx, of, one.since)
 	if err != nil {
 		return nil, err
 	}
-	rose := *now.Refused > one.seen // else its host began anew, and counts from zero
+	from := one.seen
+	if now.CounterID != one.counter {
+		from = 0 // its server was started anew since; whom the former process refused last, the callers alone tell
+	}
+	rose := *now.Refused > from
 	w.mu.Lock()
-	one.seen, one.check = *now.Refused, false
+	one.seen, one.counter, one.check = *now.Refused, now.CounterID, false
 	w.mu.Unlock()
 	if rose && len(refused) == 0 {
 		refused = []Refusal{{Instance: of, Count: 1}} // by somebody for whom there is no room among the callers, or a clock was set

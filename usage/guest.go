@@ -31,7 +31,8 @@ type sample struct {
 type Tally struct {
 	meter    *Meter
 	id, name string
-	leaving  int // under the meter's mu: 0 no, 1 forgotten, 2 forgotten before the last flush
+	counter  string // another one in each process: what has begun at zero
+	leaving  int    // under the meter's mu: 0 no, 1 forgotten, 2 forgotten before the last flush
 
 	sample atomic.Pointer[sample]
 
@@ -54,7 +55,7 @@ type Tally struct {
 }
 
 func newGuest(r *Meter, id, name string) *Tally {
-	g := &Tally{meter: r, id: id, name: name, marked: -1}
+	g := &Tally{meter: r, id: id, name: name, counter: openimds.NewUUID(), marked: -1}
 	g.sample.Store(&sample{number: -1})
 	g.callers.init(callersKeys(id)+r.cfg.Host, r.seed)
 	return g

@@ -86,12 +86,12 @@ func (r *Meter) Totals() Totals {
 }
 
 // Refused implements [openimds.RefusalCounter].
-func (r *Meter) Refused(instanceID string) (n uint64, known bool) {
+func (r *Meter) Refused(instanceID string) (n uint64, counter string, known bool) {
 	g := r.guest(instanceID)
 	if g == nil {
-		return 0, false
+		return 0, "", false
 	}
-	return g.answers.of(NoTokenRejected), true
+	return g.answers.of(NoTokenRejected), g.counter, true
 }
 
 func (a *answers) total(t *Totals) {

@@ -12,7 +12,7 @@ import (
 func (a *protocol) waitForRefusals(ctx context.Context, in *wire.WaitForRefusalsRequest) (wire.WaitForRefusalsResult, error) {
 	of := make([]control.SeenRefusals, len(in.Instances))
 	for i, one := range in.Instances {
-		of[i] = control.SeenRefusals{Name: one.InstanceName}
+		of[i] = control.SeenRefusals{Name: one.InstanceName, Counter: one.CounterID}
 		if one.Seen != nil {
 			of[i].Seen = new(int64(*one.Seen))
 		}
@@ -20,7 +20,7 @@ func (a *protocol) waitForRefusals(ctx context.Context, in *wire.WaitForRefusals
 	refused, at, err := a.service.WaitForRefusals(ctx, of, time.Duration(in.WaitSeconds)*time.Second)
 	result := wire.WaitForRefusalsResult{Time: awsjson.Epoch{Time: at}, Instances: []wire.RefusedNumber{}}
 	for _, r := range refused {
-		result.Instances = append(result.Instances, wire.RefusedNumber{InstanceName: r.Name, InstanceID: r.ID, Refused: r.Refused})
+		result.Instances = append(result.Instances, wire.RefusedNumber{InstanceName: r.Name, InstanceID: r.ID, Refused: r.Refused, CounterID: r.Counter})
 	}
 	return result, err
 }

@@ -8,7 +8,7 @@ import (
 
 type refused map[string]uint64
 
-func (r refused) Refused(string) (uint64, bool) { return r["n"], true }
+func (r refused) Refused(string) (uint64, string, bool) { return r["n"], "c", true }
 
 func TestWaitForRefusals(t *testing.T) {
 	const target = "OpenIMDS_20261122.WaitForRefusals"

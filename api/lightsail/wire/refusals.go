@@ -12,11 +12,12 @@ type WaitForRefusalsRequest struct {
 	WaitSeconds RefusalsWait   `json:"waitSeconds,omitzero"`
 }
 
-// SeenRefusals is an instance with the number that was told of it last; absent: none was, so that the answer
-// comes at once.
+// SeenRefusals is an instance with the number that was told of it last, and its counter; absent: none was, so that the
+// answer comes at once.
 type SeenRefusals struct {
 	InstanceName string `json:"instanceName" check:"required"`
 	Seen         *int   `json:"seen,omitzero"`
+	CounterID    string `json:"counterId,omitzero"`
 }
 
 // RefusalsWait is in seconds.
@@ -39,4 +40,6 @@ type RefusedNumber struct {
 	InstanceID   string `json:"instanceId"`
 	// Refused is absent where it is not known: this server does not serve the instance.
 	Refused *int64 `json:"refused,omitempty"`
+	// CounterID is another one where the number has begun at zero anew, as in another process.
+	CounterID string `json:"counterId,omitzero"`
 }
