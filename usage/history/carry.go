@@ -54,6 +54,7 @@ func (h *History) Carry(ctx context.Context, unread func(error)) error {
 			break
 		}
 	}
+	h.carried.Store(true)
 	if ended != nil {
 		_, err = from.Commit(ctx, *ended)
 	}

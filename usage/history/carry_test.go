@@ -143,7 +143,7 @@ func TestCarry(t *testing.T) {
 			must(t, again.Flush(t.Context()))
 			must(t, again.Carry(t.Context(), never(t))) // once more changes nothing
 			for _, id := range []string{id, other} {
-				if got, want := all(t, with(shared, own), id, c, 5*time.Minute), all(t, model, id, c, 5*time.Minute); !reflect.DeepEqual(got, want) {
+				if got, want := all(t, history.New(history.Config{Store: own, Now: c.now}), id, c, 5*time.Minute), all(t, model, id, c, 5*time.Minute); !reflect.DeepEqual(got, want) {
 					t.Errorf("stopped at commit %d (carried out: %t), %s has %v in the store, want %v", stops, does, id, got, want)
 				}
 			}
@@ -154,6 +154,34 @@ func TestCarry(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Until all is carried over, the sample in which a process began is not known as a whole: what the one before it counted in
+// that may be in the other store.
+func TestCarryIsUnderWay(t *testing.T) {
+	c, shared, own := newClock(), mem.New(), mem.New()
+	before := history.New(history.Config{Store: shared, Host: "a", Now: c.now})
+	before.Add(id, c.now(), openimds.MetricNoToken, 3)
+	must(t, before.Close(t.Context()))
+	c.forward(time.Minute)
+	h := history.New(history.Config{Store: own, Now: c.now, Earlier: shared, EarlierHost: "a"})
+	for range 2 {
+		h.Begin(id, c.now())
+		must(t, h.Flush(t.Context()))
+		c.forward(openimds.MetricPeriod)
+	}
+	check := func(when string, sum float64, partial int) {
+		t.Helper()
+		points := all(t, h, id, c, openimds.MetricPeriod)[0]
+		sums, err := h.Sums(t.Context(), openimds.MetricNoToken, noon, c.now())
+		must(t, err)
+		if s := sums[id]; len(points) != 2 || points[0].Sum != sum || points[0].Partial != partial || points[1].Partial != 0 || s.Sum != int64(sum) || s.Partial != (partial > 0) || s.Samples.Last.Until-s.Samples.First.From != int64(2-partial) {
+			t.Errorf("%s: %+v, of all together %+v", when, points, s)
+		}
+	}
+	check("under way", 0, 1)
+	must(t, h.Carry(t.Context(), never(t)))
+	check("carried over", 3, 0)
 }
 
 // Where the process that counted in the shared store was killed, the samples that it wrote last are not known as a whole.

@@ -95,6 +95,9 @@ func (h *History) lookAtDay(ctx context.Context, number int64) (*dayThere, error
 
 // open says whether a host has yet to tell of the day.
 func (t *dayThere) open() bool {
+	if t.marks.elsewhere("", t.number) != nil {
+		return true
+	}
 	for host := range t.marks.from {
 		if first, end := t.marks.span(host, t.number); first < end {
 			return true
@@ -141,7 +144,7 @@ func (t *dayThere) print() (sum uint64) {
 		id string
 		slots
 	}
-	for id := range t.marks.former {
+	for _, id := range slices.Concat(slices.Collect(maps.Keys(t.marks.former)), []string{""}) {
 		if s := t.marks.elsewhere(id, t.number); s != nil {
 			sum += maphash.Comparable(printSeed, elsewhere{id, *s})
 		}

@@ -47,6 +47,8 @@ type History struct {
 	journals sync.Map     // instance id → *journal
 	flushing sync.Mutex   // one flush at a time
 	open     open         // under flushing
+	began    int64        // the sample in which it was made
+	carried  atomic.Bool  // all of the earlier store is carried over
 	broken   atomic.Int64 // the sample in which this process began after one that was killed; 0: none
 	kept     fleetKept
 
@@ -68,7 +70,7 @@ func New(cfg Config) *History {
 	if cfg.Kept == nil {
 		cfg.Kept = func(string, []int64) {}
 	}
-	return &History{cfg: cfg, asking: make(chan struct{}, 1), other: map[int64]othersDay{}}
+	return &History{cfg: cfg, began: sampleNumber(cfg.Now()), asking: make(chan struct{}, 1), other: map[int64]othersDay{}}
 }
 
 // keyHost is a host as it ends a key.

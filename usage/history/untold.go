@@ -23,6 +23,8 @@ type untold struct {
 	// former are, by instance, the samples that a host may have counted which has the instance no more: also where it has
 	// told nothing of them, what others have of them is not all.
 	former map[string][]numbers
+	// begun is the sample in which this process began, while what an earlier one counted in it may not be carried over yet.
+	begun numbers
 }
 
 // numbers are samples from the first up to before the end.
@@ -49,8 +51,14 @@ func (h *History) marks(ctx context.Context, s store.Store, but string) (untold,
 // host that has it no more has yet to tell.
 func (h *History) untold(ctx context.Context, instanceID string) (untold, error) {
 	u, err := h.marks(ctx, h.cfg.Store, h.cfg.Host)
-	if err != nil || h.cfg.Former == nil {
+	if err != nil {
 		return u, err
+	}
+	if h.cfg.Earlier != nil && !h.carried.Load() {
+		u.begun = numbers{h.began, h.began + 1}
+	}
+	if h.cfg.Former == nil {
+		return u, nil
 	}
 	late := map[string]int64{} // by host
 	for name, from := range u.from {
@@ -84,16 +92,20 @@ func (h *History) untold(ctx context.Context, instanceID string) (untold, error)
 	return u, nil
 }
 
-// elsewhere are the samples of an instance's day that a former host may have counted too; nil: none are.
+// elsewhere are the samples of an instance's day that others may have counted too; nil: none are.
 func (u untold) elsewhere(instanceID string, day int64) *slots {
 	var s *slots
-	for _, n := range u.former[instanceID] {
+	add := func(n numbers) {
 		if part := spanOf(day, n.first, n.end); part.first < part.end {
 			if s == nil {
 				s = &slots{}
 			}
 			s.add(part.first, part.end)
 		}
+	}
+	add(u.begun)
+	for _, n := range u.former[instanceID] {
+		add(n)
 	}
 	return s
 }
