@@ -4,12 +4,19 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
+	"fmt"
 
 	"github.com/openimds/openimds"
 )
 
 // sumSize is the length of what recognises a page token.
 const sumSize = 6
+
+// List is the name of what a request asks for page by page: the operation, the region and the question, but for how large
+// a page is. A token of another list leads nowhere.
+func List(operation, region string, question ...any) string {
+	return fmt.Sprintf("%s/%s/%q", operation, region, question)
+}
 
 // PageToken makes an opaque token of the place to go on behind; at the end, where there is none, it
 // is empty. A token belongs to one list, is the same on every host, and never expires: it says where,

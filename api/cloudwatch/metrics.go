@@ -229,9 +229,9 @@ func checkQueries(in *wire.GetMetricDataRequest) error {
 	return nil
 }
 
-// list is the name of what a request asks for: a token of another region, operation or question leads nowhere.
+// list is [api.List] of the request's region.
 func (a *protocol) list(operation string, question ...any) string {
-	return fmt.Sprintf("%s/%s/%q", operation, a.service.Region(), question)
+	return api.List(operation, a.service.Region(), question...)
 }
 
 // dataList is what page tokens of GetMetricData belong to: all of the question but how large a page is.

@@ -25,7 +25,7 @@ func checkIDs(ids ...string) error {
 
 func (c *call) describeInstances(ctx context.Context, in *wire.DescribeInstancesRequest) (wire.DescribeInstancesResult, error) {
 	result := wire.DescribeInstancesResult{Reservations: []wire.Reservation{}}
-	found, next, err := c.find(ctx, c.list("DescribeInstances", in.Filters), in.InstanceIDs, in.Filters, in.MaxResults, in.NextToken, nil)
+	found, next, err := c.find(ctx, c.list("DescribeInstances", in.InstanceIDs, in.Filters), in.InstanceIDs, in.Filters, in.MaxResults, in.NextToken, nil)
 	if err != nil {
 		return result, err
 	}
@@ -58,16 +58,16 @@ func (c *call) find(ctx context.Context, list string, ids []string, asked []wire
 	if err != nil {
 		return nil, "", err
 	}
-	if len(ids) > 0 {
-		if results != nil {
-			return nil, "", invalid("InvalidParameterCombination", "The parameter instancesSet cannot be used with the parameter maxResults")
-		}
-		found, err := c.findByID(ctx, ids, filters)
-		return found, "", err
+	if len(ids) > 0 && results != nil {
+		return nil, "", invalid("InvalidParameterCombination", "The parameter instancesSet cannot be used with the parameter maxResults")
 	}
 	p, err := readPage(list, results, token)
 	if err != nil {
 		return nil, "", err
+	}
+	if len(ids) > 0 {
+		found, err := c.findByID(ctx, ids, filters)
+		return found, "", err
 	}
 	all := len(asked) == 0 && only == nil
 	var found []*openimds.Instance

@@ -1,7 +1,6 @@
 package ec2
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/openimds/openimds/api"
@@ -22,9 +21,9 @@ type page struct {
 	size  int
 }
 
-// list is the name of what a request asks for: a token of another region, action or question leads nowhere.
+// list is [api.List] of the request's region.
 func (c *call) list(action string, question ...any) string {
-	return fmt.Sprintf("%s/%s/%q", action, c.service.Region(), question)
+	return api.List(action, c.service.Region(), question...)
 }
 
 // readPage reads the part of a list that is asked for.

@@ -19,7 +19,7 @@ func (c *call) describeInstanceStatus(ctx context.Context, in *wire.DescribeInst
 	if err != nil {
 		return result, err
 	}
-	found, next, err := c.find(ctx, c.list("DescribeInstanceStatus", in.Filters, in.IncludeAllInstances), in.InstanceIDs, others, in.MaxResults, in.NextToken, only)
+	found, next, err := c.find(ctx, c.list("DescribeInstanceStatus", in.InstanceIDs, in.Filters, in.IncludeAllInstances), in.InstanceIDs, others, in.MaxResults, in.NextToken, only)
 	if err != nil {
 		return result, err
 	}

@@ -45,6 +45,11 @@ func (a *protocol) putAlarm(ctx context.Context, in *wire.PutAlarmRequest) (wire
 }
 
 func (a *protocol) getAlarms(ctx context.Context, in *wire.GetAlarmsRequest) (wire.GetAlarmsResult, error) {
+	list := a.list("GetAlarms", in.AlarmName, in.MonitoredResourceName)
+	after, err := api.PagePlace(list, in.PageToken)
+	if err != nil {
+		return wire.GetAlarmsResult{}, err
+	}
 	if in.AlarmName != "" {
 		one, err := a.service.Alarm(ctx, in.AlarmName)
 		if err != nil {
@@ -55,11 +60,6 @@ func (a *protocol) getAlarms(ctx context.Context, in *wire.GetAlarmsRequest) (wi
 			result.Alarms = append(result.Alarms, a.alarm(one))
 		}
 		return result, nil
-	}
-	list := "GetAlarms/" + in.MonitoredResourceName
-	after, err := api.PagePlace(list, in.PageToken)
-	if err != nil {
-		return wire.GetAlarmsResult{}, err
 	}
 	found, next, err := a.service.Alarms(ctx, in.MonitoredResourceName, after, pageSize)
 	result := wire.GetAlarmsResult{Alarms: []wire.Alarm{}, NextPageToken: api.PageToken(list, next)}

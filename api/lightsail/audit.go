@@ -13,7 +13,7 @@ import (
 const auditPage = 50
 
 func (a *protocol) getAuditEntries(ctx context.Context, in *wire.GetAuditEntriesRequest) (wire.GetAuditEntriesResult, error) {
-	const list = "GetAuditEntries"
+	list := a.list("GetAuditEntries", in.Resource, in.Who, in.What, in.Failed, in.Since.OrZero())
 	result := wire.GetAuditEntriesResult{Entries: []wire.AuditEntry{}, Incomplete: []string{}}
 	place, err := api.PagePlace(list, in.PageToken)
 	if err != nil {

@@ -268,7 +268,7 @@ func TestGetAuditEntries(t *testing.T) {
 		{target: target, body: `{"pageSize":201}`, exception: invalid, message: "A page has 1 to 200 entries"},
 		{target: target, body: `{"pageSize":0}`, exception: invalid, message: "A page has 1 to 200 entries"},
 		{target: target, body: `{"pageToken":"eA"}`, exception: invalid, message: "The page token is not one that was given out for this list"},
-		{target: target, body: `{"pageToken":"` + api.PageToken("GetAuditEntries", "x.-3") + `"}`, exception: invalid, message: "The page token is not one that was given out for this list"},
+		{target: target, body: `{"pageToken":"` + api.PageToken(api.List("GetAuditEntries", "us-east-1", "", "", "", false, time.Time{}), "x.-3") + `"}`, exception: invalid, message: "The page token is not one that was given out for this list"},
 	})
 	if a := s.send(s.request(s.looks, target, `{}`)); a.status != 400 || !strings.Contains(a.body, "AccessDeniedException") || strings.Contains(a.body, s.full.ID) {
 		t.Errorf("a key that only looks gets %d %s", a.status, a.body)

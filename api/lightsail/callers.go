@@ -28,7 +28,7 @@ func (a *protocol) getCallers(ctx context.Context, in *wire.GetCallersRequest) (
 	if since.After(known) {
 		known = since
 	}
-	instances, next, err := a.selected(ctx, "GetCallers", in.InstanceName, in.PageToken)
+	instances, next, err := a.selected(ctx, a.list("GetCallers", in.InstanceName, in.Since.OrZero()), in.InstanceName, in.PageToken)
 	if err != nil {
 		return result, err
 	}

@@ -15,7 +15,7 @@ func (a *protocol) getBlueprints(_ context.Context, in *wire.CatalogueRequest) (
 	offered := slices.DeleteFunc(openimds.Blueprints(), func(b openimds.Blueprint) bool {
 		return in.AppCategory != "" || !b.Active && !in.IncludeInactive
 	})
-	page, next, err := cut("GetBlueprints", in, offered, func(b openimds.Blueprint) string { return b.ID })
+	page, next, err := cut(a.list("GetBlueprints", in.AppCategory, in.IncludeInactive), in, offered, func(b openimds.Blueprint) string { return b.ID })
 	result := wire.GetBlueprintsResult{Blueprints: []wire.Blueprint{}, NextPageToken: next}
 	for _, b := range page {
 		result.Blueprints = append(result.Blueprints, wire.Blueprint{
@@ -30,7 +30,7 @@ func (a *protocol) getBundles(_ context.Context, in *wire.CatalogueRequest) (wir
 	offered := slices.DeleteFunc(openimds.Bundles(a.service.Region()), func(b openimds.Bundle) bool {
 		return in.AppCategory != "" || !b.Active && !in.IncludeInactive
 	})
-	page, next, err := cut("GetBundles", in, offered, func(b openimds.Bundle) string { return b.ID })
+	page, next, err := cut(a.list("GetBundles", in.AppCategory, in.IncludeInactive), in, offered, func(b openimds.Bundle) string { return b.ID })
 	result := wire.GetBundlesResult{Bundles: []wire.Bundle{}, NextPageToken: next}
 	for _, b := range page {
 		shown := wire.Bundle{

@@ -28,7 +28,6 @@ func (a *protocol) fleetSince(asked *awsjson.Epoch) time.Time {
 }
 
 func (a *protocol) searchInstances(ctx context.Context, in *wire.SearchInstancesRequest) (wire.SearchInstancesResult, error) {
-	const list = "SearchInstances"
 	result := wire.SearchInstancesResult{Instances: []wire.FoundInstance{}}
 	q := control.InstanceSearch{
 		Query: in.Query, Filter: string(in.MetadataFilter), SortBy: string(in.SortBy), Descending: in.Descending,
@@ -37,6 +36,8 @@ func (a *protocol) searchInstances(ctx context.Context, in *wire.SearchInstances
 	if in.PageSize != nil {
 		q.PageSize = *in.PageSize
 	}
+	// A page is a number, which leads elsewhere where pages are of another size.
+	list := a.list("SearchInstances", in.Query, in.MetadataFilter, in.SortBy, in.Descending, in.Since.OrZero(), strconv.Itoa(q.PageSize))
 	switch place, err := api.PagePlace(list, in.PageToken); {
 	case err != nil:
 		return result, err

@@ -41,7 +41,7 @@ func (a *protocol) getInstance(ctx context.Context, in *wire.GetInstanceRequest)
 }
 
 func (a *protocol) getInstances(ctx context.Context, in *wire.GetInstancesRequest) (wire.GetInstancesResult, error) {
-	const list = "GetInstances"
+	list := a.list("GetInstances")
 	after, err := api.PagePlace(list, in.PageToken)
 	if err != nil {
 		return wire.GetInstancesResult{}, err

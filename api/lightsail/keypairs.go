@@ -38,7 +38,7 @@ func (a *protocol) getKeyPair(ctx context.Context, in *wire.GetKeyPairRequest) (
 }
 
 func (a *protocol) getKeyPairs(ctx context.Context, in *wire.GetKeyPairsRequest) (wire.GetKeyPairsResult, error) {
-	const list = "GetKeyPairs"
+	list := a.list("GetKeyPairs")
 	after, err := api.PagePlace(list, in.PageToken)
 	if err != nil {
 		return wire.GetKeyPairsResult{}, err

@@ -72,7 +72,7 @@ func (a *protocol) getMetadataCounts(ctx context.Context, in *wire.GetMetadataCo
 	}
 	start, end, period := wholePeriods(start, end)
 	result := wire.GetMetadataCountsResult{StartTime: awsjson.Epoch{Time: start}, EndTime: awsjson.Epoch{Time: end}, Counts: []wire.MetadataCounts{}}
-	instances, next, err := a.selected(ctx, "GetMetadataCounts", in.InstanceName, in.PageToken)
+	instances, next, err := a.selected(ctx, a.list("GetMetadataCounts", in.InstanceName, in.StartTime.OrZero(), in.EndTime.OrZero()), in.InstanceName, in.PageToken)
 	if err != nil {
 		return result, err
 	}
@@ -116,15 +116,20 @@ func wholePeriods(start, end time.Time) (time.Time, time.Time, time.Duration) {
 // floorTo is the last multiple of unit that is not after n.
 func floorTo(n, unit int64) int64 { return n - (n%unit+unit)%unit }
 
+// list is [api.List] of the request's region.
+func (a *protocol) list(operation string, question ...any) string {
+	return api.List(operation, a.service.Region(), question...)
+}
+
 // selected returns the instance of that name, or without a name a page of all.
 func (a *protocol) selected(ctx context.Context, list, name, token string) ([]*openimds.Instance, string, error) {
-	if name != "" {
-		one, err := a.service.Instance(ctx, name)
-		return []*openimds.Instance{one}, "", err
-	}
 	after, err := api.PagePlace(list, token)
 	if err != nil {
 		return nil, "", err
+	}
+	if name != "" {
+		one, err := a.service.Instance(ctx, name)
+		return []*openimds.Instance{one}, "", err
 	}
 	page, next, err := a.service.Instances(ctx, after, pageSize)
 	return page, api.PageToken(list, next), err

@@ -50,7 +50,7 @@ func (a *protocol) getOperation(ctx context.Context, in *wire.GetOperationReques
 
 // getOperations shows the latest first, as recorded answers do, though AWS's text says otherwise.
 func (a *protocol) getOperations(ctx context.Context, in *wire.PageRequest) (wire.GetOperationsResult, error) {
-	const list = "GetOperations"
+	list := a.list("GetOperations")
 	after, err := api.PagePlace(list, in.PageToken)
 	if err != nil {
 		return wire.GetOperationsResult{}, err
@@ -60,7 +60,7 @@ func (a *protocol) getOperations(ctx context.Context, in *wire.PageRequest) (wir
 }
 
 func (a *protocol) getOperationsForResource(ctx context.Context, in *wire.GetOperationsForResourceRequest) (wire.GetOperationsResult, error) {
-	list := "GetOperationsForResource/" + in.ResourceName
+	list := a.list("GetOperationsForResource", in.ResourceName)
 	after, err := api.PagePlace(list, in.PageToken)
 	if err != nil {
 		return wire.GetOperationsResult{}, err

@@ -42,7 +42,7 @@ func (a *protocol) getStaticIP(ctx context.Context, in *wire.StaticIPRequest) (w
 }
 
 func (a *protocol) getStaticIPs(ctx context.Context, in *wire.PageRequest) (wire.GetStaticIPsResult, error) {
-	const list = "GetStaticIps"
+	list := a.list("GetStaticIps")
 	after, err := api.PagePlace(list, in.PageToken)
 	if err != nil {
 		return wire.GetStaticIPsResult{}, err

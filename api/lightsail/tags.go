@@ -33,7 +33,7 @@ func (a *protocol) untagResource(ctx context.Context, in *wire.UntagResourceRequ
 }
 
 func (a *protocol) getActiveNames(ctx context.Context, in *wire.PageRequest) (wire.GetActiveNamesResult, error) {
-	const list = "GetActiveNames"
+	list := a.list("GetActiveNames")
 	after, err := api.PagePlace(list, in.PageToken)
 	if err != nil {
 		return wire.GetActiveNamesResult{}, err
