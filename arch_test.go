@@ -55,6 +55,8 @@ var laws = map[string]law{
 		"what stands in the log is the service's and the API's to say; it sees to it that it stands there"},
 	"./audit/storelog": {[]string{".", "./audit", "./records", "./store"},
 		"what is told is the service's to say, and how a line looks the log's; it keeps both where all servers find them"},
+	"./audit/audittest": {[]string{"."},
+		"tests read what the audit is told, whoever tells it"},
 	"./backup": {nil,
 		"what is in an archive, and whose data it is, is for who writes and reads it"},
 	"./printable": {nil,

@@ -49,13 +49,13 @@ func TestReadOnly(t *testing.T) {
 	table, requests := cloudwatch.Operations(), s.everyOperation()
 	// The alarm that the requests are about is there, so that each of them would succeed.
 	s.must("json", requests[0].name, requests[0].args)
-	s.audit.take()
+	s.audit.Take()
 	before := revision()
 	for _, form := range forms {
 		for _, o := range requests {
 			r, body := s.request(form, o.name, o.args)
 			a := s.sign(r, body, looks, "monitoring")
-			told := s.audit.take()
+			told := s.audit.Take()
 			_, err := s.read(form, o.name, a)
 			switch {
 			case table[o.name]:
@@ -86,7 +86,7 @@ func TestReadOnly(t *testing.T) {
 		if changed := now != before; changed != changes {
 			t.Errorf("%s: the table says that it changes something: %v; it did: %v", o.name, changes, changed)
 		}
-		if told := s.audit.take(); (len(told) > 0) != changes {
+		if told := s.audit.Take(); (len(told) > 0) != changes {
 			t.Errorf("%s: the audit has %+v", o.name, told)
 		}
 		before = now

@@ -14,7 +14,6 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -27,6 +26,7 @@ import (
 	"github.com/openimds/openimds/api/cloudwatch"
 	"github.com/openimds/openimds/api/lightsail"
 	"github.com/openimds/openimds/api/sigv4"
+	"github.com/openimds/openimds/audit/audittest"
 	"github.com/openimds/openimds/control"
 	"github.com/openimds/openimds/store"
 	"github.com/openimds/openimds/store/mem"
@@ -41,30 +41,7 @@ type server struct {
 	history *history.History
 	store   store.Store
 	demo    string // the id of the instance
-	audit   entries
-}
-
-// entries is an audit log.
-type entries struct {
-	mu  sync.Mutex
-	all []openimds.AuditEntry
-}
-
-// tell takes what was changed, and what was refused.
-func (e *entries) tell(_ context.Context, more ...openimds.AuditEntry) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.all = append(e.all, more...)
-	return nil
-}
-
-// take returns what was told since the last time.
-func (e *entries) take() []openimds.AuditEntry {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	all := e.all
-	e.all = nil
-	return all
+	audit   audittest.Log
 }
 
 var full, looks = accesskeys.Key{ID: "AKIAFULL", Secret: "full"}, accesskeys.Key{ID: "AKIALOOKS", Secret: "looks", Profile: "watcher", ReadOnly: true}
@@ -80,7 +57,7 @@ func newServerAt(t testing.TB, now func() time.Time) *server {
 	s := &server{t: t, store: mem.New()}
 	t.Cleanup(func() { _ = s.store.Close() })
 	s.history = history.New(history.Config{Store: s.store, Now: now})
-	s.service = control.New(s.store, control.Config{Region: "us-east-1", AccountID: "123456789012", History: s.history, Audit: s.audit.tell, Now: now})
+	s.service = control.New(s.store, control.Config{Region: "us-east-1", AccountID: "123456789012", History: s.history, Audit: s.audit.Tell, Now: now})
 	s.demo = s.create("demo")
 	lookup := func(id string) (accesskeys.Key, bool, error) {
 		for _, key := range []accesskeys.Key{full, looks} {
@@ -94,7 +71,7 @@ func newServerAt(t testing.TB, now func() time.Time) *server {
 		Timeout:   api.MaxTimeout, // on a busy machine a key alone can take longer than users wait
 		Protocols: []api.Protocol{lightsail.New(lightsail.Config{Service: s.service}), cloudwatch.New(cloudwatch.Config{Service: s.service})},
 		Auth:      sigv4.New(sigv4.Config{Regions: []string{"us-east-1"}, Keys: lookup}), Account: "123456789012",
-		Refused: func(ctx context.Context, e openimds.AuditEntry, _ string) { _ = s.audit.tell(ctx, e) },
+		Refused: func(ctx context.Context, e openimds.AuditEntry, _ string) { _ = s.audit.Tell(ctx, e) },
 	}))
 	t.Cleanup(listener.Close)
 	s.url = listener.URL

@@ -42,13 +42,13 @@ func TestReadOnly(t *testing.T) {
 		return page.Revision
 	}
 	table, requests := ec2.Actions(), s.everyAction()
-	s.audit.take()
+	s.audit.Take()
 	before := revision()
 	for _, request := range requests {
 		name, _, _ := strings.Cut(request, "&")
 		for _, dry := range []string{"", "&DryRun=true"} {
 			a := s.send(s.request(s.looks, "ec2", form, "Action="+request+dry+"&Version=2016-11-15"))
-			told := s.audit.take()
+			told := s.audit.Take()
 			switch {
 			case table[name].Changes:
 				a.refused(t, "UnauthorizedOperation", "User: arn:aws:iam::123456789012:user/watcher is not authorized to perform: ec2:"+name+" on resource: *")
@@ -77,7 +77,7 @@ func TestReadOnly(t *testing.T) {
 		if changed := now != before; changed != action.Changes {
 			t.Errorf("%s: the table says that it changes something: %v; it did: %v", name, action.Changes, changed)
 		}
-		if told := s.audit.take(); (len(told) > 0) != action.Changes {
+		if told := s.audit.Take(); (len(told) > 0) != action.Changes {
 			t.Errorf("%s: the audit has %+v", name, told)
 		}
 		before = now

@@ -15,7 +15,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -27,6 +26,7 @@ import (
 	"github.com/openimds/openimds/api/ec2"
 	"github.com/openimds/openimds/api/lightsail"
 	"github.com/openimds/openimds/api/sigv4"
+	"github.com/openimds/openimds/audit/audittest"
 	"github.com/openimds/openimds/control"
 	"github.com/openimds/openimds/records"
 	"github.com/openimds/openimds/store"
@@ -42,30 +42,7 @@ type server struct {
 	service     *control.Service
 	store       store.Store
 	demo        string // the id of the instance
-	audit       entries
-}
-
-// entries is an audit log.
-type entries struct {
-	mu  sync.Mutex
-	all []openimds.AuditEntry
-}
-
-// tell takes what was changed, and what was refused.
-func (e *entries) tell(_ context.Context, more ...openimds.AuditEntry) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.all = append(e.all, more...)
-	return nil
-}
-
-// take returns what was told since the last time.
-func (e *entries) take() []openimds.AuditEntry {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	all := e.all
-	e.all = nil
-	return all
+	audit       audittest.Log
 }
 
 func newServer(t testing.TB, adapt ...func(*control.Config)) *server {
@@ -77,7 +54,7 @@ func newServerOn(t testing.TB, kept store.Store, adapt ...func(*control.Config))
 	t.Helper()
 	s := &server{t: t, store: kept}
 	t.Cleanup(func() { _ = s.store.Close() })
-	cfg := control.Config{Region: "us-east-1", AccountID: "123456789012", AllowIMDSIPv6: true, Audit: s.audit.tell}
+	cfg := control.Config{Region: "us-east-1", AccountID: "123456789012", AllowIMDSIPv6: true, Audit: s.audit.Tell}
 	for _, f := range adapt {
 		f(&cfg)
 	}
@@ -102,7 +79,7 @@ func newServerOn(t testing.TB, kept store.Store, adapt ...func(*control.Config))
 		Timeout:   api.MaxTimeout, // on a busy machine a key alone can take longer than users wait
 		Protocols: []api.Protocol{lightsail.New(lightsail.Config{Service: s.service}), ec2.New(ec2.Config{Service: s.service})},
 		Auth:      sigv4.New(sigv4.Config{Regions: []string{cfg.Region}, Keys: keys.Lookup}), Account: cfg.AccountID, Log: slog.New(slog.DiscardHandler),
-		Refused: func(ctx context.Context, e openimds.AuditEntry, _ string) { _ = s.audit.tell(ctx, e) },
+		Refused: func(ctx context.Context, e openimds.AuditEntry, _ string) { _ = s.audit.Tell(ctx, e) },
 	})
 	listener := httptest.NewServer(handler)
 	t.Cleanup(listener.Close)
