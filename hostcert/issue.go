@@ -33,7 +33,7 @@ func (a *Authority) Redeem(ctx context.Context, token openimds.JoinToken, reques
 	if err != nil {
 		return Issued{}, refuse(host, err.Error())
 	}
-	if csr.Subject.CommonName != commonName(host) || len(csr.URIs) != 1 || csr.URIs[0].String() != uriOf(host).String() {
+	if !isOf(csr, host) {
 		return Issued{}, refuse(host, "its join token is for another host than its certificate request")
 	}
 	now := a.cfg.Now()
@@ -89,6 +89,11 @@ func (a *Authority) again(ctx context.Context, host string, csr *x509.Certificat
 		return Issued{}, refuse(host, "its join token was used, and is late")
 	}
 	return a.Renew(ctx, Host{Name: host, Enrolment: e.ID}, csr.Raw)
+}
+
+// isOf says whether a request is for a certificate of that host.
+func isOf(csr *x509.CertificateRequest, host string) bool {
+	return csr.Subject.CommonName == commonName(host) && len(csr.URIs) == 1 && csr.URIs[0].String() == uriOf(host).String()
 }
 
 // sumOf is what is kept of a request's public key.
@@ -153,6 +158,9 @@ func (a *Authority) Renew(ctx context.Context, host Host, request []byte) (Issue
 	csr, err := readRequest(request)
 	if err != nil {
 		return Issued{}, refuse(host.Name, err.Error())
+	}
+	if !isOf(csr, host.Name) {
+		return Issued{}, refuse(host.Name, "its certificate request is for another host")
 	}
 	issued, err := a.sign(host.Name, host.Enrolment, csr, a.cfg.Now())
 	if err != nil {

@@ -153,6 +153,32 @@ func TestStrangers(t *testing.T) {
 	}
 }
 
+// A host has no certificate made but its own.
+func TestRenewForAnother(t *testing.T) {
+	t.Parallel()
+	r := newReplica(t)
+	a := r.join("host-a")
+	r.join("host-b")
+	before := r.everything()
+	for _, name := range []string{"host-b", "nobody"} {
+		_, request := requestOf(t, name)
+		status, answer := a.ask(hostlink.PathRenew, hostlink.RenewRequest{Request: request})
+		if want := `{"code":"Refused","message":"refused; the log of the replica says why"}`; status != http.StatusForbidden || strings.TrimSpace(answer) != want {
+			t.Errorf("a certificate of %s: %d %s", name, status, answer)
+		}
+	}
+	if n := r.putDown("its certificate request is for another host"); n < 2 {
+		t.Errorf("two refusals were put down %d times", n)
+	}
+	if !maps.Equal(before, r.everything()) {
+		t.Error("something was changed")
+	}
+	_, own := requestOf(t, "host-a")
+	if status, answer := a.ask(hostlink.PathRenew, hostlink.RenewRequest{Request: own}); status != http.StatusOK {
+		t.Errorf("its own: %d %s", status, answer)
+	}
+}
+
 // A join token is good once, in time, and for its own host. Whatever else comes is refused and put down, without the token.
 func TestRedeemOnce(t *testing.T) {
 	t.Parallel()
