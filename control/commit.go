@@ -188,9 +188,9 @@ func (s *Service) commit(ctx context.Context, what string, compose func(*draft) 
 	return d, err
 }
 
-// awaitTime is how long a change is not answered because a guest of this process does not obey it yet: far more than that
+// seatsTime is how long a change is not answered because a guest of this process does not obey it yet: far more than that
 // takes, unless it cannot.
-const awaitTime = 3 * time.Second
+const seatsTime = 3 * time.Second
 
 // await waits until this process's guests obey what a client asked for, so that a script that changes something and then
 // asks as the guest is not answered by luck. A guest that takes longer, or is another process's, obeys later; of options,
@@ -200,7 +200,7 @@ func (s *Service) await(ctx context.Context, d *draft) {
 	if s.cfg.Seats == nil || d.revision == 0 || len(d.operations) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, awaitTime)
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.SeatsTime)
 	defer cancel()
 	for _, c := range d.changes {
 		if c.Verb == store.Check {

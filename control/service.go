@@ -48,6 +48,8 @@ type Config struct {
 	Guests openimds.GuestAnswers
 	// Seats are the guests of this process, which obey a change before it is answered; nil: there are none.
 	Seats openimds.GuestSeats
+	// SeatsTime is how long a change waits for them at most; 0: 3 seconds.
+	SeatsTime time.Duration
 	// Reports signs the reports of the installation, and Changes reads what Audit was told; nil: nobody does.
 	Reports openimds.ReportSigner
 	Changes openimds.ChangeLog
@@ -103,7 +105,7 @@ func New(store store.Store, cfg Config) *Service {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	cfg.Host = cmp.Or(cfg.Host, openimds.LocalHost)
+	cfg.Host, cfg.SeatsTime = cmp.Or(cfg.Host, openimds.LocalHost), cmp.Or(cfg.SeatsTime, seatsTime)
 	return &Service{
 		store: store, cfg: cfg, process: openimds.NewUUID(), again: make(chan struct{}, 1), keys: newKeyMaker(generateKey),
 		self:        records.Host{Attaches: cfg.Attachments != nil, Why: cfg.CannotAttach, Version: cfg.Version},

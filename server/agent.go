@@ -289,7 +289,7 @@ func (a *Agent) openRegions(joining context.Context, about hostlink.About) {
 		cfg := a.cfg.service()
 		cfg.Region = name
 		r.service = control.New(r.kept, cfg) // to read by
-		r.presence = agent.NewPresence(agent.PresenceConfig{Leases: link, Hosts: hostlink.InStep{Region: link, Copy: a.copy, Within: joinTime}, Name: a.cfg.Host, Log: a.log})
+		r.presence = agent.NewPresence(agent.PresenceConfig{Leases: link, Hosts: hostlink.InStep{Region: link, Copy: a.copy, Within: a.joinTime}, Name: a.cfg.Host, Log: a.log})
 		joins.Go(func() { r.presence.Join(joining) })
 		a.openGuestsOf(r)
 		a.regions = append(a.regions, r)

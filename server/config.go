@@ -106,6 +106,7 @@ type Config struct {
 	// TransitionTime is how long an instance is pending before it runs, and stopping before it is stopped: 0, at
 	// once, to an hour. The default instance runs at once.
 	TransitionTime time.Duration
+	seatsTime      time.Duration // as of control.Config, of tests
 	// AlarmWebhook is the URL that an alarm's change of state is posted to; empty: nowhere. It may hold a
 	// secret, so it shows in no log and no error.
 	AlarmWebhook string
@@ -337,5 +338,6 @@ func (c *Config) service() control.Config {
 		Version:       c.Version,
 
 		TransitionTime: c.TransitionTime,
+		SeatsTime:      c.seatsTime,
 	}
 }

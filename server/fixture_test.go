@@ -53,7 +53,7 @@ func forTest(dir string) Config {
 	cfg := Defaults()
 	cfg.DataDir, cfg.IMDSListen, cfg.APIListen = dir, []string{"127.0.0.1:0"}, "127.0.0.1:0"
 	cfg.TransitionTime = 0 // instances are there at once
-	cfg.StopTimeout, cfg.APITimeout = patience, api.MaxTimeout
+	cfg.StopTimeout, cfg.APITimeout, cfg.seatsTime = patience, api.MaxTimeout, patience
 	return cfg
 }
 
