@@ -26,6 +26,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/openimds/openimds/api"
 	"github.com/openimds/openimds/store"
@@ -42,9 +43,10 @@ type Config struct {
 	Regions []Region
 	// Targets has the target of each operation by its name.
 	Targets map[string]string
-	// Account and Refused are as in [api.Config].
+	// Account, Refused and Timeout are as in [api.Config].
 	Account string
 	Refused api.Refused
+	Timeout time.Duration
 	// Hosts are DNS names that the console may be opened by, beside localhost, all IP addresses, and the names of
 	// the certificate.
 	Hosts []string
@@ -90,7 +92,7 @@ func New(cfg Config) *Console {
 	}
 	for _, r := range cfg.Regions {
 		c.bridges[r.Name] = api.New(api.Config{
-			Protocols: []api.Protocol{plainJSON{r.Protocol}}, Auth: cfg.Sessions, Account: cfg.Account, Refused: cfg.Refused, Log: cfg.Log,
+			Protocols: []api.Protocol{plainJSON{r.Protocol}}, Auth: cfg.Sessions, Account: cfg.Account, Refused: cfg.Refused, Timeout: cfg.Timeout, Log: cfg.Log,
 		})
 		c.feeds[r.Name] = newFeed(r.Store, cfg.Log)
 	}

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/openimds/openimds/api"
 	"github.com/openimds/openimds/api/accesskeys"
@@ -43,7 +44,7 @@ func (k *keys) set(key accesskeys.Key) {
 }
 
 // nothing is a protocol that answers every operation with nothing.
-type nothing struct{}
+type nothing struct{ until *time.Time }
 
 func (nothing) Service() string                      { return "nothing" }
 func (nothing) Prefix() string                       { return "nothing" }
@@ -51,8 +52,11 @@ func (nothing) Head(r *http.Request) (string, error) { return r.Header.Get("X-Am
 func (nothing) Encode(api.Request, any, error) api.Answer {
 	return api.Answer{Status: 200, Body: []byte("{}")}
 }
-func (nothing) Read(r *http.Request, _ []byte) (api.Operation, error) {
-	return api.Operation{Name: r.Header.Get("X-Amz-Target"), Run: func(context.Context) (any, error) { return nil, nil }}, nil
+func (n nothing) Read(r *http.Request, _ []byte) (api.Operation, error) {
+	return api.Operation{Name: r.Header.Get("X-Amz-Target"), Run: func(ctx context.Context) (any, error) {
+		*n.until, _ = ctx.Deadline()
+		return nil, nil
+	}}, nil
 }
 
 // pipes is a listener of connections that never leave the process, so that a test has a clock of its own.
@@ -92,6 +96,7 @@ type fixture struct {
 	sessions *console.Sessions
 	file     string
 	listener *pipes
+	until    time.Time // the end of the last operation's time
 	stop     func()
 }
 
@@ -112,8 +117,8 @@ func open(t *testing.T, streams int) *fixture {
 func (f *fixture) start(streams int) {
 	f.sessions = console.NewSessions(console.SessionsConfig{File: f.file, Keys: f.keys.lookup, Door: sigv4.New(sigv4.Config{Keys: f.keys.lookup})})
 	c := console.New(console.Config{
-		Sessions: f.sessions, Regions: []console.Region{{Name: "us-east-1", Protocol: nothing{}, Store: f.store}},
-		Targets: map[string]string{"GetInstances": "Nothing.GetInstances"}, Streams: streams,
+		Sessions: f.sessions, Regions: []console.Region{{Name: "us-east-1", Protocol: nothing{&f.until}, Store: f.store}},
+		Targets: map[string]string{"GetInstances": "Nothing.GetInstances"}, Streams: streams, Timeout: operationTime,
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup

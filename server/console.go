@@ -33,7 +33,9 @@ func (s *Server) protocolOf(r *regional, sessions *console.Sessions) api.Protoco
 		cfg.Links = sessions
 	}
 	// What it judges by are the same operations but for its own.
-	judge, err := board.New(board.Config{Protocol: lightsail.New(cfg), Region: r.region, Account: s.cfg.AccountID, Refused: s.refusals.Tell, Log: s.log})
+	judge, err := board.New(board.Config{
+		Protocol: lightsail.New(cfg), Region: r.region, Account: s.cfg.AccountID, Refused: s.refusals.Tell, Timeout: s.cfg.APITimeout, Log: s.log,
+	})
 	if err != nil {
 		s.log.Error("nobody judges instances for the console", "region", r.region, "error", err)
 	} else {
@@ -48,7 +50,7 @@ func (s *Server) withConsole(others http.Handler, sessions *console.Sessions) ht
 		return others
 	}
 	cfg := console.Config{
-		Sessions: sessions, Targets: map[string]string{}, Account: s.cfg.AccountID, Refused: s.refusals.Tell,
+		Sessions: sessions, Targets: map[string]string{}, Account: s.cfg.AccountID, Refused: s.refusals.Tell, Timeout: s.cfg.APITimeout,
 		Hosts: s.cfg.ConsoleHosts, Streams: s.cfg.APIConnections * 2 / 5, Version: s.cfg.Version, Log: s.log,
 	}
 	if s.certificates != nil {

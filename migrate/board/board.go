@@ -27,8 +27,9 @@ type Config struct {
 	Protocol api.Protocol
 	Region   string
 	Account  string
-	// Refused is as in [api.Config].
+	// Refused and Timeout are as in [api.Config].
 	Refused api.Refused
+	Timeout time.Duration
 	Log     *slog.Logger
 }
 
@@ -40,7 +41,9 @@ type Board struct {
 
 // New makes a board.
 func New(cfg Config) (*Board, error) {
-	handler := api.New(api.Config{Protocols: []api.Protocol{cfg.Protocol}, Auth: asker{}, Account: cfg.Account, Refused: cfg.Refused, Log: cfg.Log})
+	handler := api.New(api.Config{
+		Protocols: []api.Protocol{cfg.Protocol}, Auth: asker{}, Account: cfg.Account, Refused: cfg.Refused, Timeout: cfg.Timeout, Log: cfg.Log,
+	})
 	// Requests are signed because a client signs; asker asks for another proof.
 	nobody := aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 		return aws.Credentials{AccessKeyID: "inside", SecretAccessKey: "inside"}, nil

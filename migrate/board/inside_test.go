@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/openimds/openimds/api"
 	"github.com/openimds/openimds/api/lightsail"
@@ -14,6 +15,40 @@ import (
 	"github.com/openimds/openimds/control"
 	"github.com/openimds/openimds/store/mem"
 )
+
+// timed keeps until when the last operation may take.
+type timed struct {
+	api.Protocol
+	until *time.Time
+}
+
+func (p timed) Read(r *http.Request, body []byte) (api.Operation, error) {
+	op, err := p.Protocol.Read(r, body)
+	run := op.Run
+	op.Run = func(ctx context.Context) (any, error) {
+		*p.until, _ = ctx.Deadline()
+		return run(ctx)
+	}
+	return op, err
+}
+
+// TestTime: what a board asks for may take as long as what anybody else does.
+func TestTime(t *testing.T) {
+	s := control.New(mem.New(), control.Config{Region: "us-east-1", AccountID: "123456789012"})
+	var until time.Time
+	b, err := New(Config{Protocol: timed{lightsail.New(lightsail.Config{Service: s}), &until}, Region: "us-east-1", Account: "123456789012", Timeout: api.MaxTimeout})
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	ctx := withAsker(t.Context(), sigv4.Identity{KeyID: "AKIAREADER", ReadOnly: true})
+	if _, err := client.Call(ctx, b.api, wire.GetInstances, wire.GetInstancesRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	if allowed := until.Sub(began); allowed < api.MaxTimeout {
+		t.Errorf("it may take %s, want %s", allowed, api.MaxTimeout)
+	}
+}
 
 // A request from inside is whoever's the context says, with the rights that they have, and nobody's without: whatever signs
 // it is not asked.
