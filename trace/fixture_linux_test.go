@@ -96,6 +96,12 @@ func (w *watched) of(n int, mine func(Call) bool) []Call {
 	return found
 }
 
+// next waits for the next call, of whomever.
+func (w *watched) next() Call {
+	w.t.Helper()
+	return w.of(1, func(Call) bool { return true })[0]
+}
+
 // network is a network namespace in which the services' addresses answer.
 type network struct {
 	t  *testing.T
@@ -209,4 +215,4 @@ func metadata(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-var waitSeconds = 60
+var waitSeconds = 180
