@@ -376,12 +376,26 @@ func TestFamilies(t *testing.T) {
 	}
 	for host, want := range map[string][2]bool{"0.0.0.0": {true, false}, "[::]": {false, true}, "": {true, true}} {
 		t.Run("host "+host, func(t *testing.T) {
-			p := startProgram(t, "", "--imds-listen", host+":0", "--api-listen", host+":0", "--api-insecure")
-			for side, addr := range map[string]string{"imds": p.imds, "api": p.api} {
-				_, port, err := net.SplitHostPort(addr)
-				must(t, err)
-				if got := [2]bool{reaches("127.0.0.1", port), reaches("::1", port)}; got != want {
-					t.Errorf("%s on %q: IPv4 %v, IPv6 %v", side, host, got[0], got[1])
+			var p *program
+			differs := func() (what string) {
+				p = startProgram(t, "", "--imds-listen", host+":0", "--api-listen", host+":0", "--api-insecure")
+				for side, addr := range map[string]string{"imds": p.imds, "api": p.api} {
+					_, port, err := net.SplitHostPort(addr)
+					must(t, err)
+					if got := [2]bool{reaches("127.0.0.1", port), reaches("::1", port)}; got != want {
+						what += fmt.Sprintf("%s on %q: IPv4 %v, IPv6 %v\n", side, host, got[0], got[1])
+					}
+				}
+				return what
+			}
+			// The port of one family may be another program's in the other one, but hardly three times.
+			for tries := 1; ; tries++ {
+				what := differs()
+				if what == "" {
+					break
+				}
+				if t.Log(what); tries == 3 {
+					t.FailNow()
 				}
 			}
 			if n := strings.Count(p.log(), "open to other machines without TLS"); n != 1 {
@@ -396,13 +410,14 @@ func TestFamilies(t *testing.T) {
 func TestUnread(t *testing.T) {
 	p := startProgram(t, "")
 	head := string(p.named(1 << 20))
+	hour := regexp.MustCompile(`X-Amz-Date: (\w{11})`).FindStringSubmatch(head)[1]
 	for name, c := range map[string]struct{ from, to, want string }{
 		"an unknown key":        {p.key, "AKIAABCDEFGHIJKLMNOP", "UnrecognizedClientException"},
 		"no signature":          {"Authorization:", "X-Other:", "MissingAuthenticationTokenException"},
 		"another region":        {"/us-east-1/", "/eu-west-1/", "InvalidSignatureException"},
 		"another service":       {"/lightsail/", "/ecs/", "InvalidSignatureException"},
 		"EC2's form":            {"/lightsail/", "/ec2/", "<Response><Errors><Error><Code>"},
-		"an old date":           {time.Now().UTC().Format("20060102T15"), time.Now().UTC().Add(-48 * time.Hour).Format("20060102T15"), "InvalidSignatureException"},
+		"an old date":           {hour, time.Now().UTC().Add(-48 * time.Hour).Format("20060102T15"), "InvalidSignatureException"},
 		"the target not signed": {";x-amz-target", "", "InvalidSignatureException"},
 		"too long":              {"Content-Length: 1048576", "Content-Length: 1048577", "RequestEntityTooLargeException"},
 		"an unknown operation":  {"GetInstance\r", "GetToaster\r", "UnknownOperationException"},

@@ -23,7 +23,7 @@ func TestStoreComesLater(t *testing.T) {
 	t.Parallel()
 	cluster := etcdtest.Start(t, 1)
 	member := cluster.Members[0]
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", loopback()+":0")
 	must(t, err)
 	api := l.Addr().String()
 	must(t, l.Close())

@@ -7,7 +7,9 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,6 +33,17 @@ func eventually(holds func() bool) error {
 	}
 	return nil
 }
+
+// loopback is an address of this machine at which nothing else listens, so that a port of it that was closed is nobody's.
+func loopback() string {
+	if runtime.GOOS != "linux" { // which has all of 127/8
+		return "127.0.0.1"
+	}
+	return fmt.Sprintf("127.79.%d.%d", os.Getpid()%256, 1+loopbacks.Add(1)%254)
+}
+
+// loopbacks counts the addresses that this process has taken.
+var loopbacks atomic.Uint32
 
 // The prefixes of targets, for tests that name operations.
 const (

@@ -84,16 +84,29 @@ func serveFleet(t *testing.T, n int, called ...string) *servedFleet {
 }
 
 // keepCalling calls an instance without a token until the test ends, and before each call does what else there is to
-// be done.
+// be done. Once tokens are required it calls until it is refused, at once: on a busy machine the time of a plan may be over
+// before that of a caller.
 func (f *servedFleet) keepCalling(t *testing.T, name string, every time.Duration, before func()) {
 	done := make(chan struct{})
 	var calling sync.WaitGroup
 	calling.Go(func() {
+		refused := false
 		for {
-			select {
-			case <-done:
-				return
-			case <-time.After(every):
+			for began := time.Now(); time.Since(began) < every; {
+				select {
+				case <-done:
+					return
+				case <-time.After(10 * time.Millisecond):
+				}
+				in, err := f.service.Instance(context.Background(), name)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				refused = refused && in.Options.Tokens == openimds.TokensRequired
+				if in.Options.Tokens == openimds.TokensRequired && !refused {
+					break
+				}
 			}
 			before()
 			resp, err := http.Get("http://" + f.guests[name] + "/latest/meta-data/ami-id")
@@ -103,6 +116,7 @@ func (f *servedFleet) keepCalling(t *testing.T, name string, every time.Duration
 			}
 			_, _ = io.Copy(io.Discard, resp.Body)
 			_ = resp.Body.Close()
+			refused = resp.StatusCode == http.StatusUnauthorized
 		}
 	})
 	t.Cleanup(func() { close(done); calling.Wait() })

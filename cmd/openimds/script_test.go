@@ -77,6 +77,7 @@ func stories(t *testing.T, dir string, setup func(*testscript.Env)) {
 			// Stories run at the same time, so none may use the default ports.
 			env.Setenv("OPENIMDS_IMDS_LISTEN", "127.0.0.1:0")
 			env.Setenv("OPENIMDS_API_LISTEN", "127.0.0.1:0")
+			env.Setenv("LOOPBACK", loopback()) // for who stops and looks whether anybody is still there, or comes back
 			env.Setenv(stopVariable, patience.String())
 			env.Setenv(apiVariable, apiTimeout)
 			env.Setenv("OPENIMDS_DATA_DIR", filepath.Join(env.WorkDir, "data"))
