@@ -181,12 +181,12 @@ func record(t *testing.T) (x exchange) {
 	must(t, err)
 	id, err := hostcert.Join(t.Context(), t.TempDir(), i, func(ctx context.Context, token openimds.JoinToken, request []byte) ([]byte, error) {
 		of["request"] = base64.StdEncoding.EncodeToString(request)
-		return r.client(hostlink.Config{TLS: always(by), Program: "of the agent"}).Redeem(ctx, token, request)
+		return r.client(patient(hostlink.Config{TLS: always(by), Program: "of the agent"})).Redeem(ctx, token, request)
 	})
 	must(t, err)
 	said()
 	does("create")
-	client := r.client(hostlink.Config{TLS: id.ClientTLS, Program: "of the agent"})
+	client := r.client(patient(hostlink.Config{TLS: id.ClientTLS, Program: "of the agent"}))
 	region := client.Region(home, true, "")
 	lease, err := region.JoinHost(t.Context(), true)
 	must(t, err)
@@ -259,6 +259,12 @@ func jsonOf(t testing.TB, v any) string {
 	text, err := json.Marshal(v)
 	must(t, err)
 	return string(text)
+}
+
+// patient is a client that says each thing once, however slow the machine is.
+func patient(cfg hostlink.Config) hostlink.Config {
+	cfg.DialTime, cfg.AnswerTime = patience, patience
+	return cfg
 }
 
 // hosts is what a host is to have, by key, as far as the options and the attachment of its instance tell.

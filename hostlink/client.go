@@ -2,6 +2,7 @@ package hostlink
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -18,7 +19,7 @@ import (
 	"github.com/openimds/openimds/store"
 )
 
-// How long a replica may take to be connected to, and to answer a request.
+// How long a replica may take to be connected to, and to answer a request, if nobody says.
 const (
 	dialTime   = 3 * time.Second
 	answerTime = 10 * time.Second
@@ -44,7 +45,9 @@ type Config struct {
 	Process, Program string
 	// Dial makes the connections that TLS goes over; nil: as a [net.Dialer] does.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
-	Log  *slog.Logger
+	// DialTime is how long a replica may take to be connected to, and AnswerTime to answer a request; 0: 3 seconds, and 10.
+	DialTime, AnswerTime time.Duration
+	Log                  *slog.Logger
 }
 
 // Client calls the replicas: one of them as long as it answers, then another.
@@ -60,8 +63,9 @@ type Client struct {
 
 // NewClient makes a client; it connects when there is something to say.
 func NewClient(cfg Config) *Client {
+	cfg.DialTime, cfg.AnswerTime = cmp.Or(cfg.DialTime, dialTime), cmp.Or(cfg.AnswerTime, answerTime)
 	if cfg.Dial == nil {
-		cfg.Dial = (&net.Dialer{Timeout: dialTime, KeepAlive: BeatEvery}).DialContext
+		cfg.Dial = (&net.Dialer{Timeout: cfg.DialTime, KeepAlive: BeatEvery}).DialContext
 	}
 	c := &Client{cfg: cfg, evicted: make(chan struct{}), renewed: make(chan struct{})}
 	c.http = c.connections()
@@ -73,8 +77,8 @@ func (c *Client) connections() *http.Client {
 	return &http.Client{
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
-			DialContext: c.cfg.Dial, TLSClientConfig: c.cfg.TLS(), TLSHandshakeTimeout: dialTime, ForceAttemptHTTP2: true,
-			IdleConnTimeout: time.Minute, MaxResponseHeaderBytes: 16 << 10, ResponseHeaderTimeout: answerTime,
+			DialContext: c.cfg.Dial, TLSClientConfig: c.cfg.TLS(), TLSHandshakeTimeout: c.cfg.DialTime, ForceAttemptHTTP2: true,
+			IdleConnTimeout: time.Minute, MaxResponseHeaderBytes: 16 << 10, ResponseHeaderTimeout: c.cfg.AnswerTime,
 			HTTP2: &http.HTTP2Config{SendPingTimeout: 2 * BeatEvery, PingTimeout: BeatEvery},
 		},
 	}
@@ -149,7 +153,7 @@ func (c *Client) call(ctx context.Context, path string, in, out any) error {
 	}
 	for range c.cfg.Replicas {
 		at, address := c.replica()
-		bounded, done := context.WithTimeout(ctx, answerTime)
+		bounded, done := context.WithTimeout(ctx, c.cfg.AnswerTime)
 		var away bool
 		away, err = c.ask(bounded, address, path, body, out)
 		done()
