@@ -34,8 +34,8 @@ func (s *Server) awaitStore(ctx context.Context, at etcd.Config) (*etcd.Store, e
 	if err == nil || !errors.Is(err, etcd.ErrAway) {
 		return kept, err
 	}
-	var why atomic.Pointer[error]
-	why.Store(&err)
+	var why atomic.Value // a line, of whoever asks meanwhile
+	why.Store(printable.Line(err.Error()))
 	answered, lerr := s.answerWaiting(ctx, &why)
 	if lerr != nil {
 		return nil, lerr
@@ -43,7 +43,7 @@ func (s *Server) awaitStore(ctx context.Context, at etcd.Config) (*etcd.Store, e
 	defer answered()
 	s.log.Warn("waiting for the store; nobody is answered until it is there", "error", err)
 	for errors.Is(err, etcd.ErrAway) && ctx.Err() == nil {
-		why.Store(&err)
+		why.Store(printable.Line(err.Error()))
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
@@ -58,12 +58,12 @@ func (s *Server) awaitStore(ctx context.Context, at etcd.Config) (*etcd.Store, e
 }
 
 // answerWaiting tells those who ask at the control API whether this server is ready why it is not, until done is called.
-func (s *Server) answerWaiting(ctx context.Context, why *atomic.Pointer[error]) (done func(), err error) {
+func (s *Server) answerWaiting(ctx context.Context, why *atomic.Value) (done func(), err error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", ok)
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusServiceUnavailable)
-		_, _ = io.WriteString(w, printable.Line((*why.Load()).Error())+"\n")
+		_, _ = io.WriteString(w, why.Load().(string)+"\n")
 	})
 	open, err := imds.ListenTCP(ctx, s.cfg.APIListen)
 	if err != nil {
