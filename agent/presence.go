@@ -175,7 +175,7 @@ func (p *Presence) Run(ctx context.Context, back func(context.Context) error, el
 	_ = p.cfg.Leases.Revoke(left, last) // or it ends by itself
 }
 
-// stay keeps the lease alive and campaigns for the office, and reports whether the lease was lost.
+// stay keeps the host there and campaigns for the office, and reports whether the lease was lost.
 func (p *Presence) stay(ctx context.Context, elected func(context.Context) error) (lost bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
@@ -184,6 +184,21 @@ func (p *Presence) stay(ctx context.Context, elected func(context.Context) error
 	if p.cfg.Store != nil {
 		running.Go(func() { p.campaign(ctx, elected) })
 	}
+	return p.keep(ctx)
+}
+
+// keeping does something for which the host has to be there, and which may take longer than its lease lasts by itself.
+func (p *Presence) keeping(ctx context.Context, do func(context.Context) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	running.Go(func() { p.keep(ctx) })
+	return do(ctx)
+}
+
+// keep keeps the lease alive until the context ends or it is lost, and reports whether that was it.
+func (p *Presence) keep(ctx context.Context) (lost bool) {
 	tick := time.NewTicker(keepEvery)
 	defer tick.Stop()
 	for failing := false; ; {
@@ -267,7 +282,7 @@ func (p *Presence) comeBack(ctx context.Context, back func(context.Context) erro
 	for pause := firstPause; ctx.Err() == nil; pause = min(2*pause, keepEvery) {
 		err := p.join(ctx)
 		if err == nil {
-			err = back(ctx)
+			err = p.keeping(ctx, back)
 		}
 		if err == nil || ctx.Err() != nil || errors.Is(err, store.ErrClosed) {
 			return

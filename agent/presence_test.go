@@ -381,3 +381,37 @@ func (h *host) seated(instance string) bool {
 	page, err := h.store.List(h.t.Context(), store.Range{Prefix: records.SeatKey(instance, "")})
 	return err == nil && len(page.Records) > 0
 }
+
+// TestComesBackSlowly: a host that takes longer to tell of all that it serves than its lease lasts by itself is there all the
+// while, and need not begin again.
+func TestComesBackSlowly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		kept := mem.New()
+		service := control.New(kept, control.Config{Region: "us-east-1", AccountID: "123456789012", Host: "one"})
+		presence := agent.NewPresence(agent.PresenceConfig{Store: kept, Hosts: service, Name: "one", Log: slog.New(slog.DiscardHandler)})
+		presence.Join(t.Context())
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		var leases []store.Lease
+		running.Go(func() {
+			presence.Run(ctx, func(ctx context.Context) error {
+				leases = append(leases, presence.Lease())
+				time.Sleep(10 * control.HostTTL)
+				return kept.KeepAlive(ctx, leases[len(leases)-1])
+			}, func(context.Context) error { return nil })
+		})
+		if err := kept.Revoke(t.Context(), presence.Lease()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(100 * control.HostTTL)
+		there := presence.Lease()
+		cancel()
+		running.Wait()
+		if len(leases) != 1 || there != leases[0] {
+			t.Errorf("the host came back by the leases %v, and had %d", leases, there)
+		}
+		if err := kept.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
