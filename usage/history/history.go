@@ -162,7 +162,7 @@ func (h *History) Flush(ctx context.Context) error {
 	}
 	// Of a day whose record is damaged nobody takes anything for known, so that it does not hold up the mark, by which all of
 	// the others' samples would not be known to other hosts.
-	return errors.Join(h.flushedAll(ctx, began, wrote), damaged)
+	return errors.Join(h.flushedAll(ctx, began), damaged)
 }
 
 // writes drafts what there is for the store. failed is why something of the store is not known, damaged what of it cannot be read.

@@ -28,8 +28,8 @@ type open struct {
 	from     int64 // the sample that the record has; 0: there is no record
 	revision int64
 	// flushed is the sample in which the flush before this one began: what was counted before is in the store when this
-	// one has succeeded. wrote is that of the latest flush that had something to write.
-	flushed, wrote int64
+	// one has succeeded.
+	flushed int64
 }
 
 // Open begins to count: from now on a process that is killed leaves the samples marked whose last calls it had not
@@ -79,18 +79,16 @@ func (h *History) writeOpen(ctx context.Context, from int64) error {
 	return nil
 }
 
-// flushedAll moves the record on when a flush has succeeded that began in a sample: at most once in a sample, and no more
-// once it is past all that was written. A clock that is turned back moves it back.
-func (h *History) flushedAll(ctx context.Context, began int64, wrote bool) error {
+// flushedAll moves the record on when a flush has succeeded that began in a sample: once in a sample, also where nothing is
+// counted, as it tells those who have an instance by now that there is nothing more of it here. A clock that is turned back
+// moves it back.
+func (h *History) flushedAll(ctx context.Context, began int64) error {
 	before := h.open.flushed
 	h.open.flushed = began
-	if wrote {
-		h.open.wrote = began
-	}
 	if began < h.open.from && h.open.known { // the clock was turned back, and counts are of samples before the record's from now on
 		return h.writeOpen(ctx, began)
 	}
-	if before <= h.open.from || h.open.wrote < h.open.from || !h.open.known {
+	if before <= h.open.from || !h.open.known {
 		return nil
 	}
 	return h.writeOpen(ctx, before)

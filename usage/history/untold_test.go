@@ -83,6 +83,7 @@ func TestFormerHost(t *testing.T) {
 		what           func(t *testing.T, a *history.History, c *clock)
 		since, until   time.Duration // after noon, when the former host had it
 		open, elsewise bool          // it may have it still; it had another instance
+		goesOn         bool          // it is there, and flushes what there is
 		partial        string        // which of the next host's samples, from the second on
 	}{
 		"cut off":               {open: true, partial: "234"},
@@ -95,7 +96,8 @@ func TestFormerHost(t *testing.T) {
 			flushTwice(t, a)
 			flushTwice(t, a)
 		}, open: true, partial: ""},
-		"it has ended well": {what: func(t *testing.T, a *history.History, _ *clock) { must(t, a.Close(t.Context())) }, open: true, partial: ""},
+		"it counts nothing more": {what: func(t *testing.T, a *history.History, _ *clock) { flushTwice(t, a) }, goesOn: true, open: true, partial: ""},
+		"it has ended well":      {what: func(t *testing.T, a *history.History, _ *clock) { must(t, a.Close(t.Context())) }, open: true, partial: ""},
 	} {
 		for _, host := range []string{"a", "a~00ff"} {
 			t.Run(name+" "+host, func(t *testing.T) {
@@ -111,6 +113,9 @@ func TestFormerHost(t *testing.T) {
 					b.Begin(id, c.now())
 					b.Begin("i-other", c.now())
 					flushTwice(t, b)
+					if then.goesOn {
+						flushTwice(t, a)
+					}
 				}
 				c.forward(2 * sample)
 				flushTwice(t, b)
