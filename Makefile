@@ -31,6 +31,7 @@ test: ## all tests with the race detector, a few seconds of each fuzz target
 bench: build ## figures beside a reference, in one run; docs/BENCHMARKS.md explains them
 	@bench/run
 	@$(GO) test ./api/ec2 -run '^$$' -bench . -benchtime 100x
+	@$(GO) test ./usage/engine -run '^$$' -bench Day -benchtime 20x
 	@OPENIMDS_TEST_FLEET_GUESTS=50 OPENIMDS_TEST_FLEET_CHANGES=250 OPENIMDS_TEST_FLEET_MOVES=50 OPENIMDS_TEST_FLEET_ANSWERS=1000000 \
 		$(GO) test ./cmd/openimds -run '^TestFleetJudged$$' -count=1 -v -timeout 0
 

@@ -16,6 +16,8 @@ type refusals struct {
 	n   int
 	why error
 	of  map[sampleOf]bool
+	// takes says that it takes other requests: else it is none, or one that is out of order.
+	takes bool
 }
 
 // sampleOf is one sample of an instance.
@@ -54,8 +56,16 @@ func (w *Writer) send(ctx context.Context, points []point, now time.Time, refusa
 		return nil
 	}
 	err := w.post(ctx, points)
+	refusals.takes = refusals.takes || err == nil
 	if !isRefusal(err) {
 		return err
+	}
+	if !refusals.takes {
+		// What answers so to a request without a value has nothing against these: a proxy, or a port that is another's.
+		if empty := w.post(ctx, nil); empty != nil {
+			return err
+		}
+		refusals.takes = true
 	}
 	refuse := func() error {
 		w.refused.Add(uint64(len(points)))

@@ -3,6 +3,7 @@ package engine
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -48,12 +49,16 @@ func (w *Writer) tell(ctx context.Context, all bool) error {
 		if err != nil {
 			return fmt.Errorf("what was counted before cannot be carried over from the store: %w", err)
 		}
-		if err := w.source.EachStored(ctx, w.through-againFrom, w.Kept); err != nil {
+	}
+	now := w.cfg.Now()
+	refusals := &refusals{of: map[sampleOf]bool{}}
+	defer refusals.tell(w.cfg.Log)
+	if !w.ready {
+		if err := w.tellStored(ctx, now, refusals); err != nil {
 			return err
 		}
 		w.ready = true
 	}
-	now := w.cfg.Now()
 	w.mu.Lock()
 	days := make([]int64, 0, len(w.owed))
 	for day := range w.owed {
@@ -61,8 +66,6 @@ func (w *Writer) tell(ctx context.Context, all bool) error {
 	}
 	w.mu.Unlock()
 	slices.Sort(days)
-	refusals := &refusals{of: map[sampleOf]bool{}}
-	defer refusals.tell(w.cfg.Log)
 	for _, day := range days {
 		if err := w.tellDay(ctx, day, now, all, refusals); err != nil {
 			return err
@@ -72,6 +75,28 @@ func (w *Writer) tell(ctx context.Context, all bool) error {
 		return err
 	}
 	w.finished.Store(now.UnixNano())
+	return nil
+}
+
+// tellStored tells what the store had at the start and the engine was not told. That may be all of two months: it is told
+// day by day, so that no more than one is in memory.
+func (w *Writer) tellStored(ctx context.Context, now time.Time, refusals *refusals) error {
+	from, last := max(w.through-againFrom, w.source.Oldest()), sampleNumber(now)/samplesPerDay
+	for day := from / samplesPerDay; day <= last+1; day++ { // another's clock may have been ahead
+		until := (day + 1) * samplesPerDay
+		if err := w.source.EachStored(ctx, max(from, day*samplesPerDay), until, w.Kept); err != nil {
+			return err
+		}
+		if day >= last {
+			continue // it is told with what is under way
+		}
+		if err := w.tellDay(ctx, day, now, false, refusals); err != nil {
+			return err
+		}
+		if err := w.advance(ctx, max(until, w.through)); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -132,11 +157,14 @@ func (w *Writer) points(ctx context.Context, day int64, p *part, now time.Time, 
 	}
 	stored, err := w.source.StoredDay(ctx, p.instanceID, day)
 	if err != nil {
+		if !errors.Is(err, history.ErrUnread) {
+			return nil, err
+		}
 		w.cfg.Log.Warn("samples cannot be read, and are not told to the engine of the metrics", "error", err)
 		for n := day * samplesPerDay; n < min((day+1)*samplesPerDay, closed); n++ {
 			p.closed = append(p.closed, n)
 		}
-		return nil, ctx.Err()
+		return nil, nil
 	}
 	for n := day * samplesPerDay; n < min((day+1)*samplesPerDay, closed); n++ {
 		if due(n) { // be it that the store has it no more

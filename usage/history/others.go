@@ -2,6 +2,8 @@ package history
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/openimds/openimds/store"
@@ -117,7 +119,12 @@ type Stored struct {
 	Counts
 }
 
+// ErrUnread says that a record cannot be read, and will not be: it is damaged, or of a later version.
+var ErrUnread = errors.New("the record cannot be read")
+
 // StoredDay returns what this history has in the store of an instance's day, counted from the Unix epoch, in order.
+//
+// Errors: [ErrUnread]; the store's.
 func (h *History) StoredDay(ctx context.Context, instanceID string, day int64) ([]Stored, error) {
 	r, err := h.find(ctx, sampleKey(day, instanceID, h.cfg.Host))
 	if err != nil || r.Value == nil {
@@ -125,7 +132,7 @@ func (h *History) StoredDay(ctx context.Context, instanceID string, day int64) (
 	}
 	cells, err := decodeSamples(r)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrUnread, err)
 	}
 	stored := make([]Stored, len(cells))
 	for i, c := range cells {
@@ -134,9 +141,12 @@ func (h *History) StoredDay(ctx context.Context, instanceID string, day int64) (
 	return stored, nil
 }
 
-// EachStored passes on which samples this history has in the store, from that number on. A record that cannot be read is
-// passed over.
-func (h *History) EachStored(ctx context.Context, from int64, pass func(instanceID string, numbers []int64)) error {
+// Oldest is the first sample of the days that are not summed up anywhere yet, whatever the clocks of others say.
+func (h *History) Oldest() int64 { return (dayOf(h.cfg.Now()) - sampleDays + 1) * samplesPerDay }
+
+// EachStored passes on which samples this history has in the store, from one number on up to before another. A record that
+// cannot be read is passed over.
+func (h *History) EachStored(ctx context.Context, from, until int64, pass func(instanceID string, numbers []int64)) error {
 	after := samplePrefix + dayText(floorDiv(from, samplesPerDay)) // what begins with it comes after it
 	for {
 		page, err := h.cfg.Store.List(ctx, store.Range{Prefix: samplePrefix, After: after, Limit: fleetPage})
@@ -146,6 +156,9 @@ func (h *History) EachStored(ctx context.Context, from int64, pass func(instance
 		for _, r := range page.Records {
 			after = r.Key
 			day, id, err := parseDayKey(r.Key, samplePrefix)
+			if err == nil && day*samplesPerDay >= until {
+				return nil
+			}
 			if err != nil || r.Key != sampleKey(day, id, h.cfg.Host) {
 				continue
 			}
@@ -155,7 +168,7 @@ func (h *History) EachStored(ctx context.Context, from int64, pass func(instance
 			}
 			var numbers []int64
 			for _, c := range cells {
-				if n := day*samplesPerDay + int64(c.at); n >= from {
+				if n := day*samplesPerDay + int64(c.at); n >= from && n < until {
 					numbers = append(numbers, n)
 				}
 			}
