@@ -241,17 +241,21 @@ type UndeliveredToken struct {
 // Refusal is how often an instance's guest was refused for one reason.
 type Refusal struct {
 	// Reason is one of a few words, such as "host" or "rate".
-	Reason string
+	Reason string `json:"reason"`
 	// Status is what the guest was answered with; 0: its connections were closed without an answer.
-	Status int
-	Count  int64
+	Status int   `json:"status,omitempty"`
+	Count  int64 `json:"count"`
 }
 
-// RefusalList reads what was refused.
-type RefusalList interface {
-	// Refusals returns what was refused to an instance's guest since this process serves it, without zeros. It
-	// answers at once, from memory.
-	Refusals(instanceID string) []Refusal
+// RefusedCalls are what was refused to an instance's guest where it is served, since it is.
+type RefusedCalls struct {
+	// Counter is the id of the count, which is of one process: another one began at zero.
+	Counter string `json:"counter"`
+	// NoToken is how many calls were refused for want of a token, as [MetricNoTokenRejected] has it. It rises with the
+	// refusal itself, and never falls.
+	NoToken int64 `json:"noToken"`
+	// Refusals are all that were refused, by reason, without zeros.
+	Refusals []Refusal `json:"refusals,omitempty"`
 }
 
 // CallersKept is how long callers are remembered that are not seen again, as long as CloudWatch keeps samples.
@@ -278,13 +282,10 @@ type CallersSince struct{ Since, All []Caller }
 // OtherCallers is the source of the one caller that stands for all whom there was no room for.
 const OtherCallers = "others"
 
-// RefusalCounter tells how many calls were refused for want of a session token.
+// RefusalCounter tells what this process has refused to its guests.
 type RefusalCounter interface {
-	// Refused is how many of an instance's calls were, as [MetricNoTokenRejected] has it, since this process
-	// began to serve it: the number rises with the refusal itself and never falls. counter tells it from the number of an
-	// earlier or later process, which begins at zero. known is false for an instance that this process does not serve. It
-	// waits for nothing.
-	Refused(instanceID string) (n uint64, counter string, known bool)
+	// RefusedCalls answers at once, from memory. known is false for an instance that this process does not serve.
+	RefusedCalls(instanceID string) (calls RefusedCalls, known bool)
 }
 
 // The status checks of Lightsail: of a host, of a guest, of either.

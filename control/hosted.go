@@ -24,6 +24,8 @@ type HostProcess struct {
 	// Attaches says whether it carries attachments out, and Why it does not, for people.
 	Attaches bool
 	Why      string
+	// Tells says that it tells of refused calls that somebody waits for.
+	Tells bool
 	// Version is that of the host's program.
 	Version string
 }
@@ -39,7 +41,7 @@ func (s *Service) ForHost(p HostProcess) *Hosted {
 	of.cfg.Host, of.cfg.Nameless, of.cfg.Attachments = p.Name, false, nil
 	of.store = enrolled{s.store, p.Name, p.Enrolment}
 	of.process = p.Process
-	of.self = records.Host{Attaches: p.Attaches, Why: p.Why, Version: p.Version}
+	of.self = records.Host{Attaches: p.Attaches, Why: p.Why, Tells: p.Tells, Version: p.Version}
 	return &Hosted{&of}
 }
 
@@ -260,3 +262,24 @@ func (h *Hosted) FaultsMet(ctx context.Context, name, id string, from time.Time,
 	}
 	return h.service.FaultsMet(ctx, name, id, from, max(more, 0))
 }
+
+// KeepRefused is [Service.KeepRefused] of an instance that this host has, or had moments ago: what it refused just before
+// the instance was taken away from it comes a little late.
+func (h *Hosted) KeepRefused(ctx context.Context, stays *StaysOf, told records.Refused) error {
+	named, err := h.service.store.Get(ctx, records.InstanceIDKey(told.InstanceID))
+	if err != nil && !errors.Is(err, store.ErrNoRecord) {
+		return storeFailed(err)
+	}
+	had, serr := stays.Instance(ctx, told.InstanceID)
+	if serr != nil {
+		return serr
+	}
+	now := h.service.cfg.Now()
+	if err != nil || string(named.Value) != told.Instance || !had.Has(now.Add(-lateRefusals), now) {
+		return ErrNotServed
+	}
+	return h.service.KeepRefused(ctx, []records.Refused{told})
+}
+
+// lateRefusals is how late a host may tell of calls that it refused before an instance was taken away from it.
+const lateRefusals = 5 * time.Minute

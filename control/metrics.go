@@ -264,14 +264,6 @@ func (s *Service) BootsOf(ctx context.Context, in *openimds.Instance) ([]time.Ti
 	return boots, nil
 }
 
-// RefusalsOf returns what was refused to an instance's guest since this process serves it.
-func (s *Service) RefusalsOf(in *openimds.Instance) []openimds.Refusal {
-	if s.cfg.Refused == nil {
-		return nil
-	}
-	return s.cfg.Refused.Refusals(in.ID)
-}
-
 // notMeasured refuses a metric that is known and has no points here, ever.
 func notMeasured(metric string) error {
 	return openimds.Errorf(openimds.OperationFailure, openimds.NotEnforced, "The metric %s is not measured here: openimds sees what guests ask the metadata service, and nothing else of them", metric)

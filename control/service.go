@@ -14,6 +14,7 @@ import (
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/records"
+	"github.com/openimds/openimds/refusals"
 	"github.com/openimds/openimds/store"
 )
 
@@ -40,10 +41,8 @@ type Config struct {
 	// History and Callers tell what the guest side counted; nil: nothing was.
 	History openimds.MetricHistory
 	Callers openimds.CallerList
-	// Refusals tells of refused calls as they happen; nil: nobody can.
+	// Refusals tells what this process's guest side refused, as it happens; nil: it has none.
 	Refusals openimds.RefusalCounter
-	// Refused tells what this process's guest side refused, and why; nil: it has none.
-	Refused openimds.RefusalList
 	// Guests tells what guests would be answered; nil: nobody can.
 	Guests openimds.GuestAnswers
 	// Seats are the guests of this process, which obey a change before it is answered; nil: there are none.
@@ -91,6 +90,8 @@ type Service struct {
 	// What was read of all instances and attachments, for who looks through all of them.
 	instances   *remembered[*FleetInstance]
 	attachments *remembered[*openimds.Attachment]
+	// refused is what others' hosts tell of refused calls.
+	refused *refusals.Watch
 	// again has room for the one writer whose turn it is to try again after a conflict.
 	again chan struct{}
 	keys  *keyMaker
@@ -106,12 +107,14 @@ func New(store store.Store, cfg Config) *Service {
 		cfg.Now = time.Now
 	}
 	cfg.Host, cfg.SeatsTime = cmp.Or(cfg.Host, openimds.LocalHost), cmp.Or(cfg.SeatsTime, seatsTime)
-	return &Service{
+	s := &Service{
 		store: store, cfg: cfg, process: openimds.NewUUID(), again: make(chan struct{}, 1), keys: newKeyMaker(generateKey),
-		self:        records.Host{Attaches: cfg.Attachments != nil, Why: cfg.CannotAttach, Version: cfg.Version},
+		self:        records.Host{Attaches: cfg.Attachments != nil, Why: cfg.CannotAttach, Tells: cfg.Refusals != nil, Version: cfg.Version},
 		instances:   newRemembered(records.InstancePrefix, readFleetInstance),
 		attachments: newRemembered(records.AttachmentPrefix, readAttachment),
 	}
+	s.refused = s.newRefusalWatch()
+	return s
 }
 
 // ByID is the same service with methods that take an instance's id, "i-" and hexadecimal digits, where others take its

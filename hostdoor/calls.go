@@ -114,7 +114,9 @@ func (c *call) join(ctx context.Context) (any, error) {
 	if len(q.Why) > hostlink.MaxText || len(q.Program) > hostlink.MaxText {
 		return nil, malformed("a text is longer than 1 KiB")
 	}
-	h, err := c.hosted(q.Of, func(p *control.HostProcess) { p.Attaches, p.Why, p.Version = q.Attaches, q.Why, q.Program })
+	h, err := c.hosted(q.Of, func(p *control.HostProcess) {
+		p.Attaches, p.Why, p.Tells, p.Version = q.Attaches, q.Why, q.Tells, q.Program
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package hostdoor
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,7 +30,7 @@ func (c *call) counts(ctx context.Context) (any, error) {
 	if err := read(c.body, &q); err != nil {
 		return nil, err
 	}
-	if err := items(len(q.Records), hostlink.MaxCounted); err != nil {
+	if err := cmp.Or(items(len(q.Records), hostlink.MaxCounted), items(len(q.Refused), hostlink.MaxRefused), checkRefused(q.Refused)); err != nil {
 		return nil, err
 	}
 	var answer hostlink.CountsAnswer
@@ -69,7 +70,11 @@ func (c *call) counts(ctx context.Context) (any, error) {
 	if err := h.Enrolled(ctx); err != nil {
 		return nil, err
 	}
-	return answer, c.keepCounted(ctx, all)
+	if err := c.keepCounted(ctx, all); err != nil {
+		return nil, err
+	}
+	answer.Heard = len(q.Refused) > 0
+	return answer, c.keepRefused(ctx, stays, q.Refused) // after who called: whoever hears of it asks who it was
 }
 
 // keepAttempts is how often counts are put together with what the store has before the host has to ask again.

@@ -23,11 +23,12 @@ type index struct {
 	log    *slog.Logger
 
 	mu       sync.Mutex
-	ready    chan struct{}       // closed once it is known who has what
-	known    bool                // ready is closed
-	revision int64               // of the store, up to which all was passed on
-	attached map[string]attached // by instance
-	hosts    map[string]*served  // by name: those that have instances, or streams
+	ready    chan struct{}           // closed once it is known who has what
+	known    bool                    // ready is closed
+	revision int64                   // of the store, up to which all was passed on
+	attached map[string]attached     // by instance
+	hosts    map[string]*served      // by name: those that have instances, or streams
+	watched  map[string]store.Record // the marks of instances whose refused calls somebody waits for
 }
 
 // attached is where an instance is, since which revision.
@@ -44,7 +45,7 @@ type served struct {
 }
 
 func newIndex(r Region, log *slog.Logger) *index {
-	return &index{region: r, log: log, ready: make(chan struct{}), attached: map[string]attached{}, hosts: map[string]*served{}}
+	return &index{region: r, log: log, ready: make(chan struct{}), attached: map[string]attached{}, hosts: map[string]*served{}, watched: map[string]store.Record{}}
 }
 
 // run follows the region's store until the context ends.
@@ -75,6 +76,10 @@ func (x *index) list(ctx context.Context, revision int64) error {
 			break
 		}
 	}
+	watched, err := x.region.Store.List(ctx, store.Range{Prefix: records.WatchedPrefix})
+	if err != nil {
+		return err
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for _, h := range x.hosts {
@@ -94,6 +99,7 @@ func (x *index) list(ctx context.Context, revision int64) error {
 	for name := range x.hosts {
 		x.tidy(name)
 	}
+	x.rewatch(watched.Records)
 	x.revision = revision
 	if !x.known {
 		x.known = true
@@ -208,6 +214,7 @@ func (x *index) commit(changes []store.Record) {
 		}
 		return told[host][instance]
 	}
+	marked := x.watch(changes)
 	for i := range changes {
 		if !strings.HasPrefix(changes[i].Key, records.AttachmentPrefix) {
 			continue
@@ -226,6 +233,11 @@ func (x *index) commit(changes []store.Record) {
 			if host := x.attached[instance].host; host != nil {
 				of(host.name, instance).record = &changes[i]
 			}
+		}
+	}
+	for _, instance := range marked {
+		if host := x.attached[instance].host; host != nil {
+			of(host.name, instance)
 		}
 	}
 	for i := range changes {

@@ -102,7 +102,7 @@ func (s *stream) list(ctx context.Context, out *writer, beat *time.Ticker, has h
 				return err
 			}
 		}
-		if changes := s.lost(x, has); len(changes) > 0 {
+		if changes := append(s.lost(x, has), s.allMarks(x)...); len(changes) > 0 {
 			if err := out.send(hostlink.Message{Changes: changes}); err != nil {
 				return err
 			}

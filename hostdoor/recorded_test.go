@@ -49,6 +49,10 @@ var operations = map[string]func(*replica, values){
 		must(r.t, err)
 		of["operation"] = op.ID
 	},
+	"wait for refusals": func(r *replica, of values) {
+		r.waitFor("mine")
+		of["watch"] = r.mark("mine")
+	},
 	"change user data": func(r *replica, _ values) { r.setUserData("mine", []byte("changed")) },
 	"detach":           func(r *replica, _ values) { r.detach("mine") },
 }
@@ -236,6 +240,14 @@ func record(t *testing.T) (x exchange) {
 	t.Cleanup(a.http.CloseIdleConnections)
 	a.ask(hostlink.PathSign, hostlink.SignRequest{Of: hostlink.Of{Region: home, Process: process}, Instances: []string{"mine"}})
 	a.ask(hostlink.PathCounts, hostlink.CountsRequest{Records: []hostlink.Counted{{Key: history.SamplePrefix + of["day"] + "/" + of["id"] + "/host-a", Value: []byte{3}}}})
+	said()
+	does("wait for refusals")
+	eventually(t, "the host hears of it", func() bool { return markIn(t, kept, "mine") == of["watch"] })
+	said()
+	a.ask(hostlink.PathCounts, hostlink.CountsRequest{Refused: []hostlink.Refused{{Region: home, Refused: records.Refused{
+		Instance: "mine", InstanceID: of["id"], Watch: of["watch"], Process: process, At: now,
+		RefusedCalls: openimds.RefusedCalls{Counter: "of the agent", NoToken: 3, Refusals: []openimds.Refusal{{Reason: "no-token", Status: 401, Count: 3}}},
+	}}}})
 	must(t, id.Renew(t.Context(), func(ctx context.Context, request []byte) ([]byte, error) {
 		of["request"] = base64.StdEncoding.EncodeToString(request)
 		return client.Renew(ctx, request)

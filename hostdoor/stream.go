@@ -32,6 +32,8 @@ type stream struct {
 	// What the host was told of each instance, by name; only the stream's goroutine has to do with it.
 	told map[*index]map[string]toldOf
 	tags tagger
+	// marks are the revisions of those that the host has of its instances whose refused calls somebody waits for.
+	marks map[*index]map[string]int64
 	// through has, by region, the revision up to which the index had passed on all when the stream began to be told.
 	through map[string]int64
 }
@@ -130,7 +132,7 @@ func (c *call) follow(w http.ResponseWriter) {
 	}
 	s := &stream{
 		door: c.door, host: c.host.Name, wake: make(chan struct{}, 1), ended: make(chan struct{}), void: c.host.Void,
-		told: map[*index]map[string]toldOf{}, tags: by, through: map[string]int64{},
+		told: map[*index]map[string]toldOf{}, marks: map[*index]map[string]int64{}, tags: by, through: map[string]int64{},
 	}
 	c.door.admit(s)
 	defer c.door.dismiss(s)
@@ -197,7 +199,7 @@ func (s *stream) run(ctx context.Context, out *writer, has has) error {
 	beat := time.NewTicker(hostlink.BeatEvery)
 	defer beat.Stop()
 	for _, x := range d.indexes {
-		s.told[x] = map[string]toldOf{}
+		s.told[x], s.marks[x] = map[string]toldOf{}, map[string]int64{}
 		defer x.unsubscribe(s)
 	}
 	if err := s.list(ctx, out, beat, has); err != nil {
@@ -247,7 +249,7 @@ func (s *stream) tell(ctx context.Context, out *writer, batch []*item) error {
 		if err != nil {
 			return err
 		}
-		changes = append(changes, more...)
+		changes = append(append(changes, more...), s.markOf(it.index, it.instance)...)
 	}
 	if len(changes) == 0 && len(through) == 0 {
 		return nil

@@ -30,7 +30,7 @@ func (r *Region) of() Of { return Of{Region: r.name, Process: r.client.cfg.Proce
 // JoinHost implements [agent.Hosts].
 func (r *Region) JoinHost(ctx context.Context, takeOver bool) (store.Lease, error) {
 	var a LeaseAnswer
-	err := r.client.call(ctx, PathJoin, JoinRequest{Of: r.of(), TakeOver: takeOver, Attaches: r.attaches, Why: r.why, Program: r.client.cfg.Program}, &a)
+	err := r.client.call(ctx, PathJoin, JoinRequest{Of: r.of(), TakeOver: takeOver, Attaches: r.attaches, Why: r.why, Tells: true, Program: r.client.cfg.Program}, &a)
 	return a.Lease, err
 }
 

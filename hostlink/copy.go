@@ -122,7 +122,7 @@ func (c *Copy) setKeys(keys string) {
 }
 
 // ours are the kinds of records that replicas tell of; whatever else is of a replica of a later release, and passed over.
-var ours = []string{records.InstancePrefix, records.AttachmentPrefix, records.RecordingPrefix}
+var ours = []string{records.InstancePrefix, records.AttachmentPrefix, records.RecordingPrefix, records.WatchedPrefix}
 
 // Prefix leads the keys of a region in a copy.
 func (a About) Prefix(region string) string {

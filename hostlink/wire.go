@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/records"
 	"github.com/openimds/openimds/store"
 )
 
@@ -39,12 +40,13 @@ const (
 // Limits of a request, which both ends keep to.
 const (
 	MaxBody = 1 << 20 // bytes
-	// MaxItems is how many instances, statuses or bindings one request is of, MaxCounted how many records of counts, and
-	// MaxSigned how many are to be signed: as many as a replica can look up one after the other while the host waits,
+	// MaxItems is how many instances, statuses or bindings one request is of, MaxCounted how many records of counts, MaxSigned
+	// how many are to be signed, and MaxRefused of how many refused calls are told: as many as a replica can look up one after the other while the host waits,
 	// also in a store that is slow. Of more nothing would ever be kept, as the host asks the same again.
 	MaxItems   = 100
 	MaxCounted = 50
 	MaxSigned  = 20
+	MaxRefused = 20
 	// MaxText is the most bytes of a text that the host has made: a reason, a mark of a link.
 	MaxText = 1 << 10
 	// MaxMessage is the most bytes of a line of the stream.
@@ -151,7 +153,9 @@ type JoinRequest struct {
 	TakeOver bool   `json:"takeOver"`
 	Attaches bool   `json:"attaches"`
 	Why      string `json:"why,omitempty"`
-	Program  string `json:"program,omitempty"`
+	// Tells says that the host tells of refused calls that somebody waits for.
+	Tells   bool   `json:"tells,omitempty"`
+	Program string `json:"program,omitempty"`
 }
 
 // LeaseAnswer has the lease of all that the host tells of itself.
@@ -255,7 +259,15 @@ type Signed struct {
 // CountsRequest has records of what this host has counted, as they are now, and its mark, which says from which sample on
 // there may be more. Late and repeated ones count once. One without a value is there no more.
 type CountsRequest struct {
-	Records []Counted `json:"records"`
+	Records []Counted `json:"records,omitempty"`
+	// Refused are told for the marks (records.Watched) that the stream has told of: they are kept after the records.
+	Refused []Refused `json:"refused,omitempty"`
+}
+
+// Refused is what the host has refused to the guest of an instance.
+type Refused struct {
+	Region string `json:"region"`
+	records.Refused
 }
 
 // Counted is one of them, by its key.
@@ -267,6 +279,8 @@ type Counted struct {
 // CountsAnswer names the keys of which nothing was kept: the replica would not take them the next time either.
 type CountsAnswer struct {
 	Refused []string `json:"refused,omitempty"`
+	// Heard says that this replica knows what to do with refused calls.
+	Heard bool `json:"heard,omitempty"`
 }
 
 // ErrorAnswer is what a request without success is answered with. Code is one of the codes below.

@@ -106,7 +106,8 @@ func TestRefusalsAreCounted(t *testing.T) {
 			if got := seen.Take(); len(got) != 1 || got[0].Call.Version() != c.version {
 				t.Errorf("%.100q is seen as %+v, want %s", c.send, got, c.version)
 			}
-			if got := recorder.Refusals(w.in.ID); len(got) != len(want) || len(got) == 1 && fmt.Sprint(got[0].Status) != c.status {
+			calls, _ := recorder.RefusedCalls(w.in.ID)
+			if got := calls.Refusals; len(got) != len(want) || len(got) == 1 && fmt.Sprint(got[0].Status) != c.status {
 				t.Errorf("%.100q: of the instance, %v are known", c.send, got)
 			}
 		}

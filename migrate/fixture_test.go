@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -149,6 +150,7 @@ func newFleet(t *testing.T, names ...string) *fleet {
 	}
 	running.Go(func() { side.Run(ctx) })
 	running.Go(func() { meter.Run(ctx) })
+	running.Go(func() { service.FollowRefusals(ctx, slog.New(slog.DiscardHandler)) })
 	t.Cleanup(func() {
 		stop()
 		f.calling.Wait()

@@ -148,8 +148,11 @@ func callerOf(c wire.MetadataCaller, since time.Time) Caller {
 // Watch is [Provider].
 func (o OpenIMDS) Watch() Watch { return &countWatch{of: o, on: map[Ref]*countSeen{}} }
 
-// maxWaited is how many instances one request waits for.
-const maxWaited = 1000
+// maxWaited is how many instances one request waits for, and maxRefusalsWait for how many seconds at most.
+const (
+	maxWaited       = 1000
+	maxRefusalsWait = wire.RefusalsWait(3)
+)
 
 // wait asks for the numbers of refused calls of the instances.
 func (o OpenIMDS) wait(ctx context.Context, of []wire.SeenRefusals, seconds wire.RefusalsWait) (wire.WaitForRefusalsResult, error) {

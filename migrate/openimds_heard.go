@@ -39,7 +39,7 @@ func (o OpenIMDS) Unheard(ctx context.Context, of []Instance) (map[Ref]string, e
 			return nil, err
 		}
 		for _, one := range answer.Instances {
-			served[one.InstanceName] = one.Refused != nil
+			served[one.InstanceName] = one.Refused != nil || len(one.Hosts) > 0
 		}
 	}
 	for _, in := range of {

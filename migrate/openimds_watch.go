@@ -21,36 +21,67 @@ type countWatch struct {
 
 type countSeen struct {
 	id    string    // the service's for the instance's life
-	since time.Time // by the service's clock
+	since time.Time // by the clock of who counts
 	seen  int64
-	// counter is that of seen: a server that was started anew has another one, which begins at zero.
+	// counter is the id of what counted: with another one, that the number is the same says nothing.
 	counter string
+	// until is up to when all refusals are known, by this machine's clock.
+	until time.Time
 	// check: callers are asked for although the counter has not risen, for what came before it was looked at.
 	check bool
 }
 
+const (
+	// addTime is how long hosts may take to tell a first number.
+	addTime = 30 * time.Second
+	// silentTime is how long it may be unknown what was refused, as while an instance moves, before that is told.
+	silentTime = 30 * time.Second
+)
+
+// unseen is why it is not known what is refused.
+func unseen(n wire.RefusedNumber) error {
+	why := n.Unknown
+	if why == "" {
+		why = "no host serves it"
+	}
+	return errors.New(why + ", so nobody would see whom the change breaks")
+}
+
 // Add is [Watch].
 func (w *countWatch) Add(ctx context.Context, of Ref, since time.Time) (time.Time, error) {
-	answer, err := w.of.wait(ctx, []wire.SeenRefusals{{InstanceName: of.Name}}, 0)
-	if err != nil {
-		return time.Time{}, err
+	for begun := time.Now(); ; {
+		sent := time.Now()
+		answer, err := w.of.wait(ctx, []wire.SeenRefusals{{InstanceName: of.Name}}, maxRefusalsWait)
+		if err != nil {
+			return time.Time{}, err
+		}
+		if len(answer.Instances) == 0 {
+			return time.Time{}, ErrGone
+		}
+		n := answer.Instances[0]
+		switch {
+		case n.Refused == nil && n.Awaited && time.Since(begun) < addTime:
+			continue
+		case n.Refused == nil:
+			return time.Time{}, unseen(n)
+		}
+		now := answer.Time.Time
+		if n.HostTime != nil && n.HostTime.Before(now) { // by whose clock callers are told of
+			now = n.HostTime.Time
+		}
+		one := &countSeen{id: n.InstanceID, since: since, seen: *n.Refused, counter: n.CounterID, until: sent.Add(-untold(n)), check: !since.IsZero()}
+		if since.IsZero() {
+			one.since = now
+		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.on[of] = one
+		return now, nil
 	}
-	if len(answer.Instances) == 0 {
-		return time.Time{}, ErrGone
-	}
-	n := answer.Instances[0].Refused
-	if n == nil {
-		return time.Time{}, errors.New("no host serves it, so nobody would see whom the change breaks")
-	}
-	one := &countSeen{id: answer.Instances[0].InstanceID, since: since, seen: *n, counter: answer.Instances[0].CounterID, check: !since.IsZero()}
-	if since.IsZero() {
-		one.since = answer.Time.Time
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.on[of] = one
-	return answer.Time.Time, nil
 }
+
+// untold is for how long before an answer there may have been refusals that it does not know of.
+func untold(n wire.RefusedNumber) time.Duration { return time.Duration(n.UntoldSeconds) * time.Second }
 
 // Remove is [Watch].
 func (w *countWatch) Remove(of Ref) {
@@ -91,10 +122,23 @@ func (w *countWatch) Next(ctx context.Context) ([]Refusal, time.Time, error) {
 	if err := errors.Join(failures...); err != nil {
 		return refused, time.Time{}, errors.Join(err, pause(ctx, time.Second))
 	}
+	until = w.until(all, until)
 	if len(all) > maxWaited && len(refused) == 0 {
 		return nil, until, pause(ctx, 300*time.Millisecond)
 	}
 	return refused, until, nil
+}
+
+// until is up to when the refusals of all the instances are known, at most until then.
+func (w *countWatch) until(all []Ref, until time.Time) time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, of := range all {
+		if one := w.on[of]; one != nil && one.until.Before(until) {
+			until = one.until
+		}
+	}
+	return until
 }
 
 // pause waits, unless the context ends.
@@ -118,6 +162,7 @@ func (w *countWatch) part(ctx context.Context, part []Ref, seconds wire.Refusals
 		}
 	}
 	w.mu.Unlock()
+	sent := time.Now()
 	answer, err := w.of.wait(ctx, request, seconds)
 	if err != nil {
 		return nil, err
@@ -129,14 +174,14 @@ func (w *countWatch) part(ctx context.Context, part []Ref, seconds wire.Refusals
 	var refused []Refusal
 	var failures []error
 	for _, of := range part {
-		more, err := w.look(ctx, of, told)
+		more, err := w.look(ctx, of, told, sent)
 		refused, failures = append(refused, more...), append(failures, err)
 	}
 	return refused, errors.Join(failures...)
 }
 
-// look finds out who was refused, if somebody was.
-func (w *countWatch) look(ctx context.Context, of Ref, told map[string]wire.RefusedNumber) ([]Refusal, error) {
+// look finds out who was refused, if somebody was, by what was told when it was asked at that time.
+func (w *countWatch) look(ctx context.Context, of Ref, told map[string]wire.RefusedNumber, sent time.Time) ([]Refusal, error) {
 	w.mu.Lock()
 	one := w.on[of]
 	w.mu.Unlock()
@@ -147,9 +192,14 @@ func (w *countWatch) look(ctx context.Context, of Ref, told map[string]wire.Refu
 	case !there || now.InstanceID != one.id:
 		w.Remove(of) // whoever asks for the instance is told that it is gone
 		return nil, nil
+	case now.Refused == nil && now.Awaited && sent.Sub(one.until) < silentTime:
+		return nil, nil // what is refused meanwhile is told then
 	case now.Refused == nil:
-		return nil, fmt.Errorf("no host serves %s, so nobody sees whether calls are refused", of)
-	case *now.Refused == one.seen && now.CounterID == one.counter && !one.check:
+		return nil, fmt.Errorf("%s: %w", of, unseen(now))
+	}
+	another := now.CounterID != one.counter
+	if *now.Refused == one.seen && !another && !one.check {
+		w.seen(one, now, sent)
 		return nil, nil
 	}
 	refused, err := w.of.refusedSince(ctx, of, one.since)
@@ -157,15 +207,20 @@ func (w *countWatch) look(ctx context.Context, of Ref, told map[string]wire.Refu
 		return nil, err
 	}
 	from := one.seen
-	if now.CounterID != one.counter {
-		from = 0 // its server was started anew since; whom the former process refused last, the callers alone tell
+	if another && now.HostTime == nil {
+		from = 0 // the server itself was started anew since; whom the former process refused last, the callers alone tell
 	}
-	rose := *now.Refused > from
-	w.mu.Lock()
-	one.seen, one.counter, one.check = *now.Refused, now.CounterID, false
-	w.mu.Unlock()
+	rose := *now.Refused > from && (!another || now.HostTime == nil) // else it may be the count of before of another host
+	w.seen(one, now, sent)
 	if rose && len(refused) == 0 {
 		refused = []Refusal{{Instance: of, Count: 1}} // by somebody for whom there is no room among the callers, or a clock was set
 	}
 	return refused, nil
+}
+
+// seen notes what was told, once it was answered.
+func (w *countWatch) seen(one *countSeen, now wire.RefusedNumber, sent time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	one.seen, one.counter, one.until, one.check = *now.Refused, now.CounterID, sent.Add(-untold(now)), false
 }

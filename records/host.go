@@ -107,6 +107,8 @@ type Host struct {
 	Attaches bool `json:"attaches,omitempty"`
 	// Why it does not, for people.
 	Why string `json:"why,omitempty"`
+	// Tells says that it tells of refused calls that somebody waits for; see [Refused].
+	Tells bool `json:"tells,omitempty"`
 	// Since is when it came, and Version that of its program.
 	Since   time.Time `json:"since,omitzero"`
 	Version string    `json:"version,omitempty"`

@@ -56,6 +56,7 @@ func (a *Agent) Serve(ctx context.Context) error {
 	for _, r := range a.regions {
 		running.Go(func() { r.guests.Run(besides) })
 		running.Go(func() { r.presence.Run(besides, r.tellAll, nil) })
+		running.Go(func() { a.tellRefusals(besides, r, a.tellReplica(r)) })
 	}
 	running.Go(func() { a.signer.Run(besides, about, a.links) })
 	a.runHost(besides, ctx, &running)

@@ -67,6 +67,8 @@ func (s *Server) runRegion(ctx, besides context.Context, r *regional, running *s
 	running.Go(func() { r.guests.Run(besides) })
 	running.Go(func() { s.pruneOperations(besides, r) })
 	running.Go(func() { s.endRehearsals(besides, r) })
+	running.Go(func() { r.service.FollowRefusals(besides, s.log) })
+	running.Go(func() { s.tellRefusals(besides, r, r.service.KeepRefused) })
 	running.Go(func() { r.presence.Run(besides, r.tellAll, r.settle) })
 	running.Go(func() {
 		lifecycle.Run(besides, lifecycle.Config{

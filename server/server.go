@@ -181,7 +181,7 @@ func (s *Server) openService(ctx context.Context) error {
 	}
 	s.usage = usage.NewMeter(usage.Config{Store: s.store, Host: s.cfg.Host, Log: s.log, History: counted})
 	cfg := s.cfg.service()
-	cfg.History, cfg.Callers, cfg.Refusals, cfg.Refused = s.usage, s.usage, s.usage, s.usage
+	cfg.History, cfg.Callers, cfg.Refusals = s.usage, s.usage, s.usage
 	if cfg.Reports, err = attest.Ensure(filepath.Join(s.cfg.DataDir, ReportKeyFile)); err != nil {
 		return err
 	}

@@ -32,7 +32,7 @@ func (r *Meter) flush(ctx context.Context, all bool) error {
 		g.gather(g.sample.Load())
 		g.mu.Unlock()
 	}
-	err := errors.Join(r.cfg.History.Flush(ctx), r.flushCallers(ctx, all))
+	err := errors.Join(r.cfg.History.Flush(ctx), r.flushCallers(ctx, r.all(), all))
 	if err != nil {
 		r.mu.Lock()
 		r.failures++
@@ -41,11 +41,24 @@ func (r *Meter) flush(ctx context.Context, all bool) error {
 	return err
 }
 
-func (r *Meter) flushCallers(ctx context.Context, all bool) error {
+// KeepCallers carries to the store who called some of the instances, before their turn.
+func (r *Meter) KeepCallers(ctx context.Context, instanceIDs ...string) error {
+	r.flushing.Lock()
+	defer r.flushing.Unlock()
+	var some []*Tally
+	for _, id := range instanceIDs {
+		if g := r.guest(id); g != nil {
+			some = append(some, g)
+		}
+	}
+	return r.flushCallers(ctx, some, true)
+}
+
+func (r *Meter) flushCallers(ctx context.Context, of []*Tally, all bool) error {
 	var failed, err error
 	for range flushAttempts {
 		var writes []store.Write
-		writes, failed = r.callerWrites(ctx, all)
+		writes, failed = r.callerWrites(ctx, of, all)
 		if err = store.CommitEach(ctx, r.cfg.Store, writes); !errors.Is(err, store.ErrConflict) {
 			break
 		}
@@ -55,11 +68,11 @@ func (r *Meter) flushCallers(ctx context.Context, all bool) error {
 
 // callerWrites drafts what the guests have for the store. A guest whose record cannot be understood keeps
 // its callers and does not hinder the others.
-func (r *Meter) callerWrites(ctx context.Context, all bool) ([]store.Write, error) {
+func (r *Meter) callerWrites(ctx context.Context, of []*Tally, all bool) ([]store.Write, error) {
 	now := r.cfg.Now()
 	var writes []store.Write
 	var failures []error
-	for _, g := range r.all() {
+	for _, g := range of {
 		if err := r.know(ctx, g); err != nil {
 			failures = append(failures, err)
 			if ctx.Err() != nil {

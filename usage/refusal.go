@@ -110,16 +110,17 @@ func (a *answers) refusalTotals() []RefusalTotal {
 	return all
 }
 
-// Refusals implements [openimds.RefusalList].
-func (r *Meter) Refusals(instanceID string) (all []openimds.Refusal) {
+// RefusedCalls implements [openimds.RefusalCounter].
+func (r *Meter) RefusedCalls(instanceID string) (calls openimds.RefusedCalls, known bool) {
 	g := r.guest(instanceID)
 	if g == nil {
-		return nil
+		return calls, false
 	}
+	calls = openimds.RefusedCalls{Counter: g.counter, NoToken: int64(g.answers.of(NoTokenRejected))}
 	for _, t := range g.answers.refusalTotals() {
 		if t.Count > 0 {
-			all = append(all, openimds.Refusal{Reason: t.Refusal.String(), Status: t.Refusal.Status(), Count: int64(t.Count)})
+			calls.Refusals = append(calls.Refusals, openimds.Refusal{Reason: t.Refusal.String(), Status: t.Refusal.Status(), Count: int64(t.Count)})
 		}
 	}
-	return all
+	return calls, true
 }

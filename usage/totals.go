@@ -85,15 +85,6 @@ func (r *Meter) Totals() Totals {
 	return t
 }
 
-// Refused implements [openimds.RefusalCounter].
-func (r *Meter) Refused(instanceID string) (n uint64, counter string, known bool) {
-	g := r.guest(instanceID)
-	if g == nil {
-		return 0, "", false
-	}
-	return g.answers.of(NoTokenRejected), g.counter, true
-}
-
 func (a *answers) total(t *Totals) {
 	versions := map[string]*[otherStatus + 1]uint64{"v1": {}, "v2": {}, "none": {}}
 	for place := range otherStatus + 1 {

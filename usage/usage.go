@@ -87,7 +87,6 @@ var (
 	_ openimds.CallerList      = (*Meter)(nil)
 	_ openimds.FleetCallerList = (*Meter)(nil)
 	_ openimds.RefusalCounter  = (*Meter)(nil)
-	_ openimds.RefusalList     = (*Meter)(nil)
 )
 
 // NewMeter makes a meter without guests. [Meter.Run] keeps it flushed.

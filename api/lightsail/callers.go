@@ -40,8 +40,8 @@ func (a *protocol) getCallers(ctx context.Context, in *wire.GetCallersRequest) (
 		if r := a.rehearsal(one); r != nil {
 			result.Rehearsals = append(result.Rehearsals, wire.InstanceRehearsal{InstanceName: one.Name, Rehearsal: r})
 		}
-		for _, r := range a.service.RefusalsOf(one) {
-			result.Refusals = append(result.Refusals, wire.InstanceRefusal{InstanceName: one.Name, Reason: r.Reason, Status: r.Status, Count: r.Count})
+		if err := a.addRefusals(ctx, &result, one.Name, in); err != nil {
+			return result, err
 		}
 		callers, err := a.service.CallersOf(ctx, one.Name, since)
 		all := callers
@@ -66,6 +66,28 @@ func (a *protocol) getCallers(ctx context.Context, in *wire.GetCallersRequest) (
 		result.Callers = append(result.Callers, a.showCallers(one, callers, all, boots, since)...)
 	}
 	return result, nil
+}
+
+// addRefusals adds what was refused to an instance's guest, and that it is not known.
+func (a *protocol) addRefusals(ctx context.Context, result *wire.GetCallersResult, name string, in *wire.GetCallersRequest) error {
+	ask := in.Refusals && in.InstanceName != ""
+	refused, err := a.service.RefusalsOf(ctx, name, ask)
+	if gone(in.InstanceName, err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, r := range refused.Refusals {
+		result.Refusals = append(result.Refusals, wire.InstanceRefusal{InstanceName: name, Reason: r.Reason, Status: r.Status, Count: r.Count})
+	}
+	if refused.Awaited && !ask {
+		refused.Unknown = "its hosts were not asked"
+	}
+	if refused.NoToken == nil && len(refused.Hosts) > 0 {
+		result.RefusalsUnknown = append(result.RefusalsUnknown, wire.UnknownRefusals{InstanceName: name, Reason: refused.Unknown})
+	}
+	return nil
 }
 
 // showCallers shows the callers of one instance in a time. All that is remembered is needed to say what there is to do

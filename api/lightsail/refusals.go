@@ -20,7 +20,10 @@ func (a *protocol) waitForRefusals(ctx context.Context, in *wire.WaitForRefusals
 	refused, at, err := a.service.WaitForRefusals(ctx, of, time.Duration(in.WaitSeconds)*time.Second)
 	result := wire.WaitForRefusalsResult{Time: awsjson.Epoch{Time: at}, Instances: []wire.RefusedNumber{}}
 	for _, r := range refused {
-		result.Instances = append(result.Instances, wire.RefusedNumber{InstanceName: r.Name, InstanceID: r.ID, Refused: r.Refused, CounterID: r.Counter})
+		result.Instances = append(result.Instances, wire.RefusedNumber{
+			InstanceName: r.Name, InstanceID: r.InstanceID, Refused: r.NoToken, Unknown: r.Unknown, Awaited: r.Awaited, CounterID: r.Counter,
+			HostTime: unlessZero(r.At), UntoldSeconds: int(r.Untold / time.Second), Hosts: r.Hosts,
+		})
 	}
 	return result, err
 }

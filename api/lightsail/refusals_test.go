@@ -3,12 +3,15 @@ package lightsail_test
 import (
 	"testing"
 
+	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/control"
 )
 
-type refused map[string]uint64
+type refused map[string]int64
 
-func (r refused) Refused(string) (uint64, string, bool) { return r["n"], "c", true }
+func (r refused) RefusedCalls(string) (openimds.RefusedCalls, bool) {
+	return openimds.RefusedCalls{Counter: "this", NoToken: r["n"]}, true
+}
 
 func TestWaitForRefusals(t *testing.T) {
 	const target = "OpenIMDS_20261122.WaitForRefusals"
@@ -21,6 +24,6 @@ func TestWaitForRefusals(t *testing.T) {
 		{target: target, body: `{}`, exception: invalid, message: "1 validation error detected"},
 	})
 	newServer(t).steps([]step{
-		{target: target, body: `{"instances":[{"instanceName":"demo"}]}`, want: `{"instances":[{"instanceName":"demo","refused":"!"}]}`},
+		{target: target, body: `{"instances":[{"instanceName":"demo"}]}`, want: `{"instances":[{"instanceName":"demo","refused":"!","unknown":"no host serves it"}]}`},
 	})
 }

@@ -99,6 +99,8 @@ func (c *clientConfig) showCallers(ctx context.Context, out, errs io.Writer, api
 	shown.callers = []wire.MetadataCaller{}
 	var known []wire.Known
 	var refused []wire.InstanceRefusal
+	var unasked []wire.UnknownRefusals
+	request.Refusals = len(callers.args) > 0 && c.output != "json" // which has them in no place
 	for page, err := range callers.pages(ctx, api, request) {
 		if err != nil {
 			return err
@@ -114,6 +116,7 @@ func (c *clientConfig) showCallers(ctx context.Context, out, errs io.Writer, api
 			}
 		}
 		known, refused = append(known, page.Known...), append(refused, page.Refusals...)
+		unasked = append(unasked, page.RefusalsUnknown...)
 		for _, caller := range page.Callers {
 			if !v1 || ofV1(caller, request.Since.OrZero()) {
 				shown.callers = append(shown.callers, caller)
@@ -127,7 +130,7 @@ func (c *clientConfig) showCallers(ctx context.Context, out, errs io.Writer, api
 	if c.output == "json" {
 		return sayKnown(errs, "openimds: ", slices.DeleteFunc(known, func(k wire.Known) bool { return k.Complete }))
 	}
-	if err := sayRefusals(out, refused); err != nil {
+	if err := sayRefusals(out, refused, unasked); err != nil {
 		return err
 	}
 	return sayKnown(out, "", known)

@@ -12,6 +12,8 @@ type GetCallersRequest struct {
 	InstanceName string         `json:"instanceName,omitzero"`
 	Since        *awsjson.Epoch `json:"since,omitzero"`
 	PageToken    string         `json:"pageToken,omitzero"`
+	// Refusals asks the hosts that serve the instance what they have refused; with a name only.
+	Refusals bool `json:"refusals,omitzero"`
 }
 
 // GetCallersResult is a page of callers: all of as many instances as were looked at.
@@ -24,10 +26,17 @@ type GetCallersResult struct {
 	Faults []InstanceFaults `json:"faults,omitempty"`
 	// Rehearsals are those that are under way on them, for the same reason.
 	Rehearsals []InstanceRehearsal `json:"rehearsals,omitempty"`
-	// Refusals are, of the instances that were asked for, what this process has refused to their guests since it
-	// serves them.
-	Refusals      []InstanceRefusal `json:"refusals,omitempty"`
-	NextPageToken string            `json:"nextPageToken,omitempty"`
+	// Refusals are, of the instances that were asked for, what was refused to their guests since they are served where
+	// they are; RefusalsUnknown are those of which not all of that is known.
+	Refusals        []InstanceRefusal `json:"refusals,omitempty"`
+	RefusalsUnknown []UnknownRefusals `json:"refusalsUnknown,omitempty"`
+	NextPageToken   string            `json:"nextPageToken,omitempty"`
+}
+
+// UnknownRefusals is an instance of which it is not known what is refused to its guest, or not all, and why.
+type UnknownRefusals struct {
+	InstanceName string `json:"instanceName"`
+	Reason       string `json:"reason"`
 }
 
 // InstanceRefusal is how often an instance's guest was refused for one reason.
