@@ -28,25 +28,30 @@ var (
 	ErrKey      = errors.New("it was signed by another key")
 )
 
+// MaxFile is how large a sealed file may be, in bytes, for whoever reads it as a whole.
+const MaxFile = 256 << 20
+
 // Seal puts a signature behind a body. A body of JSON is an object, indented by two blanks, with a line feed
 // behind it; any other is HTML.
 func Seal(body []byte, s openimds.ReportSignature) ([]byte, error) {
-	if isJSON(body) {
-		inner, found := bytes.CutSuffix(body, []byte(jsonEnd))
-		if !found {
-			return nil, errors.New("the report is no object that a signature can be put into")
-		}
-		text, err := json.MarshalIndent(s, "  ", "  ")
-		if err != nil {
-			return nil, err
-		}
-		return fmt.Appendf(bytes.Clone(inner), "%s%s%s", jsonMark, text, jsonEnd), nil
-	}
-	text, err := json.Marshal(s)
+	keep, tail, err := Tail(int64(len(body)), isJSON(body), s)
 	if err != nil {
 		return nil, err
 	}
-	return fmt.Appendf(bytes.Clone(body), "%s%s%s", htmlMark, base64.StdEncoding.EncodeToString(text), htmlEnd), nil
+	if isJSON(body) && string(body[keep:]) != jsonEnd {
+		return nil, errors.New("the report is no object that a signature can be put into")
+	}
+	return append(bytes.Clone(body[:keep]), tail...), nil
+}
+
+// Tail is what Seal makes of a body of that size, for whoever has it in a file: so much of the body is kept, and then comes tail.
+func Tail(size int64, asJSON bool, s openimds.ReportSignature) (keep int64, tail []byte, err error) {
+	if asJSON {
+		text, err := json.MarshalIndent(s, "  ", "  ")
+		return max(size-int64(len(jsonEnd)), 0), fmt.Appendf(nil, "%s%s%s", jsonMark, text, jsonEnd), err
+	}
+	text, err := json.Marshal(s)
+	return size, fmt.Appendf(nil, "%s%s%s", htmlMark, base64.StdEncoding.EncodeToString(text), htmlEnd), err
 }
 
 // open parts a sealed file into the body and the signature.

@@ -26,22 +26,27 @@ func (s *Server) consoleSessions(verifier *sigv4.Verifier) *console.Sessions {
 	})
 }
 
-// protocolOf makes the control API's protocol for a region.
+// protocolOf is the control API's protocol for a region, the same for pages and for signed requests.
 func (s *Server) protocolOf(r *regional, sessions *console.Sessions) api.Protocol {
+	if r.protocol != nil {
+		return r.protocol
+	}
 	cfg := lightsail.Config{Service: r.service, Regions: s.cfg.regions(), Version: s.cfg.Version}
 	if sessions != nil {
 		cfg.Links = sessions
 	}
 	// What it judges by are the same operations but for its own.
-	judge, err := board.New(board.Config{
-		Protocol: lightsail.New(cfg), Region: r.region, Account: s.cfg.AccountID, Refused: s.refusals.Tell, Timeout: s.cfg.APITimeout, Log: s.log,
+	var err error
+	r.board, err = board.New(board.Config{
+		Protocol: lightsail.New(cfg), Region: r.region, Account: s.cfg.AccountID, Refused: s.refusals.Tell, Timeout: s.cfg.APITimeout, Log: s.log, Scratch: s.cfg.DataDir,
 	})
 	if err != nil {
 		s.log.Error("nobody judges instances for the console", "region", r.region, "error", err)
 	} else {
-		cfg.Migration = judge
+		cfg.Migration = r.board
 	}
-	return lightsail.New(cfg)
+	r.protocol = lightsail.New(cfg)
+	return r.protocol
 }
 
 // withConsole has the console answer what is its own, if there is one. It comes before whoever cleans paths up.

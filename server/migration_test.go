@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -93,34 +94,27 @@ func TestMigrationReport(t *testing.T) {
 	i.asks(t, "latest/meta-data/ami-id", "", "<script>alert(1)</script>")
 	b := newBrowser(t, i.server.APIURL())
 	b.signIn(i.client.key.AccessKeyID, i.client.key.SecretAccessKey)
-	ask := func(form string) (told wire.GetMigrationReportResult) {
-		status, answer := b.ask("POST", "api/GetMigrationReport", `{"form":"`+form+`"}`)
-		if status != http.StatusOK {
-			t.Fatalf("%s: %d %s", form, status, answer)
-		}
-		must(t, json.Unmarshal([]byte(answer), &told))
-		return told
-	}
+	ask := func(form string) madeReport { return b.report(t, form) }
 	var key wire.GetReportKeyResult
 	must(t, i.client.call(t.Context(), targetOpenIMDS+"GetReportKey", wire.Nothing{}, &key))
 	for _, form := range []string{"html", "json"} {
 		told := ask(form)
-		stated, err := attest.Verify([]byte(told.Report), attest.Fingerprint(key.PublicKey))
+		stated, err := attest.Verify(told.text, attest.Fingerprint(key.PublicKey))
 		if err != nil || !strings.HasPrefix(stated.By, i.client.key.AccessKeyID) || told.Key != attest.Fingerprint(key.PublicKey) {
 			t.Errorf("%s: %+v, %v", form, stated, err)
 		}
 		if !strings.HasPrefix(told.FileName, "migration-us-east-1-") || !strings.HasSuffix(told.FileName, "."+form) {
 			t.Errorf("the file is called %s", told.FileName)
 		}
-		if strings.Contains(told.Report, "<script>") {
+		if strings.Contains(string(told.text), "<script>") {
 			t.Errorf("%s: a guest's words are markup", form)
 		}
-		if _, err := attest.Verify([]byte(strings.Replace(told.Report, "demo", "dema", 1)), told.Key); err == nil {
+		if _, err := attest.Verify(bytes.Replace(told.text, []byte("demo"), []byte("dema"), 1), told.Key); err == nil {
 			t.Errorf("%s: a changed report verifies", form)
 		}
 	}
 	var made report.Report
-	must(t, json.NewDecoder(strings.NewReader(ask("json").Report)).Decode(&made))
+	must(t, json.NewDecoder(bytes.NewReader(ask("json").text)).Decode(&made))
 	if len(made.Instances) != 1 || made.Instances[0].Name != "demo" || made.Provider != "openimds" || made.Installation == nil {
 		t.Errorf("the report has %+v", made)
 	}
@@ -139,15 +133,103 @@ func TestMigrationReport(t *testing.T) {
 	if signed != 3 {
 		t.Errorf("%d reports were signed: %s", signed, log)
 	}
+	// Who may only look gets neither a report nor another one's, and who gives a wrong id none.
+	var begun wire.MakeMigrationReportResult
+	must(t, i.client.call(t.Context(), targetOpenIMDS+"MakeMigrationReport", wire.MakeMigrationReportRequest{Form: wire.ReportHTML}, &begun))
+	reader := i.readOnlyKey(t)
+	onlooker := newBrowser(t, i.server.APIURL())
+	onlooker.signIn(reader.ID, reader.Secret)
+	mine := `{"reportId":"` + begun.ReportID + `"}`
+	for operation, body := range map[string]string{"MakeMigrationReport": `{"form":"html"}`, "GetMigrationReport": mine} {
+		if status, answer := onlooker.ask("POST", "api/"+operation, body); status != http.StatusBadRequest || !strings.Contains(answer, "AccessDeniedException") {
+			t.Errorf("%s by a key that may only look: %d %s", operation, status, answer)
+		}
+	}
+	for body, words := range map[string]string{
+		`{"reportId":"00000000-0000-0000-0000-000000000000"}`: "There is no such report any more",
+		`{"reportId":"` + begun.ReportID + `","from":-1}`:     "no bytes before its first one",
+	} {
+		if status, answer := b.ask("POST", "api/GetMigrationReport", body); status != http.StatusBadRequest || !strings.Contains(answer, words) {
+			t.Errorf("%s: %d %s", body, status, answer)
+		}
+	}
+	// Another one of the same key takes its place, in whichever way it was asked for.
+	ask("json")
+	if status, answer := b.ask("POST", "api/GetMigrationReport", mine); status != http.StatusBadRequest || !strings.Contains(answer, "There is no such report any more") {
+		t.Errorf("a report whose place another one has: %d %s", status, answer)
+	}
+}
+
+// Where it is longer than an answer, the report comes in parts, and is whole.
+func TestLargeMigrationReport(t *testing.T) {
+	t.Parallel()
+	i := openInstallation(t, forTest(filepath.Join(t.TempDir(), "data")))
 	var names []string
-	for n := range 200 {
+	for n := range 130 {
 		names = append(names, fmt.Sprint("web-", n))
 	}
 	for part := range slices.Chunk(names, 20) {
 		_, err := i.server.Service().CreateInstances(t.Context(), control.InstancesLaunch{Names: part, Zone: "us-east-1a", BlueprintID: "debian_12", BundleID: "nano_3_0"})
 		must(t, err)
 	}
-	if status, answer := b.ask("POST", "api/GetMigrationReport", `{"form":"json"}`); status != http.StatusBadRequest || !strings.Contains(answer, "A report of 201 instances takes longer than a page waits") {
-		t.Errorf("of too many: %d %s", status, answer)
+	b := newBrowser(t, i.server.APIURL())
+	b.signIn(i.client.key.AccessKeyID, i.client.key.SecretAccessKey)
+	for _, form := range []string{"html", "json"} {
+		told := b.report(t, form)
+		if _, err := attest.Verify(told.text, told.Key); err != nil || told.parts < 2 {
+			t.Errorf("%s in %d parts: %v", form, told.parts, err)
+		}
+		if form == "html" {
+			if n := bytes.Count(told.text, []byte(`<section class="instance"`)); n != 131 {
+				t.Errorf("the page has %d instances", n)
+			}
+			continue
+		}
+		var made report.Report
+		must(t, json.NewDecoder(bytes.NewReader(told.text)).Decode(&made))
+		total := 0
+		for _, n := range made.Totals {
+			total += n
+		}
+		if len(made.Instances) != 131 || total != 131 {
+			t.Errorf("the report has %d instances, %v", len(made.Instances), made.Totals)
+		}
 	}
+}
+
+// madeReport is a report that a page has put together.
+type madeReport struct {
+	wire.GetMigrationReportResult
+	text  []byte
+	parts int
+}
+
+// report has a report made, as the page does.
+func (b *browser) report(t *testing.T, form string) (made madeReport) {
+	t.Helper()
+	ask := func(operation, body string, to any) {
+		status, answer := b.ask("POST", "api/"+operation, body)
+		if status != http.StatusOK {
+			t.Fatalf("%s %s: %d %s", operation, body, status, answer)
+		}
+		must(t, json.Unmarshal([]byte(answer), to))
+	}
+	var begun wire.MakeMigrationReportResult
+	ask("MakeMigrationReport", `{"form":"`+form+`"}`, &begun)
+	must(t, eventually(func() bool {
+		if made.parts == 0 { // to ask all the time would hold up who makes it
+			time.Sleep(20 * time.Millisecond)
+		}
+		made.GetMigrationReportResult = wire.GetMigrationReportResult{}
+		ask("GetMigrationReport", fmt.Sprintf(`{"reportId":%q,"from":%d}`, begun.ReportID, len(made.text)), &made.GetMigrationReportResult)
+		if made.Size > 0 {
+			made.parts++
+		}
+		made.text = append(made.text, made.Part...)
+		return made.Size > 0 && int64(len(made.text)) >= made.Size
+	}))
+	if int64(len(made.text)) != made.Size || made.Judged != made.Instances {
+		t.Fatalf("%d bytes of %d, %d instances of %d", len(made.text), made.Size, made.Judged, made.Instances)
+	}
+	return made
 }

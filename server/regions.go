@@ -25,6 +25,7 @@ import (
 	"github.com/openimds/openimds/control"
 	"github.com/openimds/openimds/guestside"
 	"github.com/openimds/openimds/hostnet"
+	"github.com/openimds/openimds/migrate/board"
 	"github.com/openimds/openimds/records"
 	"github.com/openimds/openimds/store"
 	"github.com/openimds/openimds/store/within"
@@ -43,6 +44,8 @@ type regional struct {
 	alarms      *alarms.Alarms
 	auditLog    *storelog.Log // of all servers of the store; nil: this one has it to itself
 	attachments *attach.Attachments
+	protocol    api.Protocol // of the control API
+	board       *board.Board // nil: nobody judges its instances
 }
 
 // hostRules are what a host asks for what it serves; [control.Service] has them.

@@ -158,6 +158,12 @@ func (s *Server) Close() {
 	if s.door != nil {
 		s.door.close()
 	}
+	s.dog.at("the reports that are being made")
+	for _, r := range s.regions {
+		if r.board != nil {
+			r.board.Close()
+		}
+	}
 	if s.host != nil {
 		s.dog.at("the host's network")
 		if err := s.host.Close(); err != nil {

@@ -65,7 +65,7 @@ func everyOperation() []request {
 		request{"OpenIMDS_20261122.GetCallers", `{}`},
 		request{"OpenIMDS_20261122.GetAuditEntries", `{"resource":"Instance/demo","who":"operator","what":"TagResource","failed":true,"since":1.5,"pageSize":3}`},
 		request{"OpenIMDS_20261122.GetMigrationVerdicts", `{"instanceNames":["demo"],"windowSeconds":3600}`},
-		request{"OpenIMDS_20261122.GetMigrationReport", `{"form":"html"}`},
+		request{"OpenIMDS_20261122.MakeMigrationReport", `{"form":"html"}`},
 		request{"OpenIMDS_20261122.TellMigration", `{"migrationId":"` + aMigration + `","plan":"plan.yaml","begunBy":"ann@desk","begunAt":1795478608,"state":"running","stepAt":1795478608,` +
 			`"waves":[{"name":"canary","holdSeconds":60}],"exceptions":[{"names":["old-*"],"owner":"ann","until":1795478608}],"instances":[{"place":0,"instanceName":"demo","wave":"canary","step":"waiting"}]}`},
 		request{"OpenIMDS_20261122.GetMigrations", `{}`},
@@ -131,7 +131,7 @@ func lightsailRequests() []request {
 // TestEveryOperation sees that the list is whole and that each of its requests succeeds.
 func TestEveryOperation(t *testing.T) {
 	s := newServer(t, withAttachments)
-	asked := []string{"Lightsail_20161128.GetOperation"}
+	asked := []string{"Lightsail_20161128.GetOperation", "OpenIMDS_20261122.GetMigrationReport"}
 	for _, c := range everyOperation() {
 		s.must(c.target, c.body)
 		target := c.target
@@ -140,7 +140,9 @@ func TestEveryOperation(t *testing.T) {
 		}
 		asked = append(asked, target)
 	}
-	// GetOperation needs an id that the server has made up.
+	// These need ids that the server has made up.
+	id := s.must("OpenIMDS_20261122.MakeMigrationReport", `{"form":"html"}`)["reportId"].(string)
+	s.must("OpenIMDS_20261122.GetMigrationReport", `{"reportId":"`+id+`","from":0}`)
 	ops := s.must("GetOperations", `{}`)["operations"].([]any)
 	s.must("GetOperation", `{"operationId":"`+ops[0].(map[string]any)["id"].(string)+`"}`)
 	built := lightsail.BuiltTargets()

@@ -62,7 +62,12 @@ func incomplete(u control.FleetUnknown) []string {
 	if u.Instances > 1 {
 		which = fmt.Sprintf("%d instances", u.Instances)
 	}
-	return []string{fmt.Sprintf("Not all of that time is known of %s: in all, %s are not (%s)", which, openimds.Brief(u.Time.Round(time.Minute)), names)}
+	unit := time.Minute
+	if u.Time < unit {
+		unit = time.Second
+	}
+	unknown := max(u.Time.Round(unit), time.Second) // never nothing
+	return []string{fmt.Sprintf("Not all of that time is known of %s: in all, %s are not (%s)", which, openimds.Brief(unknown), names)}
 }
 
 func (a *protocol) getFleetCallers(ctx context.Context, in *wire.GetFleetCallersRequest) (wire.GetFleetCallersResult, error) {

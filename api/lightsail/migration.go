@@ -14,8 +14,9 @@ import (
 type Migration interface {
 	// Verdicts judges instances by their names, those left out that are not there, by a window up to now.
 	Verdicts(ctx context.Context, who sigv4.Identity, names []string, window time.Duration) ([]wire.MigrationVerdict, error)
-	// Report has a signed report, and the fingerprint of the key that signed it.
-	Report(ctx context.Context, who sigv4.Identity, form wire.ReportForm) (text []byte, key string, err error)
+	// MakeReport begins to make a report, and Report tells how far it is and has a part of it.
+	MakeReport(ctx context.Context, who sigv4.Identity, form wire.ReportForm) (id string, err error)
+	Report(ctx context.Context, who sigv4.Identity, id string, from int64) (wire.GetMigrationReportResult, error)
 }
 
 const (
@@ -51,13 +52,22 @@ func (a *protocol) getMigrationVerdicts(ctx context.Context, in *wire.GetMigrati
 	return result, nil
 }
 
+func (a *protocol) makeMigrationReport(ctx context.Context, in *wire.MakeMigrationReportRequest) (result wire.MakeMigrationReportResult, err error) {
+	if a.cfg.Migration == nil {
+		return result, noMigration()
+	}
+	result.ReportID, err = a.cfg.Migration.MakeReport(ctx, api.Caller(ctx), in.Form)
+	return result, err
+}
+
 func (a *protocol) getMigrationReport(ctx context.Context, in *wire.GetMigrationReportRequest) (wire.GetMigrationReportResult, error) {
 	if a.cfg.Migration == nil {
 		return wire.GetMigrationReportResult{}, noMigration()
 	}
-	text, key, err := a.cfg.Migration.Report(ctx, api.Caller(ctx), in.Form)
-	name := "migration-" + a.service.Region() + "-" + a.cfg.Now().UTC().Format("2006-01-02") + "." + string(in.Form)
-	return wire.GetMigrationReportResult{FileName: name, Report: string(text), Key: key}, err
+	if in.From < 0 {
+		return wire.GetMigrationReportResult{}, openimds.Errorf(openimds.InvalidInput, openimds.OutOfRange, "A report has no bytes before its first one")
+	}
+	return a.cfg.Migration.Report(ctx, api.Caller(ctx), in.ReportID, int64(in.From))
 }
 
 func noMigration() error {

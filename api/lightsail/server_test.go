@@ -114,9 +114,12 @@ func newServerOn(t testing.TB, store store.Store, adapt ...func(*control.Config)
 	s.refusals = audit.NewRefusals(record, cfg.Now)
 	t.Cleanup(s.refusals.Close)
 	speaks := lightsail.Config{Service: s.service, Links: links{}, Version: "1.2.3", Now: cfg.Now}
-	if speaks.Migration, err = board.New(board.Config{Protocol: lightsail.New(speaks), Region: cfg.Region, Account: cfg.AccountID, Log: log}); err != nil {
+	judge, err := board.New(board.Config{Protocol: lightsail.New(speaks), Region: cfg.Region, Account: cfg.AccountID, Log: log, Scratch: t.TempDir()})
+	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(judge.Close)
+	speaks.Migration = judge
 	handler := api.New(api.Config{
 		Timeout:   api.MaxTimeout, // on a busy machine a key alone can take longer than users wait
 		Protocols: []api.Protocol{lightsail.New(speaks)},

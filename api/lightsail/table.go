@@ -172,6 +172,7 @@ func openIMDSActions() []action {
 		act(wire.GetMetricData, (*protocol).getMetricData),
 		act(wire.GetMigrationVerdicts, (*protocol).getMigrationVerdicts),
 		guarded(act(wire.GetMigrationReport, (*protocol).getMigrationReport), always),
+		guarded(act(wire.MakeMigrationReport, (*protocol).makeMigrationReport), always),
 		act(wire.GetMigratedInstances, (*protocol).getMigratedInstances),
 		act(wire.GetMigrations, (*protocol).getMigrations),
 		act(wire.GetOptionsHistory, (*protocol).getOptionsHistory),

@@ -196,12 +196,9 @@ in which whoever changes it can put a key of their own.`,
 	return cmd
 }
 
-// maxReport is how large a report may be that is verified.
-const maxReport = 256 << 20
-
 func verify(cmd *cobra.Command, name, key string) error {
 	info, err := os.Stat(name)
-	if err == nil && info.Size() > maxReport {
+	if err == nil && info.Size() > attest.MaxFile {
 		err = fmt.Errorf("%s is no report: it has %d bytes", name, info.Size())
 	}
 	if err != nil {

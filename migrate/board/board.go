@@ -5,9 +5,9 @@ package board
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
+	"path/filepath"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -18,7 +18,7 @@ import (
 	"github.com/openimds/openimds/api/sigv4"
 	"github.com/openimds/openimds/client"
 	"github.com/openimds/openimds/migrate"
-	"github.com/openimds/openimds/migrate/report"
+	"github.com/openimds/openimds/safefile"
 )
 
 // Config is what a [Board] works with.
@@ -27,19 +27,24 @@ type Config struct {
 	Protocol api.Protocol
 	Region   string
 	Account  string
-	// Refused and Timeout are as in [api.Config].
+	// Refused and Timeout are as in [api.Config]; Timeout is of each operation that is called.
 	Refused api.Refused
 	Timeout time.Duration
 	Log     *slog.Logger
+	// Scratch is the directory of files that reports are made in, and that are gone with them. No other process makes any there.
+	Scratch string
 }
 
 // Board is of one region. It is safe for use by many goroutines.
 type Board struct {
-	api *client.Client
-	p   migrate.OpenIMDS
+	api     *client.Client
+	p       migrate.OpenIMDS
+	region  string
+	scratch string // as of [safefile.Create]
+	drafts  drafts
 }
 
-// New makes a board.
+// New makes a board, which is to be closed.
 func New(cfg Config) (*Board, error) {
 	handler := api.New(api.Config{
 		Protocols: []api.Protocol{cfg.Protocol}, Auth: asker{}, Account: cfg.Account, Refused: cfg.Refused, Timeout: cfg.Timeout, Log: cfg.Log,
@@ -49,12 +54,14 @@ func New(cfg Config) (*Board, error) {
 		return aws.Credentials{AccessKeyID: "inside", SecretAccessKey: "inside"}, nil
 	})
 	c, err := client.New(client.Config{
-		Endpoint: "http://localhost/", Region: cfg.Region, Credentials: nobody, HTTP: &http.Client{Transport: inside{handler}}, Attempts: 1,
+		Endpoint: "http://localhost/", Region: cfg.Region, Credentials: nobody, HTTP: &http.Client{Transport: inside{handler, make(chan struct{}, 2)}}, Attempts: 1,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &Board{api: c, p: migrate.NewOpenIMDS(c)}, nil
+	b := &Board{api: c, p: migrate.NewOpenIMDS(c), region: cfg.Region, scratch: filepath.Join(cfg.Scratch, "report"), drafts: drafts{kept: unasked}}
+	safefile.Sweep(b.scratch)
+	return b, nil
 }
 
 // Verdicts judges instances by their names, those left out that are not there, by what is known of a window up to now.
@@ -91,49 +98,6 @@ func verdict(a migrate.Assessment) wire.MigrationVerdict {
 		v.KnownSince, v.KnownUntil = awsjson.At(a.Since), awsjson.At(a.Until)
 	}
 	return v
-}
-
-// maxReported is of how many instances there is a report while a page waits.
-const maxReported = 200
-
-// Report writes down how far all instances of the region are, by [migrate.DefaultCriteria], and has it signed.
-func (b *Board) Report(ctx context.Context, who sigv4.Identity, form wire.ReportForm) (text []byte, key string, err error) {
-	if text, key, err = b.report(withAsker(ctx, who), form); err != nil {
-		return nil, "", worded(ctx, err)
-	}
-	return text, key, nil
-}
-
-func (b *Board) report(ctx context.Context, form wire.ReportForm) (text []byte, key string, err error) {
-	found, err := client.Call(ctx, b.api, wire.GetFleet, wire.GetFleetRequest{})
-	if err != nil {
-		return nil, "", err
-	}
-	if found.Instances > maxReported {
-		return nil, "", openimds.Errorf(openimds.OperationFailure, openimds.TooMany,
-			"A report of %d instances takes longer than a page waits, which has up to %d: 'openimds migrate report' makes it", found.Instances, maxReported)
-	}
-	server := report.OpenIMDS{API: b.api}
-	in := report.Input{Provider: b.p, Source: server, Criteria: migrate.DefaultCriteria(), Now: time.Now()}
-	if in.Installation, err = server.Installation(ctx); err != nil {
-		return nil, "", err
-	}
-	if in.Instances, err = b.p.Instances(ctx); err != nil {
-		return nil, "", err
-	}
-	made, err := report.Make(ctx, in)
-	if err != nil {
-		return nil, "", err
-	}
-	body, err := made.HTML()
-	if form == wire.ReportJSON {
-		body, err = made.JSON()
-	}
-	if err != nil {
-		return nil, "", fmt.Errorf("the report cannot be written down: %w", err)
-	}
-	text, err = server.Seal(ctx, body)
-	return text, in.Installation.Key, err
 }
 
 // worded is a failure as who asked is told of it: what an operation refused is said as it said it.

@@ -12,10 +12,23 @@ import (
 )
 
 // inside carries requests to a handler of this process, whose answers are as those of a connection.
-type inside struct{ handler http.Handler }
+type inside struct {
+	handler http.Handler
+	// turns has room for those at once that nobody waits for, of all reports together: they shall not take the process from
+	// guests and pages.
+	turns chan struct{}
+}
 
 // RoundTrip implements [http.RoundTripper].
 func (i inside) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Context().Value(unhurried{}) != nil {
+		select {
+		case i.turns <- struct{}{}:
+			defer func() { <-i.turns }()
+		case <-r.Context().Done():
+			return nil, r.Context().Err()
+		}
+	}
 	asked := r.Clone(r.Context())
 	asked.RemoteAddr = control.RequestSource(r.Context()) // of who asked the server in the first place
 	w := &answer{header: http.Header{}, status: http.StatusOK}
@@ -36,6 +49,9 @@ type answer struct {
 func (a *answer) Header() http.Header            { return a.header }
 func (a *answer) Write(text []byte) (int, error) { return a.body.Write(text) }
 func (a *answer) WriteHeader(status int)         { a.status = status }
+
+// unhurried is in the context of requests that nobody waits for.
+type unhurried struct{}
 
 type askedBy struct{}
 

@@ -75,8 +75,8 @@ func TestInside(t *testing.T) {
 	if _, err := client.Call(looks, b.api, wire.RebootInstance, wire.InstanceRequest{InstanceName: "demo"}); err == nil {
 		t.Error("who only looks changes something")
 	}
-	if _, _, err := b.Report(t.Context(), reader, wire.ReportHTML); err == nil {
-		t.Error("an installation without a key signs a report")
+	if _, err := b.MakeReport(t.Context(), reader, wire.ReportHTML); err == nil {
+		t.Error("an installation without a key makes reports")
 	}
 	if told, err := b.Verdicts(t.Context(), reader, []string{"absent"}, 0); err != nil || len(told) != 0 {
 		t.Errorf("of who is not there: %+v, %v", told, err)

@@ -4,16 +4,15 @@ package report
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/advice"
 	"github.com/openimds/openimds/migrate"
-	"github.com/openimds/openimds/printable"
 )
 
 // Report is what is written down, at one time.
@@ -202,11 +201,26 @@ type Input struct {
 	Now          time.Time
 }
 
-// atOnce is how many instances are looked at at the same time.
-const atOnce = 8
+// atOnce is how many instances are looked at at the same time, and together how many are judged before the next ones are:
+// so a report of any number of them takes no more memory than these, where whoever asks keeps none.
+const (
+	atOnce   = 8
+	together = 500
+)
 
 // Make looks at the instances and writes down what it finds.
 func Make(ctx context.Context, in Input) (*Report, error) {
+	r := Begin(in)
+	r.Instances = make([]Instance, 0, len(in.Instances))
+	err := in.Each(ctx, r, func(one Instance) error {
+		r.Instances = append(r.Instances, one)
+		return nil
+	})
+	return r, err
+}
+
+// Begin is a report without instances.
+func Begin(in Input) *Report {
 	r := &Report{
 		Format: 1, At: in.Now.UTC().Truncate(time.Second), Provider: in.Provider.Name(), Regions: in.Provider.Regions(), Installation: in.Installation,
 		Criteria: Criteria{
@@ -214,32 +228,41 @@ func Make(ctx context.Context, in Input) (*Report, error) {
 			Reboots: in.Criteria.Reboots, MonthEnds: in.Criteria.MonthEnds,
 		},
 		Totals:     map[string]int{string(migrate.Done): 0, string(migrate.Ready): 0, string(migrate.NotYet): 0, string(migrate.Unknown): 0},
-		Exceptions: exceptionsOf(in.Plan, in.Now), Plan: in.PlanFile, Steps: stepsOf(in.Journal), Instances: make([]Instance, len(in.Instances)),
-	}
-	var working sync.WaitGroup
-	turns := make(chan struct{}, atOnce)
-	for i, one := range migrate.Status(ctx, in.Provider, in.Instances, in.Criteria, in.Now) {
-		turns <- struct{}{}
-		working.Go(func() {
-			r.Instances[i] = in.instance(ctx, one)
-			<-turns
-		})
-	}
-	working.Wait()
-	for i, one := range r.Instances {
-		r.Totals[string(one.Verdict)]++
-		if in.Plan != nil {
-			r.Instances[i].Exceptions = in.exceptionsFor(in.Instances[i])
-		}
+		Exceptions: exceptionsOf(in.Plan, in.Now), Plan: in.PlanFile, Steps: stepsOf(in.Journal), Instances: []Instance{},
 	}
 	onLines(reflect.ValueOf(r))
-	return r, ctx.Err()
+	return r
 }
 
-// JSON is the report as an object of JSON, as it is signed.
-func (r *Report) JSON() ([]byte, error) {
-	text, err := json.MarshalIndent(r, "", "  ")
-	return append(printable.Text(text), '\n'), err // as it can be shown at a terminal, where what is signed has to pass
+// Each looks at the instances, counts each in the report's totals, and passes it on, in their order. An error of pass ends it.
+func (in Input) Each(ctx context.Context, r *Report, pass func(Instance) error) error {
+	for part := range slices.Chunk(in.Instances, together) {
+		found := make([]Instance, len(part))
+		var working sync.WaitGroup
+		turns := make(chan struct{}, atOnce)
+		for i, one := range migrate.Status(ctx, in.Provider, part, in.Criteria, in.Now) {
+			turns <- struct{}{}
+			working.Go(func() {
+				found[i] = in.instance(ctx, one)
+				<-turns
+			})
+		}
+		working.Wait()
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		for i := range found {
+			if in.Plan != nil {
+				found[i].Exceptions = in.exceptionsFor(part[i])
+			}
+			onLines(reflect.ValueOf(&found[i]))
+			r.Totals[string(found[i].Verdict)]++
+			if err := pass(found[i]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func exceptionsOf(p *migrate.Plan, now time.Time) []Exception {

@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +15,7 @@ import (
 	"github.com/openimds/openimds/advice"
 	"github.com/openimds/openimds/attest"
 	"github.com/openimds/openimds/migrate"
+	"github.com/openimds/openimds/printable"
 )
 
 var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
@@ -186,5 +189,72 @@ func TestForms(t *testing.T) {
 				t.Errorf("%+v, %v", again, err)
 			}
 		}
+	}
+}
+
+// A report whose instances are kept as JSON, and told one by one, is the same in both forms: with all that is known of an
+// instance, with nothing, and without any.
+func TestWrittenOneByOne(t *testing.T) {
+	full := source{details: Details{
+		V2: new(int64(3)), WouldBeRefused: new(int64(0)), TokensLost: new(int64(1)), V2Callers: new(0),
+		Callers:   []Caller{{Source: "10.0.0.1", UserAgent: "<a>&\u202e", PathGroups: []string{"meta-data"}, State: StateOpen, V1: 1, LastSeen: noon, Advice: []advice.Advice{{Text: "x"}}}, {}},
+		History:   &History{Changes: []Change{{Time: noon, Who: "me", What: "tokens"}}, KnownSince: noon},
+		Rehearsal: &openimds.Rehearsal{Mode: openimds.RehearseBrownOut, Share: 0.5, Since: noon, Until: noon.Add(time.Hour)},
+	}}
+	known := told{calls: migrate.Calls{Since: noon.AddDate(0, -1, 0), Until: noon, NoToken: 3, Rejected: new(int64)}}
+	for what, in := range map[string]Input{"all": input(known, full), "nothing": input(told{}, nil), "nobody called": input(known, source{details: Details{Callers: []Caller{}}}), "none": {Provider: told{}, Now: noon}} {
+		in.Instances = slices.Repeat(in.Instances, map[bool]int{true: together + 1, false: 2}[what == "all"])
+		whole, page := made(t, in)
+		text, err := whole.JSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if indented, err := json.MarshalIndent(whole, "", "  "); err != nil || string(printable.Text(indented))+"\n" != string(text) {
+			t.Errorf("%s: %v", what, err)
+		}
+		var kept bytes.Buffer
+		parts := Begin(in)
+		if err := in.Each(t.Context(), parts, func(one Instance) error { return json.NewEncoder(&kept).Encode(one) }); err != nil {
+			t.Fatal(err)
+		}
+		all := func(pass func(Instance) error) error {
+			for decoder := json.NewDecoder(bytes.NewReader(kept.Bytes())); ; {
+				var one Instance
+				switch err := decoder.Decode(&one); {
+				case err == io.EOF:
+					return nil
+				case err != nil:
+					return err
+				}
+				if err := pass(one); err != nil {
+					return err
+				}
+			}
+		}
+		var asPage, asJSON bytes.Buffer
+		if err := errors.Join(parts.WriteHTML(&asPage, all), parts.WriteJSON(&asJSON, all)); err != nil {
+			t.Fatal(err)
+		}
+		if asPage.String() != page || asJSON.String() != string(text) {
+			t.Errorf("%s: what is written one by one is another report", what)
+		}
+	}
+}
+
+// Where instances cannot be told, there is no report, and not a shorter one.
+func TestNoShorterReport(t *testing.T) {
+	r, _ := made(t, input(told{}, nil))
+	damaged := errors.New("cannot be read any more")
+	all := func(pass func(Instance) error) error {
+		if err := pass(r.Instances[0]); err != nil {
+			return err
+		}
+		return damaged
+	}
+	if err := r.WriteHTML(io.Discard, all); !errors.Is(err, damaged) {
+		t.Errorf("the page ends with %v", err)
+	}
+	if err := r.WriteJSON(io.Discard, all); !errors.Is(err, damaged) {
+		t.Errorf("the JSON ends with %v", err)
 	}
 }

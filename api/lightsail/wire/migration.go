@@ -8,6 +8,7 @@ import (
 // The operations. To make a report changes nothing, but a key that only looks shall not get the installation's signature.
 var (
 	GetMigrationVerdicts = looks[GetMigrationVerdictsRequest, GetMigrationVerdictsResult](openIMDS + "GetMigrationVerdicts")
+	MakeMigrationReport  = looks[MakeMigrationReportRequest, MakeMigrationReportResult](openIMDS + "MakeMigrationReport")
 	GetMigrationReport   = looks[GetMigrationReportRequest, GetMigrationReportResult](openIMDS + "GetMigrationReport")
 
 	TellMigration        = changes[TellMigrationRequest, TellMigrationResult](openIMDS + "TellMigration")
@@ -58,17 +59,33 @@ const (
 // Values is [awsjson.Enumerated].
 func (ReportForm) Values() []string { return []string{string(ReportHTML), string(ReportJSON)} }
 
-// GetMigrationReportRequest asks for the report on all instances of the region, up to 200, as "openimds migrate report" makes it.
-type GetMigrationReportRequest struct {
+// MakeMigrationReportRequest has the report made on all instances of the region, as "openimds migrate report" makes it.
+type MakeMigrationReportRequest struct {
 	Form ReportForm `json:"form" check:"required"`
 }
 
-// GetMigrationReportResult is the report with the installation's signature.
+// MakeMigrationReportResult names the report, for the same key and the same server alone. It is there until nobody has asked for
+// it for a minute, or the key has another one made.
+type MakeMigrationReportResult struct {
+	ReportID string `json:"reportId"`
+}
+
+// GetMigrationReportRequest asks how far a report is, and for what follows of it after From bytes once it is made.
+type GetMigrationReportRequest struct {
+	ReportID string `json:"reportId" check:"required"`
+	From     int    `json:"from,omitzero"`
+}
+
+// GetMigrationReportResult is how far a report is: with Judged of so many Instances, 0 as long as they are not counted. Once it is
+// made it has the installation's signature and a Size in bytes, of which Part has up to 128 KiB.
 type GetMigrationReportResult struct {
-	FileName string `json:"fileName"`
-	Report   string `json:"report"`
+	Judged    int    `json:"judged"`
+	Instances int    `json:"instances"`
+	Size      int64  `json:"size"`
+	FileName  string `json:"fileName,omitempty"`
 	// Key is the fingerprint of the key that signed it, which "openimds migrate verify" asks for.
-	Key string `json:"key"`
+	Key  string `json:"key,omitempty"`
+	Part []byte `json:"part,omitempty"`
 }
 
 // TellMigrationRequest is how far "openimds migrate" has carried a plan out. It changes no instance, and may be repeated.

@@ -1,6 +1,6 @@
 // Alarms, and the state that each is in.
 import { useCall } from "./live";
-import { instancePath, Link } from "./route";
+import { InstanceLink } from "./route";
 import { t } from "./text";
 import { Badge, Loading, Problem, Scroll, Teach } from "./ui";
 import type { Alarm } from "./wire";
@@ -36,7 +36,7 @@ export function AlarmTable({ alarms, brief }: { alarms: Alarm[]; brief?: boolean
                 {brief && <span class="dim under">{ruleOf(a)}</span>}
               </td>
               <td>
-                <Link to={instancePath(a.monitoredResourceInfo.name, "metrics")}>{a.monitoredResourceInfo.name}</Link>
+                <InstanceLink name={a.monitoredResourceInfo.name} tab="metrics" />
               </td>
               {!brief && <td class="dim">{ruleOf(a)}</td>}
             </tr>

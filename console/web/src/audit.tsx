@@ -1,7 +1,7 @@
 // The audit log: who changed what and who was refused, of one resource or of all.
 import { useSignal } from "@preact/signals";
 import { useCall } from "./live";
-import { go, instancePath, Link, param, withParams } from "./route";
+import { go, InstanceLink, Link, param, withParams } from "./route";
 import { t } from "./text";
 import { Time } from "./time";
 import { Badge, Choice, Command, Field, Loading, mayChange, Note, Problem, Scroll, Section } from "./ui";
@@ -9,8 +9,9 @@ import type { AuditEntry, Input } from "./wire";
 
 function On({ resource }: { resource?: string }) {
   const [type, name] = (resource ?? "").split("/");
-  if (type === "Instance" && name) return <Link to={instancePath(name, "changes")}>{name}</Link>;
+  if (type === "Instance" && name) return <InstanceLink name={name} tab="changes" />;
   if (type === "migration" && name) return <Link to={"migration?plan=" + encodeURIComponent(name)}>{t.audit.plan}</Link>;
+  if (type === "Report" && name) return <span title={resource}>{t.audit.report}</span>;
   return <>{resource}</>;
 }
 
@@ -33,7 +34,7 @@ export function AuditTable({ entries, one, brief }: { entries: AuditEntry[]; one
   const undone = new Set(entries.filter((e) => e.failure && e.change).map((e) => e.change));
   return (
     <Scroll label={t.audit.heading}>
-      <table class="audit stacked">
+      <table class={"audit stacked" + (brief ? " brief" : "")}>
         <thead>
           <tr>
             <th scope="col">{cols.when}</th>
@@ -50,7 +51,9 @@ export function AuditTable({ entries, one, brief }: { entries: AuditEntry[]; one
                 <Time at={e.when} />
               </td>
               <td class="by">
-                {e.who}
+                <span class="clip" title={e.who}>
+                  {e.who}
+                </span>
                 {!brief && e.source && <span class="dim under">{e.server ? t.audit.at(e.source, e.server) : e.source}</span>}
               </td>
               <td>{e.what}</td>

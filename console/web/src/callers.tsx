@@ -3,7 +3,7 @@ import { useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { RangeChoice, rangeOf } from "./range";
 import { useCall } from "./live";
-import { instancePath, Link } from "./route";
+import { InstanceLink } from "./route";
 import { t } from "./text";
 import { Time, windowOf } from "./time";
 import { Amount, Loading, Note, Problem, Scroll, Teach } from "./ui";
@@ -119,7 +119,7 @@ export function FleetCallerTable({ callers, label }: { callers: FleetCaller[]; l
         <tr role="row" key={i}>
           <Who name={c.others ? t.callers.others : callerName(c)} more={beside(c)} />
           <td role="cell" class="on">
-            {c.instanceNames.length > 0 && <Link to={instancePath(c.instanceNames[0], "callers")}>{c.instanceNames[0]}</Link>}
+            {c.instanceNames.length > 0 && <InstanceLink name={c.instanceNames[0]} tab="callers" />}
             {c.instances > 1 && <span class="dim"> {t.callers.moreInstances(c.instances)}</span>}
           </td>
           <Count of={c.noToken} label={cols.v1} v1 />

@@ -2,14 +2,14 @@
 import { useSignal } from "@preact/signals";
 import { Audit } from "./audit";
 import { useCall } from "./live";
-import { instancePath, Link } from "./route";
+import { InstanceLink } from "./route";
 import { t } from "./text";
 import { Time } from "./time";
 import { Badge, Loading, Problem, Scroll, Teach } from "./ui";
 import type { Operation } from "./wire";
 
 function On({ o }: { o: Operation }) {
-  if (o.resourceType === "Instance") return <Link to={instancePath(o.resourceName, "changes")}>{o.resourceName}</Link>;
+  if (o.resourceType === "Instance") return <InstanceLink name={o.resourceName} tab="changes" />;
   return (
     <>
       {o.resourceName} <span class="dim">{o.resourceType}</span>

@@ -18,6 +18,8 @@ interface Props {
   over: Window;
   lines?: Line[];
   height?: number;
+  /** v1 says that it counts calls without a token, which have a colour of their own everywhere. */
+  v1?: boolean;
   /** onZoom is told the time that somebody has drawn over. */
   onZoom?: (from: number, to: number) => void;
 }
@@ -37,7 +39,7 @@ export function columns(points: Datapoint[], over: Window): [number[], (number |
 export const sumOf = (points: Datapoint[]): number | null => (points.length === 0 ? null : points.reduce((sum, p) => sum + (p.sum ?? 0), 0));
 
 export function Graph(props: Props) {
-  const { points, over, lines = [], height = 168, onZoom } = props;
+  const { points, over, lines = [], height = 168, v1 = false, onZoom } = props;
   const box = useRef<HTMLDivElement>(null);
   const at = useSignal<number | null>(null);
   const data = columns(points, over);
@@ -51,7 +53,7 @@ export function Graph(props: Props) {
     let over = false;
     let end = () => {};
     void import("./plot").then(({ plot }) => {
-      if (!over) end = plot(el, { ...latest.current, height, at: (time) => (at.value = time), onZoom: latest.current.onZoom && ((from, to) => latest.current.onZoom?.(from, to)) });
+      if (!over) end = plot(el, { ...latest.current, height, v1, at: (time) => (at.value = time), onZoom: latest.current.onZoom && ((from, to) => latest.current.onZoom?.(from, to)) });
     });
     return () => {
       over = true;

@@ -7,7 +7,7 @@ import { ChangeTable } from "./changes";
 import { Chart, Spark, sumOf } from "./chart";
 import { Instances } from "./instances";
 import { RangeChoice, rangeOf, shownWindow, zoom } from "./range";
-import { go, instancePath, Link, withParams } from "./route";
+import { go, InstanceLink, Link, withParams } from "./route";
 import { t } from "./text";
 import type { Window } from "./time";
 import { Amount, Badge, Loading, mayChange, Note, Problem, Section, Teach } from "./ui";
@@ -91,7 +91,7 @@ function NoToken({ range, over, zoomed }: { range: string; over: Window; zoomed:
         }
       >
         {error && <Problem error={error} again={again} />}
-        {data && <Chart name={t.fleet.noToken} points={data.datapoints} over={over} onZoom={zoom} height={200} />}
+        {data && <Chart name={t.fleet.noToken} points={data.datapoints} over={over} onZoom={zoom} height={200} v1 />}
         {!data && !error && <Loading />}
         {data?.incomplete?.map((why) => <Note key={why}>{why}</Note>)}
       </Section>
@@ -100,7 +100,7 @@ function NoToken({ range, over, zoomed }: { range: string; over: Window; zoomed:
         <ol class="worst">
           {data?.worst.map((w) => (
             <li key={w.instanceName}>
-              <Link to={instancePath(w.instanceName, "metrics")}>{w.instanceName}</Link>
+              <InstanceLink name={w.instanceName} tab="metrics" />
               <Spark points={w.datapoints} over={over} />
               <span class="number">
                 <Amount of={w.sum} />

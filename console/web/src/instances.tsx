@@ -3,7 +3,7 @@ import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { useCall } from "./live";
 import { Mode } from "./options";
-import { go, instancePath, Link, param, withParams } from "./route";
+import { go, InstanceLink, param, withParams } from "./route";
 import { t } from "./text";
 import { Amount, Badge, Button, Choice, Loading, Pages, Problem, Scroll, Teach } from "./ui";
 import type { FoundInstance } from "./wire";
@@ -116,7 +116,7 @@ function Table({ found, sortBy, descending }: { found: FoundInstance[]; sortBy: 
           {found.map((i) => (
             <tr key={i.name}>
               <td>
-                <Link to={instancePath(i.name)}>{i.name}</Link>
+                <InstanceLink name={i.name} />
                 {i.tags?.slice(0, 3).map((tag) => (
                   <span key={tag.key} class="tag" title={tag.key + (tag.value ? "=" + tag.value : "")}>
                     {tag.key}

@@ -46,7 +46,7 @@ function Metric(props: { name: string; metric: string; over: Window; zoomed: boo
     >
       {error && <Problem error={error} again={again} />}
       {!data && !error && <Loading />}
-      {data && <Chart name={t.metrics.names[metric]} points={points} over={over} lines={lines} onZoom={zoom} />}
+      {data && <Chart name={t.metrics.names[metric]} points={points} over={over} lines={lines} v1={metric === "MetadataNoToken"} onZoom={zoom} />}
       {data && !data.known.complete && points.length > 0 && <Note>{t.metrics.incomplete}</Note>}
       {data && points.length === 0 && <Note>{t.metrics.nothing}</Note>}
     </Section>

@@ -1,13 +1,12 @@
 // The way from IMDSv1 to v2: who may require tokens and who may not, rehearsals, and the report for who signs off on it.
-import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import { call } from "./api";
 import { useCall } from "./live";
 import { History, Plan, usePlans } from "./plans";
-import { go, instancePath, Link, param, withParams } from "./route";
+import { Report } from "./report";
+import { go, InstanceLink, param, withParams } from "./route";
 import { t } from "./text";
 import { Time } from "./time";
-import { Amount, attempt, Badge, Button, Choice, Command, Loading, Pages, Problem, Scroll, Section, Teach, type Tone } from "./ui";
+import { Amount, Badge, Choice, Command, Loading, Pages, Problem, Scroll, Section, Teach, type Tone } from "./ui";
 import type { MigrationVerdict } from "./wire";
 
 const shown = 20;
@@ -82,7 +81,7 @@ function Verdicts({ verdicts }: { verdicts: MigrationVerdict[] }) {
           {verdicts.map((v) => (
             <tr key={v.instanceName}>
               <td>
-                <Link to={instancePath(v.instanceName, v.verdict === "not yet" ? "callers" : "options")}>{v.instanceName}</Link>
+                <InstanceLink name={v.instanceName} tab={v.verdict === "not yet" ? "callers" : "options"} />
               </td>
               <td>
                 <Badge tone={tones[v.verdict]}>{t.migration.verdicts[v.verdict]}</Badge>
@@ -126,57 +125,4 @@ function Waves() {
       </div>
     </Section>
   );
-}
-
-function Report() {
-  const busy = useSignal("");
-  const key = useSignal("");
-  const file = useSignal("");
-  const make = async (form: "html" | "json") => {
-    busy.value = form;
-    await attempt(async () => {
-      const made = await call("GetMigrationReport", { form });
-      save(made.fileName, made.report, form === "html" ? "text/html" : "application/json");
-      file.value = made.fileName;
-      key.value = made.key;
-    }, t.migration.made);
-    busy.value = "";
-  };
-  return (
-    <Section title={t.migration.report}>
-      <div class="teach">
-        <p>{t.migration.reportSay}</p>
-        <div class="inline">
-          <Button changes disabled={busy.value !== ""} onClick={() => void make("html")}>
-            {busy.value === "html" ? t.migration.making : t.migration.html}
-          </Button>
-          <Button changes disabled={busy.value !== ""} onClick={() => void make("json")}>
-            {busy.value === "json" ? t.migration.making : t.migration.json}
-          </Button>
-        </div>
-        {key.value && (
-          <>
-            <p class="dim">{t.migration.verify}</p>
-            <Command text={`openimds migrate verify ${file.value} --key ${key.value}`} />
-          </>
-        )}
-      </div>
-      {!key.value && (
-        <div class="teach after">
-          <p class="dim">{t.migration.signed}</p>
-          <Command text={t.migration.withPlan} />
-        </div>
-      )}
-    </Section>
-  );
-}
-
-/** save has the browser keep a text as a file, byte for byte: what is signed must not change. */
-function save(name: string, text: string, type: string) {
-  const url = URL.createObjectURL(new Blob([text], { type }));
-  const link = document.createElement("a");
-  link.href = url;
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }

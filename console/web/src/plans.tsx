@@ -1,6 +1,6 @@
 // Plans that "openimds migrate" carries out, or has: waves, instances, exceptions, and those of before.
 import { useCall, type Answer } from "./live";
-import { go, instancePath, Link, param, withParams } from "./route";
+import { go, InstanceLink, Link, param, withParams } from "./route";
 import { t } from "./text";
 import { moment, Time } from "./time";
 import { Badge, Command, Loading, Pages, Problem, Scroll, Section, type Tone } from "./ui";
@@ -231,7 +231,7 @@ function Instances({ of: m, row }: { of: Migration; row: Row }) {
                 {data.instances.map((one) => (
                   <tr key={one.place}>
                     <td>
-                      <Link to={instancePath(one.instanceName, one.step === "returned" || one.step === "returning" ? "callers" : "options")}>{one.instanceName}</Link>
+                      <InstanceLink name={one.instanceName} tab={one.step === "returned" || one.step === "returning" ? "callers" : "options"} />
                     </td>
                     <td>
                       <Badge tone={stepTones[one.step]}>{stepWords(m, one.step)}</Badge>

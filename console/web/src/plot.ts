@@ -6,14 +6,14 @@ import type { Window } from "./time";
 const number = (v: number) => v.toLocaleString("en", { notation: v >= 100_000 ? "compact" : "standard", maximumFractionDigits: 1 });
 
 /** colours are the style sheet's, for a canvas knows none of it. */
-function colours(of: Element) {
+function colours(of: Element, v1: boolean) {
   // Only as an element's own colour is a variable resolved to what a canvas understands, high contrast included.
   const probe = of.appendChild(document.createElement("span"));
   const get = (name: string) => {
     probe.style.color = `var(${name})`;
     return getComputedStyle(probe).color;
   };
-  const found = { bar: get("--chart"), grid: get("--line-soft"), text: get("--dim"), line: get("--bad"), hatch: get("--hatch"), font: "11px " + getComputedStyle(of).fontFamily };
+  const found = { bar: get(v1 ? "--v1" : "--chart"), grid: get("--line-soft"), text: get("--dim"), line: get("--bad"), hatch: get("--hatch"), font: "11px " + getComputedStyle(of).fontFamily };
   probe.remove();
   return found;
 }
@@ -73,6 +73,7 @@ export interface Plot {
   over: Window;
   lines: Line[];
   height: number;
+  v1: boolean;
   /** at is told the beginning of the period that somebody points at; null: of none. */
   at: (time: number | null) => void;
   onZoom?: (from: number, to: number) => void;
@@ -81,7 +82,7 @@ export interface Plot {
 /** plot draws into an element until what it returns is called. */
 export function plot(el: HTMLElement, p: Plot): () => void {
   const { data, over, lines, height, onZoom } = p;
-  const c = colours(el);
+  const c = colours(el, p.v1);
   const most = Math.max(1, ...data[1].map((v) => v ?? 0), ...lines.map((l) => l.at));
   const drawn = new uPlot(
     {

@@ -50,7 +50,7 @@ export function withParams(change: Record<string, string | number>): string {
 export const instancePath = (name: string, tab = "options") => `instances/${encodeURIComponent(name)}/${tab}`;
 
 /** Link is an anchor that loads nothing; with a modifier key it is one like others. */
-export function Link({ to, children, ...rest }: { to: string; children: ComponentChildren; class?: string; "aria-current"?: "page" | undefined }) {
+export function Link({ to, children, ...rest }: { to: string; children: ComponentChildren; class?: string; title?: string; "aria-current"?: "page" | undefined }) {
   const onClick = (e: MouseEvent) => {
     if (e.defaultPrevented || e.button !== 0 || e.metaKey || e.ctrlKey || e.shiftKey || e.altKey) return;
     e.preventDefault();
@@ -60,5 +60,14 @@ export function Link({ to, children, ...rest }: { to: string; children: Componen
     <a href={"/console/" + to} onClick={onClick} {...rest}>
       {children}
     </a>
+  );
+}
+
+/** InstanceLink leads to an instance's page by its name, which is cut where it is longer than its place. */
+export function InstanceLink({ name, tab }: { name: string; tab?: string }) {
+  return (
+    <Link class="named" to={instancePath(name, tab)} title={name}>
+      {name}
+    </Link>
   );
 }

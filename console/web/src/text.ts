@@ -1,5 +1,6 @@
 // Every English text of the page.
 const n = (count: number, one: string, many = one + "s") => `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
+const megabytes = (bytes: number) => (bytes / 1e6).toLocaleString("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
 
 export const t = {
   name: "openimds",
@@ -386,12 +387,17 @@ export const t = {
     waves: "A plan, in waves",
     wavesSay: "A plan is a file of yours: who goes first, how long each wave is watched, and exceptions. Its journal lies beside it. The first apply only tells what the second would do; while the second is at work, this page shows how far it is.",
     commands: ["openimds migrate plan --wave share:10% --hold 1h > plan.yaml", "openimds migrate apply plan.yaml", "openimds migrate apply plan.yaml --yes", "openimds migrate undo plan.yaml --yes"],
-    report: "Report",
-    reportSay: "Of each instance the time that was watched, its calls and callers, the history of its options and the verdict, for whoever signs off on it.",
+  },
+
+  report: {
+    heading: "Report",
+    about: "Of each instance the time that was watched, its calls and callers, the history of its options and the verdict, for whoever signs off on it.",
     html: "Save as HTML",
     json: "Save as JSON",
-    making: "Making…",
-    made: "The report is saved",
+    judged: (done: number, all: number) => (all === 0 ? "Looking for instances…" : `Writing down ${n(all, "instance")}: ${done.toLocaleString("en")} so far`),
+    fetching: (done: number, all: number) => `Fetching the report: ${megabytes(done)} of ${megabytes(all)} MB`,
+    stop: "Stop",
+    saved: "The report is saved",
     signed: "The installation signs it, with a key that signs nothing else. A plan's exceptions and journal are in the report that this makes:",
     withPlan: "openimds migrate report --plan plan.yaml --out report.html",
     verify: "Whoever has it can tell offline whether a byte was changed. Have the key from openimds migrate key, and not from here alone:",
@@ -482,6 +488,7 @@ export const t = {
     at: (source: string, server: string) => `${source}, at ${server}`,
     begins: (server?: string) => (server ? `The log of the server ${server} begins:` : "The log that the servers share begins:"),
     command: "On the server's machine, also of what was rotated away:",
+    report: "a report",
     plan: "a plan",
     audit: "openimds audit",
     auditOf: (name: string) => `openimds audit --resource Instance/${name}`,

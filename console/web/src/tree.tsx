@@ -106,7 +106,7 @@ function Leaf({ entry }: { entry: TreeEntry }) {
       <div class="leaf">
         <code class="name">{last(entry.path)}</code>
         <Value entry={entry} />
-        {entry.doc && <span class="doc">{entry.doc}</span>}
+        {entry.doc && <span class="doc">{entry.doc.split("`").map((part, i) => (i % 2 ? <code key={i}>{part}</code> : part))}</span>}
       </div>
     </li>
   );

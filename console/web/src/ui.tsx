@@ -22,11 +22,11 @@ export function Said() {
   );
 }
 
-/** attempt carries a change out and says what became of it. */
-export async function attempt(change: () => Promise<unknown>, done: string): Promise<boolean> {
+/** attempt carries a change out and says what became of it; without done only where it fails. */
+export async function attempt(change: () => Promise<unknown>, done?: string): Promise<boolean> {
   try {
     await change();
-    say(done);
+    if (done) say(done);
     return true;
   } catch (e) {
     say(worded(e), true);

@@ -371,7 +371,8 @@ export interface Operations {
     { migrationId: string; wave?: string; step?: MigrationStep; page?: number; pageSize?: number },
     { instances: MigratedInstance[]; total: number; pages: number },
   ];
-  GetMigrationReport: [{ form: "html" | "json" }, { fileName: string; report: string; key: string }];
+  MakeMigrationReport: [{ form: "html" | "json" }, { reportId: string }];
+  GetMigrationReport: [{ reportId: string; from: number }, { judged: number; instances: number; size: number; fileName?: string; key?: string; part?: string }];
   GetMetadataTree: [Named & { version: string; path: string; protocol: "v1" | "v2"; reveal?: boolean }, Tree];
 }
 
