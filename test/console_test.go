@@ -44,7 +44,7 @@ func TestConsole(t *testing.T) {
 		t.Fatal(err)
 	}
 	// A story waits for minutes where it waits for seconds in vain.
-	ctx, cancel := context.WithTimeout(t.Context(), 8*patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 16*patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "node", filepath.Join("browser", "console.js"), chromium, dir, pictures)
 	cmd.Env = without(os.Environ(), "OPENIMDS_", "AWS_")

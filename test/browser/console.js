@@ -63,6 +63,13 @@ const tokens = (p) => p.getByRole("switch", { name: "Require session tokens" });
 const applied = (p) => p.getByText("Applied: the guest's next request obeys.").waitFor();
 const checked = (p, on) => p.locator(`[role=switch][aria-label="Require session tokens"][aria-checked=${on}]`).waitFor();
 
+/** verified says that a report is what the server has signed. */
+async function verified(server, file) {
+  const key = (await server.command("migrate", "key")).trim();
+  const said = await server.offline("migrate", "verify", file, "--key", key);
+  if (!said.includes("unchanged since it was signed")) throw new Error(said);
+}
+
 /** mended are the options that stories begin with. */
 const mended = () => small.command("options", "demo", "--http-tokens", "optional", "--http-endpoint", "enabled");
 
@@ -349,10 +356,14 @@ const stories = {
       const file = path.join(directory, download.suggestedFilename());
       equal(path.extname(file), "." + end, "the file's name");
       await download.saveAs(file);
-      const key = (await small.command("migrate", "key")).trim();
-      const said = await small.offline("migrate", "verify", file, "--key", key);
-      if (!said.includes("unchanged since it was signed")) throw new Error(said);
+      await verified(small, file);
+      // What stands in the address while it is made is gone, so that nothing is saved twice.
+      await p.waitForURL((u) => !u.searchParams.has("report"));
     }
+    // Of a report that is there no more the page says so, and offers another one.
+    await p.goto(small.url + "/console/migration?report=00000000-0000-0000-0000-000000000000");
+    await p.getByText("There is no such report any more").waitFor();
+    await p.getByRole("button", { name: "Save as HTML" }).waitFor();
     await small.command("options", "demo", "--http-tokens", "required", "--yes");
     await p.getByText("No instance takes IMDSv1 any more.").waitFor();
     await p.getByRole("button", { name: "All", exact: true }).click();
@@ -467,6 +478,57 @@ const stories = {
     await done(p);
   },
 
+  async "events, faults, user data and secrets"() {
+    await mended();
+    const p = await page();
+    const answers = (at, status) => until(`${status} of ${at}`, async () => (await small.get(at)) === status);
+    await signIn(p, small, "instances/demo/events");
+    await p.getByText("Nothing is announced.").waitFor();
+    await answers("latest/meta-data/spot/instance-action", 404);
+    await p.getByRole("button", { name: "Announce", exact: true }).click();
+    await p.getByRole("button", { name: "Take back: Spot interruption" }).waitFor();
+    await answers("latest/meta-data/spot/instance-action", 200);
+    await p.getByRole("button", { name: "Take back: Spot interruption" }).click();
+    await p.getByText("Nothing is announced.").waitFor();
+    await answers("latest/meta-data/spot/instance-action", 404);
+    await p.getByRole("link", { name: "Faults" }).click();
+    await p.getByText("No faults are on.").waitFor();
+    await p.getByLabel("Status", { exact: true }).fill("503");
+    await p.getByRole("button", { name: "Set faults" }).click();
+    await p.getByText("status 503 for").waitFor();
+    await answers("latest/meta-data/ami-id", 503);
+    await p.getByRole("button", { name: "End all faults" }).click();
+    await p.getByText("No faults are on.").waitFor();
+    await answers("latest/meta-data/ami-id", 200);
+    // What is typed is what the guest gets, byte for byte; the page hides it until somebody asks.
+    const secret = "#!/bin/sh\necho 'secret of the guest' ü\n";
+    await p.getByRole("link", { name: "User data" }).click();
+    await p.getByText("No user data.").waitFor();
+    await p.getByRole("button", { name: "Edit" }).click();
+    await p.getByRole("textbox").fill(secret);
+    await p.getByRole("button", { name: "Save" }).click();
+    await until("the guest's user data", async () => (await (await fetch(`http://${small.imds}/latest/user-data`)).text()) === secret);
+    const found = p.getByText("secret of the guest");
+    await p.goto(small.url + "/console/instances/demo/metadata");
+    const entry = p.getByRole("listitem").filter({ has: p.getByText("user-data", { exact: true }) });
+    await entry.getByText("hidden", { exact: true }).waitFor();
+    equal(await found.count(), 0, "secrets before somebody asks");
+    await p.getByRole("button", { name: "Show secrets" }).click();
+    await p.getByRole("dialog").getByRole("button", { name: "Show secrets" }).click();
+    await found.waitFor();
+    const told = await ask(p, "GetAuditEntries", { what: "GetMetadataTree" });
+    equal(told.body.entries.some((e) => e.resource === "Instance/demo"), true, "that they were shown is in the audit log");
+    await p.getByRole("button", { name: "Hide secrets" }).click();
+    await found.waitFor({ state: "detached" });
+    // As the guest is answered, so the page is.
+    await small.command("options", "demo", "--http-tokens", "required", "--yes");
+    await p.getByRole("button", { name: "IMDSv1", exact: true }).click();
+    await p.getByText("The guest is refused with 401").waitFor();
+    await mended();
+    await p.getByText("ami-id", { exact: true }).waitFor(); // by itself
+    await done(p);
+  },
+
   async "ten thousand"() {
     const p = await page();
     await signIn(p, large);
@@ -507,6 +569,74 @@ const stories = {
     await done(p);
     return { firstPaintMs: median((x) => x.paint), listMs: median((x) => x.list) };
   },
+};
+
+/** wide tells which of the elements have more in them than their place shows. */
+const wide = (p, which, where) =>
+  p.evaluate(
+    ([which, where]) => [...document.querySelectorAll(which)].filter((e) => e.scrollWidth > e.clientWidth + 1).map((e) => `${where}: ${e.className || e.tagName} ${e.scrollWidth} > ${e.clientWidth}`),
+    [which, where],
+  );
+
+stories["long names"] = async () => {
+  await mended();
+  const long = "a-name-of-two-hundred-letters-" + "x".repeat(170);
+  await small.command("instance", "create", long, "--tag", `${"k".repeat(128)}=${"v".repeat(256)}`);
+  await small.command("event", "maintenance", long, "--description", "d".repeat(400));
+  await small.command("migrate", "rehearse", long, "--shadow", "--for", "1h");
+  await small.get("latest/meta-data/ami-id", { agent: "u".repeat(250) });
+  const p = await page({ colorScheme: "light" });
+  await signIn(p, small);
+  await p.getByText("u".repeat(100)).first().waitFor(); // what is on its way has come
+  const there = "instances/" + long;
+  const seenAt = { fleet: "", migration: "migration?filter=all", callers: "callers", changes: "changes", options: there, tags: there + "/tags", events: there + "/events", "instance-changes": there + "/changes", "instance-callers": "instances/demo/callers" };
+  const tooWide = [];
+  for (const [name, at] of Object.entries(seenAt)) {
+    await p.goto(small.url + "/console/" + at);
+    await settled(p);
+    // Names are cut or broken: neither the page nor a table in it is wider than its place.
+    tooWide.push(...(await wide(p, "html, .scroll", name)));
+    await p.screenshot({ path: `${pictures}/long-${name}.png`, fullPage: true });
+    await p.setViewportSize({ width: 390, height: 844 });
+    // Graphs hear of it a moment later.
+    await until(name + " to be as narrow as the screen", async () => (await p.evaluate(() => innerWidth === 390)) && (await wide(p, "html", name)).length === 0);
+    await p.screenshot({ path: `${pictures}/long-${name}-narrow.png`, fullPage: true });
+    await p.setViewportSize(screen);
+  }
+  equal(tooWide, [], "what is wider than its place");
+  await small.command("instance", "delete", long);
+  await done(p);
+};
+
+stories["a report of ten thousand"] = async () => {
+  const p = await page({ acceptDownloads: true });
+  await signIn(p, large, "migration");
+  await p.getByRole("button", { name: "Save as HTML" }).click();
+  await p.getByText(/^Writing down 10,000 instances: [\d,]+ so far/).waitFor();
+  await p.waitForURL(/report=/);
+  // Who leaves the page, or loads it again, has the same report go on.
+  await p.getByRole("link", { name: "Fleet" }).click();
+  await p.getByRole("heading", { name: "Fleet", level: 1 }).waitFor();
+  await p.goBack();
+  const progress = p.getByRole("progressbar");
+  await progress.waitFor();
+  const far = Number(await progress.getAttribute("value"));
+  await p.reload();
+  await until("the same report to go on", async () => Number(await progress.getAttribute("value", { timeout: 1000 }).catch(() => 0)) > far);
+  await p.screenshot({ path: `${pictures}/report-being-made.png` });
+  const download = await p.waitForEvent("download", { timeout: 8 * patience });
+  const file = path.join(directory, download.suggestedFilename());
+  await download.saveAs(file);
+  await verified(large, file);
+  const text = fs.readFileSync(file, "utf8");
+  equal(text.split('<section class="instance"').length - 1, 10_000, "instances of the report");
+  // Who gives one up has another one made.
+  await p.getByRole("button", { name: "Save as JSON" }).click();
+  await p.getByText(/^Writing down 10,000 instances/).waitFor();
+  await p.getByRole("button", { name: "Stop" }).click();
+  await p.getByRole("button", { name: "Save as JSON" }).waitFor();
+  await done(p);
+  return { reportBytes: text.length };
 };
 
 const places = {
