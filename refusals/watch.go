@@ -51,7 +51,6 @@ type Watch struct {
 
 	leasing sync.Mutex
 	lease   store.Lease
-	kept    time.Time
 }
 
 // NewWatch makes one that reads all it is asked for until [Watch.Run] follows the store.
