@@ -61,7 +61,7 @@ func (c *call) counts(ctx context.Context) (any, error) {
 		all = append(all, counted{r.Key, over})
 	}
 	if n := len(answer.Refused); n > 0 {
-		c.audit("", fmt.Sprintf("%d of the counts are not of this host's instances, or cannot be read", n))
+		c.audit("", fmt.Sprintf("%d of the counts are not of this host's instances, cannot be read, or are to be told to the engine of the metrics", n))
 	}
 	if outside > 0 {
 		c.audit("", fmt.Sprintf("%d of the counts are of times in which this host did not have the instance, and are not kept", outside))
@@ -131,8 +131,14 @@ func (c *call) mayCount(ctx context.Context, r hostlink.Counted, stays *control.
 	now := time.Now()
 	name := countsName(r.Key)
 	own := hostlink.CountedBy(name) == c.host.Name
+	isSample, isMark := strings.HasPrefix(r.Key, history.SamplePrefix), r.Key == history.MarkKey(name)
+	engine := c.door.cfg.Installation != ""
 	switch {
-	case own && r.Key == history.MarkKey(name):
+	case own && isSample && engine && len(r.Value) == 0: // it takes back what it tells the engine
+		return func([]byte) []byte { return nil }, true, nil
+	case engine && (isSample || isMark && len(r.Value) > 0):
+		return refuse(errEngine)
+	case own && isMark:
 		if _, err := history.ForeignMark(r.Key, r.Value, now); err != nil && len(r.Value) > 0 {
 			return refuse(err)
 		}
@@ -141,7 +147,7 @@ func (c *call) mayCount(ctx context.Context, r hostlink.Counted, stays *control.
 			value = nil
 		}
 		return func([]byte) []byte { return value }, true, nil
-	case strings.HasPrefix(r.Key, history.SamplePrefix):
+	case isSample:
 		day, err := history.Foreign(r.Key, r.Value, now)
 		if err == nil && !own {
 			err = errOtherHost
@@ -178,4 +184,7 @@ func (c *call) mayCount(ctx context.Context, r hostlink.Counted, stays *control.
 	}, true, err
 }
 
-var errOtherHost = errors.New("it is another host's count")
+var (
+	errOtherHost = errors.New("it is another host's count")
+	errEngine    = errors.New("an engine of metrics is asked for it")
+)

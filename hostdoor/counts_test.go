@@ -82,6 +82,12 @@ func TestCountsOfAHost(t *testing.T) {
 			t.Fatalf("%d %s", status, answer)
 		}
 	}
+	for i := range q.Records { // nor does it take back what is counted
+		q.Records[i].Value = nil
+	}
+	if status, answer := a.ask(hostlink.PathCounts, q); status != http.StatusOK {
+		t.Fatalf("%d %s", status, answer)
+	}
 	now := time.Now()
 	all := history.New(history.Config{Store: r.store, Host: "replica"})
 	for id, want := range map[string]int64{mine.ID: 7, theirs.ID: 0} {
@@ -94,6 +100,55 @@ func TestCountsOfAHost(t *testing.T) {
 		if sum != want {
 			t.Errorf("of %s %d calls are known, not %d", id, sum, want)
 		}
+	}
+}
+
+// Where an engine of metrics is asked for samples, none is kept, nor a mark: who calls is. What the host told before it may take
+// back, and nobody else's; where no engine is asked it may not.
+func TestCountsBesideAnEngine(t *testing.T) {
+	t.Parallel()
+	r := newReplica(t, func(c *hostdoor.Config) { c.Installation = "ours" })
+	a, _ := r.join("host-a"), r.join("host-b")
+	mine := r.create("mine", "")
+	r.attach("mine", "host-a", "tap0")
+	own := mem.New()
+	for _, host := range []string{"host-a", "host-b"} {
+		meter := usage.NewMeter(usage.Config{Store: own, Host: host, History: history.New(history.Config{Store: own, Host: host})})
+		meter.Guest(mine.ID, "mine").Count(usage.NoToken, netip.MustParseAddr("10.0.0.1"), []byte("latest/meta-data/"), []byte("curl"), time.Now())
+		must(t, meter.Flush(t.Context()))
+	}
+	q := countsIn(t, own, "usage/")
+	keep := func() (kept []string) {
+		t.Helper()
+		status, answer := a.ask(hostlink.PathCounts, q)
+		if status != http.StatusOK {
+			t.Fatalf("%d %s", status, answer)
+		}
+		page, err := r.store.List(t.Context(), store.Range{Prefix: "usage/"})
+		must(t, err)
+		for _, record := range page.Records {
+			kept = append(kept, record.Key)
+		}
+		return kept
+	}
+	who := usage.CallersKey(mine.ID, "host-a")
+	if kept := keep(); len(q.Records) < 6 || !slices.Equal(kept, []string{who}) {
+		t.Errorf("of %d counts %v are kept", len(q.Records), kept)
+	}
+	// They are what was told before.
+	var theirs []string
+	for _, record := range q.Records {
+		_, err := r.store.Commit(t.Context(), store.Change{Verb: store.Put, Key: record.Key, Value: record.Value, If: store.Whatever})
+		must(t, err)
+		if !strings.HasSuffix(record.Key, "/host-a") || record.Key == who {
+			theirs = append(theirs, record.Key)
+		}
+	}
+	for i := range q.Records {
+		q.Records[i].Value = nil
+	}
+	if kept := keep(); !slices.Equal(kept, theirs) {
+		t.Errorf("when it takes back all, %v are kept, not %v", kept, theirs)
 	}
 }
 

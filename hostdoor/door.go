@@ -73,6 +73,9 @@ type Config struct {
 	Signer Signer
 	// Refused is told of each refusal, with who was refused if that is known.
 	Refused func(ctx context.Context, e openimds.AuditEntry, key string)
+	// Installation is what hosts call their series by in the engine of metrics that is asked for what they count by the sample:
+	// none of it is kept here then. Empty: no engine is asked.
+	Installation string
 	// Connections at once; 0: 8192.
 	Connections int
 	// Program is this program's version.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -90,7 +91,8 @@ func TestAnyReplica(t *testing.T) {
 // that a replica has, also not after a start.
 func TestCountsAreCarried(t *testing.T) {
 	var mu sync.Mutex
-	away, marks := true, false
+	away, tells, takenBack := true, false, false
+	var counting Counting
 	got := map[string]string{}
 	var last string
 	requests := 0
@@ -121,7 +123,17 @@ func TestCountsAreCarried(t *testing.T) {
 		t.Helper()
 		ended, end := context.WithCancel(t.Context())
 		end() // all that is left goes at the end
-		(&Counts{Store: kept, Client: c, Host: "host-a", Kinds: []string{"usage/300/", "usage/callers/"}, Mark: "usage/open/host-a", Marks: func() bool { return marks }, Log: slog.New(slog.DiscardHandler)}).Run(ended, time.Minute)
+		counts := NewCounts(Counts{
+			Store: kept, Client: c, Host: "host-a", Samples: "usage/300/", Callers: "usage/callers/", Mark: "usage/open/host-a",
+			About: func() (About, bool) { return About{Counting: counting}, true }, Tells: tells, Log: slog.New(slog.DiscardHandler),
+		})
+		counts.Run(ended, time.Minute)
+		select {
+		case <-counts.TakenBack():
+			takenBack = true
+		default:
+			takenBack = false
+		}
 	}
 	count("usage/300/2026-11-26/i-0/host-a", "one")
 	count("usage/300/2026-11-26/i-0/host-b", "another host's")
@@ -150,16 +162,63 @@ func TestCountsAreCarried(t *testing.T) {
 	}
 	// The mark goes to replicas that take it, after all that was stored before it, and its end too.
 	const mark = "usage/open/host-a"
-	marks = true
+	counting.Marks = true
 	count("usage/300/2026-11-27/i-0/host-a", "four")
 	carry()
 	if got["usage/300/2026-11-27/i-0/host-a"] != "four" || got[mark] != "its own business" || last != mark {
 		t.Errorf("the replica was told %v, last of %s", got, last)
 	}
-	_, err := kept.Commit(t.Context(), store.Change{Verb: store.Delete, Key: mark, If: store.Whatever})
-	must(t, err)
+	drop := func(key string) {
+		t.Helper()
+		_, err := kept.Commit(t.Context(), store.Change{Verb: store.Delete, Key: key, If: store.Whatever})
+		must(t, err)
+	}
+	drop(mark)
 	carry()
 	if value, told := got[mark]; !told || value != "" {
 		t.Errorf("the replica takes the mark still for %q", value)
 	}
+	// Replicas that ask an engine are told of callers alone. What they had of samples they keep from a host that does not tell
+	// it, and is taken back before one tells it anything.
+	has := func(when string, back bool, want map[string]string) {
+		t.Helper()
+		maps.DeleteFunc(got, func(_, value string) bool { return value == "" })
+		if takenBack != back || !maps.Equal(got, want) {
+			t.Errorf("%s the replica has %v, taken back: %v", when, got, takenBack)
+		}
+	}
+	const one, later, who = "usage/300/2026-11-26/i-0/host-a", "usage/300/2026-11-27/i-0/host-a", "usage/callers/i-0/host-a"
+	count(mark, "begun")
+	carry()
+	before := maps.Clone(got)
+	counting.Installation = "ours"
+	count(later, "five")
+	carry()
+	has("of a host that does not tell the engine", false, before)
+	counting.Installation = ""
+	carry()
+	before[later] = "five"
+	has("without the engine again", false, before)
+	counting.Installation, tells, away = "ours", true, true
+	carry()
+	has("while it is away", false, before)
+	away = false
+	count(who, "who else")
+	carry()
+	theirs := maps.Clone(before)
+	for _, key := range []string{one, later, mark} {
+		delete(theirs, key)
+	}
+	theirs[who] = "who else"
+	has("beside the engine", true, theirs)
+	count(later, "six")
+	carry()
+	has("later, beside the engine,", true, theirs)
+	tells = false
+	carry()
+	has("of a host that tells the engine no more", true, theirs)
+	counting.Installation = ""
+	carry()
+	before[later], before[who] = "six", "who else"
+	has("without an engine in the end", false, before)
 }

@@ -27,8 +27,7 @@ type About struct {
 	Host    string   `json:"host"`
 	Home    string   `json:"home"`
 	Regions []string `json:"regions"`
-	// Marks is [Hello.Marks].
-	Marks bool `json:"marks,omitempty"`
+	Counting
 }
 
 // Copy is what a host serves, in a store of its own: instances, attachments and recordings as they stand in the

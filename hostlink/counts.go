@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -13,8 +14,17 @@ import (
 	"github.com/openimds/openimds/store"
 )
 
-// pushedKey is where it is noted up to which revision of the host's own store replicas have what was counted.
-const pushedKey = "pushed"
+// pushedKey is where it is noted up to which revision of the host's own store replicas have what was counted, and
+// elsewhereKey where it stands that they are told no samples, as they ask an engine of metrics.
+const (
+	pushedKey    = "pushed"
+	elsewhereKey = "elsewhere"
+)
+
+// elsewhere is that record.
+type elsewhere struct {
+	TakenBack bool `json:"takenBack"` // the replicas have none that they were told before
+}
 
 // pushEvery is how often what was counted goes to a replica, and pushBytes how much of it at once.
 const (
@@ -32,12 +42,15 @@ type Counts struct {
 	Client *Client
 	// Host is the name that this host counts by ([CountsName]), which the keys end with of what it has counted by itself.
 	Host string
-	// Kinds lead those keys. What else is kept beside them is this host's own business.
-	Kinds []string
+	// Samples and Callers lead those keys. What else is kept beside them is this host's own business.
+	Samples, Callers string
 	// Mark is the key of the host's mark, which says from which sample on there may be more than the records have that go
-	// before it. Marks says whether the replicas take it.
-	Mark  string
-	Marks func() bool
+	// before it.
+	Mark string
+	// About says what becomes of what is counted; false: no replica has told yet.
+	About func() (About, bool)
+	// Tells says that this host tells the engine that the replicas ask, if they do.
+	Tells bool
 	Log   *slog.Logger
 
 	dirty map[string]bool
@@ -45,11 +58,23 @@ type Counts struct {
 	// mark is the value that replicas have of it, if that is known; empty: none.
 	mark   []byte
 	marked bool
+	// engine says that samples are asked of an engine, and takenBack is closed once the replicas have none that it is told.
+	engine    bool
+	takenBack chan struct{}
 }
+
+// NewCounts makes one that [Counts.Run] has carry what is counted.
+func NewCounts(c Counts) *Counts {
+	c.dirty, c.takenBack = map[string]bool{}, make(chan struct{})
+	return &c
+}
+
+// TakenBack is closed once the replicas ask an engine for samples, and have none of this host's that would count beside
+// those that it tells the engine.
+func (c *Counts) TakenBack() <-chan struct{} { return c.takenBack }
 
 // Run carries counts until the context ends, and once more then: as much as goes within last.
 func (c *Counts) Run(ctx context.Context, last time.Duration) {
-	c.dirty = map[string]bool{}
 	changes, following := make(chan []store.Record), make(chan struct{})
 	followed, stop := context.WithCancel(context.WithoutCancel(ctx))
 	go func() {
@@ -142,7 +167,8 @@ func (c *Counts) pushed(ctx context.Context) (int64, error) {
 func (c *Counts) note(batch []store.Record) {
 	for _, r := range batch {
 		c.upTo = max(c.upTo, r.Revision)
-		if strings.HasSuffix(r.Key, "/"+c.Host) && slices.ContainsFunc(c.Kinds, func(kind string) bool { return strings.HasPrefix(r.Key, kind) }) {
+		isSample := strings.HasPrefix(r.Key, c.Samples)
+		if strings.HasSuffix(r.Key, "/"+c.Host) && (isSample && !c.engine || strings.HasPrefix(r.Key, c.Callers)) {
 			c.dirty[r.Key] = true
 		}
 	}
@@ -150,6 +176,13 @@ func (c *Counts) note(batch []store.Record) {
 
 // push carries what is known to be counted, and then the mark, if that is another one.
 func (c *Counts) push(ctx context.Context) error {
+	about, known := c.About()
+	if !known {
+		return nil
+	}
+	if err := c.settle(ctx, about.Installation != ""); err != nil {
+		return err
+	}
 	mark, another, err := c.anotherMark(ctx)
 	if err != nil {
 		return err
@@ -172,9 +205,99 @@ func (c *Counts) push(ctx context.Context) error {
 	return nil
 }
 
+// settle has the replicas told of samples, or not, as they ask an engine: what this host tells that is taken back first, or
+// it would count twice.
+func (c *Counts) settle(ctx context.Context, engine bool) error {
+	r, err := c.Store.Get(ctx, elsewhereKey)
+	if err != nil && !errors.Is(err, store.ErrNoRecord) {
+		return err
+	}
+	was, now := elsewhere{}, elsewhere{}
+	if r.Value != nil {
+		if was, err = records.Decode[elsewhere](r); err != nil {
+			return err
+		}
+	}
+	c.engine = engine
+	if !engine {
+		if r.Value == nil {
+			return nil
+		}
+		return c.tellAgain(ctx, r.Revision)
+	}
+	if now.TakenBack = was.TakenBack || c.Tells; now.TakenBack && !was.TakenBack {
+		if err := c.takeBack(ctx); err != nil {
+			return err
+		}
+	}
+	if r.Value == nil || now != was {
+		value, err := records.Encode(now)
+		if err != nil {
+			return err
+		}
+		if _, err := c.Store.Commit(ctx, store.Change{Verb: store.Put, Key: elsewhereKey, Value: value, If: r.Revision}); err != nil {
+			return err
+		}
+	}
+	maps.DeleteFunc(c.dirty, func(key string, _ bool) bool { return strings.HasPrefix(key, c.Samples) })
+	select {
+	case <-c.takenBack:
+	default:
+		if now.TakenBack {
+			close(c.takenBack)
+		}
+	}
+	return nil
+}
+
+// takeBack has the replicas forget this host's samples, and its mark.
+func (c *Counts) takeBack(ctx context.Context) error {
+	keys, err := c.ownSamples(ctx)
+	if err != nil {
+		return err
+	}
+	for some := range slices.Chunk(append(keys, c.Mark), MaxCounted) {
+		all := make([]Counted, len(some))
+		for i, key := range some {
+			all[i].Key = key
+		}
+		if err := c.ask(ctx, all...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tellAgain has the replicas told all samples, where they were told none for a time.
+func (c *Counts) tellAgain(ctx context.Context, revision int64) error {
+	keys, err := c.ownSamples(ctx)
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		c.dirty[key] = true
+	}
+	if err := c.pushCounted(ctx); err != nil {
+		return err
+	}
+	_, err = c.Store.Commit(ctx, store.Change{Verb: store.Delete, Key: elsewhereKey, If: revision})
+	return err
+}
+
+// ownSamples are the keys of this host's samples.
+func (c *Counts) ownSamples(ctx context.Context) (keys []string, err error) {
+	page, err := c.Store.List(ctx, store.Range{Prefix: c.Samples, KeysOnly: true})
+	for _, r := range page.Records {
+		if strings.HasSuffix(r.Key, "/"+c.Host) {
+			keys = append(keys, r.Key)
+		}
+	}
+	return keys, err
+}
+
 // anotherMark is the mark as it is now, and whether the replicas are to be told of it.
 func (c *Counts) anotherMark(ctx context.Context) (value []byte, another bool, err error) {
-	if !c.Marks() {
+	if about, _ := c.About(); !about.Marks || c.engine {
 		c.marked = false // who takes it then does not have it
 		return nil, false, nil
 	}

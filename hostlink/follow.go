@@ -226,7 +226,7 @@ func (s *stream) begin(h *Hello) error {
 		s.from = nil
 	}
 	s.copy.setKeys(h.Keys)
-	s.about = &About{Version: aboutVersion, Host: h.Host, Home: h.Home, Regions: h.Regions, Marks: h.Marks}
+	s.about = &About{Version: aboutVersion, Host: h.Host, Home: h.Home, Regions: h.Regions, Counting: h.Counting}
 	return nil
 }
 

@@ -127,13 +127,21 @@ type Hello struct {
 	Regions []string `json:"regions"`
 	// Keys tells which keys sign identity documents: what others have signed is void.
 	Keys string `json:"keys"`
-	// Marks says that the replica takes the marks of how far hosts have told what they count.
-	Marks bool `json:"marks,omitempty"`
+	Counting
 	// Program is the version of the replica.
 	Program string `json:"program,omitempty"`
 	// From says that the stream goes on from what the host has ([FollowRequest]): of that, only what has changed is told,
 	// and what is there no more.
 	From bool `json:"from,omitempty"`
+}
+
+// Counting says what becomes of what hosts count.
+type Counting struct {
+	// Marks says that the replica takes the marks of how far hosts have told what they count.
+	Marks bool `json:"marks,omitempty"`
+	// Installation is what the series of all who count have in common in the engine of metrics that the replica asks: it takes
+	// no samples then, nor marks. Empty: it asks none.
+	Installation string `json:"installation,omitempty"`
 }
 
 // Record is one of the store, by its key within its region. Without a Value it is there no more.
@@ -257,7 +265,8 @@ type Signed struct {
 }
 
 // CountsRequest has records of what this host has counted, as they are now, and its mark, which says from which sample on
-// there may be more. Late and repeated ones count once. One without a value is there no more.
+// there may be more. Late and repeated ones count once. One without a value is there no more: so a host takes its samples
+// back that an engine has.
 type CountsRequest struct {
 	Records []Counted `json:"records,omitempty"`
 	// Refused are told for the marks (records.Watched) that the stream has told of: they are kept after the records.

@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/openimds/openimds"
@@ -24,7 +26,6 @@ import (
 	"github.com/openimds/openimds/store/bolt"
 	"github.com/openimds/openimds/store/within"
 	"github.com/openimds/openimds/usage"
-	"github.com/openimds/openimds/usage/history"
 )
 
 // Files of an agent's data directory, beside what it is known by: what it serves, and what it has counted.
@@ -59,6 +60,13 @@ type AgentConfig struct {
 	RoleCredentials  map[string]*credentials.Source
 	Uplinks          []string
 
+	// MetricsWrite, with its access, is that of a [Config]: where the replicas ask an engine of metrics, each host tells it
+	// what it counts.
+	MetricsWrite, MetricsCA, MetricsTokenFile string
+	MetricsUser, MetricsPasswordFile          string
+	// Prometheus is the loopback address at which the metrics of this host can be read by all of this machine; empty: nowhere.
+	Prometheus string
+
 	// ReadyFile is written, as lines of key=value, once it is known what has become of the attachments.
 	ReadyFile   string
 	StopTimeout time.Duration
@@ -85,6 +93,8 @@ func (c *AgentConfig) config() Config {
 		DataDir: c.DataDir, GuestRate: c.GuestRate, GuestBurst: c.GuestBurst, GuestConnections: c.GuestConnections,
 		AllowHosts: c.AllowHosts, RoleCredentials: c.RoleCredentials, Uplinks: c.Uplinks,
 		Region: d.Region, AccountID: d.AccountID,
+		MetricsWrite: c.MetricsWrite, MetricsCA: c.MetricsCA, MetricsTokenFile: c.MetricsTokenFile,
+		MetricsUser: c.MetricsUser, MetricsPasswordFile: c.MetricsPasswordFile,
 		ReadyFile: c.ReadyFile, StopTimeout: c.StopTimeout, Version: c.Version, Log: c.Log, Named: c.Named, Hangs: c.Hangs,
 	}
 }
@@ -112,6 +122,10 @@ type Agent struct {
 	signer     *hostlink.Signer
 	links      map[string]*hostlink.Region
 	evicted    bool
+	// prometheus is where the metrics are to be read, and scraped where they are; labelled says that the engine can be told.
+	prometheus string
+	scraped    net.Listener
+	labelled   atomic.Bool
 	ready      chan struct{} // closed once the guest sides are there
 	joinTime   time.Duration
 }
@@ -123,6 +137,9 @@ func OpenAgent(ctx context.Context, cfg AgentConfig) (*Agent, error) {
 	if err := shared.validateAgent(); err != nil {
 		return nil, err
 	}
+	if err := cfg.checkPrometheus(); err != nil {
+		return nil, err
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -130,7 +147,7 @@ func OpenAgent(ctx context.Context, cfg AgentConfig) (*Agent, error) {
 	a := &Agent{
 		hosting: hosting{cfg: shared, log: cfg.Log, dog: newWatchdog(shared.stopTimes().all, cfg.Hangs), settled: make(chan struct{})},
 		join:    cfg.Join, replicas: cfg.Replicas, now: cfg.now, renewEvery: cmp.Or(cfg.renewEvery, renewEvery), joinTime: joinTime,
-		links: map[string]*hostlink.Region{}, ready: make(chan struct{}),
+		prometheus: cfg.Prometheus, links: map[string]*hostlink.Region{}, ready: make(chan struct{}),
 	}
 	defer context.AfterFunc(ctx, a.dog.start)()
 	if err := a.open(ctx); err != nil {
@@ -148,7 +165,10 @@ func (c *Config) validateAgent() error {
 	if err := c.checkStop(); err != nil {
 		return err
 	}
-	return c.checkGuests()
+	if err := c.checkGuests(); err != nil {
+		return err
+	}
+	return c.checkEngine()
 }
 
 func (a *Agent) open(ctx context.Context) (err error) {
@@ -175,12 +195,16 @@ func (a *Agent) open(ctx context.Context) (err error) {
 	if err := a.openCopy(ctx); err != nil {
 		return err
 	}
-	a.usage = usage.NewMeter(usage.Config{
-		Store: a.counts, Host: a.countsName, Log: a.log,
-		History: history.New(history.Config{Store: a.counts, Host: a.countsName}),
-	})
+	counted, err := a.openMetrics(ctx)
+	if err != nil {
+		return err
+	}
+	a.usage = usage.NewMeter(usage.Config{Store: a.counts, Host: a.countsName, Log: a.log, History: counted})
 	a.naming = naming.New(a.log)
 	a.sources = credentials.NewSources(a.cfg.RoleCredentials, a.log)
+	if err := a.listenPrometheus(ctx); err != nil {
+		return err
+	}
 	return a.openHost()
 }
 
@@ -308,6 +332,9 @@ func (a *Agent) Replicas() []string { return a.replicas }
 // Close gives back what [OpenAgent] took. It follows [Agent.Serve], or takes its place.
 func (a *Agent) Close() {
 	defer a.dog.end()
+	if a.scraped != nil {
+		_ = a.scraped.Close()
+	}
 	if a.host != nil {
 		a.dog.at("the host's network")
 		if err := a.host.Close(); err != nil {

@@ -66,13 +66,13 @@ func (a *Agent) Serve(ctx context.Context) error {
 	counting, counted := context.WithCancel(besides)
 	defer counted()
 	var carrying sync.WaitGroup
-	carrying.Go(func() {
-		c := &hostlink.Counts{
-			Store: a.counts, Client: a.client, Host: a.countsName, Kinds: []string{history.SamplePrefix, usage.CallersPrefix},
-			Mark: history.MarkKey(a.countsName), Marks: func() bool { about, _ := a.copy.About(); return about.Marks }, Log: a.log,
-		}
-		c.Run(counting, a.cfg.stopTimes().lastTelling())
+	counts := hostlink.NewCounts(hostlink.Counts{
+		Store: a.counts, Client: a.client, Host: a.countsName, Samples: history.SamplePrefix, Callers: usage.CallersPrefix,
+		Mark: history.MarkKey(a.countsName), About: a.copy.About, Tells: a.told != nil, Log: a.log,
 	})
+	carrying.Go(func() { counts.Run(counting, a.cfg.stopTimes().lastTelling()) })
+	running.Go(func() { a.tellMetrics(besides, counts) })
+	running.Go(func() { a.servePrometheus(besides, cancel) })
 	<-ctx.Done()
 	a.finish(func() { counted(); carrying.Wait() })
 	return a.ended(ctx)
@@ -117,9 +117,15 @@ func (a *Agent) finish(carry func()) {
 	if err := a.usage.Close(counts); err != nil {
 		a.log.Warn("the last counts could not be stored", "error", err)
 	}
+	a.dog.at("the replicas and the engine of the metrics, which are told the last counts")
+	var telling sync.WaitGroup
 	if carry != nil {
-		carry()
+		telling.Go(carry)
 	}
+	if a.labelled.Load() {
+		telling.Go(func() { a.tellLastMetrics(counts, times.lastTelling()) })
+	}
+	telling.Wait()
 	a.dog.at("what runs beside the answers")
 }
 
@@ -142,7 +148,11 @@ func (a *Agent) tellReady(ctx context.Context, cancel context.CancelCauseFunc) {
 	if a.cfg.ReadyFile == "" {
 		return
 	}
-	if err := a.cfg.placeReadyFile(fmt.Sprintf("host=%s\nattached=%d\n", a.cfg.Host, attached)); err != nil {
+	text := fmt.Sprintf("host=%s\nattached=%d\n", a.cfg.Host, attached)
+	if a.scraped != nil {
+		text += fmt.Sprintf("prometheus=%s\n", a.scraped.Addr())
+	}
+	if err := a.cfg.placeReadyFile(text); err != nil {
 		cancel(err)
 	}
 }

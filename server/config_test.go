@@ -49,8 +49,8 @@ func TestWrongConfigs(t *testing.T) {
 		},
 		"MetricsWrite: a token or a password": func(c *Config) { c.MetricsWrite, c.MetricsTokenFile = "http://192.0.2.1/", "t" },
 		"MetricsWrite and MetricsFrom belong": func(c *Config) { c.Store, c.MetricsWrite = "etcd://127.0.0.1:1", "http://127.0.0.1:1/" },
-		"MetricsWrite cannot be given with Hos": func(c *Config) {
-			c.MetricsWrite, c.HostsListen = "http://127.0.0.1:1/", "127.0.0.1:0"
+		"MetricsWrite and MetricsFrom belong together with HostsListen": func(c *Config) {
+			c.HostsListen, c.MetricsWrite = "127.0.0.1:0", "http://127.0.0.1:1/"
 		},
 	} {
 		dir := filepath.Join(t.TempDir(), "data")

@@ -12,6 +12,7 @@ import (
 	"github.com/openimds/openimds/metadata"
 	"github.com/openimds/openimds/naming"
 	"github.com/openimds/openimds/usage"
+	"github.com/openimds/openimds/usage/engine"
 )
 
 // hosting is what serves the guests of a host: a [Server] has it, and an [Agent].
@@ -22,6 +23,7 @@ type hosting struct {
 	nameless bool // the host was given no name among those that share the store
 	sources  *credentials.Sources
 	usage    *usage.Meter
+	told     *engine.Writer // nil: no engine of metrics is told what is counted
 	// documents signs identity documents, and vouches for pushed SSH keys who signs those; nil: nobody does.
 	documents guestside.Signer
 	vouches   metadata.KeySigner

@@ -7,6 +7,7 @@ import (
 
 	"github.com/openimds/openimds/hostcert"
 	"github.com/openimds/openimds/hostdoor"
+	"github.com/openimds/openimds/usage/engine"
 )
 
 // hosts lets in the hosts that have no store of their own.
@@ -44,19 +45,26 @@ func (h *hosts) AuthorityPEM() []byte { return h.authority.CertificatePEM() }
 func (h *hosts) Addresses() []string { return h.addresses }
 
 // openDoor makes the door, once there are rules for who comes.
-func (s *Server) openDoor() {
+func (s *Server) openDoor(ctx context.Context) error {
 	if s.hosts == nil {
-		return
+		return nil
 	}
 	cfg := hostdoor.Config{
 		Authority: s.hosts.authority, Home: s.homeName, Whole: s.store, Signer: s.signer, Refused: s.refusals.Tell,
 		Program: s.cfg.Version, Log: s.log,
+	}
+	if s.cfg.MetricsFrom != "" {
+		var err error
+		if cfg.Installation, err = engine.Installation(ctx, s.store); err != nil {
+			return err
+		}
 	}
 	for _, r := range s.regions {
 		cfg.Regions = append(cfg.Regions, hostdoor.Region{Name: r.region, Store: r.kept, Service: r.service})
 	}
 	s.hosts.door = hostdoor.New(cfg)
 	s.hosts.door.UseTLS(s.hosts.authority.ServerTLS())
+	return nil
 }
 
 // HostsAddr is where hosts are let in; nil: nowhere.

@@ -23,6 +23,24 @@ func (c *Config) metricsAccess() engine.Access {
 
 // checkMetrics refuses what no engine of metrics can be reached by.
 func (c *Config) checkMetrics() error {
+	if err := c.checkEngine(); err != nil || c.MetricsWrite == "" && c.MetricsFrom == "" {
+		return err
+	}
+	if c.MetricsWrite != "" && c.MetricsFrom != "" {
+		return nil
+	}
+	write, from := c.named("MetricsWrite"), c.named("MetricsFrom")
+	if c.Store != "" {
+		return invalid("%s and %s belong together where %s is shared: what one server counts, the others have from there", write, from, c.named("Store"))
+	}
+	if c.HostsListen != "" {
+		return invalid("%s and %s belong together with %s: what hosts without a store count, the server has from there", write, from, c.named("HostsListen"))
+	}
+	return nil
+}
+
+// checkEngine is checkMetrics of what an agent and a server share.
+func (c *Config) checkEngine() error {
 	write, from := c.named("MetricsWrite"), c.named("MetricsFrom")
 	if c.MetricsWrite == "" && c.MetricsFrom == "" {
 		for member, given := range map[string]bool{
@@ -43,12 +61,6 @@ func (c *Config) checkMetrics() error {
 		if err := access.Validate(target); err != nil {
 			return invalid("%s: %w", c.named(member), err)
 		}
-	}
-	if c.Store != "" && (c.MetricsWrite == "" || c.MetricsFrom == "") {
-		return invalid("%s and %s belong together where %s is shared: what one server counts, the others have from there", write, from, c.named("Store"))
-	}
-	if c.MetricsWrite != "" && c.HostsListen != "" {
-		return invalid("%s cannot be given with %s: what hosts without a store count is not told to the engine, and would read there as nobody's calls", write, c.named("HostsListen"))
 	}
 	return nil
 }
@@ -111,7 +123,7 @@ func (s *Server) tellMetrics(ctx context.Context) {
 }
 
 // tellLastMetrics tells it the last counts, in the time that there is.
-func (s *Server) tellLastMetrics(ctx context.Context, in time.Duration) {
+func (s *hosting) tellLastMetrics(ctx context.Context, in time.Duration) {
 	if s.told == nil {
 		return
 	}

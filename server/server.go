@@ -48,7 +48,6 @@ import (
 	"github.com/openimds/openimds/naming"
 	"github.com/openimds/openimds/store/bolt"
 	"github.com/openimds/openimds/usage"
-	"github.com/openimds/openimds/usage/engine"
 )
 
 // Server is one running installation.
@@ -68,7 +67,6 @@ type Server struct {
 	// auditOthers tells the servers' common log of refusals; it is opened after those who may tell of some.
 	auditOthers atomic.Pointer[storelog.Others]
 	instance    *openimds.Instance
-	told        *engine.Writer // nil: no engine of metrics is told what is counted
 	// metricsStore has what is counted where the store is shared and an engine of metrics has it; nil: the store has.
 	metricsStore *bolt.Store
 
@@ -203,8 +201,7 @@ func (s *Server) openService(ctx context.Context) error {
 			return err
 		}
 	}
-	s.openDoor()
-	return nil
+	return s.openDoor(ctx)
 }
 
 // openRegion makes the rules of a region, and who carries them out.

@@ -28,6 +28,9 @@ A machine becomes a host by a join file, which is good once and for an hour. The
 and never leaves it; its certificate lives for a day and is renewed by itself. A host that is evicted serves nobody any
 more as soon as it hears of it, deletes what it kept of its guests, and ends with exit code 77.
 
+Where the servers ask an engine of metrics (serve --metrics-from), give --metrics-write here too: what this host counts
+is not known to them otherwise.
+
 Each flag is also an environment variable (OPENIMDS_ and its name in capitals, dashes as underscores; lists with
 commas) and a key of the --config file. A flag beats the environment, and the environment beats the file.`
 
@@ -47,6 +50,8 @@ var agentFlagOf = map[string]string{
 	"DataDir": "data-dir", "Join": "join", "Replicas": "replica", "GuestRate": "guest-rate", "GuestBurst": "guest-burst",
 	"GuestConnections": "guest-connections", "AllowHosts": "allow-host", "RoleCredentials": "role-credentials",
 	"Uplinks": "guard-all-but", "ReadyFile": "ready-file", "StopTimeout": "stop-timeout",
+	"MetricsWrite": "metrics-write", "MetricsCA": "metrics-ca", "MetricsTokenFile": "metrics-token-file",
+	"MetricsUser": "metrics-user", "MetricsPasswordFile": "metrics-password-file", "Prometheus": "prometheus",
 }
 
 func newAgent() *cobra.Command {
@@ -77,6 +82,8 @@ func (c *agentConfig) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.DataDir, "data-dir", "", "where to keep the data (default: that of 'openimds serve' with -agent behind it)")
 	f.StringSliceVar(&c.Replicas, "replica", nil, "`address` of a server's --hosts-listen, as host:port, in place of those in the join file; repeatable")
 	addGuestFlags(f, guestFlags{&c.GuestRate, &c.GuestBurst, &c.GuestConnections, &c.AllowHosts, &c.Uplinks, &c.roleCredentials})
+	addMetricsFlags(f, metricsFlags{write: &c.MetricsWrite, ca: &c.MetricsCA, tokenFile: &c.MetricsTokenFile, user: &c.MetricsUser, passwordFile: &c.MetricsPasswordFile})
+	f.StringVar(&c.Prometheus, "prometheus", "", "loopback `address` at which the metrics of this host are served as /metrics, to all of this machine")
 	f.StringVar(&c.ReadyFile, "ready-file", "", "`file` to write once the guests are answered that are attached here")
 	addStopFlag(f, &c.StopTimeout)
 	c.addFlagsOf(f)

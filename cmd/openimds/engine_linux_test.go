@@ -26,10 +26,10 @@ type datapoint struct {
 }
 
 // datapoints are what a server says that an instance called without a token.
-func datapoints(t *testing.T, c *client.Client, since, until time.Time, period int) ([]datapoint, error) {
+func datapoints(t *testing.T, c *client.Client, instance string, since, until time.Time, period int) ([]datapoint, error) {
 	var answer struct{ MetricData []datapoint }
 	err := ask(t.Context(), c, targetLightsail+"GetInstanceMetricData", map[string]any{
-		"instanceName": "demo", "metricName": "MetadataNoToken", "unit": "Count", "period": period,
+		"instanceName": instance, "metricName": "MetadataNoToken", "unit": "Count", "period": period,
 		"statistics": []string{"Sum", "Minimum", "Maximum", "SampleCount"}, "startTime": since.Unix(), "endTime": until.Unix(),
 	}, &answer)
 	slices.SortFunc(answer.MetricData, func(a, b datapoint) int { return int(a.Timestamp - b.Timestamp) })
@@ -75,7 +75,7 @@ func TestEngineOfMetrics(t *testing.T) {
 			var sum float64
 			err := eventually(func() bool {
 				time.Sleep(pollEvery)
-				points, err := datapoints(t, c, since, until, 300)
+				points, err := datapoints(t, c, "demo", since, until, 300)
 				sum = 0
 				for _, p := range points {
 					sum += p.Sum
@@ -97,7 +97,7 @@ func TestEngineOfMetrics(t *testing.T) {
 		tells("a")
 		e.Stop()
 		count("b", 11)
-		if points, err := datapoints(t, servers["c"].caller(t, client.ServiceLightsail), since, until, 300); err == nil {
+		if points, err := datapoints(t, servers["c"].caller(t, client.ServiceLightsail), "demo", since, until, 300); err == nil {
 			t.Errorf("without the engine it tells of %v", points)
 		}
 		e.Again()
@@ -123,7 +123,7 @@ func TestEngineOfMetrics(t *testing.T) {
 				clear(sums)
 				all = nil
 				for name, server := range servers {
-					points, err := datapoints(t, server.caller(t, client.ServiceLightsail), since, until, period)
+					points, err := datapoints(t, server.caller(t, client.ServiceLightsail), "demo", since, until, period)
 					if err != nil { // the engine may be slow
 						return false
 					}

@@ -52,7 +52,7 @@ func (c *serveConfig) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.Store, "store", "", "`address` of a store in etcd that several servers share, as etcd://HOST:PORT,HOST:PORT/PREFIX (default: a file in\n--data-dir)")
 	f.StringVar(&c.Host, "host", "", "`name` of this server among those that share --store, by which instances are attached to it")
 	addStoreFlags(f, &c.Config)
-	addMetricsFlags(f, &c.Config)
+	addMetricsFlags(f, metricsFlags{&c.MetricsWrite, &c.MetricsFrom, &c.MetricsCA, &c.MetricsTokenFile, &c.MetricsUser, &c.MetricsPasswordFile})
 	f.StringVar(&c.replay, "replay", "", "`file` that 'openimds record' made, which the default instance answers from now on")
 	addStopFlag(f, &c.StopTimeout)
 	c.addFlagsOf(f)
@@ -92,14 +92,21 @@ func addStoreFlags(f *pflag.FlagSet, c *server.Config) {
 	spanVar(f, &c.StoreTimeout, "store-timeout", 5*time.Second, "how long --store may take to answer one request")
 }
 
+// metricsFlags are settings of an engine of metrics; an agent is without from, for it asks nobody.
+type metricsFlags struct{ write, from, ca, tokenFile, user, passwordFile *string }
+
 // addMetricsFlags adds those that say how an engine of metrics is reached.
-func addMetricsFlags(f *pflag.FlagSet, c *server.Config) {
-	f.StringVar(&c.MetricsWrite, "metrics-write", "", "`URL` that takes Prometheus remote write, to tell it what is counted of each instance (1 to 8 series for each)")
-	f.StringVar(&c.MetricsFrom, "metrics-from", "", "`URL` of a PromQL API, before /api/v1, to ask what other servers counted")
-	f.StringVar(&c.MetricsCA, "metrics-ca", "", "`file` with the certificates (PEM) by which both are known (default: those of this machine)")
-	f.StringVar(&c.MetricsTokenFile, "metrics-token-file", "", "`file` with a bearer token for both, read again for each request")
-	f.StringVar(&c.MetricsUser, "metrics-user", "", "`name` of this server's user at both")
-	f.StringVar(&c.MetricsPasswordFile, "metrics-password-file", "", "`file` with the user's password, read again for each request")
+func addMetricsFlags(f *pflag.FlagSet, m metricsFlags) {
+	f.StringVar(m.write, "metrics-write", "", "`URL` that takes Prometheus remote write, to tell it what is counted of each instance (1 to 8 series for each)")
+	reached, who := "it is", "at it"
+	if m.from != nil {
+		f.StringVar(m.from, "metrics-from", "", "`URL` of a PromQL API, before /api/v1, to ask what other servers and hosts counted")
+		reached, who = "both are", "at both"
+	}
+	f.StringVar(m.ca, "metrics-ca", "", "`file` with the certificates (PEM) by which "+reached+" known (default: those of this machine)")
+	f.StringVar(m.tokenFile, "metrics-token-file", "", "`file` with a bearer token "+strings.Replace(who, "at", "for", 1)+", read again for each request")
+	f.StringVar(m.user, "metrics-user", "", "`name` of the user that this program is "+who)
+	f.StringVar(m.passwordFile, "metrics-password-file", "", "`file` with the user's password, read again for each request")
 }
 
 // addServerFlags adds those that are members of the Config as they are.

@@ -57,7 +57,7 @@ type WriterConfig struct {
 	// Store is the history's own.
 	Store store.Store
 	// Installation and Host are labels of all series: what the histories that are read together have in common, and
-	// whose this one is.
+	// whose this one is. Who is told the first one later tells it by [Writer.Label].
 	Installation, Host string
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
@@ -199,6 +199,9 @@ func (w *Writer) Kept(instanceID string, numbers []int64) {
 	default:
 	}
 }
+
+// Label says what the histories that are read together have in common. It is called before Run.
+func (w *Writer) Label(installation string) { w.cfg.Installation = installation }
 
 // From says which history it is, whose Config has the writer's Name and Kept. It is called before Run.
 func (w *Writer) From(source *history.History) { w.source = source }
