@@ -15,6 +15,7 @@ etcds=(etcd-1 etcd-2 etcd-3)
 replicas=(api-1 api-2)
 hosts=(host-1 host-2)
 peers=etcd-1=https://10.77.0.11:2380,etcd-2=https://10.77.0.12:2380,etcd-3=https://10.77.0.13:2380
+metrics=https://10.77.0.41:9090 # takes writes of whoever can reach it, which in this fleet is nobody else
 store=etcd://10.77.0.11:2379,10.77.0.12:2379,10.77.0.13:2379/openimds
 
 exec 3>&2 # for what is said where standard error is a file
@@ -67,20 +68,21 @@ command_of() {
 			--store "$store" --store-ca "$dir/ca.pem" --store-cert "$own/cert.pem" --store-key "$own/key.pem"
 			--api-listen "$ip:1339" --api-cert "$own/cert.pem" --api-key "$own/key.pem" --api-ca "$dir/ca.pem" --api-anonymous-metrics
 			--hosts-listen "$ip:1340" --hosts-address 10.77.0.21:1340 --hosts-address 10.77.0.22:1340)
+		if [ -d "$dir/metrics" ]; then command+=(--metrics-write "$metrics/api/v1/write" --metrics-from "$metrics" --metrics-ca "$dir/ca.pem"); fi
 		;;
 	host-*)
 		command=("$openimds" agent --data-dir "$own" --ready-file "$own/ready")
 		if [ -e "$own/join" ]; then command+=(--join "$own/join"); fi
+		if [ -d "$dir/metrics" ]; then command+=(--metrics-write "$metrics/api/v1/write" --metrics-ca "$dir/ca.pem"); fi
 		;;
 	metrics)
-		if engine=$(program prometheus "${PROMETHEUS:-}"); then
+		engine=$(program prometheus "${PROMETHEUS:-}") || engine=$(program victoria-metrics) || return 1
+		if [ "$(basename "$engine")" = prometheus ]; then
 			command=("$engine" --config.file "$own/scrape.yml" --web.config.file "$own/web.yml" --web.listen-address "$ip:9090"
-				--storage.tsdb.path "$own/data")
-		elif engine=$(program victoria-metrics); then
-			command=("$engine" -promscrape.config "$own/scrape.yml" -httpListenAddr "$ip:9090" -storageDataPath "$own/data"
-				-tls -tlsCertFile "$own/cert.pem" -tlsKeyFile "$own/key.pem")
+				--web.enable-remote-write-receiver --storage.tsdb.path "$own/data" --storage.tsdb.retention.time 63d)
 		else
-			return 1
+			command=("$engine" -promscrape.config "$own/scrape.yml" -httpListenAddr "$ip:9090" -storageDataPath "$own/data" -retentionPeriod 63d
+				-tls -tlsCertFile "$own/cert.pem" -tlsKeyFile "$own/key.pem")
 		fi
 		;;
 	esac
