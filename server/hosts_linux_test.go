@@ -6,8 +6,10 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -84,7 +86,9 @@ func TestHostsRefusedAreAudited(t *testing.T) {
 		must(t, err)
 		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		must(t, err)
-		request, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+		request, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{
+			Subject: pkix.Name{CommonName: "host-a"}, URIs: []*url.URL{{Scheme: "openimds", Host: "host", Path: "/host-a"}},
+		}, key)
 		must(t, err)
 		issued, err := other.Renew(t.Context(), hostcert.Host{Name: "host-a", Enrolment: enrolled.ID}, request)
 		must(t, err)
