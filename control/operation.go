@@ -105,9 +105,9 @@ func (s *Service) OperationsOf(ctx context.Context, resource, after string, limi
 func (s *Service) PruneOperations(ctx context.Context, olderThan time.Duration, keep int) (int, error) {
 	const batch = 50 // two keys each; etcd takes 128 changes in a commit unless told otherwise
 	now := s.cfg.Now()
-	after, err := s.latestOperations(ctx, keep)
+	after, err := store.Nth(ctx, s.store, records.OperationPrefix, keep)
 	if err != nil {
-		return 0, err
+		return 0, storeFailed(err)
 	}
 	old := records.OperationsBefore(now.Add(-olderThan))
 	if after == "" {
@@ -143,23 +143,4 @@ func (s *Service) PruneOperations(ctx context.Context, olderThan time.Duration, 
 			return pruned, nil
 		}
 	}
-}
-
-// latestOperations is the key behind the latest keep operations; empty: there are no more.
-func (s *Service) latestOperations(ctx context.Context, keep int) (string, error) {
-	const page = 1000
-	r := store.Range{Prefix: records.OperationPrefix, After: records.OperationPrefix}
-	for left := keep; left > 0; {
-		r.Limit = min(left, page)
-		found, err := s.store.List(ctx, r)
-		if err != nil {
-			return "", storeFailed(err)
-		}
-		if !found.More {
-			return "", nil
-		}
-		left -= len(found.Records)
-		r.After = found.Records[len(found.Records)-1].Key
-	}
-	return r.After, nil
 }

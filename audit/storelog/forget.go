@@ -16,7 +16,7 @@ const maxForgotten = 60
 // has all before anything is dropped.
 func (l *Log) Forget(ctx context.Context, now time.Time, olderThan time.Duration, keep int) error {
 	for prefix, since := range map[string]string{records.AuditPrefix: records.AuditSinceKey, records.AuditOtherPrefix: records.AuditOtherSinceKey} {
-		after, err := l.latest(ctx, prefix, keep)
+		after, err := store.Nth(ctx, l.store, prefix, keep)
 		if err != nil {
 			return err
 		}
@@ -28,24 +28,6 @@ func (l *Log) Forget(ctx context.Context, now time.Time, olderThan time.Duration
 		}
 	}
 	return nil
-}
-
-// latest is the key of the last of the latest keep records; empty: there are no more.
-func (l *Log) latest(ctx context.Context, prefix string, keep int) (string, error) {
-	r := store.Range{Prefix: prefix, KeysOnly: true}
-	for left := keep; left > 0; {
-		r.Limit = min(left, atOnce)
-		page, err := l.store.List(ctx, r)
-		if err != nil {
-			return "", err
-		}
-		if !page.More {
-			return "", nil
-		}
-		left -= len(page.Records)
-		r.After = page.Records[len(page.Records)-1].Key
-	}
-	return r.After, nil
 }
 
 // drop deletes the records behind a key.
