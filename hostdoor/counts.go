@@ -136,7 +136,7 @@ func (c *call) mayCount(ctx context.Context, r hostlink.Counted, stays *control.
 	switch {
 	case own && isSample && engine && len(r.Value) == 0: // it takes back what it tells the engine
 		return func([]byte) []byte { return nil }, true, nil
-	case engine && (isSample || isMark && len(r.Value) > 0):
+	case engine && isSample:
 		return refuse(errEngine)
 	case own && isMark:
 		if _, err := history.ForeignMark(r.Key, r.Value, now); err != nil && len(r.Value) > 0 {

@@ -103,8 +103,8 @@ func TestCountsOfAHost(t *testing.T) {
 	}
 }
 
-// Where an engine of metrics is asked for samples, none is kept, nor a mark: who calls is. What the host told before it may take
-// back, and nobody else's; where no engine is asked it may not.
+// Where an engine of metrics is asked for samples, none is kept: the host's mark is, and who calls. What the host told before it
+// may take back, and nobody else's; where no engine is asked it may not.
 func TestCountsBesideAnEngine(t *testing.T) {
 	t.Parallel()
 	r := newReplica(t, func(c *hostdoor.Config) { c.Installation = "ours" })
@@ -131,8 +131,8 @@ func TestCountsBesideAnEngine(t *testing.T) {
 		}
 		return kept
 	}
-	who := usage.CallersKey(mine.ID, "host-a")
-	if kept := keep(); len(q.Records) < 6 || !slices.Equal(kept, []string{who}) {
+	who, mark := usage.CallersKey(mine.ID, "host-a"), history.MarkKey("host-a")
+	if kept := keep(); len(q.Records) < 6 || !slices.Equal(kept, []string{who, mark}) {
 		t.Errorf("of %d counts %v are kept", len(q.Records), kept)
 	}
 	// They are what was told before.

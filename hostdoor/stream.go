@@ -188,7 +188,7 @@ func (s *stream) run(ctx context.Context, out *writer, has has) error {
 	d := s.door
 	hello := hostlink.Hello{
 		Version: hostlink.Version, Host: s.host, Home: d.cfg.Home, Keys: d.cfg.Signer.Keys(), Program: d.cfg.Program, From: has != nil,
-		Counting: hostlink.Counting{Marks: true, Installation: d.cfg.Installation},
+		Counting: hostlink.Counting{Marks: true, Installation: d.cfg.Installation, EngineMarks: d.cfg.Installation != ""},
 	}
 	for _, r := range d.cfg.Regions {
 		hello.Regions = append(hello.Regions, r.Name)

@@ -359,9 +359,7 @@ func TestStoreAway(t *testing.T) {
 	r.mu.Lock()
 	r.away = true
 	r.mu.Unlock()
-	if _, err := io.ReadAll(stream); err != nil { // it ends by itself
-		t.Error(err)
-	}
+	_, _ = io.ReadAll(stream) // it ends by itself; in the midst of a message with an error
 	if status, answer := a.ask(hostlink.PathFollow, hostlink.FollowRequest{}); status != http.StatusServiceUnavailable || !strings.Contains(answer, hostlink.CodeAway) {
 		t.Errorf("the next stream: %d %s", status, answer)
 	}

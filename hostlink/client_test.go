@@ -91,7 +91,7 @@ func TestAnyReplica(t *testing.T) {
 // that a replica has, also not after a start.
 func TestCountsAreCarried(t *testing.T) {
 	var mu sync.Mutex
-	away, tells, takenBack := true, false, false
+	away, tells, takenBack, through := true, false, false, "told none"
 	var counting Counting
 	got := map[string]string{}
 	var last string
@@ -126,8 +126,12 @@ func TestCountsAreCarried(t *testing.T) {
 		counts := NewCounts(Counts{
 			Store: kept, Client: c, Host: "host-a", Samples: "usage/300/", Callers: "usage/callers/", Mark: "usage/open/host-a",
 			About: func() (About, bool) { return About{Counting: counting}, true }, Tells: tells, Log: slog.New(slog.DiscardHandler),
+			EngineMark: func(began []byte) []byte { return []byte(through + ", " + string(began)) },
 		})
 		counts.Run(ended, time.Minute)
+		if through == "told all" {
+			must(t, counts.Told(t.Context()))
+		}
 		select {
 		case <-counts.TakenBack():
 			takenBack = true
@@ -221,4 +225,24 @@ func TestCountsAreCarried(t *testing.T) {
 	carry()
 	before[later], before[who] = "six", "who else"
 	has("without an engine in the end", false, before)
+	// Replicas that take marks beside the engine are told how far that has been told, and before they forget samples. Of a
+	// host that does not tell it they hear since when; of one that has told all they have no mark.
+	counting.Installation, counting.EngineMarks = "ours", true
+	carry()
+	before[mark] = "told none, begun"
+	count(mark, "gone on")
+	carry()
+	has("of a host that does not tell the engine, but its mark,", false, before)
+	tells, through = true, "told some"
+	carry()
+	theirs[mark] = "told some, begun"
+	has("with marks, beside the engine", true, theirs)
+	through = "told more"
+	carry()
+	theirs[mark] = "told more, begun"
+	has("when it has told more", true, theirs)
+	through = "told all"
+	carry()
+	delete(theirs, mark)
+	has("when it has told all", true, theirs)
 }

@@ -24,6 +24,8 @@ const (
 // elsewhere is that record.
 type elsewhere struct {
 	TakenBack bool `json:"takenBack"` // the replicas have none that they were told before
+	// Mark is what the host's own was when it heard of that.
+	Mark []byte `json:"mark,omitempty"`
 }
 
 // pushEvery is how often what was counted goes to a replica, and pushBytes how much of it at once.
@@ -49,9 +51,11 @@ type Counts struct {
 	Mark string
 	// About says what becomes of what is counted; false: no replica has told yet.
 	About func() (About, bool)
-	// Tells says that this host tells the engine that the replicas ask, if they do.
-	Tells bool
-	Log   *slog.Logger
+	// Tells says that this host tells the engine that the replicas ask, if they do. EngineMark makes its mark then, which says
+	// from which sample on there may be more than the engine has, of what its own was when it heard of that.
+	Tells      bool
+	EngineMark func(began []byte) []byte
+	Log        *slog.Logger
 
 	dirty map[string]bool
 	upTo  int64 // the revision that dirty is of
@@ -60,6 +64,7 @@ type Counts struct {
 	marked bool
 	// engine says that samples are asked of an engine, and takenBack is closed once the replicas have none that it is told.
 	engine    bool
+	began     []byte // elsewhere's Mark
 	takenBack chan struct{}
 }
 
@@ -180,7 +185,7 @@ func (c *Counts) push(ctx context.Context) error {
 	if !known {
 		return nil
 	}
-	if err := c.settle(ctx, about.Installation != ""); err != nil {
+	if err := c.settle(ctx, about); err != nil {
 		return err
 	}
 	mark, another, err := c.anotherMark(ctx)
@@ -207,7 +212,7 @@ func (c *Counts) push(ctx context.Context) error {
 
 // settle has the replicas told of samples, or not, as they ask an engine: what this host tells that is taken back first, or
 // it would count twice.
-func (c *Counts) settle(ctx context.Context, engine bool) error {
+func (c *Counts) settle(ctx context.Context, about About) error {
 	r, err := c.Store.Get(ctx, elsewhereKey)
 	if err != nil && !errors.Is(err, store.ErrNoRecord) {
 		return err
@@ -218,19 +223,27 @@ func (c *Counts) settle(ctx context.Context, engine bool) error {
 			return err
 		}
 	}
-	c.engine = engine
-	if !engine {
+	c.engine = about.Installation != ""
+	if !c.engine {
 		if r.Value == nil {
 			return nil
 		}
 		return c.tellAgain(ctx, r.Revision)
 	}
+	if now.Mark = was.Mark; now.Mark == nil {
+		own, err := c.ownMark(ctx)
+		if err != nil {
+			return err
+		}
+		now.Mark = own
+	}
+	c.began = now.Mark
 	if now.TakenBack = was.TakenBack || c.Tells; now.TakenBack && !was.TakenBack {
-		if err := c.takeBack(ctx); err != nil {
+		if err := c.takeBack(ctx, about.EngineMarks); err != nil {
 			return err
 		}
 	}
-	if r.Value == nil || now != was {
+	if r.Value == nil || now.TakenBack != was.TakenBack || !bytes.Equal(now.Mark, was.Mark) {
 		value, err := records.Encode(now)
 		if err != nil {
 			return err
@@ -250,13 +263,21 @@ func (c *Counts) settle(ctx context.Context, engine bool) error {
 	return nil
 }
 
-// takeBack has the replicas forget this host's samples, and its mark.
-func (c *Counts) takeBack(ctx context.Context) error {
+// takeBack has the replicas forget this host's samples, once they have the mark of what the engine has of them: none where
+// they take no such mark.
+func (c *Counts) takeBack(ctx context.Context, marks bool) error {
 	keys, err := c.ownSamples(ctx)
 	if err != nil {
 		return err
 	}
-	for some := range slices.Chunk(append(keys, c.Mark), MaxCounted) {
+	mark := Counted{Key: c.Mark}
+	if marks {
+		mark.Value = c.EngineMark(c.began)
+	}
+	if err := c.ask(ctx, mark); err != nil {
+		return err
+	}
+	for some := range slices.Chunk(keys, MaxCounted) {
 		all := make([]Counted, len(some))
 		for i, key := range some {
 			all[i].Key = key
@@ -297,15 +318,36 @@ func (c *Counts) ownSamples(ctx context.Context) (keys []string, err error) {
 
 // anotherMark is the mark as it is now, and whether the replicas are to be told of it.
 func (c *Counts) anotherMark(ctx context.Context) (value []byte, another bool, err error) {
-	if about, _ := c.About(); !about.Marks || c.engine {
+	about, _ := c.About()
+	switch {
+	case c.engine && about.EngineMarks:
+		value = c.EngineMark(c.began)
+	case c.engine || !about.Marks:
 		c.marked = false // who takes it then does not have it
 		return nil, false, nil
+	default:
+		if value, err = c.ownMark(ctx); err != nil {
+			return nil, false, err
+		}
 	}
+	return value, !c.marked || !bytes.Equal(value, c.mark), nil
+}
+
+// ownMark is the mark that the host has for itself; nil: none.
+func (c *Counts) ownMark(ctx context.Context) ([]byte, error) {
 	r, err := c.Store.Get(ctx, c.Mark)
-	if err != nil && !errors.Is(err, store.ErrNoRecord) {
-		return nil, false, err
+	if errors.Is(err, store.ErrNoRecord) {
+		return nil, nil
 	}
-	return r.Value, !c.marked || !bytes.Equal(r.Value, c.mark), nil
+	return r.Value, err
+}
+
+// Told has the replicas know, once Run has ended, that the engine that they ask has been told all that this host counted.
+func (c *Counts) Told(ctx context.Context) error {
+	if about, _ := c.About(); !c.engine || !about.EngineMarks {
+		return nil
+	}
+	return c.ask(ctx, Counted{Key: c.Mark})
 }
 
 // ask has a replica keep records.

@@ -140,8 +140,10 @@ type Counting struct {
 	// Marks says that the replica takes the marks of how far hosts have told what they count.
 	Marks bool `json:"marks,omitempty"`
 	// Installation is what the series of all who count have in common in the engine of metrics that the replica asks: it takes
-	// no samples then, nor marks. Empty: it asks none.
+	// no samples then. Empty: it asks none.
 	Installation string `json:"installation,omitempty"`
+	// EngineMarks says that it takes marks then too, of how far hosts have told the engine.
+	EngineMarks bool `json:"engineMarks,omitempty"`
 }
 
 // Record is one of the store, by its key within its region. Without a Value it is there no more.

@@ -41,14 +41,15 @@ func (c *AgentConfig) checkPrometheus() error {
 // openMetrics makes the history of what is counted here, which an engine of metrics is told.
 func (a *Agent) openMetrics(ctx context.Context) (*history.History, error) {
 	settings := history.Config{Store: a.counts, Host: a.countsName}
+	var err error
 	if a.cfg.MetricsWrite == "" {
-		return history.New(settings), nil
+		a.toldBefore, a.toldOnce, err = engine.Told(ctx, a.counts)
+		return history.New(settings), err
 	}
 	access := a.cfg.metricsAccess()
 	if err := access.Check(); err != nil {
 		return nil, err
 	}
-	var err error
 	a.told, err = engine.OpenWriter(ctx, engine.WriterConfig{URL: a.cfg.MetricsWrite, Access: access, Store: a.counts, Host: a.cfg.Host, Log: a.log})
 	if err != nil {
 		return nil, err
@@ -57,6 +58,18 @@ func (a *Agent) openMetrics(ctx context.Context) (*history.History, error) {
 	h := history.New(settings)
 	a.told.From(h)
 	return h, nil
+}
+
+// engineMark is this host's mark while the replicas ask an engine of metrics. Of what a host counts that tells it no more
+// nothing is known since, and of one that never did, nothing from when it began with that.
+func (a *Agent) engineMark(began []byte) []byte {
+	before := history.MarkedFrom(began)
+	if a.told != nil {
+		before = a.told.Before()
+	} else if a.toldOnce {
+		before = a.toldBefore
+	}
+	return history.Mark(before, time.Now())
 }
 
 // tellMetrics tells the engine of the metrics what is counted here, until the context ends: once the replicas ask it, and

@@ -40,7 +40,7 @@ func (a *Agent) Serve(ctx context.Context) error {
 		a.log.Info("this host knows of no guest yet; waiting for a replica", "replicas", a.replicas)
 		select {
 		case <-ctx.Done():
-			a.finish(nil)
+			a.finish(nil, nil)
 			return a.ended(ctx)
 		case <-a.copy.Synced():
 		}
@@ -68,13 +68,13 @@ func (a *Agent) Serve(ctx context.Context) error {
 	var carrying sync.WaitGroup
 	counts := hostlink.NewCounts(hostlink.Counts{
 		Store: a.counts, Client: a.client, Host: a.countsName, Samples: history.SamplePrefix, Callers: usage.CallersPrefix,
-		Mark: history.MarkKey(a.countsName), About: a.copy.About, Tells: a.told != nil, Log: a.log,
+		Mark: history.MarkKey(a.countsName), About: a.copy.About, Tells: a.told != nil, EngineMark: a.engineMark, Log: a.log,
 	})
 	carrying.Go(func() { counts.Run(counting, a.cfg.stopTimes().lastTelling()) })
 	running.Go(func() { a.tellMetrics(besides, counts) })
 	running.Go(func() { a.servePrometheus(besides, cancel) })
 	<-ctx.Done()
-	a.finish(func() { counted(); carrying.Wait() })
+	a.finish(func() { counted(); carrying.Wait() }, counts.Told)
 	return a.ended(ctx)
 }
 
@@ -93,8 +93,9 @@ func (a *Agent) ended(ctx context.Context) error {
 	return nil
 }
 
-// finish ends what is under way: answers first, then what they left to be counted.
-func (a *Agent) finish(carry func()) {
+// finish ends what is under way: answers first, then what they left to be counted, which carry tells the replicas. Where the
+// engine of the metrics has been told all, they hear it from told.
+func (a *Agent) finish(carry func(), told func(context.Context) error) {
 	a.dog.start()
 	a.sources.Stop()
 	a.log.Info("stopping")
@@ -122,10 +123,16 @@ func (a *Agent) finish(carry func()) {
 	if carry != nil {
 		telling.Go(carry)
 	}
+	toldAll := false
 	if a.labelled.Load() {
-		telling.Go(func() { a.tellLastMetrics(counts, times.lastTelling()) })
+		telling.Go(func() { toldAll = a.tellLastMetrics(counts, times.lastTelling()) })
 	}
 	telling.Wait()
+	if toldAll {
+		if err := told(counts); err != nil {
+			a.log.Info("the replicas do not know that the engine of the metrics was told all; they hear it after the next start", "error", err)
+		}
+	}
 	a.dog.at("what runs beside the answers")
 }
 

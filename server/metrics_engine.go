@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/openimds/openimds"
@@ -69,6 +70,12 @@ func (c *Config) checkEngine() error {
 func (s *Server) openMetrics(ctx context.Context) (*history.History, error) {
 	settings := history.Config{Store: s.store, Host: s.cfg.Host, Former: control.FormerHosts(s.store)}
 	if s.cfg.MetricsWrite == "" && s.cfg.MetricsFrom == "" {
+		if s.file == nil { // what was told an engine before is nobody's matter any more
+			mark := metricsMark{store: s.store, host: markedAs(s.cfg.Host)}
+			if err := mark.end(ctx); err != nil {
+				return nil, err
+			}
+		}
 		return history.New(settings), nil
 	}
 	access := s.cfg.metricsAccess()
@@ -83,7 +90,7 @@ func (s *Server) openMetrics(ctx context.Context) (*history.History, error) {
 		if s.metricsStore, err = bolt.Open(filepath.Join(s.cfg.DataDir, metricsFile)); err != nil {
 			return nil, err
 		}
-		told, err := engine.Told(ctx, s.store)
+		_, told, err := engine.Told(ctx, s.store)
 		if err != nil {
 			return nil, err
 		}
@@ -91,6 +98,7 @@ func (s *Server) openMetrics(ctx context.Context) (*history.History, error) {
 			settings.Earlier, settings.EarlierHost = s.store, s.cfg.Host
 		}
 		settings.Store, settings.Host = s.metricsStore, openimds.LocalHost
+		settings.Marks, settings.MarkedAs = s.store, markedAs(s.cfg.Host)
 	}
 	if s.cfg.MetricsFrom != "" {
 		if settings.Others, err = engine.NewReader(engine.ReaderConfig{URL: s.cfg.MetricsFrom, Access: access, Installation: installation}); err != nil {
@@ -112,26 +120,38 @@ func (s *Server) openMetrics(ctx context.Context) (*history.History, error) {
 	settings.Kept = s.told.Kept
 	h := history.New(settings)
 	s.told.From(h)
-	return h, nil
+	if settings.Marks != nil { // before anything is counted
+		s.mark = &metricsMark{store: settings.Marks, host: settings.MarkedAs}
+		err = s.mark.set(ctx, s.told.Before())
+	}
+	return h, err
 }
 
 // tellMetrics tells the engine of the metrics, if there is one, what is counted, until the context ends.
 func (s *Server) tellMetrics(ctx context.Context) {
-	if s.told != nil {
-		s.told.Run(ctx)
-	}
-}
-
-// tellLastMetrics tells it the last counts, in the time that there is.
-func (s *hosting) tellLastMetrics(ctx context.Context, in time.Duration) {
 	if s.told == nil {
 		return
 	}
+	var marking sync.WaitGroup
+	if s.mark != nil {
+		marking.Go(func() { s.mark.run(ctx, s.told.Before) })
+	}
+	s.told.Run(ctx)
+	marking.Wait()
+}
+
+// tellLastMetrics tells it the last counts, in the time that there is, and says whether it knows all then.
+func (s *hosting) tellLastMetrics(ctx context.Context, in time.Duration) bool {
+	if s.told == nil {
+		return false
+	}
 	ctx, done := context.WithTimeout(ctx, in)
 	defer done()
-	if err := s.told.Close(ctx); err != nil {
+	err := s.told.Close(ctx)
+	if err != nil {
 		s.log.Warn("the engine of the metrics was not told the last counts; it is told after the next start", "error", err)
 	}
+	return err == nil
 }
 
 // closeMetrics lets go of the samples.

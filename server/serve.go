@@ -141,7 +141,11 @@ func (s *Server) finish() {
 		s.log.Warn("the last counts could not be stored", "error", err)
 	}
 	s.dog.at("the engine of the metrics")
-	s.tellLastMetrics(counts, times.lastTelling())
+	if s.tellLastMetrics(counts, times.lastTelling()) && s.mark != nil {
+		if err := s.mark.end(counts); err != nil {
+			s.log.Info("other servers do not know that the engine of the metrics was told all; they do after the next start", "error", err)
+		}
+	}
 	s.dog.at("what runs beside the answers")
 }
 

@@ -69,6 +69,8 @@ type Server struct {
 	instance    *openimds.Instance
 	// metricsStore has what is counted where the store is shared and an engine of metrics has it; nil: the store has.
 	metricsStore *bolt.Store
+	// mark says there how far the engine has been told; nil: the store has all that is counted here.
+	mark *metricsMark
 
 	// homeName is the region that the data directory began with; unserved are those with instances that are none of regions.
 	homeName string

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -68,14 +69,18 @@ func TestEngineOfAgents(t *testing.T) {
 
 		// An agent that is killed may have counted what nobody knows of.
 		f.count("host-b", 1)
+		f.marked("host-a", "host-b", "r1", "r2")
 		end(t, f.agents["host-b"], syscall.SIGKILL)
+		f.marked("host-a", "host-b", "r1", "r2")
 		f.agent("host-b", write...)
 		f.isKnown(false)
 
 		// What an agent counts that does not tell the engine is not known, and is once it does.
 		end(t, f.agents["host-a"], syscall.SIGTERM)
+		f.marked("host-b", "r1", "r2")
 		f.agent("host-a")
 		f.untold("host-a")
+		f.marked("host-a", "host-b", "r1", "r2")
 		f.agent("host-a", write...)
 		f.tells()
 		f.keepsNone()
@@ -262,10 +267,29 @@ func (f *engineFleet) scraped(host string, calls int) {
 	}
 }
 
+// marked waits until the shared store has the marks of those hosts, and of no other: how far they have told the engine.
+func (f *engineFleet) marked(want ...string) {
+	f.t.Helper()
+	var has []string
+	if eventually(func() bool {
+		time.Sleep(50 * time.Millisecond)
+		page, err := f.kept.List(f.t.Context(), store.Range{Prefix: history.MarkPrefix})
+		must(f.t, err)
+		has = has[:0]
+		for _, r := range page.Records {
+			host, _, _ := strings.Cut(strings.TrimPrefix(r.Key, history.MarkPrefix), "~")
+			has = append(has, host)
+		}
+		return slices.Equal(has, want)
+	}) != nil {
+		f.t.Errorf("the shared store has marks of %q, not of %q", has, want)
+	}
+}
+
 // keepsNone says that nothing that is counted by the sample is in the shared store.
 func (f *engineFleet) keepsNone() {
 	f.t.Helper()
-	for _, name := range []string{history.SamplePrefix, "usage/3600/", history.MarkPrefix + "host-"} {
+	for _, name := range []string{history.SamplePrefix, "usage/3600/"} {
 		page, err := f.kept.List(f.t.Context(), store.Range{Prefix: name})
 		must(f.t, err)
 		if len(page.Records) > 0 {

@@ -83,6 +83,7 @@ type Writer struct {
 	revision int64 // of the record
 	ready    bool  // what the store had at the start is owed
 
+	before   atomic.Int64 // what through is in the store
 	refused  atomic.Uint64
 	finished atomic.Int64 // when the engine had been told all, in Unix nanoseconds
 }
@@ -105,29 +106,39 @@ func OpenWriter(ctx context.Context, cfg WriterConfig) (*Writer, error) {
 
 // open finds the writer's record, or makes it.
 func (w *Writer) open(ctx context.Context) error {
-	r, err := w.cfg.Store.Get(ctx, toldKey)
-	if err == nil {
-		var t told
-		if err := json.Unmarshal(r.Value, &t); err != nil || t.Name == "" {
-			return fmt.Errorf("record %s is damaged; delete it", toldKey)
-		}
-		w.name, w.through, w.revision = t.Name, t.Through, r.Revision
-		return nil
-	}
-	if !errors.Is(err, store.ErrNoRecord) {
+	t, revision, err := read(ctx, w.cfg.Store)
+	if err != nil {
 		return err
+	}
+	if t.Name != "" {
+		w.name, w.through, w.revision = t.Name, t.Through, revision
+		w.before.Store(w.through)
+		return nil
 	}
 	w.name = NewName()
 	return w.save(ctx, 0)
 }
 
-// Told says whether an engine was told what a store has, as one does that was copied from where it was a history's own.
-func Told(ctx context.Context, s store.Store) (bool, error) {
-	_, err := s.Get(ctx, toldKey)
+// read finds a writer's record; the zero one: there is none.
+func read(ctx context.Context, s store.Store) (t told, revision int64, err error) {
+	r, err := s.Get(ctx, toldKey)
 	if errors.Is(err, store.ErrNoRecord) {
-		return false, nil
+		return t, 0, nil
 	}
-	return err == nil, err
+	if err != nil {
+		return t, 0, err
+	}
+	if err := json.Unmarshal(r.Value, &t); err != nil || t.Name == "" {
+		return told{}, 0, fmt.Errorf("record %s is damaged; delete it", toldKey)
+	}
+	return t, r.Revision, nil
+}
+
+// Told says whether an engine was told what a store has, as one does that was copied from where it was a history's own, and
+// before which sample it was told all, as [Writer.Before].
+func Told(ctx context.Context, s store.Store) (before int64, is bool, err error) {
+	t, _, err := read(ctx, s)
+	return t.Through, t.Name != "", err
 }
 
 // NewName is a name that nobody else has.
@@ -153,9 +164,13 @@ func (w *Writer) save(ctx context.Context, through int64) error {
 	}
 	if err == nil {
 		w.through, w.revision = through, revision
+		w.before.Store(through)
 	}
 	return err
 }
+
+// Before is the number of a sample: the engine has been told of all before that one, but for what is counted of them later.
+func (w *Writer) Before() int64 { return w.before.Load() }
 
 // Name is what the writer calls its history.
 func (w *Writer) Name() string { return w.name }

@@ -81,15 +81,13 @@ func (h *History) lookAtDay(ctx context.Context, number int64) (*dayThere, error
 	if err != nil {
 		return nil, err
 	}
-	there := &dayThere{prefix: samplePrefix + dayText(number) + "/", mine: mine, number: number}
-	if there.marks, err = h.untold(ctx, ""); err != nil {
+	others, err := h.othersOfDay(ctx, number)
+	if err != nil {
 		return nil, err
 	}
+	there := &dayThere{prefix: samplePrefix + dayText(number) + "/", mine: mine, number: number, others: others.runs, marks: others.marks}
 	page, err := h.cfg.Store.List(ctx, store.Range{Prefix: there.prefix, KeysOnly: true})
 	there.keys = page.Records
-	if err == nil {
-		there.others, err = h.othersOfDay(ctx, number)
-	}
 	return there, err
 }
 

@@ -29,6 +29,9 @@ type Config struct {
 	// Others are asked for what is counted elsewhere; nil: the store has all. Name is what they call this history.
 	Others Others
 	Name   string
+	// Marks has the marks of those whose samples are with the others, where MarkedAs is this history; nil: Store has all marks.
+	Marks    store.Store
+	MarkedAs string
 	// Kept is told of samples, by their numbers, that the store has now, or has anew; nil: nobody is. It waits for nothing.
 	Kept func(instanceID string, numbers []int64)
 	// Former tells of the hosts that had instances, who may have counted of them what they have not told; nil: instances stay

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"time"
 
 	"github.com/openimds/openimds/store"
 )
@@ -20,6 +21,20 @@ const MarkPrefix = "usage/open/"
 
 // MarkKey is where a host keeps its mark.
 func MarkKey(host string) string { return openPrefix + keyHost(host) }
+
+// Mark is the value of a mark by which all samples before that number are told, for as long as single samples are kept.
+func Mark(from int64, now time.Time) []byte {
+	return binary.AppendVarint(nil, max(from, oldest(now)))
+}
+
+// MarkedFrom is the number that a mark has; 0: it is none.
+func MarkedFrom(value []byte) int64 {
+	from, n := binary.Varint(value)
+	if n <= 0 {
+		return 0
+	}
+	return from
+}
 
 // open is what a history knows of its host's record. Who holds History.flushing has it.
 type open struct {

@@ -74,43 +74,48 @@ type otherRun struct {
 // otherOne is an instance as one other history has it.
 type otherOne struct{ id, history string }
 
-// othersDay is what others counted on a day.
+// othersDay is what others counted on a day, and the marks that were read before it.
 type othersDay struct {
-	at   time.Time
-	runs map[otherOne][]otherRun
+	at    time.Time
+	runs  map[otherOne][]otherRun
+	marks untold
 }
 
 // othersOfDay asks the other histories, if there are any, for a day of all instances. One asks at a time: the next finds
-// the answer.
-func (h *History) othersOfDay(ctx context.Context, number int64) (map[otherOne][]otherRun, error) {
+// the answer, with the marks of that time, since later ones would have it for more than it is.
+func (h *History) othersOfDay(ctx context.Context, number int64) (d othersDay, err error) {
 	if h.cfg.Others == nil {
-		return nil, nil
+		d.marks, err = h.untold(ctx, "")
+		return d, err
 	}
 	select {
 	case h.asking <- struct{}{}:
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return d, ctx.Err()
 	}
 	defer func() { <-h.asking }()
 	now := h.cfg.Now()
 	if age := now.Sub(h.other[number].at); age >= 0 && age < othersLasts {
-		return h.other[number].runs, nil
+		return h.other[number], nil
 	}
-	runs := map[otherOne][]otherRun{}
-	err := h.cfg.Others.Runs(ctx, h.cfg.Name, number*samplesPerDay, (number+1)*samplesPerDay, func(history, id string, first, end int64, c Counts) {
+	if d.marks, err = h.untold(ctx, ""); err != nil {
+		return d, err
+	}
+	d.at, d.runs = now, map[otherOne][]otherRun{}
+	err = h.cfg.Others.Runs(ctx, h.cfg.Name, number*samplesPerDay, (number+1)*samplesPerDay, func(history, id string, first, end int64, c Counts) {
 		one := otherOne{id, history}
-		runs[one] = append(runs[one], otherRun{int(first - number*samplesPerDay), int(end - number*samplesPerDay), c})
+		d.runs[one] = append(d.runs[one], otherRun{int(first - number*samplesPerDay), int(end - number*samplesPerDay), c})
 	})
 	if err != nil {
-		return nil, err
+		return d, err
 	}
 	for day, was := range h.other { // past days are kept as what they came to
 		if day != number && now.Sub(was.at) >= othersLasts {
 			delete(h.other, day)
 		}
 	}
-	h.other[number] = othersDay{now, runs}
-	return runs, nil
+	h.other[number] = d
+	return d, nil
 }
 
 // Stored are samples that are in the store.
@@ -142,7 +147,9 @@ func (h *History) StoredDay(ctx context.Context, instanceID string, day int64) (
 }
 
 // Oldest is the first sample of the days that are not summed up anywhere yet, whatever the clocks of others say.
-func (h *History) Oldest() int64 { return (dayOf(h.cfg.Now()) - sampleDays + 1) * samplesPerDay }
+func (h *History) Oldest() int64 { return oldest(h.cfg.Now()) }
+
+func oldest(now time.Time) int64 { return (dayOf(now) - sampleDays + 1) * samplesPerDay }
 
 // EachStored passes on which samples this history has in the store, from one number on up to before another. A record that
 // cannot be read is passed over.

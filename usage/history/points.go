@@ -35,11 +35,11 @@ func (h *History) Points(ctx context.Context, instanceID string, metrics []strin
 	if err != nil {
 		return nil, err
 	}
-	others, err := h.others(ctx, instanceID, first, last)
+	marks, err := h.untold(ctx, instanceID)
 	if err != nil {
 		return nil, err
 	}
-	marks, err := h.untold(ctx, instanceID)
+	others, err := h.others(ctx, instanceID, first, last)
 	if err != nil {
 		return nil, err
 	}

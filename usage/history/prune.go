@@ -19,6 +19,9 @@ func (h *History) Prune(ctx context.Context) error {
 	if s := h.cfg.Earlier; s != nil {
 		err = errors.Join(err, h.prune(ctx, s, h.cfg.EarlierHost, today))
 	}
+	if s := h.cfg.Marks; s != nil {
+		err = errors.Join(err, h.dropMarks(ctx, s, today-sampleDays, keyHost(h.cfg.MarkedAs)))
+	}
 	return err
 }
 

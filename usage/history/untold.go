@@ -19,7 +19,8 @@ const settledAfter = 25 * time.Second
 // or was killed and does not come back, leaves its mark there.
 type untold struct {
 	from    map[string]int64
-	settled int64 // those from this number on are taken as they are so far
+	own     string // whose records need no mark
+	settled int64  // those from this number on are taken as they are so far
 	// former are, by instance, the samples that a host may have counted which has the instance no more: also where it has
 	// told nothing of them, what others have of them is not all.
 	former map[string][]numbers
@@ -33,8 +34,13 @@ type numbers struct{ first, end int64 }
 // marks reads those of all hosts but one, whose own counts need none. They are to be read before the samples: what is
 // stored meanwhile may be taken for less than it is, and never for more.
 func (h *History) marks(ctx context.Context, s store.Store, but string) (untold, error) {
+	u := untold{own: but, settled: sampleNumber(h.cfg.Now().Add(-settledAfter))}
+	return u, u.read(ctx, s, but)
+}
+
+// read adds the marks in a store of all hosts but one.
+func (u *untold) read(ctx context.Context, s store.Store, but string) error {
 	page, err := s.List(ctx, store.Range{Prefix: openPrefix})
-	u := untold{settled: sampleNumber(h.cfg.Now().Add(-settledAfter))}
 	for _, r := range page.Records {
 		host := r.Key[len(openPrefix):]
 		if from, n := binary.Varint(r.Value); n > 0 && host != but {
@@ -44,13 +50,16 @@ func (h *History) marks(ctx context.Context, s store.Store, but string) (untold,
 			u.from[host] = from
 		}
 	}
-	return u, err
+	return err
 }
 
 // untold are the marks of all hosts but this history's, and of which samples of an instance, or of all if that is empty, a
 // host that has it no more has yet to tell.
 func (h *History) untold(ctx context.Context, instanceID string) (untold, error) {
 	u, err := h.marks(ctx, h.cfg.Store, h.cfg.Host)
+	if err == nil && h.cfg.Marks != nil {
+		err = u.read(ctx, h.cfg.Marks, keyHost(h.cfg.MarkedAs))
+	}
 	if err != nil {
 		return u, err
 	}
@@ -113,7 +122,7 @@ func (u untold) elsewhere(instanceID string, day int64) *slots {
 // span are the samples of a host's day of which not all is known, from first up to before end.
 func (u untold) span(host string, day int64) (first, end int) {
 	from, open := u.from[host]
-	if !open {
+	if !open || host == u.own {
 		return 0, 0
 	}
 	within := func(n int64) int { return int(min(max(n-day*samplesPerDay, 0), samplesPerDay)) }

@@ -161,6 +161,81 @@ func TestFormerHost(t *testing.T) {
 	}
 }
 
+// The same where single samples are in an engine of metrics: there hosts have their marks in the store that they share.
+func TestFormerHostBesideEngine(t *testing.T) {
+	const sample = openimds.MetricPeriod
+	number := func(at time.Time) int64 { return at.Unix() / int64(sample/time.Second) }
+	began := number(noon)
+	for name, then := range map[string]struct {
+		marks   map[string]int64 // by host: so many samples after noon
+		partial string           // of four samples
+	}{
+		"nobody is late":            {nil, ""},
+		"cut off":                   {map[string]int64{"a~00ff": 1}, "123"},
+		"a server is cut off":       {map[string]int64{"a~engine": 2}, "23"},
+		"it has told all but":       {map[string]int64{"a~00ff": 3}, "3"},
+		"it has told all":           {map[string]int64{"a~00ff": 4}, ""},
+		"it never told any":         {map[string]int64{"a~00ff": -1 << 40}, "0123"},
+		"who reads has not told":    {map[string]int64{"reader~engine": 0}, ""},
+		"another is late":           {map[string]int64{"b~engine": 0}, ""},
+		"one of the reader's store": {map[string]int64{"local": 0}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, shared := newClock(), mem.New()
+			reader := history.New(history.Config{
+				Store: mem.New(), Host: "local", Now: c.now, Marks: shared, MarkedAs: "reader~engine", Others: silentOthers{}, Name: "mine",
+				Former: func(context.Context, string) ([]openimds.FormerHost, error) {
+					return []openimds.FormerHost{{InstanceID: id, Host: "a", Since: noon}}, nil
+				},
+			})
+			must(t, reader.Open(t.Context()))
+			for host, after := range then.marks {
+				_, err := shared.Commit(t.Context(), store.Change{Key: history.MarkKey(host), Value: history.Mark(began+after, c.now()), If: store.IfAbsent})
+				must(t, err)
+			}
+			for n := range 4 {
+				c.forward(noon.Add(time.Duration(n) * sample).Sub(c.now()))
+				reader.Begin(id, c.now())
+				flushTwice(t, reader)
+			}
+			c.forward(sample + sample/2)
+			flushTwice(t, reader)
+			flushTwice(t, reader)
+			partial := ""
+			for _, p := range all(t, reader, id, c, sample)[0] {
+				if n := number(p.Start) - began; p.Partial > 0 {
+					partial += strconv.FormatInt(n, 10)
+				}
+			}
+			sums, err := reader.Sums(t.Context(), openimds.MetricNoToken, noon, noon.Add(4*sample))
+			must(t, err)
+			fleet, err := reader.FleetPoints(t.Context(), func(string) bool { return true }, openimds.MetricNoToken, noon, noon.Add(4*sample), sample)
+			must(t, err)
+			if partial != then.partial || sums[id].Partial != (then.partial != "") || len(fleet) != 4-len(then.partial) {
+				t.Errorf("not known are %q, want %q; of all together %+v, of the fleet %+v", partial, then.partial, sums[id], fleet)
+			}
+			c.forward(70 * 24 * time.Hour)
+			must(t, reader.Prune(t.Context()))
+			left, err := shared.List(t.Context(), store.Range{Prefix: history.MarkPrefix})
+			must(t, err)
+			if len(left.Records) > 0 && left.Records[0].Key != history.MarkKey("reader~engine") {
+				t.Errorf("when single samples are gone the mark %s is there", left.Records[0].Key)
+			}
+		})
+	}
+}
+
+// silentOthers have nothing.
+type silentOthers struct{}
+
+func (silentOthers) Samples(context.Context, string, int64, int64, func(string, int64, history.Counts)) error {
+	return nil
+}
+
+func (silentOthers) Runs(context.Context, string, int64, int64, func(string, string, int64, int64, history.Counts)) error {
+	return nil
+}
+
 // flushTwice stores what was counted, and then that this was all of the samples that are past.
 func flushTwice(t *testing.T, h *history.History) {
 	t.Helper()
