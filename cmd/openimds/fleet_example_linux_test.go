@@ -48,15 +48,16 @@ func fleetInside(t *testing.T) bool {
 
 // exampleFleet is the one of examples/fleet, brought up for a test.
 type exampleFleet struct {
-	t   *testing.T
-	dir string // where its state is
+	t      *testing.T
+	dir    string // where its state is
+	engine string // of metrics; empty: the one that is found first
 }
 
 // exampleFleetName begins the names of its namespaces.
 const exampleFleetName = "fleet"
 
 func newExampleFleet(t *testing.T) *exampleFleet {
-	return &exampleFleet{t, filepath.Join(t.TempDir(), "state")}
+	return &exampleFleet{t: t, dir: filepath.Join(t.TempDir(), "state")}
 }
 
 // command is a script of the example with its arguments, as a user calls it in a checkout.
@@ -73,7 +74,7 @@ func (f *exampleFleet) within(cmd *exec.Cmd) *exec.Cmd {
 			cmd.Env = append(cmd.Env, v)
 		}
 	}
-	cmd.Env = append(cmd.Env, "FLEET_DIR="+f.dir, "FLEET_NAME="+exampleFleetName)
+	cmd.Env = append(cmd.Env, "FLEET_DIR="+f.dir, "FLEET_NAME="+exampleFleetName, "PROMETHEUS="+f.engine)
 	return cmd
 }
 
@@ -242,6 +243,82 @@ func TestFleetExample(t *testing.T) {
 	}
 	if left := f.left(); len(left) > 0 {
 		t.Errorf("it leaves behind %q", left)
+	}
+}
+
+// TestFleetExampleCounts has an instance of the example called, at a host whose agent is started anew, while a server is killed,
+// and at the host that it moves to: by each engine of metrics both servers tell of as many calls as were made.
+func TestFleetExampleCounts(t *testing.T) {
+	t.Parallel()
+	engines := map[string]string{}
+	for _, name := range []string{"prometheus", "victoria-metrics"} {
+		program, err := exec.LookPath(name)
+		if err != nil {
+			t.Skipf("%s is not installed (apt-get install %s)", name, name)
+		}
+		engines[name] = program
+	}
+	if !fleetInside(t) {
+		return
+	}
+	for name, program := range engines {
+		t.Run(name, func(t *testing.T) {
+			f := newExampleFleet(t)
+			f.engine = program
+			f.up(1)
+			servers := map[string]*client.Client{"api-1": f.api("10.77.0.21"), "api-2": f.api("10.77.0.22")}
+			operate := func(args ...string) { f.script("run", append([]string{"operator", "openimds"}, args...)...) }
+			since, calls := time.Now().Add(-time.Hour).Truncate(time.Minute), 0
+			guest := func(host string, curl ...string) bool {
+				out, err := f.command("run", append([]string{host + "-tap0", "curl", "-s", "-o", os.DevNull, "-w", "%{http_code}"}, curl...)...).Output()
+				return err == nil && string(out) == "200"
+			}
+			call := func(host string, n int) {
+				t.Helper()
+				token := []string{"-X", "PUT", "-H", "X-aws-ec2-metadata-token-ttl-seconds: 60", "http://169.254.169.254/latest/api/token"}
+				must(t, eventually(func() bool { time.Sleep(50 * time.Millisecond); return guest(host, token...) }))
+				for range n {
+					if !guest(host, "http://169.254.169.254/latest/meta-data/instance-id") {
+						t.Fatalf("a call at %s is not answered", host)
+					}
+				}
+				calls += n
+			}
+			tell := func() {
+				t.Helper()
+				for name, server := range servers {
+					var sum float64
+					var refused error
+					_ = eventually(func() bool {
+						time.Sleep(50 * time.Millisecond)
+						var points []datapoint
+						points, refused = datapoints(t, server, "counted", since, since.Add(12*time.Hour), 300)
+						sum = 0
+						for _, p := range points {
+							sum += p.Sum
+						}
+						return refused == nil && sum >= float64(calls)
+					})
+					if refused != nil || sum != float64(calls) {
+						t.Fatalf("%s tells of %v calls of %d: %v", name, sum, calls, refused)
+					}
+				}
+			}
+			operate("instance", "create", "counted")
+			operate("attach", "counted", "--host", "host-1", "--interface", "tap0")
+			call("host-1", 5)
+			tell()
+			f.script("stop", "host-1")
+			f.script("start", "host-1")
+			call("host-1", 4)
+			f.script("stop", "-KILL", "api-1")
+			call("host-1", 3)
+			f.script("start", "api-1")
+			operate("attach", "counted", "--host", "host-2", "--interface", "tap0")
+			call("host-2", 7)
+			tell()
+			f.script("down")
+		})
 	}
 }
 
