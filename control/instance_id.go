@@ -154,27 +154,29 @@ func (s *Service) Forget(ctx context.Context) (forgotten int, err error) {
 	for prefix, over := range map[string]func(store.Record) bool{
 		records.TerminatedPrefix: func(r store.Record) bool {
 			in, err := records.DecodeTerminated(r)
-			return err != nil || s.forgotten(in)
+			return overIf(err, func() bool { return s.forgotten(in) })
 		},
 		records.LaunchPrefix: func(r store.Record) bool {
 			l, err := records.Decode[records.Launch](r)
-			return err != nil || s.cfg.Now().Sub(l.At) >= LaunchTime
+			return overIf(err, func() bool { return s.cfg.Now().Sub(l.At) >= LaunchTime })
 		},
 		records.ServedPrefix: func(r store.Record) bool {
 			of, err := records.DecodeServed(r)
-			if err != nil || len(of.Stays) == 0 || s.cfg.Now().Sub(of.Stays[len(of.Stays)-1].Until) >= openimds.CallersKept {
-				return true
-			}
-			_, _ = closeStays(ctx, s.store, "", r) // else the next time
-			return false
+			return overIf(err, func() bool {
+				if len(of.Stays) == 0 || s.cfg.Now().Sub(of.Stays[len(of.Stays)-1].Until) >= openimds.CallersKept {
+					return true
+				}
+				_, _ = closeStays(ctx, s.store, "", r) // else the next time
+				return false
+			})
 		},
 		records.EndedPrefix: func(r store.Record) bool {
 			ends, err := records.Decode[time.Time](r)
-			return err != nil || s.cfg.Now().Sub(ends) >= endedKept
+			return overIf(err, func() bool { return s.cfg.Now().Sub(ends) >= endedKept })
 		},
 		records.JoinTokenPrefix: func(r store.Record) bool {
 			token, err := records.Decode[records.JoinToken](r)
-			return err != nil || s.cfg.Now().Sub(token.Until) >= invitationKept
+			return overIf(err, func() bool { return s.cfg.Now().Sub(token.Until) >= invitationKept })
 		},
 	} {
 		n, err := s.forget(ctx, prefix, over)
@@ -183,6 +185,14 @@ func (s *Service) Forget(ctx context.Context) (forgotten int, err error) {
 		}
 	}
 	return forgotten, nil
+}
+
+// overIf says whether a record's time is over. That of one that is damaged is; one of a later release is left to that.
+func overIf(err error, over func() bool) bool {
+	if err != nil {
+		return !records.IsLater(err)
+	}
+	return over()
 }
 
 func (s *Service) forget(ctx context.Context, prefix string, over func(store.Record) bool) (forgotten int, err error) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/control"
+	"github.com/openimds/openimds/records"
 	"github.com/openimds/openimds/store"
 )
 
@@ -305,5 +306,33 @@ func TestEnforcedMeanwhile(t *testing.T) {
 	}
 	if all, _, err := f.Instances(ctx, "", 10); err != nil || len(all) != 1 {
 		t.Errorf("it was launched all the same: %v, %v", all, err)
+	}
+}
+
+// TestForgetUnread: what a later release has written is not forgotten by this one, whatever of it is unknown here; what is
+// damaged is.
+func TestForgetUnread(t *testing.T) {
+	f := newFixture(t, nil)
+	ctx := t.Context()
+	later := map[string]string{}
+	for _, prefix := range []string{records.TerminatedPrefix, records.LaunchPrefix, records.ServedPrefix, records.EndedPrefix, records.JoinTokenPrefix} {
+		for name, value := range map[string]string{
+			"a-damaged": `{"schema":1,"data":7`, "b-later": `{"schema":9,"data":{"another":[1]}}`, "c-later": `{"schema":9,"data":"of another kind"}`,
+		} {
+			if strings.HasSuffix(name, "later") {
+				later[prefix+name] = value
+			}
+			if _, err := f.store.Commit(ctx, store.Change{Verb: store.Put, Key: prefix + name, Value: []byte(value), If: store.IfAbsent}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if n, err := f.Forget(ctx); err != nil || n != len(later)/2 {
+		t.Errorf("%d forgotten, %v", n, err)
+	}
+	for key, value := range later {
+		if r, err := f.store.Get(ctx, key); err != nil || string(r.Value) != value {
+			t.Errorf("%s is %s, %v", key, r.Value, err)
+		}
 	}
 }

@@ -69,6 +69,9 @@ func (of *StaysOf) instance(ctx context.Context, part, id string) (stays Stays, 
 		return nil, storeFailed(err)
 	}
 	if err == nil {
+		if _, err := records.DecodeServed(r); err != nil {
+			return Stays{{}}, nil // it had it: when, what cannot be read does not tell
+		}
 		had, err := closeStays(ctx, of.whole, part, r)
 		if err != nil {
 			return nil, err

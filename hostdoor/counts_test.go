@@ -176,6 +176,18 @@ func TestCountsOfAnEarlierHost(t *testing.T) {
 	if !b.counts(moved.ID) {
 		t.Error("what the present host counted is lost")
 	}
+	// Also where a later release has written when it was: of whose it was the key tells, and no other count waits for it.
+	served, err := r.store.Get(t.Context(), records.ServedKey(moved.ID, "host-a"))
+	must(t, err)
+	unread := store.Change{Verb: store.Put, Key: served.Key, Value: []byte(`{"schema":9,"data":[]}`), If: store.Whatever}
+	_, err = r.store.Commit(t.Context(), unread)
+	must(t, err)
+	if !a.counts(moved.ID) {
+		t.Error("what the former host counted is lost to a replica of an earlier release")
+	}
+	unread.Value = served.Value
+	_, err = r.store.Commit(t.Context(), unread)
+	must(t, err)
 	// So is that of an instance that is gone. Once it is forgotten that it was the host's, what was counted before opens nothing.
 	_, err = r.store.Commit(t.Context(), store.Change{Verb: store.Delete, Key: records.InstanceIDKey(detached.ID), If: store.Whatever})
 	must(t, err)

@@ -16,10 +16,7 @@ const AttachmentPrefix = "attachment/"
 
 // DecodeAttachment reads an attachment's record.
 func DecodeAttachment(r store.Record) (*openimds.Attachment, error) {
-	a, schema, err := open[*openimds.Attachment](r)
-	if err == nil && (schema < recordSchema || schema > movedSchema) {
-		err = newerSchema(r, schema, movedSchema)
-	}
+	a, _, err := open[*openimds.Attachment](r, movedSchema)
 	if err != nil {
 		return nil, err
 	}
@@ -32,12 +29,9 @@ func DecodeAttachment(r store.Record) (*openimds.Attachment, error) {
 
 // HostOf is the host of an attachment's record, read no further than it takes to tell whose it is.
 func HostOf(r store.Record) (string, error) {
-	a, schema, err := open[struct {
+	a, _, err := open[struct {
 		Host string `json:"host"`
-	}](r)
-	if err == nil && (schema < recordSchema || schema > movedSchema) {
-		err = newerSchema(r, schema, movedSchema)
-	}
+	}](r, movedSchema)
 	return cmp.Or(a.Host, openimds.LocalHost), err
 }
 

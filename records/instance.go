@@ -13,14 +13,12 @@ import (
 // DecodeInstance reads an instance's record and refuses one whose options cannot be carried out:
 // the defaults are permissive, so a doubtful record must not fall back to them.
 func DecodeInstance(r store.Record) (*openimds.Instance, error) {
-	stored, schema, err := open[storedInstance](r)
+	stored, schema, err := open[storedInstance](r, recordedSchema)
 	if err != nil {
 		return nil, err
 	}
 	in := stored.Instance
 	switch {
-	case schema < recordSchema || schema > recordedSchema:
-		return nil, newerSchema(r, schema, recordedSchema)
 	case in == nil:
 		return nil, fmt.Errorf("record %s is damaged: it is empty", r.Key)
 	case (schema == recordedSchema) != (in.Recorded != nil), in.Recorded != nil && (in.Recorded.ID == "" || in.Recording != nil):
@@ -58,11 +56,7 @@ func (s *storedInstance) nameTags() {
 
 // DecodeTerminated reads what is left of a deleted instance.
 func DecodeTerminated(r store.Record) (*openimds.Instance, error) {
-	in, schema, err := open[*openimds.Instance](r)
-	if err == nil && schema != recordSchema {
-		err = newerSchema(r, schema, recordSchema)
-	}
-	return in, err
+	return Decode[*openimds.Instance](r)
 }
 
 // EncodeInstance makes the record that [DecodeInstance] reads. A recording without a record of its own

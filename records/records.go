@@ -5,6 +5,7 @@ package records
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -141,28 +142,42 @@ func Encode(v any) ([]byte, error) {
 
 // Decode reads the stored form of a resource.
 func Decode[T any](r store.Record) (T, error) {
-	v, schema, err := open[T](r)
-	if err == nil && schema != recordSchema {
-		err = newerSchema(r, schema, recordSchema)
-	}
+	v, _, err := open[T](r, recordSchema)
 	return v, err
 }
 
-// open is Decode for whoever knows the schemas.
-func open[T any](r store.Record) (v T, schema int, err error) {
+// open is Decode of a kind whose latest schema that is known is another one.
+func open[T any](r store.Record, known int) (v T, schema int, err error) {
 	var e Envelope[*T]
-	if err := json.Unmarshal(r.Value, &e); err != nil {
-		return v, 0, fmt.Errorf("record %s is damaged: %w", r.Key, err)
-	}
-	if e.Data == nil {
+	err = json.Unmarshal(r.Value, &e)
+	switch {
+	case e.Schema > known: // also where a later program has other data
+		return v, e.Schema, later{r.Key, e.Schema, known}
+	case err != nil:
+		return v, e.Schema, fmt.Errorf("record %s is damaged: %w", r.Key, err)
+	case e.Schema < recordSchema:
+		return v, e.Schema, fmt.Errorf("record %s is damaged: it has no schema", r.Key)
+	case e.Data == nil:
 		return v, e.Schema, fmt.Errorf("record %s is damaged: it is empty", r.Key)
 	}
 	return *e.Data, e.Schema, nil
 }
 
-// newerSchema refuses a record by the latest schema of its kind that is known.
-func newerSchema(r store.Record, schema, known int) error {
-	return fmt.Errorf("record %s has schema %d, this program knows %d: run the newer openimds", r.Key, schema, known)
+// later refuses a record by the latest schema of its kind that is known.
+type later struct {
+	key           string
+	schema, known int
+}
+
+func (l later) Error() string {
+	return fmt.Sprintf("record %s has schema %d, this program knows %d: run the newer openimds", l.key, l.schema, l.known)
+}
+
+// IsLater says whether a record cannot be read because a later release has written it: it is not damaged, and not this
+// program's to delete.
+func IsLater(err error) bool {
+	_, is := errors.AsType[later](err)
+	return is
 }
 
 // DecodeAlarm reads an alarm's record, for those who watch the alarms.

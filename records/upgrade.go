@@ -178,7 +178,7 @@ func takeNameAndID(r store.Record) ([]store.Change, error) {
 
 // takeID has an instance be found by its id. One that cannot be read stays, and is found by nobody.
 func takeID(r store.Record) ([]store.Change, error) {
-	in, _, err := open[*openimds.Instance](r)
+	in, _, err := open[*openimds.Instance](r, recordedSchema)
 	if err != nil || in == nil || in.ID == "" {
 		return nil, nil
 	}
@@ -188,7 +188,7 @@ func takeID(r store.Record) ([]store.Change, error) {
 
 // nameHost says in an attachment on which host it is. One that cannot be read attaches nobody, and stays.
 func nameHost(r store.Record, host string) ([]store.Change, error) {
-	a, schema, err := open[*openimds.Attachment](r)
+	a, schema, err := open[*openimds.Attachment](r, movedSchema)
 	if err != nil || a == nil || schema >= attachmentSchema {
 		return nil, nil
 	}
