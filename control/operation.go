@@ -115,6 +115,7 @@ func (s *Service) PruneOperations(ctx context.Context, olderThan time.Duration, 
 	} else {
 		after = min(old, max(after, records.OperationsBefore(now.Add(-2*concludeTime))))
 	}
+	var failures []error
 	for pruned := 0; ; {
 		page, err := s.store.List(ctx, store.Range{Prefix: records.OperationPrefix, After: after, Limit: batch})
 		if err != nil {
@@ -124,8 +125,9 @@ func (s *Service) PruneOperations(ctx context.Context, olderThan time.Duration, 
 		for _, r := range page.Records {
 			after = r.Key
 			op, err := read[openimds.Operation](r)
-			if err != nil {
-				return pruned, err
+			if err != nil { // it stays, and does not hinder the others
+				failures = append(failures, err)
+				continue
 			}
 			if op.Terminal() {
 				changes = append(changes,
@@ -140,7 +142,7 @@ func (s *Service) PruneOperations(ctx context.Context, olderThan time.Duration, 
 			pruned += len(changes) / 2
 		}
 		if !page.More {
-			return pruned, nil
+			return pruned, errors.Join(failures...)
 		}
 	}
 }

@@ -160,6 +160,23 @@ func TestPruneOperations(t *testing.T) {
 	}
 }
 
+// TestPruneUnread: an operation that cannot be read stays, is told of, and keeps no other.
+func TestPruneUnread(t *testing.T) {
+	f := newFixture(t, nil)
+	unread := records.OperationsBefore(f.clock().Add(-time.Hour)) + "unread"
+	if _, err := f.store.Commit(t.Context(), store.Change{Verb: store.Put, Key: unread, Value: []byte(`{"schema":9,"data":{}}`), If: store.IfAbsent}); err != nil {
+		t.Fatal(err)
+	}
+	f.create("web")
+	f.sleep(time.Hour)
+	if n, err := f.PruneOperations(t.Context(), 30*time.Minute, 1000); n != 1 || err == nil || !strings.Contains(err.Error(), unread) {
+		t.Errorf("%d operations were pruned, %v", n, err)
+	}
+	if _, err := f.store.Get(t.Context(), unread); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestPruneSurplus: beyond a number of operations the earliest go, however young, but none that is under way.
 func TestPruneSurplus(t *testing.T) {
 	f := newFixture(t, nil)

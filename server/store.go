@@ -118,12 +118,9 @@ func (s *Server) pruneOperations(ctx context.Context, r *regional) {
 			return
 		}
 		n, err := r.service.PruneOperations(ctx, operationsAge, operationsKept)
-		if err == nil {
-			_, err = r.service.Forget(ctx)
-		}
-		if err == nil { // also what servers that shared the store left in it
-			err = storelog.New(r.kept, s.cfg.Host).Forget(ctx, time.Now(), operationsAge, operationsKept)
-		}
+		// What fails of one does not hinder the others: a record that cannot be read stays for long.
+		_, rest := r.service.Forget(ctx)
+		err = errors.Join(err, rest, storelog.New(r.kept, s.cfg.Host).Forget(ctx, time.Now(), operationsAge, operationsKept)) // the last also of servers that shared the store
 		switch {
 		case ctx.Err() != nil || errors.Is(err, store.ErrClosed):
 			return
