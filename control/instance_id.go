@@ -162,13 +162,14 @@ func (s *Service) Forget(ctx context.Context) (forgotten int, err error) {
 		},
 		records.ServedPrefix: func(r store.Record) bool {
 			of, err := records.DecodeServed(r)
-			return overIf(err, func() bool {
-				if len(of.Stays) == 0 || s.cfg.Now().Sub(of.Stays[len(of.Stays)-1].Until) >= openimds.CallersKept {
-					return true
-				}
-				_, _ = closeStays(ctx, s.store, "", r) // else the next time
+			switch {
+			case err != nil: // the host may have had it at any time, and be late to tell of it
 				return false
-			})
+			case len(of.Stays) == 0 || s.cfg.Now().Sub(of.Stays[len(of.Stays)-1].Until) >= openimds.CallersKept:
+				return true
+			}
+			_, _ = closeStays(ctx, s.store, "", r) // else the next time
+			return false
 		},
 		records.EndedPrefix: func(r store.Record) bool {
 			ends, err := records.Decode[time.Time](r)

@@ -115,7 +115,8 @@ func (s *Service) PruneOperations(ctx context.Context, olderThan time.Duration, 
 	} else {
 		after = min(old, max(after, records.OperationsBefore(now.Add(-2*concludeTime))))
 	}
-	var failures []error
+	var unread error
+	more := 0
 	for pruned := 0; ; {
 		page, err := s.store.List(ctx, store.Range{Prefix: records.OperationPrefix, After: after, Limit: batch})
 		if err != nil {
@@ -126,7 +127,11 @@ func (s *Service) PruneOperations(ctx context.Context, olderThan time.Duration, 
 			after = r.Key
 			op, err := read[openimds.Operation](r)
 			if err != nil { // it stays, and does not hinder the others
-				failures = append(failures, err)
+				if unread == nil {
+					unread = err
+				} else {
+					more++
+				}
 				continue
 			}
 			if op.Terminal() {
@@ -142,7 +147,10 @@ func (s *Service) PruneOperations(ctx context.Context, olderThan time.Duration, 
 			pruned += len(changes) / 2
 		}
 		if !page.More {
-			return pruned, errors.Join(failures...)
+			if more > 0 {
+				unread = fmt.Errorf("%w; %d more operations cannot be read", unread, more)
+			}
+			return pruned, unread
 		}
 	}
 }

@@ -267,7 +267,10 @@ func (s *Service) staysOf(ctx context.Context, instanceID, host string) (was sto
 	if err != nil {
 		return was, of, storeFailed(err)
 	}
-	of, _ = records.DecodeServed(was)
+	of, err = records.DecodeServed(was)
+	if records.IsLater(err) { // which is not this program's to replace
+		return was, of, broken(err)
+	}
 	return was, of, nil
 }
 

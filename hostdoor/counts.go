@@ -131,7 +131,7 @@ func (c *call) mayCount(ctx context.Context, r hostlink.Counted, stays *control.
 	now := time.Now()
 	name := countsName(r.Key)
 	own := hostlink.CountedBy(name) == c.host.Name
-	isSample, isMark := strings.HasPrefix(r.Key, history.SamplePrefix), r.Key == history.MarkKey(name)
+	isSample, isMark := strings.HasPrefix(r.Key, history.SamplePrefix), r.Key == history.MarkKey(name) || r.Key == history.EngineMarkKey(name)
 	engine := c.door.cfg.Installation != ""
 	switch {
 	case own && isSample && engine && len(r.Value) == 0: // it takes back what it tells the engine

@@ -13,8 +13,8 @@ import (
 	"github.com/openimds/openimds/usage/history"
 )
 
-// countsName is the name at the end of the key of a record that a host has counted.
-func countsName(key string) string { return key[strings.LastIndexByte(key, '/')+1:] }
+// countsName is the name at the end of the key of a record that a host has counted, or of one of its marks.
+func countsName(key string) string { return history.CountsBy(key[strings.LastIndexByte(key, '/')+1:]) }
 
 // maxCountsNames is by how many names a host may count in the time for which counts are kept: each has room for all that
 // a host counts, and a machine is not replaced every few days.
@@ -41,7 +41,9 @@ func (c *call) counting(ctx context.Context, name string) error {
 	var changes []store.Change
 	var kept []records.Counting
 	for _, k := range known {
-		changes = append(changes, store.Change{Verb: store.Delete, Key: history.MarkKey(k.Name), If: store.Whatever})
+		changes = append(changes,
+			store.Change{Verb: store.Delete, Key: history.MarkKey(k.Name), If: store.Whatever},
+			store.Change{Verb: store.Delete, Key: history.EngineMarkKey(k.Name), If: store.Whatever})
 		if now.Sub(k.Since) < openimds.CallersKept {
 			kept = append(kept, k)
 		}

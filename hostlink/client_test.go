@@ -91,7 +91,8 @@ func TestAnyReplica(t *testing.T) {
 // that a replica has, also not after a start.
 func TestCountsAreCarried(t *testing.T) {
 	var mu sync.Mutex
-	away, tells, takenBack, through := true, false, false, "told none"
+	const engineMark = "usage/open/host-a~engine"
+	away, tells, takenBack, refuses, through := true, false, false, false, "told none"
 	var counting Counting
 	got := map[string]string{}
 	var last string
@@ -108,10 +109,19 @@ func TestCountsAreCarried(t *testing.T) {
 		if err := json.NewDecoder(r.Body).Decode(&q); err != nil {
 			t.Error(err)
 		}
+		var answer CountsAnswer
 		for _, record := range q.Records {
+			if refuses && record.Key == engineMark {
+				answer.Refused = append(answer.Refused, record.Key)
+				continue
+			}
 			got[record.Key], last = string(record.Value), record.Key
 		}
-		_, _ = w.Write([]byte(`{}`))
+		text, err := json.Marshal(answer)
+		if err != nil {
+			t.Error(err)
+		}
+		_, _ = w.Write(text)
 	})
 	kept := mem.New()
 	count := func(key, value string) {
@@ -126,7 +136,7 @@ func TestCountsAreCarried(t *testing.T) {
 		counts := NewCounts(Counts{
 			Store: kept, Client: c, Host: "host-a", Samples: "usage/300/", Callers: "usage/callers/", Mark: "usage/open/host-a",
 			About: func() (About, bool) { return About{Counting: counting}, true }, Tells: tells, Log: slog.New(slog.DiscardHandler),
-			EngineMark: func(began []byte) []byte { return []byte(through + ", " + string(began)) },
+			EngineMark: engineMark, Untold: func() []byte { return []byte(through) },
 		})
 		counts.Run(ended, time.Minute)
 		if through == "told all" {
@@ -225,24 +235,29 @@ func TestCountsAreCarried(t *testing.T) {
 	carry()
 	before[later], before[who] = "six", "who else"
 	has("without an engine in the end", false, before)
-	// Replicas that take marks beside the engine are told how far that has been told, and before they forget samples. Of a
-	// host that does not tell it they hear since when; of one that has told all they have no mark.
+	// Replicas that take marks beside the engine are told how far that has been told, and before they forget samples: of a
+	// host that does not tell it too, but none of one that has told all. One that is refused is told again.
 	counting.Installation, counting.EngineMarks = "ours", true
 	carry()
-	before[mark] = "told none, begun"
+	before[engineMark] = "told none"
 	count(mark, "gone on")
 	carry()
 	has("of a host that does not tell the engine, but its mark,", false, before)
-	tells, through = true, "told some"
+	tells, refuses, through = true, true, "told some"
 	carry()
-	theirs[mark] = "told some, begun"
+	has("while marks are refused", false, before)
+	refuses = false
+	carry()
+	theirs[engineMark] = "told some"
 	has("with marks, beside the engine", true, theirs)
-	through = "told more"
+	refuses, through = true, "told more"
 	carry()
-	theirs[mark] = "told more, begun"
+	refuses = false
+	carry()
+	theirs[engineMark] = "told more"
 	has("when it has told more", true, theirs)
 	through = "told all"
 	carry()
-	delete(theirs, mark)
+	delete(theirs, engineMark)
 	has("when it has told all", true, theirs)
 }

@@ -1,11 +1,9 @@
 package hostlink
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -14,19 +12,8 @@ import (
 	"github.com/openimds/openimds/store"
 )
 
-// pushedKey is where it is noted up to which revision of the host's own store replicas have what was counted, and
-// elsewhereKey where it stands that they are told no samples, as they ask an engine of metrics.
-const (
-	pushedKey    = "pushed"
-	elsewhereKey = "elsewhere"
-)
-
-// elsewhere is that record.
-type elsewhere struct {
-	TakenBack bool `json:"takenBack"` // the replicas have none that they were told before
-	// Mark is what the host's own was when it heard of that.
-	Mark []byte `json:"mark,omitempty"`
-}
+// pushedKey is where it is noted up to which revision of the host's own store replicas have what was counted.
+const pushedKey = "pushed"
 
 // pushEvery is how often what was counted goes to a replica, and pushBytes how much of it at once.
 const (
@@ -51,20 +38,19 @@ type Counts struct {
 	Mark string
 	// About says what becomes of what is counted; false: no replica has told yet.
 	About func() (About, bool)
-	// Tells says that this host tells the engine that the replicas ask, if they do. EngineMark makes its mark then, which says
-	// from which sample on there may be more than the engine has, of what its own was when it heard of that.
+	// Tells says that this host tells the engine that the replicas ask, if they do. EngineMark is the key of its mark then, of
+	// which Untold makes the value: from which sample on there may be more than the engine has.
 	Tells      bool
-	EngineMark func(began []byte) []byte
+	EngineMark string
+	Untold     func() []byte
 	Log        *slog.Logger
 
 	dirty map[string]bool
 	upTo  int64 // the revision that dirty is of
-	// mark is the value that replicas have of it, if that is known; empty: none.
-	mark   []byte
-	marked bool
+	// marked is the mark that replicas have; nil: that is not known.
+	marked *Counted
 	// engine says that samples are asked of an engine, and takenBack is closed once the replicas have none that it is told.
 	engine    bool
-	began     []byte // elsewhere's Mark
 	takenBack chan struct{}
 }
 
@@ -202,164 +188,23 @@ func (c *Counts) push(ctx context.Context) error {
 	if err := c.pushCounted(ctx); err != nil || !another {
 		return err
 	}
-	c.marked = false
-	if err := c.ask(ctx, Counted{c.Mark, mark}); err != nil {
-		return err
-	}
-	c.mark, c.marked = mark, true
-	return nil
+	return c.tellMark(ctx, mark)
 }
 
-// settle has the replicas told of samples, or not, as they ask an engine: what this host tells that is taken back first, or
-// it would count twice.
-func (c *Counts) settle(ctx context.Context, about About) error {
-	r, err := c.Store.Get(ctx, elsewhereKey)
-	if err != nil && !errors.Is(err, store.ErrNoRecord) {
-		return err
-	}
-	was, now := elsewhere{}, elsewhere{}
-	if r.Value != nil {
-		if was, err = records.Decode[elsewhere](r); err != nil {
-			return err
-		}
-	}
-	c.engine = about.Installation != ""
-	if !c.engine {
-		if r.Value == nil {
-			return nil
-		}
-		return c.tellAgain(ctx, r.Revision)
-	}
-	if now.Mark = was.Mark; now.Mark == nil {
-		own, err := c.ownMark(ctx)
-		if err != nil {
-			return err
-		}
-		now.Mark = own
-	}
-	c.began = now.Mark
-	if now.TakenBack = was.TakenBack || c.Tells; now.TakenBack && !was.TakenBack {
-		if err := c.takeBack(ctx, about.EngineMarks); err != nil {
-			return err
-		}
-	}
-	if r.Value == nil || now.TakenBack != was.TakenBack || !bytes.Equal(now.Mark, was.Mark) {
-		value, err := records.Encode(now)
-		if err != nil {
-			return err
-		}
-		if _, err := c.Store.Commit(ctx, store.Change{Verb: store.Put, Key: elsewhereKey, Value: value, If: r.Revision}); err != nil {
-			return err
-		}
-	}
-	maps.DeleteFunc(c.dirty, func(key string, _ bool) bool { return strings.HasPrefix(key, c.Samples) })
-	select {
-	case <-c.takenBack:
-	default:
-		if now.TakenBack {
-			close(c.takenBack)
-		}
-	}
-	return nil
-}
-
-// takeBack has the replicas forget this host's samples, once they have the mark of what the engine has of them: none where
-// they take no such mark.
-func (c *Counts) takeBack(ctx context.Context, marks bool) error {
-	keys, err := c.ownSamples(ctx)
-	if err != nil {
-		return err
-	}
-	mark := Counted{Key: c.Mark}
-	if marks {
-		mark.Value = c.EngineMark(c.began)
-	}
-	if err := c.ask(ctx, mark); err != nil {
-		return err
-	}
-	for some := range slices.Chunk(keys, MaxCounted) {
-		all := make([]Counted, len(some))
-		for i, key := range some {
-			all[i].Key = key
-		}
-		if err := c.ask(ctx, all...); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// tellAgain has the replicas told all samples, where they were told none for a time.
-func (c *Counts) tellAgain(ctx context.Context, revision int64) error {
-	keys, err := c.ownSamples(ctx)
-	if err != nil {
-		return err
-	}
-	for _, key := range keys {
-		c.dirty[key] = true
-	}
-	if err := c.pushCounted(ctx); err != nil {
-		return err
-	}
-	_, err = c.Store.Commit(ctx, store.Change{Verb: store.Delete, Key: elsewhereKey, If: revision})
-	return err
-}
-
-// ownSamples are the keys of this host's samples.
-func (c *Counts) ownSamples(ctx context.Context) (keys []string, err error) {
-	page, err := c.Store.List(ctx, store.Range{Prefix: c.Samples, KeysOnly: true})
-	for _, r := range page.Records {
-		if strings.HasSuffix(r.Key, "/"+c.Host) {
-			keys = append(keys, r.Key)
-		}
-	}
-	return keys, err
-}
-
-// anotherMark is the mark as it is now, and whether the replicas are to be told of it.
-func (c *Counts) anotherMark(ctx context.Context) (value []byte, another bool, err error) {
-	about, _ := c.About()
-	switch {
-	case c.engine && about.EngineMarks:
-		value = c.EngineMark(c.began)
-	case c.engine || !about.Marks:
-		c.marked = false // who takes it then does not have it
-		return nil, false, nil
-	default:
-		if value, err = c.ownMark(ctx); err != nil {
-			return nil, false, err
-		}
-	}
-	return value, !c.marked || !bytes.Equal(value, c.mark), nil
-}
-
-// ownMark is the mark that the host has for itself; nil: none.
-func (c *Counts) ownMark(ctx context.Context) ([]byte, error) {
-	r, err := c.Store.Get(ctx, c.Mark)
-	if errors.Is(err, store.ErrNoRecord) {
-		return nil, nil
-	}
-	return r.Value, err
-}
-
-// Told has the replicas know, once Run has ended, that the engine that they ask has been told all that this host counted.
-func (c *Counts) Told(ctx context.Context) error {
-	if about, _ := c.About(); !c.engine || !about.EngineMarks {
-		return nil
-	}
-	return c.ask(ctx, Counted{Key: c.Mark})
-}
-
-// ask has a replica keep records.
-func (c *Counts) ask(ctx context.Context, all ...Counted) error {
+// ask has a replica keep records, and returns the keys of those that it does not.
+func (c *Counts) ask(ctx context.Context, all ...Counted) (refused []string, err error) {
 	var a CountsAnswer
-	if err := c.Client.call(ctx, PathCounts, CountsRequest{Records: all}, &a); err != nil {
-		return err
+	err = c.Client.call(ctx, PathCounts, CountsRequest{Records: all}, &a)
+	return a.Refused, err
+}
+
+// keep does so, and tells the log of those.
+func (c *Counts) keep(ctx context.Context, all ...Counted) error {
+	refused, err := c.ask(ctx, all...)
+	if err == nil && len(refused) > 0 {
+		c.Log.Warn("a replica does not keep all that was counted here, of instances that were not this host's then or in a form that it does not take; its audit log says so", "records", len(refused), "first", refused[0])
 	}
-	if n := len(a.Refused); n > 0 {
-		c.Log.Warn("a replica does not keep all that was counted here, of instances that were not this host's then or in a form that it does not take; its audit log says so", "records", n, "first", a.Refused[0])
-	}
-	return nil
+	return err
 }
 
 // pushCounted carries what is known to be counted.
@@ -378,7 +223,7 @@ func (c *Counts) pushCounted(ctx context.Context) error {
 		if len(some) == 0 {
 			return nil
 		}
-		if err := c.ask(ctx, some...); err != nil {
+		if err := c.keep(ctx, some...); err != nil {
 			return err
 		}
 		for _, r := range some {

@@ -126,9 +126,8 @@ type Agent struct {
 	prometheus string
 	scraped    net.Listener
 	labelled   atomic.Bool
-	// toldOnce says that this host told an engine once, which it tells no more, all before the sample toldBefore.
+	// toldBefore is how far an engine was told that this host tells no more.
 	toldBefore int64
-	toldOnce   bool
 	ready      chan struct{} // closed once the guest sides are there
 	joinTime   time.Duration
 }

@@ -43,7 +43,7 @@ func (a *Agent) openMetrics(ctx context.Context) (*history.History, error) {
 	settings := history.Config{Store: a.counts, Host: a.countsName}
 	var err error
 	if a.cfg.MetricsWrite == "" {
-		a.toldBefore, a.toldOnce, err = engine.Told(ctx, a.counts)
+		a.toldBefore, _, err = engine.Told(ctx, a.counts)
 		return history.New(settings), err
 	}
 	access := a.cfg.metricsAccess()
@@ -60,16 +60,13 @@ func (a *Agent) openMetrics(ctx context.Context) (*history.History, error) {
 	return h, nil
 }
 
-// engineMark is this host's mark while the replicas ask an engine of metrics. Of what a host counts that tells it no more
-// nothing is known since, and of one that never did, nothing from when it began with that.
-func (a *Agent) engineMark(began []byte) []byte {
-	before := history.MarkedFrom(began)
-	if a.told != nil {
-		before = a.told.Before()
-	} else if a.toldOnce {
-		before = a.toldBefore
+// engineMark is the value of this host's mark while the replicas ask an engine of metrics. Of what a host counts that tells
+// it no more nothing is known since.
+func (a *Agent) engineMark() []byte {
+	if a.told == nil {
+		return history.Mark(a.toldBefore, time.Now())
 	}
-	return history.Mark(before, time.Now())
+	return history.Mark(a.told.Before(), time.Now())
 }
 
 // tellMetrics tells the engine of the metrics what is counted here, until the context ends: once the replicas ask it, and

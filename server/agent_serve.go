@@ -68,7 +68,8 @@ func (a *Agent) Serve(ctx context.Context) error {
 	var carrying sync.WaitGroup
 	counts := hostlink.NewCounts(hostlink.Counts{
 		Store: a.counts, Client: a.client, Host: a.countsName, Samples: history.SamplePrefix, Callers: usage.CallersPrefix,
-		Mark: history.MarkKey(a.countsName), About: a.copy.About, Tells: a.told != nil, EngineMark: a.engineMark, Log: a.log,
+		Mark: history.MarkKey(a.countsName), About: a.copy.About, Log: a.log,
+		Tells: a.told != nil, EngineMark: history.EngineMarkKey(a.countsName), Untold: a.engineMark,
 	})
 	carrying.Go(func() { counts.Run(counting, a.cfg.stopTimes().lastTelling()) })
 	running.Go(func() { a.tellMetrics(besides, counts) })
@@ -115,8 +116,9 @@ func (a *Agent) finish(carry func(), told func(context.Context) error) {
 	}
 	stopping.Wait()
 	a.dog.at("the last counts to be stored")
-	if err := a.usage.Close(counts); err != nil {
-		a.log.Warn("the last counts could not be stored", "error", err)
+	unstored := a.usage.Close(counts)
+	if unstored != nil {
+		a.log.Warn("the last counts could not be stored", "error", unstored)
 	}
 	a.dog.at("the replicas and the engine of the metrics, which are told the last counts")
 	var telling sync.WaitGroup
@@ -128,7 +130,7 @@ func (a *Agent) finish(carry func(), told func(context.Context) error) {
 		telling.Go(func() { toldAll = a.tellLastMetrics(counts, times.lastTelling()) })
 	}
 	telling.Wait()
-	if toldAll {
+	if toldAll && unstored == nil {
 		if err := told(counts); err != nil {
 			a.log.Info("the replicas do not know that the engine of the metrics was told all; they hear it after the next start", "error", err)
 		}

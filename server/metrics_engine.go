@@ -70,12 +70,6 @@ func (c *Config) checkEngine() error {
 func (s *Server) openMetrics(ctx context.Context) (*history.History, error) {
 	settings := history.Config{Store: s.store, Host: s.cfg.Host, Former: control.FormerHosts(s.store)}
 	if s.cfg.MetricsWrite == "" && s.cfg.MetricsFrom == "" {
-		if s.file == nil { // what was told an engine before is nobody's matter any more
-			mark := metricsMark{store: s.store, host: markedAs(s.cfg.Host)}
-			if err := mark.end(ctx); err != nil {
-				return nil, err
-			}
-		}
 		return history.New(settings), nil
 	}
 	access := s.cfg.metricsAccess()
@@ -98,7 +92,7 @@ func (s *Server) openMetrics(ctx context.Context) (*history.History, error) {
 			settings.Earlier, settings.EarlierHost = s.store, s.cfg.Host
 		}
 		settings.Store, settings.Host = s.metricsStore, openimds.LocalHost
-		settings.Marks, settings.MarkedAs = s.store, markedAs(s.cfg.Host)
+		settings.Marks, settings.MarkedAs = s.store, s.cfg.Host
 	}
 	if s.cfg.MetricsFrom != "" {
 		if settings.Others, err = engine.NewReader(engine.ReaderConfig{URL: s.cfg.MetricsFrom, Access: access, Installation: installation}); err != nil {
@@ -120,11 +114,10 @@ func (s *Server) openMetrics(ctx context.Context) (*history.History, error) {
 	settings.Kept = s.told.Kept
 	h := history.New(settings)
 	s.told.From(h)
-	if settings.Marks != nil { // before anything is counted
-		s.mark = &metricsMark{store: settings.Marks, host: settings.MarkedAs}
-		err = s.mark.set(ctx, s.told.Before())
+	if settings.Marks != nil && !s.nameless { // who has no name has no instances that others might have, too
+		s.mark = &metricsMark{store: settings.Marks, host: settings.MarkedAs, before: s.told.Before}
 	}
-	return h, err
+	return h, nil
 }
 
 // tellMetrics tells the engine of the metrics, if there is one, what is counted, until the context ends.
@@ -134,7 +127,7 @@ func (s *Server) tellMetrics(ctx context.Context) {
 	}
 	var marking sync.WaitGroup
 	if s.mark != nil {
-		marking.Go(func() { s.mark.run(ctx, s.told.Before) })
+		marking.Go(func() { s.mark.run(ctx) })
 	}
 	s.told.Run(ctx)
 	marking.Wait()

@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"context"
+	"sync"
 	"time"
 
 	"github.com/openimds/openimds/store"
@@ -15,45 +16,56 @@ const markEvery = 5 * time.Second
 // metricsMark tells those who share a store from which sample on this server may have counted more than the engine of
 // metrics has. Whoever is cut off, or was killed and does not come back, leaves it there.
 type metricsMark struct {
-	store store.Store
-	host  string
+	store  store.Store
+	host   string
+	before func() int64 // how far the engine has been told
+
+	mu    sync.Mutex
 	value []byte // the store's; nil: that is not known
+	ended bool
 }
 
-// markedAs names a server among the marks beside an engine. By its own name alone it has the mark of a history that is in the
-// shared store itself.
-func markedAs(host string) string { return host + "~engine" }
-
-// set has the mark say that all samples before that one have been told.
-func (m *metricsMark) set(ctx context.Context, before int64) error {
-	value := history.Mark(before, time.Now())
-	if bytes.Equal(value, m.value) {
+// set has it say how far that is.
+func (m *metricsMark) set(ctx context.Context) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	value := history.Mark(m.before(), time.Now())
+	if m.ended || bytes.Equal(value, m.value) {
 		return nil
 	}
 	m.value = nil
-	if _, err := m.store.Commit(ctx, store.Change{Verb: store.Put, Key: history.MarkKey(m.host), Value: value, If: store.Whatever}); err != nil {
+	if err := m.commit(ctx, store.Change{Verb: store.Put, Value: value}); err != nil {
 		return err
 	}
 	m.value = value
 	return nil
 }
 
-// run keeps it as it is to be until the context ends. While the store is away it is as it was, which is no further.
-func (m *metricsMark) run(ctx context.Context, before func() int64) {
+func (m *metricsMark) commit(ctx context.Context, change store.Change) error {
+	change.Key, change.If = history.EngineMarkKey(m.host), store.Whatever
+	_, err := m.store.Commit(ctx, change)
+	return err
+}
+
+// run keeps it as it is to be until the context ends, from the first moment on. While the store is away it is as it was,
+// which is no further.
+func (m *metricsMark) run(ctx context.Context) {
 	tick := time.NewTicker(markEvery)
 	defer tick.Stop()
 	for {
+		_ = m.set(ctx) // else at the next tick; that the store is away is told elsewhere
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			_ = m.set(ctx, before())
 		}
 	}
 }
 
 // end says that all has been told, and that no more is counted.
 func (m *metricsMark) end(ctx context.Context) error {
-	_, err := m.store.Commit(ctx, store.Change{Verb: store.Delete, Key: history.MarkKey(m.host), If: store.Whatever})
-	return err
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.ended = true
+	return m.commit(ctx, store.Change{Verb: store.Delete})
 }

@@ -137,11 +137,12 @@ func (s *Server) finish() {
 	}
 	stopping.Wait()
 	s.dog.at("the last counts to be stored")
-	if err := s.usage.Close(counts); err != nil {
-		s.log.Warn("the last counts could not be stored", "error", err)
+	unstored := s.usage.Close(counts)
+	if unstored != nil {
+		s.log.Warn("the last counts could not be stored", "error", unstored)
 	}
 	s.dog.at("the engine of the metrics")
-	if s.tellLastMetrics(counts, times.lastTelling()) && s.mark != nil {
+	if s.tellLastMetrics(counts, times.lastTelling()) && unstored == nil && s.mark != nil {
 		if err := s.mark.end(counts); err != nil {
 			s.log.Info("other servers do not know that the engine of the metrics was told all; they do after the next start", "error", err)
 		}

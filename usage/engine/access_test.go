@@ -50,7 +50,7 @@ func TestAccess(t *testing.T) {
 		h := history.New(history.Config{Store: kept, Kept: w.Kept})
 		w.From(h)
 		h.Add("i-1", newClock(engineOf.Certificate().NotBefore).now(), openimds.MetricNoToken, 1)
-		must(t, h.Flush(t.Context()))
+		flush(t, h)
 		return w.Close(t.Context())
 	}
 	both := func(a engine.Access) error {

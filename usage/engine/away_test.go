@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -41,7 +42,7 @@ func TestAnswersAreRefusals(t *testing.T) {
 	const samples = 48
 	for range samples {
 		h.Add("i-1", c.now(), openimds.MetricNoToken, 1)
-		must(t, h.Flush(t.Context()))
+		flush(t, h)
 		c.forward(openimds.MetricPeriod)
 		if err := h.writer.Close(t.Context()); err == nil || h.writer.Refused() > 0 {
 			t.Fatalf("%v: %d values were given up", err, h.writer.Refused())
@@ -102,8 +103,9 @@ func TestUnreadSamples(t *testing.T) {
 	for _, id := range []string{"i-1", "i-2"} {
 		h.Add(id, c.now(), openimds.MetricNoToken, 7)
 	}
-	must(t, h.Flush(t.Context()))
+	at := numberOf(c.now())
 	c.forward(2 * openimds.MetricPeriod)
+	flush(t, h)
 	kept.fails.Store(true)
 	if err := h.writer.Close(t.Context()); !errors.Is(err, errDisk) {
 		t.Errorf("what cannot be read is taken to be told: %v", err)
@@ -117,7 +119,41 @@ func TestUnreadSamples(t *testing.T) {
 	if len(said) != 1 || said["i-2"] != 7 {
 		t.Errorf("it is told %v", said)
 	}
+	if before := h.writer.Before(); before != at {
+		t.Errorf("with what cannot be read all is told before %d, want %d", before, at)
+	}
 }
+
+// What is not in the store yet is not told, nor taken to be.
+func TestUnstored(t *testing.T) {
+	var said []float64
+	engine := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		for _, v := range decode(t, r) {
+			said = append(said, v.value)
+		}
+	}))
+	defer engine.Close()
+	c := newClock(time.Now().UTC().Truncate(time.Hour))
+	h := newHost(t, mem.New(), "a", engine.URL, engine.URL, c)
+	at := numberOf(c.now())
+	h.Add("i-1", c.now(), openimds.MetricNoToken, 7)
+	flush(t, h)
+	h.Add("i-1", c.now(), openimds.MetricNoToken, 1)
+	c.forward(openimds.MetricPeriod + time.Minute)
+	for range 3 {
+		must(t, h.writer.Close(t.Context()))
+	}
+	if before := h.writer.Before(); before != at || len(said) > 0 {
+		t.Errorf("all is told before %d, want %d, and it is told %v", before, at, said)
+	}
+	flush(t, h)
+	must(t, h.writer.Close(t.Context()))
+	if before := h.writer.Before(); before != at+1 || !slices.Equal(said, []float64{8, 2}) {
+		t.Errorf("afterwards all is told before %d, want %d, and it is told %v", before, at+1, said)
+	}
+}
+
+func numberOf(at time.Time) int64 { return at.Unix() / int64(openimds.MetricPeriod/time.Second) }
 
 // What a store has at the first start is told day by day: where the engine fails meanwhile, what was told is not told again.
 func TestFirstStart(t *testing.T) {
@@ -150,7 +186,7 @@ func TestFirstStart(t *testing.T) {
 	for range days {
 		for range 24 {
 			h.Add("i-1", c.now(), openimds.MetricNoToken, 1)
-			must(t, h.Flush(t.Context()))
+			flush(t, h)
 			c.forward(time.Hour)
 		}
 	}

@@ -29,7 +29,7 @@ func countDay(b *testing.B, h *history.History, c *clock) {
 				h.Add(benchID(i), c.now(), openimds.MetricWithToken, 7)
 			}
 		}
-		must(b, h.Flush(b.Context()))
+		flush(b, h)
 		c.forward(openimds.MetricPeriod)
 	}
 }

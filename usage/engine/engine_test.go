@@ -70,10 +70,19 @@ func newHost(t testing.TB, kept store.Store, name, write, from string, c *clock)
 	return &host{kept, w, r, h}
 }
 
+// flush stores what was counted, and then that this was all of the samples that are past, as a server does every few seconds.
+func flush(t testing.TB, h interface {
+	Flush(ctx context.Context) error
+}) {
+	t.Helper()
+	must(t, h.Flush(t.Context()))
+	must(t, h.Flush(t.Context()))
+}
+
 // tell flushes what was counted and has the engine told.
 func (h *host) tell(t testing.TB) {
 	t.Helper()
-	must(t, h.Flush(t.Context()))
+	flush(t, h)
 	must(t, h.writer.Close(t.Context()))
 	if n := h.writer.Refused(); n > 0 {
 		t.Fatalf("%d values were refused", n)
@@ -160,11 +169,11 @@ func TestTheSameNumbers(t *testing.T) {
 				}
 			}
 			for i := range hosts {
-				must(t, model[i].Flush(t.Context()))
+				flush(t, model[i])
 				if random.IntN(3) > 0 {
 					hosts[i].tell(t)
 				} else {
-					must(t, hosts[i].Flush(t.Context()))
+					flush(t, hosts[i])
 				}
 				if random.IntN(50) == 0 { // it is killed, and begins anew
 					hosts[i] = newHost(t, hosts[i].store, fmt.Sprint("host-", i), e.Write(), e.From(), c)
@@ -176,8 +185,8 @@ func TestTheSameNumbers(t *testing.T) {
 		c.forward(openimds.MetricPeriod) // so that all is closed
 		for range 2 {
 			for i, h := range hosts {
-				must(t, model[i].Flush(t.Context())) // so that each knows that the other has told all
-				h.tell(t)                            // once more changes nothing
+				flush(t, model[i]) // so that each knows that the other has told all
+				h.tell(t)          // once more changes nothing
 			}
 		}
 		e.Settle()
@@ -210,7 +219,7 @@ func TestEngineAway(t *testing.T) {
 		a := newHost(t, mem.New(), "a", e.Write(), e.From(), c)
 		count := func() {
 			a.Add(id, c.now(), openimds.MetricNoToken, 1)
-			must(t, a.Flush(t.Context()))
+			flush(t, a)
 		}
 		count()
 		a.tell(t)
@@ -333,7 +342,7 @@ func TestRefused(t *testing.T) {
 		h.Add(fmt.Sprintf("i-%017d", i), c.now(), openimds.MetricNoToken, 1)
 	}
 	c.forward(4 * time.Hour)
-	must(t, h.Flush(t.Context()))
+	flush(t, h)
 	must(t, h.writer.Close(t.Context()))
 	if n := h.writer.Refused(); n != 100 { // the count of each, and that it is all
 		t.Errorf("%d of 100 were refused", n)
@@ -351,7 +360,7 @@ func TestRefused(t *testing.T) {
 // Where a count was refused for good nobody is told that there were no calls.
 func TestCountRefused(t *testing.T) {
 	var taken []value
-	engine := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	remote := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		values := decode(t, r)
 		if slices.ContainsFunc(values, func(v value) bool { return v.labels["metric"] != "" && v.labels["instance_id"] == "i-2" }) {
 			http.Error(w, "too many series", http.StatusBadRequest)
@@ -359,14 +368,15 @@ func TestCountRefused(t *testing.T) {
 		}
 		taken = append(taken, values...)
 	}))
-	defer engine.Close()
+	defer remote.Close()
 	c := newClock(time.Now().UTC().Truncate(time.Hour))
-	h := newHost(t, mem.New(), "a", engine.URL, engine.URL, c)
+	h := newHost(t, mem.New(), "a", remote.URL, remote.URL, c)
+	at := numberOf(c.now())
 	for _, id := range []string{"i-1", "i-2", "i-3"} {
 		h.Add(id, c.now(), openimds.MetricNoToken, 3)
 	}
 	c.forward(2 * openimds.MetricPeriod)
-	must(t, h.Flush(t.Context()))
+	flush(t, h)
 	must(t, h.writer.Close(t.Context()))
 	said := map[string][]float64{}
 	for _, v := range taken {
@@ -374,6 +384,28 @@ func TestCountRefused(t *testing.T) {
 	}
 	if want := (map[string][]float64{"i-1": {3, 2}, "i-3": {3, 2}}); !reflect.DeepEqual(said, want) {
 		t.Errorf("it is told %v, want %v", said, want)
+	}
+	// The engine does not have all from then on, also after a start, for as long as single samples are kept.
+	for when, want := range []int64{at, at, at, 0} {
+		switch when {
+		case 1:
+			h = newHost(t, h.store, "a", remote.URL, remote.URL, c)
+		case 2:
+			c.forward(24 * time.Hour)
+		case 3:
+			c.forward(62*24*time.Hour + time.Minute)
+		}
+		flush(t, h)
+		must(t, h.writer.Close(t.Context()))
+		if want == 0 {
+			want = numberOf(c.now())
+		}
+		if before := h.writer.Before(); before != want {
+			t.Errorf("%d: it has all before %d, want %d", when, before, want)
+		}
+		if before, _, err := engine.Told(t.Context(), h.store); err != nil || before != want {
+			t.Errorf("%d: the store says before %d, %v, want %d", when, before, err, want)
+		}
 	}
 	if n := h.writer.Refused(); n != 1 {
 		t.Errorf("%d were refused, want 1", n)
@@ -395,7 +427,7 @@ func TestToldSeldom(t *testing.T) {
 	c := newClock(begin)
 	h := newHost(t, mem.New(), "a", engine.URL, engine.URL, c)
 	run := func() {
-		must(t, h.Flush(t.Context()))
+		flush(t, h)
 		ctx, done := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() { defer close(ended); h.writer.Run(ctx) }()

@@ -18,6 +18,9 @@ type refusals struct {
 	of  map[sampleOf]bool
 	// takes says that it takes other requests: else it is none, or one that is out of order.
 	takes bool
+	// lost is the first of the samples, by their numbers from one on up to before another, that the engine has not and will
+	// never have; 0: there is none. What it was told before it may have, whatever it says of a second time.
+	lost, from, until int64
 }
 
 // sampleOf is one sample of an instance.
@@ -30,6 +33,14 @@ func (r *refusals) add(points []point, why error) {
 	r.n, r.why = r.n+len(points), why
 	for _, p := range points {
 		r.of[sampleOf{p.instanceID, p.number}] = true
+		r.lose(p.number)
+	}
+}
+
+// lose notes a sample that cannot be told.
+func (r *refusals) lose(number int64) {
+	if number >= r.from && number < r.until && (r.lost == 0 || number < r.lost) {
+		r.lost = number
 	}
 }
 

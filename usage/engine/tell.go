@@ -33,6 +33,13 @@ func (s *slots) has(at int64) bool { return s[at/64]&(1<<(at%64)) != 0 }
 func (s *slots) set(at int64)      { s[at/64] |= 1 << (at % 64) }
 func (s *slots) clear(at int64)    { s[at/64] &^= 1 << (at % 64) }
 
+// moment is when the engine is told: samples before over are past, and those before closed are in the store as well. Those
+// between wait: what they come to has another time than what was said while they were under way.
+type moment struct {
+	now          time.Time
+	over, closed int64
+}
+
 // tell tells the engine what is owed, oldest first; all: what is under way too, however lately it was told.
 func (w *Writer) tell(ctx context.Context, all bool) error {
 	select {
@@ -50,11 +57,13 @@ func (w *Writer) tell(ctx context.Context, all bool) error {
 			return fmt.Errorf("what was counted before cannot be carried over from the store: %w", err)
 		}
 	}
-	now := w.cfg.Now()
-	refusals := &refusals{of: map[sampleOf]bool{}}
+	at := moment{now: w.cfg.Now()}
+	at.over = sampleNumber(at.now.Add(-closedAfter))
+	at.closed = min(at.over, w.source.Stored())
+	refusals := &refusals{of: map[sampleOf]bool{}, from: w.through, until: at.closed}
 	defer refusals.tell(w.cfg.Log)
 	if !w.ready {
-		if err := w.tellStored(ctx, now, refusals); err != nil {
+		if err := w.tellStored(ctx, at, refusals); err != nil {
 			return err
 		}
 		w.ready = true
@@ -67,21 +76,21 @@ func (w *Writer) tell(ctx context.Context, all bool) error {
 	w.mu.Unlock()
 	slices.Sort(days)
 	for _, day := range days {
-		if err := w.tellDay(ctx, day, now, all, refusals); err != nil {
+		if err := w.tellDay(ctx, day, at, all, refusals); err != nil {
 			return err
 		}
 	}
-	if err := w.advance(ctx, sampleNumber(now.Add(-closedAfter))); err != nil {
+	if err := w.advance(ctx, at.closed, refusals); err != nil {
 		return err
 	}
-	w.finished.Store(now.UnixNano())
+	w.finished.Store(at.now.UnixNano())
 	return nil
 }
 
 // tellStored tells what the store had at the start and the engine was not told. That may be all of two months: it is told
 // day by day, so that no more than one is in memory.
-func (w *Writer) tellStored(ctx context.Context, now time.Time, refusals *refusals) error {
-	from, last := max(w.through-againFrom, w.source.Oldest()), sampleNumber(now)/samplesPerDay
+func (w *Writer) tellStored(ctx context.Context, at moment, refusals *refusals) error {
+	from, last := max(w.through-againFrom, w.source.Oldest()), sampleNumber(at.now)/samplesPerDay
 	for day := from / samplesPerDay; day <= last+1; day++ { // another's clock may have been ahead
 		until := (day + 1) * samplesPerDay
 		if err := w.source.EachStored(ctx, max(from, day*samplesPerDay), until, w.Kept); err != nil {
@@ -90,10 +99,10 @@ func (w *Writer) tellStored(ctx context.Context, now time.Time, refusals *refusa
 		if day >= last {
 			continue // it is told with what is under way
 		}
-		if err := w.tellDay(ctx, day, now, false, refusals); err != nil {
+		if err := w.tellDay(ctx, day, at, false, refusals); err != nil {
 			return err
 		}
-		if err := w.advance(ctx, max(until, w.through)); err != nil {
+		if err := w.advance(ctx, min(max(until, w.through), at.closed), refusals); err != nil {
 			return err
 		}
 	}
@@ -111,7 +120,7 @@ type part struct {
 }
 
 // tellDay tells what is owed of a day.
-func (w *Writer) tellDay(ctx context.Context, day int64, now time.Time, all bool, refusals *refusals) error {
+func (w *Writer) tellDay(ctx context.Context, day int64, at moment, all bool, refusals *refusals) error {
 	var parts []part
 	w.mu.Lock()
 	for id, o := range w.owed[day] {
@@ -122,7 +131,7 @@ func (w *Writer) tellDay(ctx context.Context, day int64, now time.Time, all bool
 	var points []point
 	from := 0
 	for i := range parts {
-		more, err := w.points(ctx, day, &parts[i], now, all)
+		more, err := w.points(ctx, day, &parts[i], at, all, refusals)
 		if err != nil {
 			return err
 		}
@@ -131,26 +140,26 @@ func (w *Writer) tellDay(ctx context.Context, day int64, now time.Time, all bool
 			continue
 		}
 		for chunk := range slices.Chunk(points, oncePoints) {
-			if err := w.send(ctx, chunk, now, refusals); err != nil {
+			if err := w.send(ctx, chunk, at.now, refusals); err != nil {
 				return err
 			}
 		}
-		w.settle(day, parts[from:i+1], now)
+		w.settle(day, parts[from:i+1], at.now)
 		points, from = points[:0], i+1
 	}
 	return nil
 }
 
 // points are those that are to be told of an instance's day.
-func (w *Writer) points(ctx context.Context, day int64, p *part, now time.Time, all bool) ([]point, error) {
-	closed := sampleNumber(now.Add(-closedAfter)) // those before are
+func (w *Writer) points(ctx context.Context, day int64, p *part, at moment, all bool, refusals *refusals) ([]point, error) {
+	closed := at.closed
 	due := func(n int64) bool { return p.due.has(n - day*samplesPerDay) }
 	w.mu.Lock()
 	o := *w.owed[day][p.instanceID]
 	w.mu.Unlock()
 	wanted := false // of what is under way there may be nothing to tell, as mostly
 	for n := day * samplesPerDay; n < (day+1)*samplesPerDay && !wanted; n++ {
-		wanted = due(n) && (n < closed || o.wants(n, now, all))
+		wanted = due(n) && (n < closed || o.wants(n, at, all))
 	}
 	if !wanted {
 		return nil, nil
@@ -162,6 +171,9 @@ func (w *Writer) points(ctx context.Context, day int64, p *part, now time.Time, 
 		}
 		w.cfg.Log.Warn("samples cannot be read, and are not told to the engine of the metrics", "error", err)
 		for n := day * samplesPerDay; n < min((day+1)*samplesPerDay, closed); n++ {
+			if due(n) {
+				refusals.lose(n)
+			}
 			p.closed = append(p.closed, n)
 		}
 		return nil, nil
@@ -172,7 +184,7 @@ func (w *Writer) points(ctx context.Context, day int64, p *part, now time.Time, 
 		}
 	}
 	stored = slices.DeleteFunc(stored, func(s history.Stored) bool {
-		return !due(s.Number) || s.Number >= closed && !o.wants(s.Number, now, all)
+		return !due(s.Number) || s.Number >= closed && !o.wants(s.Number, at, all)
 	})
 	var points []point
 	for m, metric := range countNames {
@@ -182,7 +194,7 @@ func (w *Writer) points(ctx context.Context, day int64, p *part, now time.Time, 
 			}
 			one := point{p.instanceID, metric, s.Number, final(s.Number, s.Counts[m]), s.Counts[m]}
 			if s.Number >= closed {
-				one.milliseconds = underWay(s.Number, now.UnixMilli()-s.Number*periodMillis)
+				one.milliseconds = underWay(s.Number, at.now.UnixMilli()-s.Number*periodMillis)
 			}
 			points = append(points, one)
 		}
@@ -201,10 +213,10 @@ func (w *Writer) points(ctx context.Context, day int64, p *part, now time.Time, 
 	return points, nil
 }
 
-// wants says whether a sample that is under way is to be told now.
-func (o *owed) wants(number int64, now time.Time, all bool) bool {
+// wants says whether a sample that is not closed is to be told now: one that is under way.
+func (o *owed) wants(number int64, at moment, all bool) bool {
 	told := o.told[number&1]
-	return o.news.has(number%samplesPerDay) && (all || told.number != number || now.Sub(told.at).Abs() >= againAfter)
+	return number >= at.over && o.news.has(number%samplesPerDay) && (all || told.number != number || at.now.Sub(told.at).Abs() >= againAfter)
 }
 
 // settle notes what was told of a day's instances.
@@ -237,8 +249,9 @@ func (w *Writer) settle(day int64, parts []part, now time.Time) {
 	}
 }
 
-// advance writes down how far the writer has come, which is at most to the sample of that number.
-func (w *Writer) advance(ctx context.Context, through int64) error {
+// advance writes down how far the writer has come, which is at most to the sample of that number, and what the engine will
+// never have.
+func (w *Writer) advance(ctx context.Context, through int64, refusals *refusals) error {
 	w.mu.Lock()
 	for day, instances := range w.owed {
 		for _, o := range instances {
@@ -251,10 +264,17 @@ func (w *Writer) advance(ctx context.Context, through int64) error {
 		}
 	}
 	w.mu.Unlock()
-	if through == w.through {
+	lost := w.lost
+	if lost < w.source.Oldest() {
+		lost = 0 // nor is it read any more
+	}
+	if refusals.lost != 0 && (lost == 0 || refusals.lost < lost) {
+		lost = refusals.lost
+	}
+	if through == w.through && lost == w.lost {
 		return nil
 	}
-	if err := w.save(ctx, through); err != nil {
+	if err := w.save(ctx, through, lost); err != nil {
 		return fmt.Errorf("how far the engine of the metrics was told cannot be stored: %w", err)
 	}
 	return nil

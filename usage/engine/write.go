@@ -46,7 +46,17 @@ const toldKey = "usage/engine"
 // told is that record.
 type told struct {
 	Name    string `json:"name"`
-	Through int64  `json:"through"` // all samples before this one were told
+	Through int64  `json:"through"` // all samples before this one were told, or will never be
+	// Lost is the first that will never be, for as long as single samples are kept; 0: none.
+	Lost int64 `json:"lost,omitempty"`
+}
+
+// before is the first sample that the engine may not have.
+func (t told) before() int64 {
+	if t.Lost != 0 {
+		return min(t.Lost, t.Through)
+	}
+	return t.Through
 }
 
 // WriterConfig is what a [Writer] works with.
@@ -80,10 +90,11 @@ type Writer struct {
 
 	telling  chan struct{} // one tells at a time, who has what is below
 	through  int64
+	lost     int64
 	revision int64 // of the record
 	ready    bool  // what the store had at the start is owed
 
-	before   atomic.Int64 // what through is in the store
+	before   atomic.Int64 // as in the store
 	refused  atomic.Uint64
 	finished atomic.Int64 // when the engine had been told all, in Unix nanoseconds
 }
@@ -111,12 +122,12 @@ func (w *Writer) open(ctx context.Context) error {
 		return err
 	}
 	if t.Name != "" {
-		w.name, w.through, w.revision = t.Name, t.Through, revision
-		w.before.Store(w.through)
+		w.name, w.through, w.lost, w.revision = t.Name, t.Through, t.Lost, revision
+		w.before.Store(t.before())
 		return nil
 	}
 	w.name = NewName()
-	return w.save(ctx, 0)
+	return w.save(ctx, 0, 0)
 }
 
 // read finds a writer's record; the zero one: there is none.
@@ -138,7 +149,7 @@ func read(ctx context.Context, s store.Store) (t told, revision int64, err error
 // before which sample it was told all, as [Writer.Before].
 func Told(ctx context.Context, s store.Store) (before int64, is bool, err error) {
 	t, _, err := read(ctx, s)
-	return t.Through, t.Name != "", err
+	return t.before(), t.Name != "", err
 }
 
 // NewName is a name that nobody else has.
@@ -149,8 +160,9 @@ func NewName() string {
 }
 
 // save writes down how far the writer has come.
-func (w *Writer) save(ctx context.Context, through int64) error {
-	value, err := json.Marshal(told{w.name, through})
+func (w *Writer) save(ctx context.Context, through, lost int64) error {
+	t := told{w.name, through, lost}
+	value, err := json.Marshal(t)
 	if err != nil {
 		return err
 	}
@@ -163,13 +175,13 @@ func (w *Writer) save(ctx context.Context, through int64) error {
 		return err
 	}
 	if err == nil {
-		w.through, w.revision = through, revision
-		w.before.Store(through)
+		w.through, w.lost, w.revision = through, lost, revision
+		w.before.Store(t.before())
 	}
 	return err
 }
 
-// Before is the number of a sample: the engine has been told of all before that one, but for what is counted of them later.
+// Before is the number of a sample: the engine has all before that one, but for what was counted of them later.
 func (w *Writer) Before() int64 { return w.before.Load() }
 
 // Name is what the writer calls its history.

@@ -96,6 +96,12 @@ func (k *fleetKept) changed(number int64) {
 	k.change++
 }
 
+// isPast says whether a day is past, and hosts have told of it that are not late: what is known of it then is at most as old
+// as what the others are asked for.
+func isPast(number int64, now time.Time) bool {
+	return number < dayOf(now.Add(-settledAfter-othersLasts))
+}
+
 // fleetDay is what all instances counted in a part of a day.
 func (h *History) fleetDay(ctx context.Context, span daySpan) (*fleetDay, error) {
 	now := h.cfg.Now()
@@ -103,7 +109,7 @@ func (h *History) fleetDay(ctx context.Context, span daySpan) (*fleetDay, error)
 	if known && kept.believed(now) {
 		return kept.fleetDay, nil
 	}
-	past := span.number < dayOf(now)
+	past := isPast(span.number, now)
 	look := h.kept.look(span.number, past)
 	there, err := h.lookAtDay(ctx, span.number)
 	if err != nil {
@@ -150,7 +156,7 @@ func (h *History) fleetSeries(ctx context.Context, number int64, one func(id str
 		return day.series, nil
 	}
 	now := h.cfg.Now()
-	past := number < dayOf(now)
+	past := isPast(number, now)
 	look := h.kept.look(number, past)
 	kept, known := h.kept.find(span, now)
 	if known && kept.fleetDay == day {

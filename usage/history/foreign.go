@@ -21,7 +21,7 @@ const SamplePrefix = samplePrefix
 // ForeignMark reads the key of the mark of a host that counts elsewhere, and refuses a value that no [History] has written.
 func ForeignMark(key string, value []byte, now time.Time) (host string, err error) {
 	host = strings.TrimPrefix(key, openPrefix)
-	if key != MarkKey(host) || host == "" {
+	if key != MarkKey(host) || CountsBy(host) == "" {
 		return "", fmt.Errorf("the key %.80q is no host's mark", key)
 	}
 	if from, n := binary.Varint(value); n <= 0 || n != len(value) || from < 0 || from > sampleNumber(now)+samplesPerDay {

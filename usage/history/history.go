@@ -29,7 +29,8 @@ type Config struct {
 	// Others are asked for what is counted elsewhere; nil: the store has all. Name is what they call this history.
 	Others Others
 	Name   string
-	// Marks has the marks of those whose samples are with the others, where MarkedAs is this history; nil: Store has all marks.
+	// Marks has the marks of those whose samples are with the others ([EngineMarkKey]), where MarkedAs is this history; nil:
+	// Store has them too.
 	Marks    store.Store
 	MarkedAs string
 	// Kept is told of samples, by their numbers, that the store has now, or has anew; nil: nobody is. It waits for nothing.
@@ -53,6 +54,7 @@ type History struct {
 	began    int64        // the sample in which it was made
 	carried  atomic.Bool  // all of the earlier store is carried over
 	broken   atomic.Int64 // the sample in which this process began after one that was killed; 0: none
+	stored   atomic.Int64 // what was counted before that sample is in the store, but for instances whose records fail
 	kept     fleetKept
 
 	asking chan struct{}       // one asks the others for many instances at a time
@@ -73,7 +75,9 @@ func New(cfg Config) *History {
 	if cfg.Kept == nil {
 		cfg.Kept = func(string, []int64) {}
 	}
-	return &History{cfg: cfg, began: sampleNumber(cfg.Now()), asking: make(chan struct{}, 1), other: map[int64]othersDay{}}
+	h := &History{cfg: cfg, began: sampleNumber(cfg.Now()), asking: make(chan struct{}, 1), other: map[int64]othersDay{}}
+	h.stored.Store(h.began)
+	return h
 }
 
 // keyHost is a host as it ends a key.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"math"
+	"strings"
 	"time"
 
 	"github.com/openimds/openimds/store"
@@ -22,18 +24,19 @@ const MarkPrefix = "usage/open/"
 // MarkKey is where a host keeps its mark.
 func MarkKey(host string) string { return openPrefix + keyHost(host) }
 
+// besideEngine ends the names of the marks beside an engine of metrics.
+const besideEngine = "~engine"
+
+// EngineMarkKey is where a host keeps its mark while it is an engine of metrics that has what it counts: of the samples from
+// that one on the engine may not have been told all. What MarkKey has is of those that are in the store.
+func EngineMarkKey(host string) string { return MarkKey(host) + besideEngine }
+
+// CountsBy is the name that a host counts by whose mark has that name.
+func CountsBy(mark string) string { return strings.TrimSuffix(mark, besideEngine) }
+
 // Mark is the value of a mark by which all samples before that number are told, for as long as single samples are kept.
 func Mark(from int64, now time.Time) []byte {
 	return binary.AppendVarint(nil, max(from, oldest(now)))
-}
-
-// MarkedFrom is the number that a mark has; 0: it is none.
-func MarkedFrom(value []byte) int64 {
-	from, n := binary.Varint(value)
-	if n <= 0 {
-		return 0
-	}
-	return from
 }
 
 // open is what a history knows of its host's record. Who holds History.flushing has it.
@@ -100,6 +103,7 @@ func (h *History) writeOpen(ctx context.Context, from int64) error {
 func (h *History) flushedAll(ctx context.Context, began int64) error {
 	before := h.open.flushed
 	h.open.flushed = began
+	h.stored.Store(before)
 	if began < h.open.from && h.open.known { // the clock was turned back, and counts are of samples before the record's from now on
 		return h.writeOpen(ctx, began)
 	}
@@ -109,11 +113,15 @@ func (h *History) flushedAll(ctx context.Context, began int64) error {
 	return h.writeOpen(ctx, before)
 }
 
+// Stored is the number of a sample: what was counted before it is in the store, but for what comes late.
+func (h *History) Stored() int64 { return h.stored.Load() }
+
 // Close ends what Open began, when the last flush has carried all to the store.
 func (h *History) Close(ctx context.Context) error {
 	if err := h.Flush(ctx); err != nil {
 		return err
 	}
+	h.stored.Store(math.MaxInt64)
 	h.flushing.Lock()
 	defer h.flushing.Unlock()
 	_, err := h.cfg.Store.Commit(ctx, store.Change{Verb: store.Delete, Key: h.openKey(), If: h.open.revision})

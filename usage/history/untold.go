@@ -58,7 +58,7 @@ func (u *untold) read(ctx context.Context, s store.Store, but string) error {
 func (h *History) untold(ctx context.Context, instanceID string) (untold, error) {
 	u, err := h.marks(ctx, h.cfg.Store, h.cfg.Host)
 	if err == nil && h.cfg.Marks != nil {
-		err = u.read(ctx, h.cfg.Marks, keyHost(h.cfg.MarkedAs))
+		err = u.read(ctx, h.cfg.Marks, keyHost(h.cfg.MarkedAs)+besideEngine)
 	}
 	if err != nil {
 		return u, err
@@ -71,6 +71,10 @@ func (h *History) untold(ctx context.Context, instanceID string) (untold, error)
 	}
 	late := map[string]int64{} // by host
 	for name, from := range u.from {
+		isEngine := strings.HasSuffix(name, besideEngine)
+		if _, beside := u.from[name+besideEngine]; isEngine != (h.cfg.Others != nil) && (isEngine || beside) {
+			continue // of what is not asked, or not of what the engine has
+		}
 		if host, _, _ := strings.Cut(name, "~"); from < u.settled { // it counts by its name, with a mark for each file behind it
 			late[host] = max(late[host], from)
 		}

@@ -167,15 +167,18 @@ func TestFormerHostBesideEngine(t *testing.T) {
 	number := func(at time.Time) int64 { return at.Unix() / int64(sample/time.Second) }
 	began := number(noon)
 	for name, then := range map[string]struct {
-		marks   map[string]int64 // by host: so many samples after noon
+		marks   map[string]int64 // by name: so many samples after noon
 		partial string           // of four samples
 	}{
 		"nobody is late":            {nil, ""},
-		"cut off":                   {map[string]int64{"a~00ff": 1}, "123"},
+		"cut off":                   {map[string]int64{"a~00ff~engine": 1}, "123"},
 		"a server is cut off":       {map[string]int64{"a~engine": 2}, "23"},
-		"it has told all but":       {map[string]int64{"a~00ff": 3}, "3"},
-		"it has told all":           {map[string]int64{"a~00ff": 4}, ""},
-		"it never told any":         {map[string]int64{"a~00ff": -1 << 40}, "0123"},
+		"it has told all but":       {map[string]int64{"a~00ff~engine": 3}, "3"},
+		"it has told all":           {map[string]int64{"a~00ff~engine": 4}, ""},
+		"it never told any":         {map[string]int64{"a~00ff~engine": -1 << 40}, "0123"},
+		"it told a store before":    {map[string]int64{"a": 3, "a~engine": 1}, "123"},
+		"it tells a store":          {map[string]int64{"a": 2}, "23"},
+		"it has another file":       {map[string]int64{"a~00ff~engine": 1, "a~00fe~engine": 3}, "3"},
 		"who reads has not told":    {map[string]int64{"reader~engine": 0}, ""},
 		"another is late":           {map[string]int64{"b~engine": 0}, ""},
 		"one of the reader's store": {map[string]int64{"local": 0}, ""},
@@ -183,7 +186,7 @@ func TestFormerHostBesideEngine(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c, shared := newClock(), mem.New()
 			reader := history.New(history.Config{
-				Store: mem.New(), Host: "local", Now: c.now, Marks: shared, MarkedAs: "reader~engine", Others: silentOthers{}, Name: "mine",
+				Store: mem.New(), Host: "local", Now: c.now, Marks: shared, MarkedAs: "reader", Others: silentOthers{}, Name: "mine",
 				Former: func(context.Context, string) ([]openimds.FormerHost, error) {
 					return []openimds.FormerHost{{InstanceID: id, Host: "a", Since: noon}}, nil
 				},
