@@ -50,10 +50,7 @@ func (s *state) answer(r *request, now time.Time, w *workspace) response {
 	case methodPut:
 		return s.putToken(r, path, now, w)
 	case methodGet, methodHead:
-		if !ok {
-			return refusal(page(404), usage.NotRefused, r, w)
-		}
-		return s.get(r, path, now, w)
+		return s.get(r, path, ok, now, w)
 	case methodOptions:
 		if !ok {
 			return notAllowed(allowData, r, w)
@@ -152,11 +149,12 @@ func (s *state) putToken(r *request, path []byte, now time.Time, w *workspace) r
 // parseTTL returns the seconds that a token is asked for, or 0 if that is missing, given twice, not
 // plain digits, or out of range.
 func parseTTL(r *request) int {
-	if r.ttlCount != 1 || len(r.ttl) == 0 || len(r.ttl) > 5 {
+	digits := bytes.TrimLeft(r.ttl, "0") // a number may have any zeros in front
+	if r.ttlCount != 1 || len(digits) == 0 || len(digits) > 5 {
 		return 0
 	}
 	n := 0
-	for _, c := range r.ttl {
+	for _, c := range digits {
 		if !isDigit(c) {
 			return 0
 		}
@@ -168,9 +166,12 @@ func parseTTL(r *request) int {
 	return n
 }
 
-// get answers GET and HEAD.
-func (s *state) get(r *request, raw []byte, now time.Time, w *workspace) response {
-	path, ok := cleanPath(w.path[:0], raw)
+// get answers GET and HEAD. Without a path the target is of another form (RFC 9112 3.2), and of nothing that there is.
+func (s *state) get(r *request, raw []byte, hasPath bool, now time.Time, w *workspace) response {
+	path, ok := w.path[:0], true
+	if hasPath {
+		path, ok = cleanPath(path, raw)
+	}
 	w.path = path
 	if !ok {
 		return refusal(empty(400), usage.RefusedPath, r, w)
@@ -188,7 +189,11 @@ func (s *state) get(r *request, raw []byte, now time.Time, w *workspace) respons
 		return resp
 	}
 	view := metadata.View{Instance: s.instance, Now: now, V2: left > 0, Credentials: s.credentials, Identity: s.signatures, Keys: s.keys, Recorded: s.recorded}
-	item, found := metadata.Get(&view, string(path))
+	var item metadata.Item
+	found := false
+	if hasPath {
+		item, found = metadata.Get(&view, string(path))
+	}
 	resp := page(404)
 	if found {
 		resp = response{status: 200, contentType: item.ContentType, modified: item.Modified, body: item.Body, listing: item.Listing}

@@ -164,6 +164,11 @@ func TestPathSpellings(t *testing.T) {
 	} {
 		rows = append(rows, row{path, "", get(path), want})
 	}
+	for _, target := range []string{"*", "foo:80", "latest/meta-data/ami-id", "https://169.254.169.254/latest/meta-data/"} {
+		rows = append(rows,
+			row{target + " with a token", "required", get(target, tokenIs+"{TOKEN}"), left(21600, notFound)},
+			row{target + " where tokens are required", "required", get(target), unauthorized})
+	}
 	checkRows(t, rows)
 }
 

@@ -40,6 +40,9 @@ func TestTokenEndpoint(t *testing.T) {
 		{"two TTLs that agree", "", put(tokenPath, ttlIs+"60", ttlIs+"60"), badRequest},
 		{"two TTLs in one header", "", ttl("60, 60"), badRequest},
 		{"a TTL beyond any integer", "", ttl("99999999999999999999"), badRequest},
+		{"a TTL with zeros in front", "", ttl("060"), issued(60)},
+		{"a TTL with many zeros in front", "", ttl("0000000000000021600"), issued(21600)},
+		{"a TTL of zeros", "", ttl("0000000000"), badRequest},
 
 		{"X-Forwarded-For", "", put(tokenPath, ttlIs+"60", "X-Forwarded-For: 10.0.0.1"), forbidden},
 		{"X-Forwarded-For, empty", "", put(tokenPath, ttlIs+"60", "X-Forwarded-For:"), forbidden},

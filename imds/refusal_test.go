@@ -58,6 +58,11 @@ func TestRefusalsAreCounted(t *testing.T) {
 		{nil, put(tokenPath, ttlIs+"0"), "400", "ttl", "v2"},
 		{required, get(amiPath), "401", "no-token", "v1"},
 		{required, get(amiPath, tokenIs), "401", "no-token", "v1"},
+		{required, lines("GET * HTTP/1.1"), "401", "no-token", "v1"},
+		{required, lines("GET foo:80 HTTP/1.1"), "401", "no-token", "v1"},
+		{required, lines("HEAD latest/meta-data/ HTTP/1.1"), "401", "no-token", "v1"},
+		{required, lines("GET https://169.254.169.254/latest/meta-data/ HTTP/1.1", tokenIs+"x"), "401", "bad-token", "v2"},
+		{nil, lines("GET * HTTP/1.1"), "404", "", "v1"},
 		{nil, get(amiPath, tokenIs+"x"), "401", "bad-token", "v2"},
 		{nil, get(amiPath, tokenIs+"x", tokenIs+"y"), "401", "bad-token", "v2"},
 		{nil, foreign(get(amiPath)), "403", "host", "v1"},
@@ -145,6 +150,9 @@ func TestClosedConnectionsAreCounted(t *testing.T) {
 			}
 			c := w.dial(t)
 			_, _ = io.WriteString(c, send)
+			if reason == "incomplete" {
+				_ = c.CloseWrite()
+			}
 			if got := ended(t, c); got != "" {
 				t.Errorf("%s, plain %v: the answer is %q", reason, plain, got)
 			}
@@ -172,6 +180,7 @@ func TestClosedConnectionsAreCounted(t *testing.T) {
 		closed("connections", listen("127.0.0.1:0"), func(c *Config) { c.Connections = 1 }, full, get(amiPath))
 		closed("waiting", listen("127.0.0.1:0"), func(c *Config) { c.Waiting = 1 }, waiting, "GET / HTTP/1.1\r\n")
 		closed("slow", listen("127.0.0.1:0"), nil, nil, "GET / HTTP/1.1\r\n")
+		closed("incomplete", listen("127.0.0.1:0"), nil, nil, "GET / HTTP/1.1\r\n")
 		closed("caller", Restricted(listen("127.0.0.1:0"), nobody), nil, nil, get(amiPath))
 	}
 }

@@ -192,8 +192,12 @@ func (s *Server) converse(c net.Conn, g *Guest, read int, w *workspace) {
 		}
 		n, err := c.Read(w.in[read:])
 		if err != nil { // gone, or too slow: AWS's answer to that is not on record, so none
-			if errors.Is(err, os.ErrDeadlineExceeded) && !s.closing.Load() {
+			switch {
+			case s.closing.Load():
+			case errors.Is(err, os.ErrDeadlineExceeded):
 				g.closed(usage.ClosedSlow, w.source)
+			case read > 0:
+				g.closed(usage.ClosedIncomplete, w.source)
 			}
 			return
 		}

@@ -34,6 +34,8 @@ const (
 	ClosedConnections
 	ClosedWaiting
 	ClosedSlow
+	// ClosedIncomplete: the guest ended the connection within the head of its request.
+	ClosedIncomplete
 	ClosedCaller
 	ClosedLink
 	ClosedHopLimit
@@ -70,6 +72,7 @@ var refusals = [refusalCount]struct {
 	ClosedConnections: {"connections", 0},
 	ClosedWaiting:     {"waiting", 0},
 	ClosedSlow:        {"slow", 0},
+	ClosedIncomplete:  {"incomplete", 0},
 	ClosedCaller:      {"caller", 0},
 	ClosedLink:        {"link", 0},
 	ClosedHopLimit:    {"hop-limit", 0},

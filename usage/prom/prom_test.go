@@ -99,6 +99,7 @@ openimds_imds_refusals_total{reason="forwarded"} 0
 openimds_imds_refusals_total{reason="hop-limit"} 0
 openimds_imds_refusals_total{reason="host"} 1
 openimds_imds_refusals_total{reason="http-version"} 0
+openimds_imds_refusals_total{reason="incomplete"} 0
 openimds_imds_refusals_total{reason="internal"} 0
 openimds_imds_refusals_total{reason="ipv6-disabled"} 0
 openimds_imds_refusals_total{reason="link"} 0
