@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/openimds/openimds"
@@ -148,7 +149,7 @@ func (s *Service) PruneOperations(ctx context.Context, olderThan time.Duration, 
 		}
 		if !page.More {
 			if more > 0 {
-				unread = fmt.Errorf("%w; %d more operations cannot be read", unread, more)
+				unread = errors.Join(unread, errors.New(strconv.Itoa(more)+" more operations cannot be read"))
 			}
 			return pruned, unread
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/openimds/openimds/api/front"
 	"github.com/openimds/openimds/hostlink"
+	"github.com/openimds/openimds/usage"
 	"github.com/openimds/openimds/usage/engine"
 	"github.com/openimds/openimds/usage/history"
 	"github.com/openimds/openimds/usage/prom"
@@ -67,6 +68,15 @@ func (a *Agent) engineMark() []byte {
 		return history.Mark(a.toldBefore, time.Now())
 	}
 	return history.Mark(a.told.Before(), time.Now())
+}
+
+// carrier makes what carries counts to the replicas.
+func (a *Agent) carrier() *hostlink.Counts {
+	return hostlink.NewCounts(hostlink.Counts{
+		Store: a.counts, Client: a.client, Host: a.countsName, Samples: history.SamplePrefix, Callers: usage.CallersPrefix,
+		Mark: history.MarkKey(a.countsName), About: a.copy.About, Log: a.log,
+		Tells: a.told != nil, EngineMark: history.EngineMarkKey(a.countsName), Untold: a.engineMark,
+	})
 }
 
 // tellMetrics tells the engine of the metrics what is counted here, until the context ends: once the replicas ask it, and

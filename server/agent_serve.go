@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/openimds/openimds/hostlink"
-	"github.com/openimds/openimds/usage"
-	"github.com/openimds/openimds/usage/history"
 )
 
 // Serve answers the guests of this host until the context ends, or the host is evicted: then nobody is answered any
@@ -66,11 +64,7 @@ func (a *Agent) Serve(ctx context.Context) error {
 	counting, counted := context.WithCancel(besides)
 	defer counted()
 	var carrying sync.WaitGroup
-	counts := hostlink.NewCounts(hostlink.Counts{
-		Store: a.counts, Client: a.client, Host: a.countsName, Samples: history.SamplePrefix, Callers: usage.CallersPrefix,
-		Mark: history.MarkKey(a.countsName), About: a.copy.About, Log: a.log,
-		Tells: a.told != nil, EngineMark: history.EngineMarkKey(a.countsName), Untold: a.engineMark,
-	})
+	counts := a.carrier()
 	carrying.Go(func() { counts.Run(counting, a.cfg.stopTimes().lastTelling()) })
 	running.Go(func() { a.tellMetrics(besides, counts) })
 	running.Go(func() { a.servePrometheus(besides, cancel) })
