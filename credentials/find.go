@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
@@ -58,14 +61,21 @@ const errNone = said("the AWS configuration holds no credentials")
 const maxConfiguration = 1 << 20
 
 func (s Search) find(ctx context.Context) (aws.Config, error) {
-	environment, err := config.NewEnvConfig()
-	if err != nil {
-		return aws.Config{}, said("an AWS_… variable of the environment has a value that cannot be used")
+	if cfg, ok := s.inFiles(ctx); ok {
+		return cfg, nil
 	}
-	s.complete(&environment)
-	for _, file := range append(s.ConfigFiles, s.CredentialsFiles...) {
-		if err := readable(file); err != nil {
-			return aws.Config{}, err
+	return inEnvironment(func(known config.EnvConfig) (aws.Config, error) { return s.load(ctx, &known) })
+}
+
+// load reads the configuration.
+func (s Search) load(ctx context.Context, environment *config.EnvConfig) (aws.Config, error) {
+	s.complete(environment)
+	if err := s.readable(); err != nil {
+		return aws.Config{}, err
+	}
+	if ca := environment.CustomCABundle; ca != "" {
+		if _, err := os.Stat(ca); err != nil || readable(ca) != nil {
+			return aws.Config{}, wrongCA(environment)
 		}
 	}
 	options := []func(*config.LoadOptions) error{
@@ -75,11 +85,7 @@ func (s Search) find(ctx context.Context) (aws.Config, error) {
 		config.WithSharedCredentialsFiles(s.CredentialsFiles),
 		config.WithRegion(s.Region),
 		config.WithDefaultRegion(s.DefaultRegion),
-		// The SDK's cache of credentials lets go of the context: without a bound of its own, a question to a
-		// service that is silent would never end.
-		config.WithHTTPClient(awshttp.NewBuildableClient().WithTimeout(fetchTime).WithTransportOptions(func(t *http.Transport) {
-			t.MaxResponseHeaderBytes, t.DisableKeepAlives = maxHeader, true
-		})),
+		config.WithHTTPClient(httpClient()),
 		config.WithAPIOptions([]func(*middleware.Stack) error{boundAnswers}),
 		// Programs are run by process alone: the SDK's way has no bound, and shows what they complain of.
 		config.WithProcessCredentialOptions(func(o *processcreds.Options) { o.Timeout = 0 }),
@@ -87,22 +93,50 @@ func (s Search) find(ctx context.Context) (aws.Config, error) {
 	if s.Profile != "" {
 		options = append(options, config.WithSharedConfigProfile(s.Profile))
 	}
-	chain, err := s.programs(ctx, &environment)
+	chain, err := s.programs(ctx, environment)
 	if err != nil {
 		return aws.Config{}, err
 	}
-	if len(chain) == 0 {
-		return config.LoadDefaultConfig(ctx, options...)
+	var program aws.CredentialsProvider
+	if len(chain) > 0 {
+		program = aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
+			return process(ctx, chain[0].CredentialProcess)
+		})
+		options = append(options, config.WithCredentialsProvider(program))
 	}
-	program := aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
-		return process(ctx, chain[0].CredentialProcess)
-	})
-	cfg, err := config.LoadDefaultConfig(ctx, append(options, config.WithCredentialsProvider(program))...)
-	if err != nil {
-		return aws.Config{}, err
+	cfg, err := config.LoadDefaultConfig(ctx, options...)
+	if err != nil && isOfCA(err) {
+		return aws.Config{}, wrongCA(environment)
+	}
+	if err != nil || program == nil {
+		return cfg, err
 	}
 	cfg.Credentials = program // not the SDK's cache around it, which keeps a context's end from it
 	return assumeProfiles(cfg, chain)
+}
+
+// httpClient asks services. The SDK's cache of credentials lets go of the context: without a bound of its own, a
+// question to a service that is silent would never end.
+func httpClient() *awshttp.BuildableClient {
+	return awshttp.NewBuildableClient().WithTimeout(fetchTime).WithTransportOptions(func(t *http.Transport) {
+		t.MaxResponseHeaderBytes, t.DisableKeepAlives = maxHeader, true
+	})
+}
+
+// isOfCA says whether an error of loading the configuration is of the file with CAs: only of that file is one told
+// that cannot be opened.
+func isOfCA(err error) bool {
+	_, unread := errors.AsType[config.SharedConfigLoadError](err)
+	_, file := errors.AsType[*fs.PathError](err)
+	return file && !unread || strings.Contains(err.Error(), "custom CA bundle PEM file")
+}
+
+func wrongCA(environment *config.EnvConfig) error {
+	name := "the profile's ca_bundle"
+	if environment.CustomCABundle != "" {
+		name = "the environment variable AWS_CA_BUNDLE"
+	}
+	return sayf("%s must name a file with certificates in PEM, or not be set", name)
 }
 
 // complete names the files that are read.
@@ -119,6 +153,16 @@ func (s *Search) complete(environment *config.EnvConfig) {
 			s.CredentialsFiles = []string{file}
 		}
 	}
+}
+
+// readable refuses files whose reading may never end.
+func (s *Search) readable() error {
+	for _, file := range slices.Concat(s.ConfigFiles, s.CredentialsFiles) {
+		if err := readable(file); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // readable refuses a file whose reading may never end. One that is not there is none.
@@ -145,9 +189,7 @@ func (s Search) programs(ctx context.Context, environment *config.EnvConfig) ([]
 			name = config.DefaultSharedConfigProfile
 		}
 	}
-	profile, err := config.LoadSharedConfigProfile(ctx, name, func(o *config.LoadSharedConfigOptions) {
-		o.ConfigFiles, o.CredentialsFiles, o.Logger = s.ConfigFiles, s.CredentialsFiles, logging.Nop{}
-	})
+	profile, err := s.shared(ctx, name)
 	if _, none := errors.AsType[config.SharedConfigProfileNotExistError](err); none && s.Profile == "" && environment.SharedConfigProfile == "" {
 		return nil, nil
 	}
@@ -162,6 +204,13 @@ func (s Search) programs(ctx context.Context, environment *config.EnvConfig) ([]
 		return nil, nil
 	}
 	return chain, nil
+}
+
+// shared is a profile of the files.
+func (s Search) shared(ctx context.Context, name string) (config.SharedConfig, error) {
+	return config.LoadSharedConfigProfile(ctx, name, func(o *config.LoadSharedConfigOptions) {
+		o.ConfigFiles, o.CredentialsFiles, o.Logger = s.ConfigFiles, s.CredentialsFiles, logging.Nop{}
+	})
 }
 
 // hasOtherKeys says whether a profile has credentials that come before those of a program.

@@ -63,7 +63,10 @@ func runGroup(cmd *exec.Cmd) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	group(cmd)
-	if err := cmd.Start(); err != nil {
+	environment.RLock()
+	err := cmd.Start()
+	environment.RUnlock()
+	if err != nil {
 		return err
 	}
 	defer endGroup(cmd)

@@ -72,6 +72,11 @@ func configurationWords(err error) string {
 	if _, ok := errors.AsType[config.AssumeRoleTokenProviderNotSetError](err); ok {
 		return noMFA
 	}
+	for setting, values := range refused {
+		if strings.Contains(err.Error(), "failed to load "+setting+" from shared config") {
+			return "the profile's " + setting + " must be " + values + " here, or not be set"
+		}
+	}
 	for theirs, ours := range untyped {
 		if strings.Contains(err.Error(), theirs) {
 			return ours
@@ -90,6 +95,15 @@ var untyped = map[string]string{
 	"did not contain credentials":     "the service answered without credentials",
 	"SSO session has expired":         "the SSO session has expired; run 'aws sso login'",
 	"failed to read cached SSO token": "there is no SSO session; run 'aws sso login'",
+}
+
+// refused are the settings of a profile of which the SDK refuses values that other clients take, and what it takes.
+var refused = map[string]string{
+	"account_id_endpoint_mode": "preferred, required or disabled", "defaults_mode": "legacy, standard, in-region, cross-region, mobile or auto",
+	"disable_clock_skew_correction": "true or false", "disable_request_compression": "true or false",
+	"ec2_metadata_service_endpoint_mode": "IPv4 or IPv6", "max_attempts": "a number", "request_checksum_calculation": "when_supported or when_required",
+	"request_min_compression_size_bytes": "a number of 0 to 10485760", "response_checksum_validation": "when_supported or when_required",
+	"retry_mode": "standard or adaptive",
 }
 
 const noMFA = "the profile asks for an MFA code, which nobody can type here; use a profile of a session that is open already"

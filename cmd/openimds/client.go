@@ -43,7 +43,7 @@ func (c *clientConfig) addFlags(cmd *cobra.Command) {
 	f.StringVar(&c.profile, "profile", "", "AWS `profile` to sign with (default: the server's own key, whatever AWS's settings say)")
 	f.StringVar(&c.region, "region", "", "region to sign for (default: the server's; with --profile its own, else "+defaultRegion+")")
 	f.StringVar(&c.dataDir, "data-dir", "", "where the server keeps its data, for its credentials and its address")
-	f.StringVar(&c.ca, "api-ca", "", "`file` with the certificates (PEM) to know the control API by (default: $AWS_CA_BUNDLE, else the system's)")
+	f.StringVar(&c.ca, "api-ca", "", "`file` with the certificates (PEM) to know the control API by (default: what the server of the data directory has said, else $AWS_CA_BUNDLE, else the system's)")
 	f.StringVarP(&c.output, "output", "o", "table", "form of the output: table or json")
 }
 
@@ -173,8 +173,8 @@ func isHere(endpoint string) bool {
 	return at.Hostname() == "localhost" || err == nil && addr.Unmap().IsLoopback()
 }
 
-// httpClient makes the client of the control API from the SDK's, which knows AWS_CA_BUNDLE and the
-// profile's ca_bundle. A server that says where it is says by what it is known.
+// httpClient makes the client of the control API from the SDK's, which knows AWS_CA_BUNDLE and the profile's
+// ca_bundle if a profile was read. A server that says where it is says by what it is known.
 func (c *clientConfig) httpClient(endpoint string, sdk aws.HTTPClient) (*http.Client, error) {
 	known, ok := sdk.(*awshttp.BuildableClient)
 	if !ok {
@@ -185,6 +185,9 @@ func (c *clientConfig) httpClient(endpoint string, sdk aws.HTTPClient) (*http.Cl
 	ca, where := c.ca, "--api-ca"
 	if at := c.location(); ca == "" && c.profile == "" && at.url == endpoint {
 		ca, where = at.ca, at.file
+	}
+	if ca == "" && c.profile == "" && strings.HasPrefix(endpoint, "https://") {
+		ca, where = os.Getenv("AWS_CA_BUNDLE"), "AWS_CA_BUNDLE"
 	}
 	if ca != "" {
 		text, err := os.ReadFile(ca)
@@ -245,7 +248,7 @@ func refusedFor(cmd *cobra.Command, refused *client.Error, err error) error {
 	own, _ := c.ownKeys(c.location().url)
 	switch {
 	case strings.Contains(refused.Message, "scoped to a valid region") && own != "":
-		return fmt.Errorf("%w (the server's region is %s: leave --region out, or name that)", err, ownRegion(own))
+		return fmt.Errorf("%w (%s)", err, rightRegion(cmd, ownRegions(cmd, own)))
 	case strings.Contains(refused.Message, "scoped to a valid region"):
 		return fmt.Errorf("%w (name the server's region with --region)", err)
 	case refused.Exception == "UnrecognizedClientException" && flag("profile") != "" && own != "":
@@ -257,6 +260,35 @@ func refusedFor(cmd *cobra.Command, refused *client.Error, err error) error {
 		return fmt.Errorf("%w%s", err, meant)
 	}
 	return err
+}
+
+// rightRegion says what to sign for at a server that has these regions.
+func rightRegion(cmd *cobra.Command, regions []string) string {
+	has, that := "the server's region is "+regions[0], "that"
+	if len(regions) > 1 {
+		has, that = "the server's regions are "+strings.Join(regions, ", "), "one of them"
+	}
+	switch profile := flagValue(cmd, "profile"); {
+	case profile == "":
+		return has + ": leave --region out, or name " + that
+	case flagValue(cmd, "region") != "":
+		return has + ": name " + that
+	default:
+		return "with --profile " + profile + " that is signed for, and " + has + ": add --region " + strings.Join(regions, " or --region ")
+	}
+}
+
+// ownRegions are those of the server whose credentials file it is: all of them if it answers, else its first one.
+func ownRegions(cmd *cobra.Command, file string) []string {
+	ctx, done := context.WithTimeout(context.Background(), namesTime)
+	defer done()
+	c := clientConfig{dataDir: flagValue(cmd, "data-dir"), endpoint: flagValue(cmd, "endpoint"), ca: flagValue(cmd, "api-ca"), output: "json"}
+	if api, err := c.open(ctx); err == nil {
+		if regions, err := controlRegions(ctx, api); err == nil && len(regions) > 0 {
+			return regions
+		}
+	}
+	return []string{ownRegion(file)}
 }
 
 // change makes a change, and shows what it made.

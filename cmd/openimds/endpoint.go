@@ -36,9 +36,5 @@ func (c *clientConfig) location() location {
 	if !ok {
 		return usual
 	}
-	at := location{url: last.API, file: filepath.Join(dir, server.EndpointsFile)}
-	if os.Getenv("AWS_CA_BUNDLE") == "" {
-		at.ca = last.CA
-	}
-	return at
+	return location{url: last.API, ca: last.CA, file: filepath.Join(dir, server.EndpointsFile)}
 }
