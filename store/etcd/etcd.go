@@ -18,6 +18,8 @@ import (
 	"github.com/openimds/openimds/store"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 )
 
 // DefaultTimeout is how long a cluster may take to answer one request.
@@ -31,6 +33,13 @@ const attemptTime = time.Second
 const (
 	pingEvery   = 10 * time.Second
 	pingTimeout = 5 * time.Second
+)
+
+// A member that is away is tried again after at most so long, and for so long. gRPC's own pauses grow to two minutes: a
+// cluster that was away for ten would be back, and not be found for as long.
+const (
+	connectPause = time.Second
+	connectTime  = 5 * time.Second
 )
 
 // Store is the [store.Store] in an etcd cluster.
@@ -70,6 +79,10 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	settings.Logger = zap.NewNop() // what it has to say, its errors say too
 	settings.DialKeepAliveTime, settings.DialKeepAliveTimeout = pingEvery, pingTimeout
 	settings.DialTimeout = c.timeout()
+	settings.DialOptions = append(settings.DialOptions, grpc.WithConnectParams(grpc.ConnectParams{
+		Backoff:           backoff.Config{BaseDelay: connectPause / 4, Multiplier: 1.6, Jitter: 0.2, MaxDelay: connectPause},
+		MinConnectTimeout: connectTime,
+	}))
 	s := &Store{
 		cfg: c, root: c.Address.Prefix + "/", ended: make(chan struct{}),
 		ask: make(chan struct{}, 1), refusing: make(chan error, 1),
