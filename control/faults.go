@@ -186,11 +186,8 @@ func faultTarget(text string, in *openimds.Instance) (openimds.FaultTarget, erro
 	if !isPath && text == string(target) {
 		return target, nil
 	}
-	first, below, deeper := strings.Cut(path, "/")
-	if deeper && slices.Contains(metadata.Versions(), first) {
-		path = below
-		first, _, _ = strings.Cut(path, "/")
-	}
+	path = metadata.Below(path)
+	first, _, _ := strings.Cut(path, "/")
 	if path == "api/token" {
 		return openimds.FaultsOnToken, nil
 	}

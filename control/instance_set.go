@@ -11,6 +11,9 @@ import (
 	"github.com/openimds/openimds/metadata"
 )
 
+// MaxOverlay is how many bytes the paths and values of an instance's overlay have at most.
+const MaxOverlay = metadata.MaxOverlayBytes
+
 // InstanceUpdate is a partial change of what Lightsail has no operation for; nil keeps the value.
 type InstanceUpdate struct {
 	UserData *[]byte
@@ -213,8 +216,36 @@ func (u *InstanceUpdate) apply(in *openimds.Instance) error {
 	if in.Overlay == nil && len(u.Overlay) > 0 {
 		in.Overlay = make(map[string]*string, len(u.Overlay))
 	}
-	maps.Copy(in.Overlay, u.Overlay)
-	maps.DeleteFunc(in.Overlay, func(path string, _ *string) bool { return slices.Contains(u.OverlayRemove, path) })
+	return u.lay(in)
+}
+
+// lay lays values over an instance's table. A path may be as a guest asks for it, with a version in front and slashes
+// around it, and is kept as it is below the version: what is laid is there at all of them.
+func (u InstanceUpdate) lay(in *openimds.Instance) error {
+	laid := make(map[string]*string, len(u.Overlay))
+	for path, value := range u.Overlay {
+		below := metadata.Below(path)
+		if _, twice := laid[below]; twice {
+			return openimds.Errorf(openimds.InvalidInput, openimds.Conflicting, "The overlay cannot be used: overlay path %q is there twice, once as it is below a version", below)
+		}
+		if first, _, _ := strings.Cut(below, "/"); slices.Contains(metadata.Versions(), first) {
+			return openimds.Errorf(openimds.InvalidInput, openimds.Malformed, `The overlay cannot be used: overlay path %q is of a version; write it below, like "meta-data/ami-id"`, path)
+		}
+		laid[below] = value
+	}
+	maps.Copy(in.Overlay, laid)
+	maps.DeleteFunc(in.Overlay, func(path string, _ *string) bool {
+		return slices.ContainsFunc(u.OverlayRemove, func(remove string) bool { return path == remove || path == metadata.Below(remove) })
+	})
+	if in.Recorded != nil {
+		return nil // which has values of its own
+	}
+	for path, value := range laid {
+		above, ok := metadata.ValueAbove(path)
+		if _, aside := in.Overlay[above]; ok && value != nil && !aside {
+			return openimds.Errorf(openimds.InvalidInput, openimds.Conflicting, "The overlay cannot be used: overlay path %q lies below %q, which is a value of the table: a path is a value or a directory, not both; have that one not exist first", path, above)
+		}
+	}
 	return nil
 }
 

@@ -117,7 +117,7 @@ func TestSetRefused(t *testing.T) {
 		"The ids of the ancestor images and the product codes cannot": {AncestorAMIIDs: &[]string{"ok", ""}},
 		"The ids of the ancestor images and the product codes canno":  {ProductCodes: &[]string{"a\nb"}},
 		"The availability zone eu-west-1a is no":                      {Zone: new("eu-west-1a")},
-		`The overlay cannot be used: overlay path "/x"`:               {Overlay: map[string]*string{"/x": nil}},
+		`The overlay cannot be used: overlay path "a//x"`:             {Overlay: map[string]*string{"a//x": nil}},
 		"The recording cannot be used: the recording has no list":     {Recording: &openimds.Recording{Items: aRecording("").Items[1:]}},
 		"The overlay of an instance is limited":                       {Overlay: map[string]*string{"x": new(strings.Repeat("a", 64<<10))}},
 	} {
@@ -149,6 +149,12 @@ func TestOverlay(t *testing.T) {
 		{control.InstanceUpdate{Hibernation: new(true)}, overlay{"a": nil, "b": nil, "c": new("")}},
 		{control.InstanceUpdate{Overlay: overlay{"d": nil}, OverlayRemove: []string{"a", "d", "never"}}, overlay{"b": nil, "c": new("")}},
 		{control.InstanceUpdate{OverlayRemove: []string{"b", "c"}}, nil},
+		// As a guest asks for it, and as the table has it: both are the same path.
+		{control.InstanceUpdate{Overlay: overlay{"/latest/meta-data/x": new("1"), "2021-03-23/y/": nil, "/z": nil}}, overlay{"meta-data/x": new("1"), "y": nil, "z": nil}},
+		{control.InstanceUpdate{OverlayRemove: []string{"latest/meta-data/x", "y", "/latest/z"}}, nil},
+		// A value of the table makes way for a directory only where that is said.
+		{control.InstanceUpdate{Overlay: overlay{"meta-data/ami-id": nil, "meta-data/ami-id/x": new("1"), "user-data/x": nil}}, overlay{"meta-data/ami-id": nil, "meta-data/ami-id/x": new("1"), "user-data/x": nil}},
+		{control.InstanceUpdate{OverlayRemove: []string{"meta-data/ami-id", "meta-data/ami-id/x", "user-data/x"}}, nil},
 	} {
 		if _, err := f.SetInstance(t.Context(), "web", step.update); err != nil {
 			t.Fatal(err)
@@ -157,11 +163,25 @@ func TestOverlay(t *testing.T) {
 			t.Errorf("step %d: %v, want %v", i, got, step.want)
 		}
 	}
-	_, err := f.SetInstance(t.Context(), "web", control.InstanceUpdate{Overlay: overlay{"/bad": nil, "fine": nil}})
-	refused(t, err, openimds.InvalidInput, openimds.Malformed, `The overlay cannot be used: overlay path "/bad" begins with a slash; write it below the version, like "meta-data/ami-id"`)
+	_, err := f.SetInstance(t.Context(), "web", control.InstanceUpdate{Overlay: overlay{"b//ad": nil, "fine": nil}})
+	refused(t, err, openimds.InvalidInput, openimds.Malformed, `The overlay cannot be used: overlay path "b//ad" has a segment that is empty, "." or ".."`)
 	if got := f.get("web").Overlay; len(got) != 0 {
 		t.Errorf("a part of a refused overlay stayed: %v", got)
 	}
+	for path, want := range map[string]string{
+		"meta-data/instance-id/x":                   `overlay path "meta-data/instance-id/x" lies below "meta-data/instance-id", which is a value of the table`,
+		"/latest/user-data/x/y":                     `overlay path "user-data/x/y" lies below "user-data", which is a value of the table`,
+		"meta-data/network/interfaces/macs/m/mac/x": `lies below "meta-data/network/interfaces/macs/m/mac"`,
+		"latest/latest/x":                           `overlay path "latest/latest/x" is of a version; write it below, like "meta-data/ami-id"`,
+		"latest":                                    `overlay path "latest" is of a version`,
+	} {
+		_, err := f.SetInstance(t.Context(), "web", control.InstanceUpdate{Overlay: overlay{path: new("1")}})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	_, err = f.SetInstance(t.Context(), "web", control.InstanceUpdate{Overlay: overlay{"a": nil, "latest/a": nil}})
+	refused(t, err, openimds.InvalidInput, openimds.Conflicting, `The overlay cannot be used: overlay path "a" is there twice, once as it is below a version`)
 	half := overlay{"x": new(strings.Repeat("a", 40<<10))}
 	if _, err := f.SetInstance(t.Context(), "web", control.InstanceUpdate{Overlay: half}); err != nil {
 		t.Fatal(err)

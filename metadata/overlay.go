@@ -75,6 +75,36 @@ func validateOverlayPath(path string) error {
 	return nil
 }
 
+// Below is a path below the version, of one as a guest may ask for it: with a version in front, and slashes around it.
+func Below(path string) string {
+	path = strings.Trim(path, "/")
+	if version, below, deeper := strings.Cut(path, "/"); deeper && slices.Contains(versions, version) {
+		return below
+	}
+	return path
+}
+
+// ValueAbove is the value of the table that a path lies below; false: there is none.
+func ValueAbove(path string) (above string, ok bool) {
+	n := tree
+	for i := range len(path) + 1 {
+		if i < len(path) && path[i] != '/' {
+			continue
+		}
+		if n.row != nil {
+			return above, true
+		}
+		name := strings.TrimPrefix(path[len(above):i], "/")
+		if n.each != nil {
+			n = n.each
+		} else if n = n.index[name]; n == nil {
+			return "", false
+		}
+		above = path[:i]
+	}
+	return "", false
+}
+
 func refuse(code openimds.Code, format string, args ...any) error {
 	return openimds.Errorf(openimds.InvalidInput, code, format, args...)
 }
