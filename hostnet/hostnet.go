@@ -57,8 +57,9 @@ var (
 // ErrUnable is of a process that can attach nothing, however the host is.
 var ErrUnable = errors.New("this process cannot attach guests")
 
-// ErrBusy is of a network namespace that another process has taken over.
-var ErrBusy = errors.New("another openimds process serves the guests of this host: stop it")
+// ErrBusy is of a network namespace that another process has taken over. That may well be meant: what this one was to
+// attach, it attaches once the other has ended.
+var ErrBusy = errors.New("another openimds process serves the guests of this host; this one attaches its own once that has ended")
 
 // ErrNotGuarded is of a place that Release was to release and that is not guarded.
 var ErrNotGuarded = errors.New("not guarded")

@@ -263,7 +263,7 @@ func (h *Network) take() error {
 	was := h.busy
 	h.lock, h.busy = takeLock(h.cfg.Log)
 	if h.busy != nil && was == nil { // which is nothing to worry about while none is to be
-		h.cfg.Log.Info("no guest can be attached yet", "reason", h.busy)
+		h.cfg.Log.Info("this process attaches no guests for now", "reason", h.busy)
 	}
 	return h.busy
 }

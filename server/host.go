@@ -120,7 +120,7 @@ func (s *hosting) openHost() error {
 	}
 	if errors.Is(err, hostnet.ErrUnable) { // as on a laptop, which wants none
 		s.hostNotes.Unable = err
-		s.log.Debug("no instance can be attached to this host", "reason", err)
+		s.log.Info("this process attaches no guests, and answers the callers of its own listeners", "reason", err)
 		return nil
 	}
 	if err != nil {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/openimds/openimds/api/lightsail/wire"
 	"github.com/openimds/openimds/client"
@@ -28,13 +27,12 @@ func newRelease() *cobra.Command {
 
 A place that was attached stays guarded when it is detached, and when the server stops, is killed or
 restarts: nobody calls the host's own metadata service from there, if the host has one. The guard ends
-with the interface or the namespace, and with this command. Without a place: list what is guarded.
-
-  openimds release                      what is guarded and not attached
-  openimds release tap0                 an interface
-  openimds release /run/netns/web2      a namespace, as it is listed
+with the interface or the namespace, and with this command. Without a place: list what is guarded.`,
+		Example: `  openimds release                  # what is guarded and not attached
+  openimds release tap0             # an interface
+  openimds release /run/netns/web2  # a namespace, as it is listed
   openimds release --all
-  openimds release --all --offline      with the server stopped, as root on its host: before it is removed`,
+  openimds release --all --offline  # with the server stopped, as root on its host: before it is removed`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if all && len(args) > 0 {
 				return usagef("give places or --all, not both")
@@ -84,7 +82,7 @@ func (c *clientConfig) showGuarded(cmd *cobra.Command, places []wire.GuardedPlac
 func releaseOffline(names []string, all bool) ([]wire.GuardedPlace, error) {
 	released, err := server.ReleasePlaces(names, all)
 	if errors.Is(err, server.ErrRunning) {
-		return nil, fmt.Errorf("%w, or leave --offline away", err)
+		return nil, errors.New("an openimds process serves the guests of this host: stop it first, or leave --offline away")
 	}
 	if err != nil {
 		return nil, err
