@@ -62,6 +62,7 @@ func newAgent() *cobra.Command {
 		Long:  agentHelp,
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			c.rereads(cmd.Flags(), agentSettings)
 			if err := c.settle(cmd.Flags()); err != nil {
 				return err
 			}
@@ -87,6 +88,14 @@ func (c *agentConfig) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.ReadyFile, "ready-file", "", "`file` to write once the guests are answered that are attached here")
 	addStopFlag(f, &c.StopTimeout)
 	c.addFlagsOf(f)
+}
+
+// agentSettings makes the flags anew, and what settles them.
+func agentSettings() (*pflag.FlagSet, func(*pflag.FlagSet) error) {
+	var c agentConfig
+	f := pflag.NewFlagSet("agent", pflag.ContinueOnError)
+	c.addFlags(f)
+	return f, c.settle
 }
 
 // settle completes the settings and refuses those that cannot work, before anything is touched.

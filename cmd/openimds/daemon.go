@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"sync"
 	"syscall"
 
 	"github.com/openimds/openimds/outlet"
@@ -14,7 +15,8 @@ import (
 // daemon runs what serves until a signal ends it. What it writes waits for no reader.
 func daemon(cmd *cobra.Command, l *logging, run func(ctx context.Context, out io.Writer, log *slog.Logger) error) error {
 	keepWithoutReaders()
-	defer outliveTerminal()()
+	hangups, end := outliveTerminal()
+	defer end()
 	ctx, stop := untilSignal(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	errs, err := l.logOutlet(cmd.ErrOrStderr())
@@ -28,6 +30,10 @@ func daemon(cmd *cobra.Command, l *logging, run func(ctx context.Context, out io
 	if err != nil {
 		return err
 	}
+	var reloading sync.WaitGroup
+	reloading.Go(func() { l.reloadAt(ctx, hangups, log) })
+	defer reloading.Wait()
+	defer stop()
 	return run(ctx, out, log)
 }
 

@@ -13,12 +13,14 @@ import (
 type logging struct {
 	logFormat string
 	logLevel  string
+	level     *slog.LevelVar                    // of all its loggers
+	reread    func() (map[string]string, error) // of all flags, by their names
 }
 
 // addFlagsOf adds its flags, and that of the file with all settings.
 func (c *logging) addFlagsOf(f *pflag.FlagSet) {
 	f.StringVar(&c.logFormat, "log-format", "text", "form of the log on standard error: text or json")
-	f.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
+	f.StringVar(&c.logLevel, logLevel, "info", "debug, info, warn or error; SIGHUP has it read again from the environment and the file")
 	f.String("config", "", "YAML `file` with settings, named as the flags are")
 }
 
@@ -41,7 +43,11 @@ func (c *logging) logger(w io.Writer) (*slog.Logger, error) {
 	if err := level.UnmarshalText([]byte(c.logLevel)); err != nil {
 		return nil, usagef("--log-level must be debug, info, warn or error, not %q", c.logLevel)
 	}
-	options := &slog.HandlerOptions{Level: level}
+	if c.level == nil {
+		c.level = new(slog.LevelVar)
+	}
+	c.level.Set(level)
+	options := &slog.HandlerOptions{Level: c.level}
 	switch c.logFormat {
 	case "text":
 		return slog.New(slog.NewTextHandler(w, options)), nil

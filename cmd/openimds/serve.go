@@ -29,6 +29,7 @@ underscores; lists with commas) and a key of the --config file. A flag beats the
 the environment beats the file.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			c.rereads(cmd.Flags(), serveSettings)
 			if err := c.settle(cmd.Flags()); err != nil {
 				return err
 			}

@@ -146,6 +146,14 @@ func (c *serveConfig) named(member string) string {
 	return "--" + flagOf[member]
 }
 
+// serveSettings makes the flags anew, and what settles them.
+func serveSettings() (*pflag.FlagSet, func(*pflag.FlagSet) error) {
+	var c serveConfig
+	f := pflag.NewFlagSet("serve", pflag.ContinueOnError)
+	c.addFlags(f)
+	return f, c.settle
+}
+
 // settle completes the settings and refuses those that cannot work, before anything is touched.
 func (c *serveConfig) settle(f *pflag.FlagSet) error {
 	if err := settle(f); err != nil {

@@ -60,12 +60,12 @@ func keepWithoutReaders() {
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // ignoring it would be passed on to children
 }
 
-// outliveTerminal has the end of a terminal, and a "reload" of an init system, end nothing: certificates and keys
-// are read again as they change, without a signal. It is caught, for ignoring it would be passed on to children.
-func outliveTerminal() (stop func()) {
-	hangups := make(chan os.Signal, 1)
+// outliveTerminal has the end of a terminal, and a "reload" of an init system, end nothing: it is told instead.
+// Certificates and keys are read again as they change, without a signal.
+func outliveTerminal() (hangups chan os.Signal, stop func()) {
+	hangups = make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
-	return func() { signal.Stop(hangups) }
+	return hangups, func() { signal.Stop(hangups) }
 }
 
 // lastWords says a line, but waits for nobody who does not read it.

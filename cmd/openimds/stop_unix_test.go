@@ -449,14 +449,38 @@ func TestRunEndedBeforeItsCommand(t *testing.T) {
 	}
 }
 
-// The end of its terminal ends no server.
+// The end of its terminal ends no server, which reads its settings again.
 func TestOutlivesItsTerminal(t *testing.T) {
 	t.Parallel()
-	s := start(t, nil)
+	settings, log := filepath.Join(t.TempDir(), "settings.yaml"), filepath.Join(t.TempDir(), "log")
+	put := func(text string) {
+		if err := os.WriteFile(settings, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("log-level: info")
+	s := start(t, func(s *started) {
+		f, err := os.Create(log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = f.Close() })
+		s.cmd.Stderr = f
+	}, "--config", settings)
+	put("log-level: debug")
 	if err := s.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
 	getMetadata(t, s)
+	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		text, err := os.ReadFile(log)
+		if err == nil && strings.Contains(string(text), "log-level=debug was=info\n") {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("nothing was read again: %s, %v", text, err)
+		}
+	}
 	if code := s.stop(t); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
