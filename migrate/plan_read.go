@@ -157,6 +157,9 @@ func (s *share100) UnmarshalYAML(node *yaml.Node) error {
 	return nil
 }
 
+// MaxFile is the most bytes of a plan.
+const MaxFile = yamlfile.MaxFile
+
 // ParsePlan reads a plan, and refuses in one line, with the number of the file's, what could not be carried out.
 func ParsePlan(text []byte) (*Plan, error) {
 	var f planFile

@@ -110,6 +110,9 @@ func (m *maintenanceStep) UnmarshalYAML(node *yaml.Node) error {
 	return node.Decode((*plain)(m))
 }
 
+// MaxFile is the most bytes of a timeline.
+const MaxFile = yamlfile.MaxFile
+
 // ParseTimeline reads a timeline (YAML) and refuses one that could not be played to its end, in one line that
 // names the line of the file. Instances, if there are any, take the place of those at the top of the file.
 func ParseTimeline(text []byte, instances []string) (*Timeline, error) {

@@ -34,9 +34,8 @@ func newAlarmPut(c *clientConfig) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "put ALARM",
 		Short: "Make an alarm, or change all of the one that has the name",
-		Long: `Make an alarm, or change all of the one that has the name.
-
-  openimds alarm put v1-again --instance demo --metric MetadataNoToken
+		Long:  `Make an alarm, or change all of the one that has the name.`,
+		Example: `  openimds alarm put v1-again --instance demo --metric MetadataNoToken
   openimds alarm put broken --instance demo --metric MetadataNoTokenRejected --threshold 10 --periods 3 --datapoints 2`,
 		Args: names(1, 1, "one alarm's name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -123,8 +122,11 @@ func newAlarmTest(c *clientConfig) *cobra.Command {
 			}
 			return change(cmd, c, api, wire.TestAlarm, wire.TestAlarmRequest{AlarmName: args[0], State: wire.AlarmState(args[1])})
 		},
-		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-			if len(args) == 1 {
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+			switch len(args) {
+			case 0:
+				return completed(alarmsOf, false)(cmd, args, begun)
+			case 1:
 				return wire.AlarmState.Values(""), cobra.ShellCompDirectiveNoFileComp
 			}
 			return nil, cobra.ShellCompDirectiveNoFileComp

@@ -42,44 +42,42 @@ func locationOf(a wire.Attachment) string {
 const attachHelp = `Attach an instance: whoever calls 169.254.169.254 from that place of a host, the server's own unless
 --host names another, is the instance's guest. Without a name: list what is attached.
 
-  openimds attach web-1 --interface tap0      a VM behind a tap or veth, routed or a port of a bridge
-  openimds attach web-2 --netns web2          a network namespace, by name or path
-  openimds attach web-2 --pid 4711            the network namespace of a process
-  openimds attach web-3 --interface br0 --source 10.0.0.7     only where the network stops spoofing
-
 An interface or namespace that does not exist yet is attached when it appears. From then on the
 instance is bound to that very one: the next one of its name may be another machine's. It is taken for the
 same if its MAC address, when somebody has set one, and its alias are the same, as those of a VM that was
 started again; otherwise the attachment waits, and the list says so.
 
-  openimds attach web-1 --interface tap0                     again: binds it to what is there now
-  openimds attach web-1 --interface tap0 --mac 52:54:00:12:34:56    only the link of that guest
-  openimds attach web-1 --interface tap0 --ifalias web-1     only a link with this alias
-  openimds attach web-1 --interface tap0 --by-name           whatever has the name
-
 Where servers share a store, an instance that is attached to one host is moved by attaching it to another that is named. The former
 one lets go first, or is gone for 15 seconds; then the new one answers, and the guest's session tokens stay good: it is
 taken for the same guest, wherever it runs by then. 'openimds host list' tells which hosts there are.
 
-  openimds attach web-1 --host host-17 --interface tap0
-
 The guest is told its own MAC and private addresses, as far as the host can see them: those in its namespace,
 those of the other end of its veth, and of a machine those that the host has heard of. What is given beats
-what is learned:
+what is learned.`
 
+const attachExamples = `  openimds attach web-1 --interface tap0                          # a VM behind a tap or veth, routed or a port of a bridge
+  openimds attach web-2 --netns web2                              # a network namespace, by name or path
+  openimds attach web-2 --pid 4711                                # the network namespace of a process
+  openimds attach web-3 --interface br0 --source 10.0.0.7         # only where the network stops spoofing
+  openimds attach web-1 --interface tap0                          # again: binds it to what is there now
+  openimds attach web-1 --interface tap0 --mac 52:54:00:12:34:56  # only the link of that guest
+  openimds attach web-1 --interface tap0 --ifalias web-1          # only a link with this alias
+  openimds attach web-1 --interface tap0 --by-name                # whatever has the name
+  openimds attach web-1 --host host-17 --interface tap0
   openimds attach web-1 --interface tap0 --guest-mac 52:54:00:12:34:56 --private-ip 10.9.1.2/24
   openimds attach web-2 --netns web2 --mac 52:54:00:12:34:56 --private-ip 10.9.1.2 --private-ip 2001:db8::2
-  openimds attach --guests                                   what they are told`
+  openimds attach --guests                                        # what they are told`
 
 func newAttach() *cobra.Command {
 	var c clientConfig
 	var request wire.AttachInstanceRequest
 	var guests bool
 	cmd := &cobra.Command{
-		Use:   "attach [NAME]",
-		Short: "Attach an instance to an interface or a namespace of the host, or list what is attached",
-		Long:  attachHelp,
-		Args:  names(0, 1, "at most one name"),
+		Use:     "attach [NAME]",
+		Short:   "Attach an instance to an interface or a namespace of the host, or list what is attached",
+		Long:    attachHelp,
+		Example: attachExamples,
+		Args:    names(0, 1, "at most one name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			places := 0
 			for _, flag := range []string{"interface", "netns", "pid"} {

@@ -34,9 +34,8 @@ func newAudit() *cobra.Command {
 		Long: `Show who changed what, and who was refused, the earliest first: from the audit log of the server's data directory, which takes
 this machine's user of the server, or root, and no server that runs. Servers that share a store have a log together: any of them
 is asked for it, as with --endpoint. Times are UTC; CHANGED has the numbers and words that changed, -o json all of what was before
-and after each change.
-
-  openimds audit --since 1d
+and after each change.`,
+		Example: `  openimds audit --since 1d
   openimds audit --resource Instance/demo -o json
   openimds audit --file /var/lib/openimds/audit.log.1 --failed
   openimds audit --endpoint https://10.0.0.1:1339 --resource web-1`,

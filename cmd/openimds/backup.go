@@ -24,12 +24,14 @@ overwritten). A server that runs on it goes on meanwhile, and gives the state of
 not needed. It takes this machine's user of the server, or root.
 
 The backup has all files of the directory: the store with the keys of all instances' session tokens, the access keys of
-the control API, the keys that sign identity documents, and the audit log. Keep it as secret as the directory itself.
-
-  openimds backup openimds-backup.tar
+the control API, the keys that sign identity documents, and the audit log. Keep it as secret as the directory itself.`,
+		Example: `  openimds backup openimds-backup.tar
   openimds backup /mnt/backup/openimds.tar --data-dir /var/lib/openimds`,
 		Args: names(1, 1, "one file"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := aFile(cmd, args[0], "a backup holds keys, and is written as a new one that only its owner reads"); err != nil {
+				return err
+			}
 			dir, err := dataDirOr(dataDir)
 			if err != nil {
 				return err
@@ -61,11 +63,13 @@ func newRestore() *cobra.Command {
 		Short: "Make a data directory of a backup",
 		Long: `Make a data directory of a backup that 'openimds backup' wrote. The directory must be empty, or not there: no server
 runs on it then, and nothing is overwritten. All is checked before anything is in its place. The files are the owner's
-of the directory.
-
-  openimds restore openimds-backup.tar --data-dir ./data`,
-		Args: names(1, 1, "one file"),
+of the directory.`,
+		Example: `  openimds restore openimds-backup.tar --data-dir ./data`,
+		Args:    names(1, 1, "one file"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := aFile(cmd, args[0], "who could have written a backup is looked at first"); err != nil {
+				return err
+			}
 			dir, err := dataDirOr(dataDir)
 			if err != nil {
 				return err
@@ -75,6 +79,9 @@ of the directory.
 				if errors.Is(before, fs.ErrNotExist) {
 					_ = os.Remove(dir) // which was made for it, and is empty again
 				}
+				return err
+			}
+			if err := restoreProfiles(dir); err != nil {
 				return err
 			}
 			return say(cmd.OutOrStdout(), "%s: as in %s\n", dir, args[0])

@@ -23,11 +23,13 @@ counts have its calls in the time that --since says, or all that are remembered:
   V1            without a token, whatever became of it
   V1 REFUSED    those of them that were refused because a token is required or the endpoint is disabled
   LAST V1       the last of them
-  V2            with a token
+  V2            with a token, or for one
   LAST SEEN     the last call of any kind
   PERIOD        how often it came lately: boot, every so many seconds or minutes, hourly, daily, weekly, monthly,
                 constant (without a pause), once, or unknown until enough was seen
-  CALLER        its command line without secrets, where it is a process of this host, else its user agent
+  CALLER        its command line without secrets, where it is a process of this host, else its user agent; of
+                rows that would look the same, what differs in brackets: part of the tree, user agent, program,
+                unit or container
 
 --wide shows all that is known, and takes the calls apart:
 

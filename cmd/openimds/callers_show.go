@@ -48,14 +48,48 @@ func (v callersView) show(c *clientConfig, out io.Writer) error {
 // rows has what one looks for: who still comes without a token, how often, and whether it knows better.
 func (v callersView) rows(row func(...any)) {
 	row("INSTANCE", "SOURCE", "V1", "V1 REFUSED", "LAST V1", "V2", "LAST SEEN", "PERIOD", "CALLER")
-	for _, c := range v.callers {
-		n, who := c.Counts, c.UserAgent
-		if c.Process != nil {
-			who = cmp.Or(c.Process.Command(), who)
-		}
+	who := v.who()
+	for i, c := range v.callers {
+		n := c.Counts
 		row(c.InstanceName, c.Source, openimds.V1Calls(n), n[openimds.MetricNoTokenRejected], whenever(c.LastWithoutToken),
-			n[openimds.MetricWithToken]+n[openimds.CountWithTokenFailed], when(c.LastSeen), dash(c.Period.Text), dash(who))
+			v2Calls(n), when(c.LastSeen), dash(c.Period.Text), dash(who[i]))
 	}
+}
+
+// v2Calls is how many of a caller's counted calls were with a session token or for one.
+func v2Calls(counts map[string]int64) int64 {
+	return counts[openimds.MetricTokenRequests] + counts[openimds.MetricWithToken] + counts[openimds.CountWithTokenFailed]
+}
+
+// who has what each caller is called, and behind it what tells it from others whose row would look the same.
+func (v callersView) who() []string {
+	names := make([]string, len(v.callers))
+	alike := map[[3]string][]int{}
+	for i, c := range v.callers {
+		names[i] = c.UserAgent
+		if c.Process != nil {
+			names[i] = cmp.Or(c.Process.Command(), c.UserAgent)
+		}
+		key := [3]string{c.InstanceName, c.Source, names[i]}
+		alike[key] = append(alike[key], i)
+	}
+	for _, rows := range alike {
+		for _, by := range []func(wire.MetadataCaller) string{
+			func(c wire.MetadataCaller) string { return c.PathGroup },
+			func(c wire.MetadataCaller) string { return c.UserAgent },
+			func(c wire.MetadataCaller) string { return common(c, "process") },
+			func(c wire.MetadataCaller) string { return cmp.Or(common(c, "container"), common(c, "unit")) },
+		} {
+			first := by(v.callers[rows[0]])
+			if !slices.ContainsFunc(rows, func(i int) bool { return by(v.callers[i]) != first }) {
+				continue
+			}
+			for _, i := range rows {
+				names[i] += " [" + dash(by(v.callers[i])) + "]"
+			}
+		}
+	}
+	return names
 }
 
 func (v callersView) wideRows(row func(...any)) {

@@ -202,11 +202,27 @@ func TestCallersOfAHost(t *testing.T) {
 		}
 	}
 	out.Reset()
-	if code := run(t.Context(), []string{"callers"}, &out, &errs); code != exitDone || !strings.Contains(out.String(), "every 5 min  curl -s x\n") || !strings.Contains(out.String(), "daily        Boto3/1.34.0\n") {
+	if code := run(t.Context(), []string{"callers"}, &out, &errs); code != exitDone || !strings.Contains(out.String(), "every 5 min  curl -s x [user-data]\n") || !strings.Contains(out.String(), "daily        Boto3/1.34.0\n") {
 		t.Errorf("narrow: code %d, %s%s", code, &out, &errs)
+	}
+	for _, want := range []string{"curl -s x [user-data]\n", "curl -s x [meta-data]\n"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("rows that look the same: no %q in\n%s", want, &out)
+		}
 	}
 	if n := strings.Count(text, "web-1, curl -s x: ask for a token first\n"); n != 1 {
 		t.Errorf("said %d times what to do\n%s", n, text)
+	}
+}
+
+// No row is without a number that says why it is there: who only got tokens has called, too.
+func TestCallersWithTokensOnly(t *testing.T) {
+	callersAPI(t, `{"callers":[{"instanceName":"web-1","source":"10.0.0.1","userAgent":"curl/8","pathGroup":"api","counts":{"MetadataTokenRequests":3},"lastSeen":3000}]}`)
+	var out, errs bytes.Buffer
+	code := run(t.Context(), []string{"callers"}, &out, &errs)
+	text := strings.Join(strings.FieldsFunc(out.String(), func(r rune) bool { return r == ' ' }), " ")
+	if want := "web-1 10.0.0.1 0 0 - 3 1970-01-01 00:50:00 - curl/8\n"; code != exitDone || !strings.Contains(text, want) {
+		t.Errorf("code %d, no %q in\n%s%s", code, want, text, &errs)
 	}
 }
 

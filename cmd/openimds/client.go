@@ -190,7 +190,7 @@ func (c *clientConfig) httpClient(endpoint string, sdk aws.HTTPClient) (*http.Cl
 		ca, where = os.Getenv("AWS_CA_BUNDLE"), "AWS_CA_BUNDLE"
 	}
 	if ca != "" {
-		text, err := os.ReadFile(ca)
+		text, err := readFile(ca, maxPEMFile)
 		if err != nil {
 			return nil, usagef("%s: %w", where, err)
 		}

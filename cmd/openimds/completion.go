@@ -1,12 +1,16 @@
 package main
 
 import (
+	"cmp"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/openimds/openimds"
+	"github.com/openimds/openimds/api/accesskeys"
 	"github.com/openimds/openimds/api/lightsail/wire"
 	"github.com/openimds/openimds/control"
+	"github.com/openimds/openimds/server"
 	"github.com/spf13/cobra"
 )
 
@@ -22,7 +26,7 @@ func choices() map[string][]string {
 		"bundle":            idsOf(openimds.Bundles(defaultRegion), func(b openimds.Bundle) string { return b.ID }),
 		"event spot action": control.SpotActions(), "event maintenance code": control.MaintenanceCodes(),
 		"event maintenance state": control.MaintenanceStates(), "event clear kind": eventKinds(),
-		"metrics metric": openimds.Metrics(), "alarm put metric": wire.AlarmMetricName.Values(""), "alarm put comparison": wire.Comparison.Values(""),
+		"metrics metric": openimds.Metrics(), "alarm put metric": slices.DeleteFunc(openimds.Metrics(), func(name string) bool { return !slices.Contains(wire.AlarmMetricName.Values(""), name) }), "alarm put comparison": wire.Comparison.Values(""),
 		"alarm put missing-data": wire.MissingData.Values(""), "alarm put notify-on": wire.AlarmState.Values(""),
 	}
 }
@@ -63,6 +67,21 @@ func addChoices(cmd *cobra.Command, choices map[string][]string) {
 			return completeHosts(cmd, args, begun)
 		}
 	}
+	switch strings.TrimLeft(arguments, "[") {
+	case "ALARM", "ALARM...", "ALARM]":
+		if cmd.Name() != "put" {
+			cmd.ValidArgsFunction = completed(alarmsOf, arguments == "ALARM...")
+		}
+	case "PROFILE|KEY-ID", "PROFILE]":
+		cmd.ValidArgsFunction = completed(profilesOf, false)
+	}
+	for flag, all := range map[string]func(*cobra.Command) []string{"key-pair": keyPairsOf, "zone": zonesOf} {
+		if cmd.Flags().Lookup(flag) != nil {
+			_ = cmd.RegisterFlagCompletionFunc(flag, func(cmd *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
+				return completed(all, true)(cmd, nil, begun)
+			})
+		}
+	}
 	if cmd.Name() == "attach" {
 		_ = cmd.RegisterFlagCompletionFunc("host", completeHosts)
 	}
@@ -76,12 +95,61 @@ func addChoices(cmd *cobra.Command, choices map[string][]string) {
 	}
 }
 
+// completed offers names that are not there yet; unless there can be several, as the first word only.
+func completed(all func(*cobra.Command) []string, several bool) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 && !several {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		offered := slices.DeleteFunc(all(cmd), func(name string) bool { return !strings.HasPrefix(name, begun) || slices.Contains(args, name) })
+		return offered, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// alarmsOf are the names of the server's alarms.
+func alarmsOf(cmd *cobra.Command) []string {
+	return namesOf(cmd, wire.GetAlarms, wire.GetAlarmsRequest{}, func(page wire.GetAlarmsResult) []string {
+		return idsOf(page.Alarms, func(a wire.Alarm) string { return a.Name })
+	})
+}
+
+// keyPairsOf are the names of the server's key pairs.
+func keyPairsOf(cmd *cobra.Command) []string {
+	return namesOf(cmd, wire.GetKeyPairs, wire.GetKeyPairsRequest{}, func(page wire.GetKeyPairsResult) []string {
+		return idsOf(page.KeyPairs, func(k wire.KeyPair) string { return k.Name })
+	})
+}
+
+// zonesOf are the availability zones of the region that the command is for.
+func zonesOf(cmd *cobra.Command) []string {
+	region := ""
+	if f := cmd.Flag("region"); f != nil {
+		region = f.Value.String()
+	}
+	if f := cmd.Flag("data-dir"); f != nil && region == "" {
+		if dir, err := dataDirOr(f.Value.String()); err == nil {
+			region = server.RegionBeside(filepath.Join(dir, credentialsFile))
+		}
+	}
+	return openimds.Zones(cmp.Or(region, defaultRegion))
+}
+
+// profilesOf are the profiles of the keys in the data directory that the command is for.
+func profilesOf(cmd *cobra.Command) []string {
+	dir, err := dataDirOr(cmd.Flag("data-dir").Value.String())
+	if err != nil {
+		return nil
+	}
+	keys, err := accesskeys.Open(filepath.Join(dir, credentialsFile)).List()
+	if err != nil {
+		return nil
+	}
+	return idsOf(keys, func(k accesskeys.Key) string { return k.Profile })
+}
+
 // completeInstances offers the instances of the server that are not named yet.
 func completeInstances(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
-	offered := slices.DeleteFunc(instancesOf(cmd), func(name string) bool {
-		return !strings.HasPrefix(name, begun) || slices.Contains(args, name)
-	})
-	return offered, cobra.ShellCompDirectiveNoFileComp
+	return completed(instancesOf, true)(cmd, args, begun)
 }
 
 // completeHosts offers the hosts that the server knows.

@@ -33,10 +33,9 @@ func newConsole() *cobra.Command {
 		Short: "Open the server's web page, signed in",
 		Long: `Open the server's web page in a browser, signed in with the key that this command signs with. On a terminal of a
 desktop the browser is opened; else the link is printed. It is good once, for 60 seconds, and then for a session of up to
-12 hours: give it to nobody.
-
-  openimds console
-  openimds console --no-open    prints the link, for a browser elsewhere (ssh -L 1339:127.0.0.1:1339 …)`,
+12 hours: give it to nobody.`,
+		Example: `  openimds console
+  openimds console --no-open  # prints the link, for a browser elsewhere (ssh -L 1339:127.0.0.1:1339 …)`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			api, err := c.open(cmd.Context())

@@ -18,9 +18,8 @@ func newDefaults() *cobra.Command {
 		Short: "Show or change the metadata options that new instances begin with",
 		Long: `Show the metadata options that new instances of the region begin with, or change those that a flag names.
 What a launch asks for goes before these; where nothing is preferred, the blueprint decides. Instances that
-are there keep their options.
-
-  openimds defaults --http-tokens required --hop-limit 2
+are there keep their options.`,
+		Example: `  openimds defaults --http-tokens required --hop-limit 2
   openimds defaults --http-tokens no-preference
   openimds defaults`,
 		Args: noArgs,

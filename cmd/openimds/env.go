@@ -63,16 +63,15 @@ func newEnv() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "env",
 		Short: "Print shell lines that point AWS clients at openimds",
-		Long: `Print shell lines that point AWS clients at openimds, and take away what would lead them elsewhere:
-
-  eval "$(openimds env)"
-  eval "$(openimds env --unset)"    as it was before
+		Long: `Print shell lines that point AWS clients at openimds, and take away what would lead them elsewhere.
 
 In that shell SDKs have the role of the instance, by the metadata service, and no other credentials. The control API
 is reached by a profile: 'aws lightsail …', 'aws ec2 …' and 'aws cloudwatch …' have it by themselves, other clients with AWS_PROFILE=openimds.
 
 The settings are those of "openimds serve", from the same flags, environment variables and file; the
 addresses that these leave open are those of the server of the data directory, as of its last start.`,
+		Example: `  eval "$(openimds env)"
+  eval "$(openimds env --unset)"  # as it was before`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if unset {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 
 	"github.com/openimds/openimds/scenario"
 	"github.com/spf13/cobra"
@@ -12,8 +11,8 @@ func newEventPlay(c *clientConfig) *cobra.Command {
 	return &cobra.Command{
 		Use:   "play FILE [NAME...]",
 		Short: "Play a timeline of events from a YAML file",
-		Long: `Play a timeline of events from a YAML file, on the instances that it names or that the command
-line names in their place. Times count from the start of the command. With -o json, each change is a
+		Long: `Play a timeline of events from a YAML file (- is standard input), on the instances that it names or
+that the command line names in their place. Times count from the start of the command. With -o json, each change is a
 line as it is made.
 
   instances: [demo]
@@ -26,9 +25,9 @@ line as it is made.
       clear: [spot, rebalance]`,
 		Args: names(1, 0, "a file"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			text, err := os.ReadFile(args[0])
+			text, err := readInput(cmd, args[0], scenario.MaxFile)
 			if err != nil {
-				return usageError{err}
+				return err
 			}
 			t, err := scenario.ParseTimeline(text, args[1:])
 			if err != nil {

@@ -13,12 +13,21 @@ func TestExamples(t *testing.T) {
 	var visit func(cmd *cobra.Command)
 	visit = func(cmd *cobra.Command) {
 		for _, sub := range cmd.Commands() {
-			if sub.Example == "" && !strings.Contains(sub.Long, "\n  openimds ") && !strings.Contains(sub.Long, "$(openimds ") {
+			if sub.Example == "" {
 				t.Errorf("%s has no example", sub.CommandPath())
 			}
+			if strings.Contains(sub.Long, "\n  openimds ") || strings.Contains(sub.Long, "$(openimds ") {
+				t.Errorf("%s has examples in its text, not under their heading", sub.CommandPath())
+			}
 			for line := range strings.Lines(sub.Example) {
+				line = strings.TrimSpace(line)
+				for _, behind := range []string{"# ", " > ", " | ", " && "} { // a comment, what the shell does
+					line, _, _ = strings.Cut(line, behind)
+				}
+				if line == "" {
+					continue
+				}
 				line = strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(line), `eval "$(`), `)"`)
-				line, _, _ = strings.Cut(line, " > ")
 				words := strings.Fields(line)
 				if len(words) == 0 || words[0] != "openimds" {
 					t.Errorf("%s: %q is no command line", sub.CommandPath(), line)

@@ -30,18 +30,17 @@ request on. What no flag names stays as it is; zero ends a fault, --clear all of
 restarts of the service and of the instance, until they are cleared, end by --for or --count, or the
 instance is deleted.
 
-  openimds faults demo --status 503 --share 25%
-  openimds faults demo --latency 200ms --jitter 50ms --on token
-  openimds faults demo --status 500 --on meta-data/iam --count 3
-  openimds faults demo --drop 100% --for 30s
-  openimds faults demo --clear
-
 Which requests meet a share is no accident: the same row of requests after the same change meets the
 same. A refused connection is reset, since the kernel has accepted it by then. A dropped one hears nothing
 and stays open until the client gives up, as where packets are lost: AWS drops those above 1,024 a second.
 
 --on PATH is for all requests but PUT of that path and of what lies below it, under every version:
 meta-data/iam is meta-data/iam/ and meta-data/iam/info too.`,
+		Example: `  openimds faults demo --status 503 --share 25%
+  openimds faults demo --latency 200ms --jitter 50ms --on token
+  openimds faults demo --status 500 --on meta-data/iam --count 3
+  openimds faults demo --drop 100% --for 30s
+  openimds faults demo --clear`,
 		Args: names(1, 1, "one name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			request, changes, err := flags.request(cmd, args[0])
@@ -102,8 +101,10 @@ func (f *faultsFlags) request(cmd *cobra.Command, name string) (request wire.Upd
 		}
 		*d.to = new(int(d.value / d.unit))
 		switch {
-		case d.value%d.unit != 0 || d.value < 0:
-			return request, true, usagef("--%s %s is not a number of whole times %s", d.flag, openimds.Brief(d.value), openimds.Brief(d.unit))
+		case d.value < 0:
+			return request, true, usagef("--%s cannot be negative", d.flag)
+		case d.value%d.unit != 0:
+			return request, true, usagef("--%s %s is too exact: give it in steps of %s", d.flag, openimds.Brief(d.value), openimds.Brief(d.unit))
 		case d.value/d.unit > math.MaxInt32: // a request cannot hold it; its reason is the same as the service's
 			return request, true, usagef("--%s %s is too long: the most is %s", d.flag, openimds.Brief(d.value), openimds.Brief(d.most))
 		}

@@ -36,13 +36,12 @@ func newHostEnroll() *cobra.Command {
 		Short: "Invite a machine to join as the host of that name, once",
 		Long: `Invite a machine to join as the host of that name. What is printed is its join file: it has a token that is good once
 and for an hour at most, the certificate by which the host knows the replicas, and their addresses. The token is shown
-here alone, so the output goes into a file, which is made readable to its owner only, or into a pipe:
-
-  openimds host enroll host-17 > host-17.join
-  openimds host enroll host-17 --within 10m | ssh host-17 'umask 077; cat > host-17.join'
+here alone, so the output goes into a file, which is made readable to its owner only, or into a pipe.
 
 A later invitation for the name takes the place of the earlier one. Where a machine joins under a name that another one
 has, that one is cut off.`,
+		Example: `  openimds host enroll host-17 > host-17.join
+  openimds host enroll host-17 --within 10m | ssh host-17 'umask 077; cat > host-17.join'`,
 		Args: names(1, 1, "one name of a host"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := keepSecret(cmd.OutOrStdout()); err != nil {
@@ -50,7 +49,7 @@ has, that one is cut off.`,
 			}
 			seconds := int(within / time.Second)
 			if within%time.Second != 0 || within < time.Second || within > openimds.MaxJoinTime {
-				return usagef("--within is 1s to %s, in whole seconds, not %s", openimds.Brief(openimds.MaxJoinTime), within)
+				return usagef("--within is 1s to %s, in whole seconds, not %s", openimds.Brief(openimds.MaxJoinTime), openimds.Brief(within))
 			}
 			api, err := c.open(cmd.Context())
 			if err != nil {
@@ -69,7 +68,7 @@ has, that one is cut off.`,
 	}
 	c.addFlags(cmd)
 	_ = cmd.Flags().MarkHidden("output")
-	cmd.Flags().DurationVar(&within, "within", openimds.MaxJoinTime, "how long it may take to join: a `time` up to an hour")
+	spanVar(cmd.Flags(), &within, "within", openimds.MaxJoinTime, "how long it may take to join: a `time` up to an hour")
 	return cmd
 }
 
@@ -202,9 +201,8 @@ func newHostDrain() *cobra.Command {
 		Use:   "drain HOST",
 		Short: "Have a host take no new attachments, and show what is still there",
 		Long: `Have a host take no new attachments. What is attached there stays, and is shown: move each to another host, or detach
-it, until nothing is left.
-
-  openimds host drain host-17
+it, until nothing is left.`,
+		Example: `  openimds host drain host-17
   openimds attach web-1 --host host-18 --interface tap0`,
 		Args: names(1, 1, "one name of a host"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -236,12 +234,11 @@ func newHostEvict() *cobra.Command {
 		Use:   "evict HOST",
 		Short: "Cut a host off: its certificates are void at every replica",
 		Long: `Cut a host off. Its certificates are void, at every replica and within seconds, and so is an invitation that was not
-used; changes wait for it no longer. What is attached there stays so, for another host to have it:
-
-  openimds host evict host-17
-  openimds attach web-1 --host host-18 --interface tap0
+used; changes wait for it no longer. What is attached there stays so, for another host to have it.
 
 The host comes back only by a new invitation. What it was sent before it may still have: renew what must stay secret.`,
+		Example: `  openimds host evict host-17
+  openimds attach web-1 --host host-18 --interface tap0`,
 		Args: names(1, 1, "one name of a host"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !yes {

@@ -136,9 +136,9 @@ func newIdentityImport(dir func() (string, error)) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			text, err := os.ReadFile(args[0])
+			text, err := readInput(cmd, args[0], maxPEMFile)
 			if err != nil {
-				return usageError{err}
+				return err
 			}
 			keys, err := identity.Import(d, f, text)
 			if err != nil {

@@ -30,9 +30,8 @@ func newImportDump(c *clientConfig) *cobra.Command {
 what the metadata service at URL answers now. The instance is made if there is none of that name.
 
 What is announced, user data and values laid over paths go before the recording, so it can be changed
-live:
-
-  openimds import dump tree.json web
+live.`,
+		Example: `  openimds import dump tree.json web
   openimds instance set web --set meta-data/instance-type=m7g.large
   openimds event spot web
   openimds instance set web --no-recording`,

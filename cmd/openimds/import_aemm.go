@@ -18,10 +18,9 @@ amazon-ec2-metadata-mock says; - is standard input. The instance is made if ther
 
 Values of the file are laid over the paths that the mock answers them at, user data and role become the
 instance's, "imdsv2" its option, "spot" and "events" are announced. What the file leaves out stays as the
-instance has it. For each key that is not carried over, a line on standard error says so, and why.
-
-  openimds import aemm aemm-config.json`,
-		Args: names(1, 2, "a file, and at most one name"),
+instance has it. For each key that is not carried over, a line on standard error says so, and why.`,
+		Example: `  openimds import aemm aemm-config.json`,
+		Args:    names(1, 2, "a file, and at most one name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name := defaultInstance
 			if len(args) > 1 {
@@ -30,7 +29,7 @@ instance has it. For each key that is not carried over, a line on standard error
 			if err := openimds.ValidateName(name); err != nil {
 				return usageError{err}
 			}
-			text, err := readBounded(cmd, args[0], aemm.MaxFile)
+			text, err := readInput(cmd, args[0], aemm.MaxFile)
 			if err != nil {
 				return err
 			}

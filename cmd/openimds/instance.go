@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"os"
 	"strings"
 	"unicode/utf8"
 
@@ -61,7 +60,7 @@ func newInstanceCreate(c *clientConfig) *cobra.Command {
 			}
 			request.InstanceNames = args
 			if userDataFile != "" {
-				text, err := os.ReadFile(userDataFile)
+				text, err := readInput(cmd, userDataFile, openimds.MaxUserData)
 				if err != nil {
 					return usagef("--user-data: %w", err)
 				}
@@ -92,10 +91,10 @@ func newInstanceCreate(c *clientConfig) *cobra.Command {
 	f.StringVar(&request.AvailabilityZone, "zone", "", "availability `zone` (default: the region's first)")
 	f.StringVar((*string)(&request.BlueprintID), "blueprint", "", "blueprint `id` (default: "+openimds.DefaultBlueprint+")")
 	f.StringVar((*string)(&request.BundleID), "bundle", "", "bundle `id` (default: the region's smallest that the blueprint runs on)")
-	f.StringVar(&userDataFile, "user-data", "", "`file` with the user data")
+	f.StringVar(&userDataFile, "user-data", "", "`file` with the user data; - for standard input")
 	f.StringVar(&request.KeyPairName, "key-pair", "", "name of the key pair")
 	f.StringVar((*string)(&request.IPAddressType), "ip-address-type", "", "dualstack, ipv4 or ipv6")
-	f.StringArrayVar(&tags, "tag", nil, "`key=value`; repeatable")
+	f.StringArrayVar(&tags, "tag", nil, "`key=value`, or a key alone; repeatable")
 	options.add(f)
 	return cmd
 }
@@ -103,9 +102,9 @@ func newInstanceCreate(c *clientConfig) *cobra.Command {
 func parseTags(words []string) ([]wire.Tag, error) {
 	var tags []wire.Tag
 	for _, word := range words {
-		key, value, ok := strings.Cut(word, "=")
-		if !ok || key == "" {
-			return nil, usagef("--tag %q is not of the form key=value", word)
+		key, value, _ := strings.Cut(word, "=")
+		if key == "" {
+			return nil, usagef("--tag %q is not of the form key=value or key", word)
 		}
 		tags = append(tags, wire.Tag{Key: key, Value: value})
 	}

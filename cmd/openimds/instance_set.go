@@ -1,12 +1,13 @@
 package main
 
 import (
-	"os"
 	"strings"
 	"unicode/utf8"
 
+	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/api/awsjson"
 	"github.com/openimds/openimds/api/lightsail/wire"
+	"github.com/openimds/openimds/control"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -19,9 +20,9 @@ func newInstanceSet(c *clientConfig) *cobra.Command {
 		Long: `Change what the guest sees and Lightsail has no operation for: the flags given are changed, all
 else keeps its value, and the guest's next request sees it.
 
---set lays a value over any path of the metadata, as the guest would ask for it below /latest/:
-
-  openimds instance set demo --set meta-data/spot/termination-time=2026-01-02T15:04:05Z
+--set lays a value over any path of the metadata, as the guest would ask for it, with /latest/ or without. What
+the table has as a value becomes a directory only where --absent takes the value away.`,
+		Example: `  openimds instance set demo --set meta-data/spot/termination-time=2026-01-02T15:04:05Z
   openimds instance set demo --absent meta-data/tags
   openimds instance set demo --unset meta-data/spot/termination-time`,
 		Args: names(1, 1, "one name"),
@@ -29,7 +30,7 @@ else keeps its value, and the guest's next request sees it.
 			if cmd.Flags().NFlag() == 0 {
 				return usagef("nothing to change; see '%s --help'", cmd.CommandPath())
 			}
-			request, err := f.request(cmd.Flags(), args[0])
+			request, err := f.request(cmd, args[0])
 			if err != nil {
 				return err
 			}
@@ -60,10 +61,11 @@ type setFlags struct {
 	noUserData           bool
 	unset                []string
 	noRecording          bool
+	inputTaken           bool // by the command that is run: no flag can read it
 }
 
 func (s *setFlags) add(f *pflag.FlagSet) {
-	f.StringVar(&s.userDataFile, "user-data", "", "`file` with the user data")
+	f.StringVar(&s.userDataFile, "user-data", "", "`file` with the user data; - for standard input")
 	f.BoolVar(&s.tagsInMetadata, "tags-in-metadata", false, "whether the guest sees the instance's tags")
 	f.StringVar(&s.role, "role", "", "`name` of the role whose credentials the guest gets; empty: none")
 	f.BoolVar(&s.extended, "extended-credentials", false, "whether the guest finds the role's credentials with their AccountId, too, in iam/security-credentials-extended")
@@ -74,12 +76,13 @@ func (s *setFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&s.hostname, "hostname", "", "local host name")
 	f.StringVar(&s.publicName, "public-hostname", "", "public host name")
 	f.StringArrayVar(&s.set, "set", nil, "lay a value over a path: `path=value`; repeatable")
-	f.StringArrayVar(&s.setFile, "set-file", nil, "lay a file's content over a path: `path=file`; repeatable")
+	f.StringArrayVar(&s.setFile, "set-file", nil, "lay a file's content over a path: `path=file`; - for standard input; repeatable")
 	f.StringArrayVar(&s.absent, "absent", nil, "make a `path` and all below it not exist; repeatable")
 }
 
 // request makes the request of what the command line names.
-func (s *setFlags) request(f *pflag.FlagSet, name string) (*wire.SetInstanceRequest, error) {
+func (s *setFlags) request(cmd *cobra.Command, name string) (*wire.SetInstanceRequest, error) {
+	f := cmd.Flags()
 	r := &wire.SetInstanceRequest{InstanceName: name, Overlay: map[string]*string{}, OverlayRemove: s.unset}
 	for flag, to := range map[string]**string{
 		"role": &r.RoleName, "image-id": &r.ImageID, "instance-type": &r.InstanceType, "owner-id": &r.OwnerID,
@@ -102,7 +105,7 @@ func (s *setFlags) request(f *pflag.FlagSet, name string) (*wire.SetInstanceRequ
 	case s.noUserData:
 		r.UserData = &awsjson.Blob{}
 	case s.userDataFile != "":
-		content, err := os.ReadFile(s.userDataFile)
+		content, err := readInput(cmd, s.userDataFile, openimds.MaxUserData)
 		if err != nil {
 			return nil, usagef("--user-data: %w", err)
 		}
@@ -111,13 +114,14 @@ func (s *setFlags) request(f *pflag.FlagSet, name string) (*wire.SetInstanceRequ
 	if s.noRecording {
 		r.Recording = &wire.Recording{} // without items it takes away the one that is there
 	}
-	if err := s.overlay(r.Overlay); err != nil {
+	if err := s.overlay(cmd, r.Overlay); err != nil {
 		return nil, err
 	}
 	return r, nil
 }
 
-func (s *setFlags) overlay(to map[string]*string) error {
+func (s *setFlags) overlay(cmd *cobra.Command, to map[string]*string) error {
+	read := s.inputTaken || s.userDataFile == "-"
 	lay := func(flag, path string, value *string) error {
 		if _, twice := to[path]; twice || path == "" {
 			return usagef("%s: the path %q is empty or named twice", flag, path)
@@ -139,7 +143,11 @@ func (s *setFlags) overlay(to map[string]*string) error {
 		if !ok {
 			return usagef("--set-file %q is not of the form path=file", word)
 		}
-		content, err := os.ReadFile(file)
+		if file == "-" && read {
+			return usagef("--set-file %q: standard input is taken already", word)
+		}
+		read = read || file == "-"
+		content, err := readInput(cmd, file, control.MaxOverlay)
 		if err != nil {
 			return usagef("--set-file: %w", err)
 		}

@@ -30,11 +30,10 @@ func newInstanceShow(c *clientConfig) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show NAME",
 		Short: "Show all that is known of one instance",
-		Long: `Show all that is known of one instance, but for its user data, which may hold secrets.
-
-  openimds instance show demo
-  openimds instance show demo --user-data > user-data    the user data alone, byte for byte
-  openimds instance show demo -o json --user-data        all, the user data in base64`,
+		Long:  `Show all that is known of one instance, but for its user data, which may hold secrets.`,
+		Example: `  openimds instance show demo
+  openimds instance show demo --user-data > user-data  # the user data alone, byte for byte
+  openimds instance show demo -o json --user-data      # all, the user data in base64`,
 		Args: names(1, 1, "one name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			api, err := c.open(cmd.Context())

@@ -145,7 +145,9 @@ func newRoot() *cobra.Command {
 		newAttach(), newDetach(), newRelease(), newHost(),
 		newKeys(), newIdentity(), newBackup(), newRestore(), newCompact(), newStore(),
 	)
-	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return refuseDashes(cmd) }
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		return cmp.Or(refuseDashes(cmd), refuseInput(cmd))
+	}
 	addHelp(root)
 	addCompletion(root)
 	addExamples(root)

@@ -23,9 +23,8 @@ func newMetrics() *cobra.Command {
 		Long: `Show how often instances' metadata was called in a time, with and without a token; with --metric, one metric
 of one instance by periods. Times are UTC. What is not known is said below: an instance that was stopped was
 not counted. V1 FAILED, calls without a token that failed for another reason than the lack of one, is no metric: it is
-summed up of the callers, whose calls of long ago are known by the hour or day and counted whole.
-
-  openimds metrics --since 7d
+summed up of the callers, whose calls of long ago are known by the hour or day and counted whole.`,
+		Example: `  openimds metrics --since 7d
   openimds metrics demo --metric MetadataNoToken --since 1d --period 1h`,
 		Args: func(cmd *cobra.Command, args []string) error { return selected.check(cmd, args, true) },
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -29,15 +29,14 @@ func newMigrate() *cobra.Command {
 		Long: `Take instances from IMDSv1 to IMDSv2: see who is ready, write a plan, require tokens in waves, and have an
 instance brought back by itself when a caller is refused. Every step stands in a journal before it is done.
 
-  openimds migrate status
-  openimds migrate plan --canary web-1 > plan.yaml
-  openimds migrate apply plan.yaml
-  openimds migrate apply plan.yaml --yes
-  openimds migrate undo plan.yaml --yes
-
 With --provider lightsail or ec2 the instances are Amazon's, of the region of --region (several: a,b), of the
 profile, or of --all-regions, which name a server's regions too; EC2's are called by their ids. Nothing is changed without
 --yes or a yes at the terminal.`,
+		Example: `  openimds migrate status
+  openimds migrate plan --canary web-1 > plan.yaml
+  openimds migrate apply plan.yaml
+  openimds migrate apply plan.yaml --yes
+  openimds migrate undo plan.yaml --yes`,
 		Args: noSubcommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/openimds/openimds/migrate"
@@ -72,7 +71,10 @@ func (m *migrateFlags) showText(cmd *cobra.Command, text string, found []migrate
 
 // readPlan reads a plan.
 func readPlan(file string) (*migrate.Plan, error) {
-	text, err := os.ReadFile(file)
+	if file == "-" {
+		return nil, usagef("- is no plan: one is a file, with its journal beside it; one that is called so is ./-")
+	}
+	text, err := readFile(file, migrate.MaxFile)
 	if err != nil {
 		return nil, usagef("cannot read the plan: %w", err)
 	}
@@ -85,7 +87,7 @@ func readPlan(file string) (*migrate.Plan, error) {
 
 // sameText refuses a plan that is not the one that a journal began with, and says where it differs.
 func sameText(file, began string) error {
-	text, err := os.ReadFile(file)
+	text, err := readFile(file, migrate.MaxFile)
 	if err != nil {
 		return nil //nolint:nilerr // the journal has it
 	}

@@ -100,8 +100,12 @@ func (r *rehearseFlags) check(cmd *cobra.Command) error {
 		return usagef("--for is of a --shadow or a --brown-out")
 	case r.share == 0:
 		return usagef("--share must be above 0: a brown-out of nothing is a --shadow")
-	case given("for") && (r.lasts <= 0 || time.Duration(r.lasts)%time.Second != 0 || time.Duration(r.lasts)/time.Second > math.MaxInt32):
-		return usagef("--for %v is not a number of whole seconds, or of too many", &r.lasts)
+	case given("for") && r.lasts <= 0:
+		return usagef("--for must be longer than 0")
+	case given("for") && time.Duration(r.lasts)%time.Second != 0:
+		return usagef("--for %v is too exact: give it in whole seconds", &r.lasts)
+	case time.Duration(r.lasts)/time.Second > math.MaxInt32:
+		return usagef("--for %v is too long", &r.lasts)
 	}
 	return nil
 }

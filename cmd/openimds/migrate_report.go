@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -197,14 +196,7 @@ in which whoever changes it can put a key of their own.`,
 }
 
 func verify(cmd *cobra.Command, name, key string) error {
-	info, err := os.Stat(name)
-	if err == nil && info.Size() > attest.MaxFile {
-		err = fmt.Errorf("%s is no report: it has %d bytes", name, info.Size())
-	}
-	if err != nil {
-		return err
-	}
-	file, err := os.ReadFile(name)
+	file, err := readInput(cmd, name, attest.MaxFile)
 	if err != nil {
 		return err
 	}

@@ -84,22 +84,27 @@ func didYouMeanInstance(cmd *cobra.Command, refused *client.Error) string {
 // namesTime is how long a shell or an error waits for names.
 const namesTime = 2 * time.Second
 
-// instancesOf lists the instances of the server that a command's flags name. One that does not answer has none to
-// offer: nobody who waits for names wants to read errors.
-func instancesOf(cmd *cobra.Command) (names []string) {
+// instancesOf lists the instances of the server that a command's flags name.
+func instancesOf(cmd *cobra.Command) []string {
+	return namesOf(cmd, wire.GetInstances, wire.GetInstancesRequest{}, func(page wire.GetInstancesResult) []string {
+		return idsOf(page.Instances, func(in wire.Instance) string { return in.Name })
+	})
+}
+
+// namesOf lists what a list of the command's server has. One that does not answer has none to offer: nobody who waits
+// for names wants to read errors.
+func namesOf[Q wire.Paged[Q], R wire.Page](cmd *cobra.Command, list wire.Target[Q, R], request Q, of func(R) []string) (names []string) {
 	ctx, done := context.WithTimeout(context.Background(), namesTime)
 	defer done()
 	api := serverOf(ctx, cmd)
 	if api == nil {
 		return nil
 	}
-	for page, err := range client.Pages(ctx, api, wire.GetInstances, wire.GetInstancesRequest{}) {
+	for page, err := range client.Pages(ctx, api, list, request) {
 		if err != nil {
 			return names
 		}
-		for _, in := range page.Instances {
-			names = append(names, in.Name)
-		}
+		names = append(names, of(page)...)
 	}
 	return names
 }

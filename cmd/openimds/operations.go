@@ -15,9 +15,8 @@ func newOperations() *cobra.Command {
 		Use:   "operations [NAME]",
 		Short: "List the changes that clients asked for, the latest first",
 		Long: `List the changes that clients asked for, the latest first: all that are remembered (90 days, 50,000 at most), or
-those of the resource that has, or had, a name. Times are UTC. 'openimds audit' tells who asked.
-
-  openimds operations --limit 20
+those of the resource that has, or had, a name. Times are UTC. 'openimds audit' tells who asked.`,
+		Example: `  openimds operations --limit 20
   openimds operations demo -o json`,
 		Args: names(0, 1, "at most one name"),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -61,15 +61,14 @@ func newOptions() *cobra.Command {
 		Long: `Show the metadata options of instances, or change those that a flag names. What no flag names
 keeps its value; a change holds from the guest's next request on.
 
-  openimds options demo --http-tokens required
-  openimds options --tag tier=web --http-tokens required --yes
-  openimds options --all
-
 While a change is pending, the hosts that do not obey it yet are named; one that is gone without a word is waited for
 for 15 seconds.
 
 Whoever called without a token in the last 14 days would be refused once tokens are required: they are named, and
 the change is made only after a yes, or with --yes. So it is where nobody can tell who called. 'openimds callers --v1 --since 14d' shows more of them.`,
+		Example: `  openimds options demo --http-tokens required
+  openimds options --tag tier=web --http-tokens required --yes
+  openimds options --all`,
 		Args: func(cmd *cobra.Command, args []string) error { return selected.check(cmd, args, false) },
 		RunE: func(cmd *cobra.Command, args []string) error {
 			update := o.update(cmd.Flags())

@@ -43,6 +43,24 @@ func writeProfiles(dataDir string) error {
 	return safefile.Write(filepath.Join(bin, "aws"), fmt.Appendf(nil, ownAWS, quote(bin), apiProfile), 0o700)
 }
 
+// restoreProfiles writes them into a directory that was restored, for its owner: what a backup has names the directory and
+// the program of another place, and no archive says that a file can be run.
+func restoreProfiles(dataDir string) error {
+	dir, err := safefile.Directory(dataDir)
+	if err != nil {
+		return err
+	}
+	like, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	if err := writeProfiles(dir); err != nil {
+		return err
+	}
+	bin := filepath.Join(dir, binDir)
+	return errors.Join(safefile.Give(filepath.Join(dir, server.ProfilesFile), like), safefile.Give(bin, like), safefile.Give(filepath.Join(bin, "aws"), like))
+}
+
 // binDir is where the data directory has programs for the path.
 const binDir = "bin"
 

@@ -45,9 +45,8 @@ on the instance; without a URL it asks $AWS_EC2_METADATA_SERVICE_ENDPOINT, else 
 
 Secret keys and session tokens of roles are replaced by worthless values, and user data is left out
 unless --with-user-data is given. All else is kept as it is: account, addresses, names, tags. Look at
-the document before you give it away.
-
-  openimds record > tree.json
+the document before you give it away.`,
+		Example: `  openimds record > tree.json
   openimds serve --replay tree.json`,
 		Args: names(0, 1, "at most one URL"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -66,7 +65,7 @@ the document before you give it away.
 				}
 				return err
 			}
-			if file == "" {
+			if file == "" || file == "-" {
 				return record(cmd.OutOrStdout())
 			}
 			f, err := safefile.Create(file, 0o600)
@@ -132,7 +131,7 @@ func tellCrawl(w io.Writer, r *openimds.Recording, report *recording.Report) {
 
 // readRecording reads the file of a recording; "-" is standard input.
 func readRecording(cmd *cobra.Command, file string) (*openimds.Recording, error) {
-	text, err := readBounded(cmd, file, recording.MaxFile)
+	text, err := readInput(cmd, file, recording.MaxFile)
 	if err != nil {
 		return nil, err
 	}
@@ -141,27 +140,6 @@ func readRecording(cmd *cobra.Command, file string) (*openimds.Recording, error)
 		return nil, usagef("%s: %w", file, err)
 	}
 	return r, nil
-}
-
-// readBounded reads a file of at most limit bytes; "-" is standard input.
-func readBounded(cmd *cobra.Command, file string, limit int64) ([]byte, error) {
-	in := cmd.InOrStdin()
-	if file != "-" {
-		f, err := os.Open(file)
-		if err != nil {
-			return nil, usageError{err}
-		}
-		defer func() { _ = f.Close() }()
-		in = f
-	}
-	text, err := io.ReadAll(io.LimitReader(in, limit+1))
-	if err != nil {
-		return nil, fmt.Errorf("cannot read %s: %w", file, err)
-	}
-	if int64(len(text)) > limit {
-		return nil, usagef("%s has more than %d bytes", file, limit)
-	}
-	return text, nil
 }
 
 // explainCrawl adds what to do about a crawl that failed.

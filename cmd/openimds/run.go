@@ -59,10 +59,6 @@ func newRun() *cobra.Command {
 http://[fd00:ec2::254] answer as they do on an instance. Nothing needs root, and nothing is left
 behind.
 
-  openimds run -- aws sts get-caller-identity
-  openimds run --http-tokens required --fail-on-v1 -- make test
-  openimds run --profile prod -- ./app        your own credentials, as an instance role
-
 The instance is made for this one command, and the flags say what it is like; with --instance it is
 one of an 'openimds serve' of yours that runs on this machine. The rest of the network works as outside
 where pasta (package passt) or slirp4netns is installed, but for ports that the command opens, which are
@@ -77,6 +73,9 @@ credentials, and ~/.aws is hidden from AWS's clients, so that the role's are fou
 lets one more through; --keep-aws-env leaves all as it is.
 
 Each flag is also an environment variable (OPENIMDS_ and its name) and a key of the --config file.`,
+		Example: `  openimds run -- aws sts get-caller-identity
+  openimds run --http-tokens required --fail-on-v1 -- make test
+  openimds run --profile prod -- ./app  # your own credentials, as an instance role`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usagef("name a command to run; see '%s --help'", cmd.CommandPath())
@@ -210,7 +209,7 @@ func (c *runConfig) config(cmd *cobra.Command, args []string) (runner.Config, er
 		return cfg, nil
 	}
 	var err error
-	cfg.Own, err = c.own(cmd.Flags())
+	cfg.Own, err = c.own(cmd)
 	return cfg, err
 }
 
@@ -218,7 +217,9 @@ func (c *runConfig) config(cmd *cobra.Command, args []string) (runner.Config, er
 func (c *runConfig) hasRole() bool { return c.profile != "" || c.set.role != "" }
 
 // own is the instance as the flags say.
-func (c *runConfig) own(flags *pflag.FlagSet) (runner.Own, error) {
+func (c *runConfig) own(cmd *cobra.Command) (runner.Own, error) {
+	flags := cmd.Flags()
+	c.set.inputTaken = true
 	own := runner.Own{Region: c.region, AccountID: c.account}
 	if c.dataDir != "" {
 		own.IdentityDir = filepath.Join(c.dataDir, server.IdentityDir)
@@ -227,7 +228,7 @@ func (c *runConfig) own(flags *pflag.FlagSet) (runner.Own, error) {
 	if own.RoleCredentials, err = parseRoleCredentials(c.roles); err != nil {
 		return own, err
 	}
-	request, err := c.set.request(flags, "")
+	request, err := c.set.request(cmd, "")
 	if err != nil {
 		return own, err
 	}

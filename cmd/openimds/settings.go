@@ -74,7 +74,7 @@ func set(flags *pflag.FlagSet, f *pflag.Flag, values []string, where string) err
 }
 
 func settleFromFile(flags *pflag.FlagSet, file string, given map[string]bool) error {
-	text, err := os.ReadFile(file)
+	text, err := readFile(file, maxConfigFile)
 	if err != nil {
 		return usagef("cannot read the configuration: %w", err)
 	}

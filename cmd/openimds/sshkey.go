@@ -2,8 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -26,9 +24,6 @@ func newSSHKey() *cobra.Command {
 	return cmd
 }
 
-// maxKeyFile is far above what a public key takes.
-const maxKeyFile = 64 << 10
-
 func newSSHKeyPush() *cobra.Command {
 	var c clientConfig
 	var user, file string
@@ -36,15 +31,14 @@ func newSSHKeyPush() *cobra.Command {
 		Use:   "push NAME",
 		Short: "Have a guest find a public key for one of its users, for 60 seconds",
 		Long: `Have a guest find a public key for one of its users, for 60 seconds. Guests with the package ec2-instance-connect
-let in who has its private key; they have to know the authority that signs ('openimds ssh-key signer'):
-
-  openimds ssh-key push web-1 --user ubuntu --key ~/.ssh/id_ed25519.pub && ssh ubuntu@10.9.1.2`,
-		Args: names(1, 1, "one name"),
+let in who has its private key; they have to know the authority that signs ('openimds ssh-key signer').`,
+		Example: `  openimds ssh-key push web-1 --user ubuntu --key ~/.ssh/id_ed25519.pub && ssh ubuntu@10.9.1.2`,
+		Args:    names(1, 1, "one name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if user == "" || file == "" {
 				return usagef("say whose key it is, and where: --user and --key")
 			}
-			key, err := readPublicKey(cmd.InOrStdin(), file)
+			key, err := readPublicKey(cmd, file)
 			if err != nil {
 				return err
 			}
@@ -69,21 +63,10 @@ let in who has its private key; they have to know the authority that signs ('ope
 	return cmd
 }
 
-func readPublicKey(in io.Reader, file string) (string, error) {
-	if file != "-" {
-		f, err := os.Open(file)
-		if err != nil {
-			return "", fmt.Errorf("--key: %w", err)
-		}
-		defer func() { _ = f.Close() }()
-		in = f
-	}
-	text, err := io.ReadAll(io.LimitReader(in, maxKeyFile+1))
+func readPublicKey(cmd *cobra.Command, file string) (string, error) {
+	text, err := readInput(cmd, file, maxKeyFile)
 	if err != nil {
 		return "", fmt.Errorf("--key: %w", err)
-	}
-	if len(text) > maxKeyFile {
-		return "", fmt.Errorf("--key: %s is larger than any public key", file)
 	}
 	if strings.Contains(string(text), "PRIVATE KEY") { // it is not even sent
 		return "", fmt.Errorf("--key: %s is a private key; the public one is usually beside it, as %s.pub", file, file)
@@ -97,9 +80,8 @@ func newSSHKeySigner() *cobra.Command {
 		Use:   "signer",
 		Short: "Print the certificate (PEM) of the authority that guests have to know",
 		Long: `Print the certificate (PEM) of the authority that signs pushed keys. Guests have it under its name, with
-underscores, where their CAs are; it is made when the first key is pushed:
-
-  openimds ssh-key signer >openimds_EC2_Instance_Connect_CA.crt
+underscores, where their CAs are; it is made when the first key is pushed.`,
+		Example: `  openimds ssh-key signer > openimds_EC2_Instance_Connect_CA.crt
   # in the guest (Debian, Ubuntu): into /usr/local/share/ca-certificates/, then update-ca-certificates`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
