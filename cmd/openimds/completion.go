@@ -21,7 +21,7 @@ func choices() map[string][]string {
 		"output": {"table", "json"}, "log-format": {"text", "json"}, "log-level": {"debug", "info", "warn", "error"},
 		"http-tokens": tokens, "http-endpoint": switches, "ipv6": switches,
 		"defaults http-tokens": wire.DefaultTokens.Values(""), "defaults http-endpoint": wire.DefaultEndpoint.Values(""), "defaults ipv6": wire.DefaultEndpoint.Values(""),
-		"network": {"auto", "pasta", "slirp4netns", "none"}, "on": {"all", "token", "data"}, "form": {"signature", "pkcs7", "rsa2048"},
+		"network": {"auto", "pasta", "slirp4netns", "none"}, "on": {"all", "token", "data"}, "form": {"signature", "pkcs7", "rsa2048"}, "shell": {"sh", "fish"},
 		"by": groupings(), "ip-address-type": wire.AddressType.Values(""), "blueprint": idsOf(openimds.Blueprints(), func(b openimds.Blueprint) string { return b.ID }),
 		"bundle":            idsOf(openimds.Bundles(defaultRegion), func(b openimds.Bundle) string { return b.ID }),
 		"event spot action": control.SpotActions(), "event maintenance code": control.MaintenanceCodes(),
