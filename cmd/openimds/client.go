@@ -183,7 +183,11 @@ func (c *clientConfig) httpClient(endpoint string, sdk aws.HTTPClient) (*http.Cl
 	transport := known.GetTransport()
 	transport.DisableKeepAlives = false
 	ca, where := c.ca, "--api-ca"
-	if at := c.location(); ca == "" && c.profile == "" && at.url == endpoint {
+	at := c.location()
+	if at.file != "" && at.url == endpoint {
+		transport.Proxy = nil // it is on this machine, which a proxy may not reach
+	}
+	if ca == "" && c.profile == "" && at.url == endpoint {
 		ca, where = at.ca, at.file
 	}
 	if ca == "" && c.profile == "" && strings.HasPrefix(endpoint, "https://") {
