@@ -188,15 +188,22 @@ func TestPutPorts(t *testing.T) {
 		{From: 22, To: 22, Protocol: "tcp", CIDRs: []string{"10.0.0.0/8", "192.0.2.1"}},
 		{From: 0, To: 65535, Protocol: "udp"},
 		{From: 8, To: -1, Protocol: "icmp"},
-		{From: 443, To: 443, Protocol: "tcp", IPv6CIDRs: []string{"2001:db8::/32", "::1"}},
+		{From: 443, To: 443, Protocol: "tcp", IPv6CIDRs: []string{"2001:db8:0::1/32", "::1"}},
+		{From: 22, To: 22, Protocol: "tcp", CIDRs: []string{"10.1.2.3/8", "192.0.2.0/24"}},
+		{From: 443, To: 443, Protocol: "tcp", IPv6CIDRs: []string{"0:0:0:0:0:0:0:1/128"}},
+		{Protocol: "all"},
+		{Protocol: "all", To: 65535, CIDRs: []string{"192.0.2.1"}},
+		{Protocol: "tcp"},
 	})
 	done(t, []openimds.Operation{op}, err, "PutInstancePublicPorts web")
 	all4, all6 := []string{"0.0.0.0/0"}, []string{"::/0"}
 	want := []openimds.Port{
-		{From: 22, To: 22, Protocol: "tcp", CIDRs: []string{"10.0.0.0/8", "192.0.2.1"}},
+		{From: 22, To: 22, Protocol: "tcp", CIDRs: []string{"10.0.0.0/8", "192.0.2.1/32", "192.0.2.0/24"}},
 		{From: 0, To: 65535, Protocol: "udp", CIDRs: all4, IPv6CIDRs: all6},
 		{From: 8, To: -1, Protocol: "icmp", CIDRs: all4, IPv6CIDRs: all6},
-		{From: 443, To: 443, Protocol: "tcp", IPv6CIDRs: []string{"2001:db8::/32", "::1"}},
+		{From: 443, To: 443, Protocol: "tcp", IPv6CIDRs: []string{"2001:db8::/32", "::1/128"}},
+		{From: 0, To: 65535, Protocol: "all", CIDRs: []string{"0.0.0.0/0", "192.0.2.1/32"}, IPv6CIDRs: all6},
+		{From: 0, To: 0, Protocol: "tcp", CIDRs: all4, IPv6CIDRs: all6},
 	}
 	if got := f.get("web").Ports; !reflect.DeepEqual(got, want) {
 		t.Errorf("ports %+v, want %+v", got, want)
@@ -250,10 +257,13 @@ func TestOpenAndClosePorts(t *testing.T) {
 	}{
 		{f.OpenPorts, port(443, nil, nil), []openimds.Port{ssh, port(443, all4, all6)}},
 		{f.OpenPorts, port(443, nil, nil), []openimds.Port{ssh, port(443, all4, all6)}},
-		{f.OpenPorts, port(22, []string{"192.0.2.1"}, nil), []openimds.Port{port(22, []string{"10.0.0.0/8", "192.0.2.1"}, nil), port(443, all4, all6)}},
-		{f.ClosePorts, port(22, []string{"192.0.2.1"}, nil), []openimds.Port{ssh, port(443, all4, all6)}},
-		{f.ClosePorts, port(443, all4, nil), []openimds.Port{ssh, port(443, nil, all6)}},
-		{f.ClosePorts, port(443, nil, all6), []openimds.Port{ssh}},
+		{f.OpenPorts, port(22, []string{"192.0.2.1"}, nil), []openimds.Port{port(22, []string{"10.0.0.0/8", "192.0.2.1/32"}, nil), port(443, all4, all6)}},
+		{f.ClosePorts, port(22, []string{"192.0.2.1/32"}, nil), []openimds.Port{ssh, port(443, all4, all6)}},
+		{f.ClosePorts, port(443, []string{"10.1.2.3/0"}, nil), []openimds.Port{ssh, port(443, nil, all6)}},
+		{f.ClosePorts, port(443, nil, []string{"0:0:0:0:0:0:0:0/0"}), []openimds.Port{ssh}},
+		{f.OpenPorts, openimds.Port{Protocol: "all"}, []openimds.Port{ssh, {To: 65535, Protocol: "all", CIDRs: all4, IPv6CIDRs: all6}}},
+		{f.ClosePorts, openimds.Port{To: 65535, Protocol: "all", CIDRs: all4}, []openimds.Port{ssh, {To: 65535, Protocol: "all", IPv6CIDRs: all6}}},
+		{f.ClosePorts, openimds.Port{Protocol: "all"}, []openimds.Port{ssh}},
 		{f.ClosePorts, port(80, nil, nil), []openimds.Port{ssh}},
 		{f.ClosePorts, openimds.Port{From: 22, To: 22, Protocol: "udp"}, []openimds.Port{ssh}},
 		{f.ClosePorts, port(22, nil, nil), nil},
@@ -279,4 +289,40 @@ func TestOpenAndClosePorts(t *testing.T) {
 	refused(t, err, openimds.InvalidInput, openimds.TooMany, "An instance has at most 60 port rules, not 61")
 	_, err = f.ClosePorts(ctx, "web", openimds.Port{Protocol: "sctp"})
 	refused(t, err, openimds.InvalidInput, openimds.UnknownValue, `The protocol of a port rule is tcp, udp, icmp, icmpv6 or all, not "sctp"`)
+}
+
+// TestStoredPorts: what earlier releases kept as several rules for the same ports is closed with them, all of it, and
+// what was not asked for stays as it is.
+func TestStoredPorts(t *testing.T) {
+	block := func(protocol string, cidrs ...string) openimds.Port {
+		return openimds.Port{From: 22, To: 22, Protocol: protocol, CIDRs: cidrs}
+	}
+	stored := []openimds.Port{
+		block("tcp", "192.168.0.0/16"), block("udp", "192.0.2.1"), block("tcp", "10.9.9.9/8"), block("tcp", "10.0.0.0/8"),
+		{Protocol: "all", CIDRs: []string{"0.0.0.0/0"}}, {To: 65535, Protocol: "all", CIDRs: []string{"192.0.2.1"}},
+	}
+	udp, all := block("udp", "192.0.2.1/32"), openimds.Port{To: 65535, Protocol: "all", CIDRs: []string{"0.0.0.0/0", "192.0.2.1/32"}}
+	for name, tt := range map[string]struct {
+		close openimds.Port
+		want  []openimds.Port
+	}{
+		"a block": {block("tcp", "10.0.0.0/8"), []openimds.Port{block("tcp", "192.168.0.0/16"), udp, all}},
+		"ports":   {block("tcp"), []openimds.Port{udp, all}},
+		"all":     {openimds.Port{Protocol: "all"}, []openimds.Port{block("tcp", "192.168.0.0/16", "10.0.0.0/8"), udp}},
+		"other":   {block("icmp"), []openimds.Port{block("tcp", "192.168.0.0/16", "10.0.0.0/8"), udp, all}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, nil)
+			f.create("web")
+			earlier := f.get("web")
+			earlier.Ports = stored
+			f.overwrite(earlier)
+			if _, err := f.ClosePorts(t.Context(), "web", tt.close); err != nil {
+				t.Fatal(err)
+			}
+			if got := f.get("web").Ports; !reflect.DeepEqual(got, tt.want) {
+				t.Errorf("left open: %+v, want %+v", got, tt.want)
+			}
+		})
+	}
 }

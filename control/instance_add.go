@@ -56,8 +56,6 @@ func (s *Service) checkInstance(in *openimds.Instance) error {
 		return openimds.Errorf(openimds.InvalidInput, openimds.Malformed, "The token key has %d bytes, not %d", len(in.TokenKey), openimds.TokenKeySize)
 	case in.Region != s.cfg.Region:
 		return openimds.Errorf(openimds.InvalidInput, openimds.Mismatch, "The region is %s, not %.60q", s.cfg.Region, in.Region)
-	case !strings.HasPrefix(in.Zone, in.Region):
-		return openimds.Errorf(openimds.InvalidInput, openimds.UnknownValue, "The availability zone %.100s is not in the region %s", in.Zone, in.Region)
 	case !reflect.ValueOf(in.Events).IsZero() || in.Faults != nil || in.Recorded != nil || in.Recording != nil:
 		return openimds.Errorf(openimds.InvalidInput, openimds.Conflicting, "An instance has no events, no faults and no recording before it is there")
 	}
@@ -68,6 +66,9 @@ func (s *Service) checkInstance(in *openimds.Instance) error {
 		return err
 	}
 	if err := wordsOf(in).check(); err != nil {
+		return err
+	}
+	if err := checkZone(in.Region, in.Zone); err != nil {
 		return err
 	}
 	if err := checkTags(in.Tags); err != nil {

@@ -52,6 +52,7 @@ func TestAddInstanceRefuses(t *testing.T) {
 		"token key":   func(in *openimds.Instance) { in.TokenKey = in.TokenKey[:31] },
 		"region":      func(in *openimds.Instance) { in.Region, in.Zone = "eu-west-1", "eu-west-1a" },
 		"zone":        func(in *openimds.Instance) { in.Zone = "eu-west-1a" },
+		"zone's end":  func(in *openimds.Instance) { in.Zone = "us-east-1z" },
 		"zone's form": func(in *openimds.Instance) { in.Zone = "us-east-1a\n" },
 		"events":      func(in *openimds.Instance) { in.Events.LifecycleState = "InService" },
 		"event time":  func(in *openimds.Instance) { in.Events.RebalanceAt = time.Unix(1, 0) },

@@ -198,8 +198,8 @@ func (u *InstanceUpdate) apply(in *openimds.Instance) error {
 	set(&in.DetailedMonitoring, u.DetailedMonitoring)
 	set(&in.Hibernation, u.Hibernation)
 	if u.Zone != nil {
-		if !strings.HasPrefix(*u.Zone, in.Region) {
-			return openimds.Errorf(openimds.InvalidInput, openimds.UnknownValue, "The availability zone %.100s is not in the region %s", *u.Zone, in.Region)
+		if err := checkZone(in.Region, *u.Zone); err != nil {
+			return err
 		}
 		in.Zone, in.ZoneID = *u.Zone, openimds.ZoneID(in.Region, *u.Zone)
 	}
@@ -245,6 +245,14 @@ func (u InstanceUpdate) lay(in *openimds.Instance) error {
 		if _, aside := in.Overlay[above]; ok && value != nil && !aside {
 			return openimds.Errorf(openimds.InvalidInput, openimds.Conflicting, "The overlay cannot be used: overlay path %q lies below %q, which is a value of the table: a path is a value or a directory, not both; have that one not exist first", path, above)
 		}
+	}
+	return nil
+}
+
+// checkZone refuses a zone that the region does not show.
+func checkZone(region, zone string) error {
+	if !slices.Contains(openimds.Zones(region), zone) {
+		return openimds.Errorf(openimds.InvalidInput, openimds.UnknownValue, "The availability zone %.100s is not in the region %s", zone, region)
 	}
 	return nil
 }

@@ -118,6 +118,10 @@ func TestSetRefused(t *testing.T) {
 		"The ids of the ancestor images and the product codes canno":  {ProductCodes: &[]string{"a\nb"}},
 		"The availability zone eu-west-1a is no":                      {Zone: new("eu-west-1a")},
 		`The overlay cannot be used: overlay path "a//x"`:             {Overlay: map[string]*string{"a//x": nil}},
+		"The availability zone us-east-1z is not in the region":       {Zone: new("us-east-1z")},
+		"The availability zone us-east-1 is not in the region":        {Zone: new("us-east-1")},
+		"The availability zone us-east-10 is not in the region":       {Zone: new("us-east-10")},
+		"The availability zone us-east-1a1 is not in the region":      {Zone: new("us-east-1a1")},
 		"The recording cannot be used: the recording has no list":     {Recording: &openimds.Recording{Items: aRecording("").Items[1:]}},
 		"The overlay of an instance is limited":                       {Overlay: map[string]*string{"x": new(strings.Repeat("a", 64<<10))}},
 	} {

@@ -252,10 +252,9 @@ func (s *Service) checkLaunch(l *InstancesLaunch) error {
 			return nameExists([]string{name})
 		}
 	}
-	zones := openimds.Zones(s.cfg.Region)
-	l.Zone = cmp.Or(l.Zone, zones[0])
-	if !slices.Contains(zones, l.Zone) {
-		return openimds.Errorf(openimds.InvalidInput, openimds.UnknownValue, "The availability zone %.100s is not in the region %s", l.Zone, s.cfg.Region)
+	l.Zone = cmp.Or(l.Zone, openimds.Zones(s.cfg.Region)[0])
+	if err := checkZone(s.cfg.Region, l.Zone); err != nil {
+		return err
 	}
 	l.BlueprintID = cmp.Or(l.BlueprintID, openimds.DefaultBlueprint)
 	blueprint, ok := openimds.FindBlueprint(l.BlueprintID)

@@ -9,11 +9,15 @@ import (
 	"github.com/openimds/openimds"
 )
 
-// maxPorts is how many firewall rules an instance has at most; Lightsail allows 60.
-const maxPorts = 60
+// maxPorts is how many firewall rules an instance has at most; Lightsail allows 60. maxPort is the last port.
+const (
+	maxPorts = 60
+	maxPort  = 65535
+)
 
 // PutPorts replaces the firewall rules that an instance shows. They are kept for the sake of
 // Lightsail's tools; the firewall is the host's own affair, and nothing here carries them out.
+// Several for the same ports and protocol become one.
 //
 // Errors: InvalidInput/TooMany for too many rules, InvalidInput/UnknownValue, InvalidInput/OutOfRange and
 // InvalidInput/Malformed for one that cannot be; NotFound/DoesNotExist.
@@ -27,10 +31,11 @@ func (s *Service) PutPorts(ctx context.Context, name string, ports []openimds.Po
 		}
 	}
 	return s.editPorts(ctx, "PutInstancePublicPorts", "", name, func(in *openimds.Instance) {
-		in.Ports = slices.Clone(ports)
-		for i := range in.Ports {
-			openPort(&in.Ports[i], in.AddressType)
+		opened := slices.Clone(ports)
+		for i := range opened {
+			openPort(&opened[i], in.AddressType)
 		}
+		in.Ports = JoinPorts(opened)
 	})
 }
 
@@ -44,15 +49,8 @@ func (s *Service) OpenPorts(ctx context.Context, name string, port openimds.Port
 		return openimds.Operation{}, err
 	}
 	return s.editPorts(ctx, "OpenInstancePublicPorts", portDetails(port), name, func(in *openimds.Instance) {
-		more := port
-		openPort(&more, in.AddressType)
-		i := slices.IndexFunc(in.Ports, func(rule openimds.Port) bool { return samePorts(rule, port) })
-		if i < 0 {
-			in.Ports = append(in.Ports, more)
-			return
-		}
-		rule := &in.Ports[i]
-		rule.CIDRs, rule.IPv6CIDRs = with(rule.CIDRs, more.CIDRs), with(rule.IPv6CIDRs, more.IPv6CIDRs)
+		openPort(&port, in.AddressType)
+		in.Ports = JoinPorts(append(slices.Clone(in.Ports), port))
 	})
 }
 
@@ -65,14 +63,16 @@ func (s *Service) ClosePorts(ctx context.Context, name string, port openimds.Por
 	if err := checkPort(port); err != nil {
 		return openimds.Operation{}, err
 	}
+	closed := canonicalPort(port)
 	return s.editPorts(ctx, "CloseInstancePublicPorts", portDetails(port), name, func(in *openimds.Instance) {
-		i := slices.IndexFunc(in.Ports, func(rule openimds.Port) bool { return samePorts(rule, port) })
+		in.Ports = JoinPorts(in.Ports) // what earlier releases stored may have several rules for these ports
+		i := slices.IndexFunc(in.Ports, func(rule openimds.Port) bool { return samePorts(rule, closed) })
 		if i < 0 {
 			return
 		}
 		rule := &in.Ports[i]
-		rule.CIDRs, rule.IPv6CIDRs = without(rule.CIDRs, port.CIDRs), without(rule.IPv6CIDRs, port.IPv6CIDRs)
-		if len(port.CIDRs)+len(port.IPv6CIDRs) == 0 || len(rule.CIDRs)+len(rule.IPv6CIDRs) == 0 {
+		rule.CIDRs, rule.IPv6CIDRs = without(rule.CIDRs, closed.CIDRs), without(rule.IPv6CIDRs, closed.IPv6CIDRs)
+		if len(closed.CIDRs)+len(closed.IPv6CIDRs) == 0 || len(rule.CIDRs)+len(rule.IPv6CIDRs) == 0 {
 			in.Ports = slices.Delete(in.Ports, i, i+1)
 		}
 	})
@@ -103,10 +103,57 @@ func (s *Service) editPorts(ctx context.Context, what, details, name string, edi
 
 // portDetails is what Lightsail's operations say of one port; what they say of several is not known.
 func portDetails(p openimds.Port) string {
-	if p.From != p.To {
+	if p = canonicalPort(p); p.From != p.To {
 		return ""
 	}
 	return fmt.Sprintf("%d/%s", p.From, p.Protocol)
+}
+
+// JoinPorts writes rules in the one way in which they can be compared, with one for the same ports and protocol: whoever
+// closes ports means all of them. Instances that earlier releases stored may have rules that are not so.
+func JoinPorts(ports []openimds.Port) (joined []openimds.Port) {
+	for _, p := range ports {
+		p = canonicalPort(p)
+		i := slices.IndexFunc(joined, func(rule openimds.Port) bool { return samePorts(rule, p) })
+		if i < 0 {
+			joined = append(joined, p)
+			continue
+		}
+		rule := &joined[i]
+		rule.CIDRs, rule.IPv6CIDRs = with(rule.CIDRs, p.CIDRs), with(rule.IPv6CIDRs, p.IPv6CIDRs)
+	}
+	return joined
+}
+
+// canonicalPort is a rule in the one way in which it is kept. All protocols without ports are all ports. Ports of
+// another protocol that are left out are 0, since Lightsail's clients leave out a 0.
+func canonicalPort(p openimds.Port) openimds.Port {
+	if p.Protocol == "all" && p.From == 0 && p.To == 0 {
+		p.To = maxPort
+	}
+	p.CIDRs, p.IPv6CIDRs = with(nil, canonicalCIDRs(p.CIDRs)), with(nil, canonicalCIDRs(p.IPv6CIDRs))
+	return p
+}
+
+// canonicalCIDRs writes addresses as blocks of one, and blocks by their first address, as EC2's firewall does.
+func canonicalCIDRs(cidrs []string) []string {
+	blocks := make([]string, len(cidrs))
+	for i, cidr := range cidrs {
+		blocks[i] = cidr
+		if block, ok := parseCIDR(cidr); ok {
+			blocks[i] = block.Masked().String()
+		}
+	}
+	return blocks
+}
+
+// parseCIDR reads an address or a block.
+func parseCIDR(s string) (netip.Prefix, bool) {
+	if addr, err := netip.ParseAddr(s); err == nil {
+		return netip.PrefixFrom(addr, addr.BitLen()), addr.Zone() == ""
+	}
+	block, err := netip.ParsePrefix(s)
+	return block, err == nil
 }
 
 func samePorts(a, b openimds.Port) bool {
@@ -144,8 +191,8 @@ func checkPort(p openimds.Port) error {
 	if p.Protocol == "icmp" || p.Protocol == "icmpv6" { // type and code; -1 is all
 		low = -1
 	}
-	if p.From < low || p.To < low || p.From > 65535 || p.To > 65535 || low == 0 && p.From > p.To {
-		return openimds.Errorf(openimds.InvalidInput, openimds.OutOfRange, "The ports %d to %d are not a range of %d to 65535", p.From, p.To, low)
+	if p.From < low || p.To < low || p.From > maxPort || p.To > maxPort || low == 0 && p.From > p.To {
+		return openimds.Errorf(openimds.InvalidInput, openimds.OutOfRange, "The ports %d to %d are not a range of %d to %d", p.From, p.To, low, maxPort)
 	}
 	for _, cidr := range p.CIDRs {
 		if !isCIDR(cidr, false) {
@@ -161,11 +208,8 @@ func checkPort(p openimds.Port) error {
 }
 
 func isCIDR(s string, v6 bool) bool {
-	if addr, err := netip.ParseAddr(s); err == nil {
-		return addr.Is6() == v6 && addr.Zone() == ""
-	}
-	prefix, err := netip.ParsePrefix(s)
-	return err == nil && prefix.Addr().Is6() == v6
+	block, ok := parseCIDR(s)
+	return ok && block.Addr().Is6() == v6
 }
 
 // openPort lets everybody in where a rule names nobody.

@@ -37,7 +37,7 @@ func (a *protocol) instance(in *openimds.Instance) wire.Instance {
 	if hasBundle {
 		shown.Hardware.Disks = append(shown.Hardware.Disks, systemDisk(in, bundle.DiskGB))
 	}
-	for _, p := range in.Ports {
+	for _, p := range control.JoinPorts(in.Ports) {
 		shown.Networking.Ports = append(shown.Networking.Ports, showPort(p))
 	}
 	return shown

@@ -6,6 +6,7 @@ import (
 
 	"github.com/openimds/openimds"
 	"github.com/openimds/openimds/api/lightsail/wire"
+	"github.com/openimds/openimds/control"
 )
 
 func showPort(p openimds.Port) wire.PortInfo {
@@ -25,7 +26,7 @@ func (a *protocol) getPortStates(ctx context.Context, in *wire.InstanceRequest) 
 		return wire.GetInstancePortStatesResult{}, err
 	}
 	result := wire.GetInstancePortStatesResult{PortStates: []wire.PortState{}}
-	for _, p := range found.Ports {
+	for _, p := range control.JoinPorts(found.Ports) {
 		info := showPort(p)
 		result.PortStates = append(result.PortStates, wire.PortState{FromPort: p.From, ToPort: p.To, Protocol: p.Protocol, State: "open", CIDRs: info.CIDRs, IPv6CIDRs: info.IPv6CIDRs, CIDRListAliases: info.CIDRListAliases})
 	}
