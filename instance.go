@@ -235,37 +235,6 @@ type Port struct {
 	IPv6CIDRs []string `json:"ipv6Cidrs,omitempty"`
 }
 
-// Events are what AWS announces to a guest. The zero value is an instance that nothing is announced to.
-type Events struct {
-	// RebalanceAt is the notice time of a rebalance recommendation; zero: none.
-	RebalanceAt time.Time `json:"rebalanceAt,omitzero"`
-	// Spot is the announced interruption of a spot instance; nil: none.
-	Spot *SpotInterruption `json:"spot,omitempty"`
-	// Maintenance are scheduled events, active and past.
-	Maintenance []MaintenanceEvent `json:"maintenance,omitempty"`
-	// LifecycleState is what autoscaling/target-lifecycle-state says; empty: absent.
-	LifecycleState string `json:"lifecycleState,omitempty"`
-}
-
-// SpotInterruption is the announcement that a spot instance will be stopped, hibernated or terminated.
-type SpotInterruption struct {
-	Action string    `json:"action"` // "stop", "hibernate", "terminate"
-	Time   time.Time `json:"time"`
-}
-
-// MaintenanceEvent is one entry of events/maintenance/scheduled (State "active") or /history
-// ("completed", "canceled").
-type MaintenanceEvent struct {
-	ID          string    `json:"id"`   // "instance-event-" and 17 hexadecimal digits
-	Code        string    `json:"code"` // "system-reboot", "instance-stop", …
-	Description string    `json:"description"`
-	State       string    `json:"state"`
-	NotBefore   time.Time `json:"notBefore"`
-	NotAfter    time.Time `json:"notAfter,omitzero"`
-	// NotBeforeDeadline is the last moment to which the event may be moved; zero: absent.
-	NotBeforeDeadline time.Time `json:"notBeforeDeadline,omitzero"`
-}
-
 // Secret is key material. It is stored, but shows itself to no log and no formatter.
 type Secret []byte
 

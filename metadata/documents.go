@@ -203,7 +203,7 @@ func appendMaintenance(b []byte, e *openimds.MaintenanceEvent) []byte {
 	b = append(b, '{')
 	b = times(b, "NotBefore", e.NotBefore)
 	b = textMember(b, in, "Code", e.Code)
-	b = textMember(b, in, "Description", e.Description)
+	b = textMember(b, in, "Description", e.ShownDescription())
 	b = textMember(b, in, "EventId", e.ID)
 	b = times(b, "NotAfter", e.NotAfter)
 	b = times(b, "NotBeforeDeadline", e.NotBeforeDeadline)
@@ -211,21 +211,14 @@ func appendMaintenance(b []byte, e *openimds.MaintenanceEvent) []byte {
 	return append(b, "\n"+indent+"}"...)
 }
 
-// What is announced to an instance says what it is, and the categories that tell of it agree for as long
-// as it is announced.
+// What is announced is told over a recording, too.
 
 func hasInterruption(in *openimds.Instance) bool    { return in.Events.Spot != nil }
 func hasRebalance(in *openimds.Instance) bool       { return !in.Events.RebalanceAt.IsZero() }
 func hasMaintenance(in *openimds.Instance) bool     { return len(in.Events.Maintenance) > 0 }
-func inAutoScalingGroup(in *openimds.Instance) bool { return in.Events.LifecycleState != "" }
-
-// isSpot: only spot instances are interrupted or recommended to rebalance.
-func isSpot(in *openimds.Instance) bool { return hasInterruption(in) || hasRebalance(in) }
-
-// hibernates: an instance can be told to hibernate only where that was configured.
-func hibernates(in *openimds.Instance) bool {
-	return hasInterruption(in) && in.Events.Spot.Action == "hibernate" || strings.HasSuffix(in.Events.LifecycleState, "Hibernated")
-}
+func inAutoScalingGroup(in *openimds.Instance) bool { return in.Events.InAutoScalingGroup() }
+func isSpot(in *openimds.Instance) bool             { return in.Events.AnnouncesSpot() }
+func hibernates(in *openimds.Instance) bool         { return in.Events.AnnouncesHibernation() }
 
 // rebalance and spotAction have a layout of their own, on one line.
 

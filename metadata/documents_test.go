@@ -100,7 +100,7 @@ func TestDocuments(t *testing.T) {
 			`  {`,
 			`    "NotBefore" : "2 Jan 2019 09:00:43 GMT",`,
 			`    "Code" : "instance-stop",`,
-			`    "Description" : "\"quoted\"",`,
+			`    "Description" : "[Canceled] \"quoted\"",`,
 			`    "EventId" : "instance-event-2",`,
 			`    "NotBeforeDeadline" : "3 Jan 2019 00:00:00 GMT",`,
 			`    "State" : "canceled"`,

@@ -30,10 +30,7 @@ var instanceRows = []row{
 		Path: "meta-data/ami-launch-index", Since: "1.0",
 		Doc: "Position of the instance among those launched by one request, from 0; always 0 in an Auto Scaling group.",
 		Value: body(func(b []byte, in *openimds.Instance) []byte {
-			if inAutoScalingGroup(in) { // which launches each instance by a request of its own
-				return append(b, '0')
-			}
-			return strconv.AppendInt(b, int64(in.LaunchIndex), 10)
+			return strconv.AppendInt(b, int64(in.ShownLaunchIndex()), 10)
 		}),
 		OverRecording: inAutoScalingGroup,
 	},
@@ -83,7 +80,7 @@ var instanceRows = []row{
 		Path: "meta-data/hibernation/configured", Since: "2019-10-01", Undated: true,
 		Doc: "`true`: the instance can be hibernated.", When: "hibernation is configured or announced",
 		Value: text(func(in *openimds.Instance) string {
-			if in.Hibernation || hibernates(in) {
+			if in.Hibernates() {
 				return "true"
 			}
 			return ""
@@ -102,13 +99,8 @@ var instanceRows = []row{
 	},
 	{
 		Path: "meta-data/instance-life-cycle", Since: "2019-10-01",
-		Doc: "How the instance was bought: `on-demand`, `spot` or `scheduled`; `spot` while an interruption or a rebalance is announced.",
-		Value: text(func(in *openimds.Instance) string {
-			if isSpot(in) {
-				return "spot"
-			}
-			return in.LifeCycle
-		}),
+		Doc:           "How the instance was bought: `on-demand`, `spot` or `scheduled`; `spot` while an interruption or a rebalance is announced.",
+		Value:         text((*openimds.Instance).ShownLifeCycle),
 		OverRecording: isSpot,
 	},
 	{

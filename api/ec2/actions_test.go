@@ -2,10 +2,12 @@ package ec2_test
 
 import (
 	"encoding/base64"
+	"fmt"
 	"net/url"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 const publicKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ+1P0dyDrHSlHxPCsQWKjCqXgcUJ8HOQ1wLvS0B3c6p me@here"
@@ -59,6 +61,57 @@ func TestBothAPIs(t *testing.T) {
 		t.Errorf("after Lightsail's deletion: %s", shown)
 	}
 	s.call("Action=ModifyInstanceMetadataOptions&HttpTokens=required&InstanceId="+id).refused(t, "IncorrectInstanceState", "is terminated")
+}
+
+// TestAnnounced: while something is announced to an instance, the API says of it what its guest reads.
+func TestAnnounced(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	at := time.Now().Add(time.Hour).Unix()
+	for _, tt := range []struct {
+		name, events, lifecycle, hibernates, index string
+	}{
+		{"nothing", ``, "", "false", "1"},
+		{"stop", fmt.Sprintf(`,"spot":{"action":"stop","time":%d}`, at), "spot", "false", "1"},
+		{"hibernate", fmt.Sprintf(`,"spot":{"action":"hibernate","time":%d}`, at), "spot", "true", "1"},
+		{"rebalance", fmt.Sprintf(`,"rebalance":{"noticeTime":%d}`, at), "spot", "false", "1"},
+		{"maintenance", fmt.Sprintf(`,"maintenance":{"code":"instance-stop","notBefore":%d}`, at), "", "false", "1"},
+		{"Auto Scaling", `,"lifecycleState":"InService"`, "", "false", "0"},
+		{"a hibernated pool", `,"lifecycleState":"Warmed:Hibernated"`, "", "true", "0"},
+		{"nothing more", ``, "", "false", "1"},
+	} {
+		id := s.demo
+		s.openimds("SetInstance", `{"instanceName":"demo","launchIndex":1}`)
+		s.openimds("UpdateInstanceEvents", `{"instanceName":"demo","clear":["spot","rebalance","maintenance","lifecycle"]`+tt.events+`}`)
+		shown := s.must("Action=DescribeInstances&InstanceId.1=" + id)
+		if got := values(shown, "instanceLifecycle"); strings.Join(got, " ") != tt.lifecycle {
+			t.Errorf("%s: the life cycle is %v, want %q", tt.name, got, tt.lifecycle)
+		}
+		if got := value(t, shown, "configured"); got != tt.hibernates {
+			t.Errorf("%s: hibernation is configured: %s", tt.name, got)
+		}
+		if got := value(t, shown, "amiLaunchIndex"); got != tt.index {
+			t.Errorf("%s: the launch index is %s", tt.name, got)
+		}
+		for filter, want := range map[string]bool{
+			"instance-lifecycle=spot": tt.lifecycle == "spot", "hibernation-options.configured=true": tt.hibernates == "true", "launch-index=0": tt.index == "0",
+		} {
+			name, word, _ := strings.Cut(filter, "=")
+			found := values(s.must("Action=DescribeInstances&Filter.1.Name="+name+"&Filter.1.Value.1="+word), "instanceId")
+			if slices.Contains(found, id) != want {
+				t.Errorf("%s: %s finds %v", tt.name, filter, found)
+			}
+		}
+	}
+
+	for state, want := range map[string]string{"active": "reboot", "completed": "[Completed] reboot", "canceled": "[Canceled] reboot"} {
+		s.openimds("UpdateInstanceEvents", fmt.Sprintf(`{"instanceName":"demo","clear":["maintenance"],
+			"maintenance":{"code":"system-reboot","notBefore":%d,"state":%q,"description":"reboot"}}`, at, state))
+		status := s.must("Action=DescribeInstanceStatus&InstanceId.1=" + s.demo)
+		if got := value(t, status, "description"); got != want {
+			t.Errorf("%s: %s, want %s", state, got, want)
+		}
+	}
 }
 
 // TestLife: an instance of EC2's from its launch to its end.

@@ -150,13 +150,23 @@ func (s *server) must(parameters string) string {
 	return a.body
 }
 
-// lightsail asks for an operation of Lightsail's, which has to succeed.
+// lightsail asks for an operation of Lightsail's, and openimds for one that it does not have; it has to succeed.
 func (s *server) lightsail(operation, body string) map[string]any {
 	s.t.Helper()
-	a := s.send(s.request(s.full, "lightsail", "application/x-amz-json-1.1", body, "X-Amz-Target", "Lightsail_20161128."+operation))
+	return s.json("Lightsail_20161128."+operation, body)
+}
+
+func (s *server) openimds(operation, body string) {
+	s.t.Helper()
+	s.json("OpenIMDS_20261122."+operation, body)
+}
+
+func (s *server) json(target, body string) map[string]any {
+	s.t.Helper()
+	a := s.send(s.request(s.full, "lightsail", "application/x-amz-json-1.1", body, "X-Amz-Target", target))
 	var answer map[string]any
 	if err := json.Unmarshal([]byte(a.body), &answer); err != nil || a.status != http.StatusOK {
-		s.t.Fatalf("%s %s: %d %s", operation, body, a.status, a.body)
+		s.t.Fatalf("%s %s: %d %s", target, body, a.status, a.body)
 	}
 	return answer
 }

@@ -14,7 +14,7 @@ import (
 func show(in *openimds.Instance) wire.Instance {
 	in = in.Told()
 	shown := wire.Instance{
-		InstanceID: in.ID, ImageID: in.ImageID, InstanceState: stateOf(in.State), KeyName: in.KeyPairName, AMILaunchIndex: in.LaunchIndex,
+		InstanceID: in.ID, ImageID: in.ImageID, InstanceState: stateOf(in.State), KeyName: in.KeyPairName, AMILaunchIndex: in.ShownLaunchIndex(),
 		InstanceType: in.InstanceType, LaunchTime: in.LaunchedAt, KernelID: in.KernelID, RamdiskID: in.RamdiskID, Platform: platformOf(in),
 		Placement: wire.Placement{
 			AvailabilityZone: in.Zone, AvailabilityZoneID: in.ZoneID, GroupName: in.PlacementGroup, PartitionNumber: in.PartitionNumber,
@@ -22,7 +22,7 @@ func show(in *openimds.Instance) wire.Instance {
 		},
 		Monitoring: wire.MonitoringState{State: "disabled"}, GroupSet: groupsOf(in), Architecture: in.Architecture,
 		RootDeviceType: "ebs", RootDeviceName: rootDevice(in), BlockDevices: []struct{}{}, VirtualizationType: "hvm", Hypervisor: hypervisorOf(in),
-		InstanceLifecycle: lifecycleOf(in), TagSet: showTags(in.Tags), Hibernation: wire.ConfiguredFlag{Configured: in.Hibernation},
+		InstanceLifecycle: lifecycleOf(in), TagSet: showTags(in.Tags), Hibernation: wire.ConfiguredFlag{Configured: in.Hibernates()},
 		MetadataOptions: optionsOf(in), NetworkInterfaces: []wire.NetworkInterface{},
 	}
 	if in.DetailedMonitoring {
@@ -120,10 +120,10 @@ func hypervisorOf(*openimds.Instance) string { return "xen" }
 
 // lifecycleOf is a word only for what is not on demand.
 func lifecycleOf(in *openimds.Instance) string {
-	if in.LifeCycle == "on-demand" {
-		return ""
+	if shown := in.ShownLifeCycle(); shown != "on-demand" {
+		return shown
 	}
-	return in.LifeCycle
+	return ""
 }
 
 // showTags is nil where there are no tags, which then are left out.
@@ -176,11 +176,14 @@ var instanceFilters = map[string]func(*openimds.Instance) []string{
 	},
 	"architecture":   func(in *openimds.Instance) []string { return one(in.Architecture) },
 	"key-name":       func(in *openimds.Instance) []string { return one(in.KeyPairName) },
-	"launch-index":   func(in *openimds.Instance) []string { return one(strconv.Itoa(in.LaunchIndex)) },
+	"launch-index":   func(in *openimds.Instance) []string { return one(strconv.Itoa(in.ShownLaunchIndex())) },
 	"owner-id":       func(in *openimds.Instance) []string { return one(in.OwnerID) },
 	"reservation-id": func(in *openimds.Instance) []string { return one(in.ReservationID) },
 	"launch-time": func(in *openimds.Instance) []string {
 		return one(in.LaunchedAt.UTC().Format("2006-01-02T15:04:05.000Z"))
+	},
+	"hibernation-options.configured": func(in *openimds.Instance) []string {
+		return one(strconv.FormatBool(in.Hibernates()))
 	},
 	"instance-lifecycle": func(in *openimds.Instance) []string { return one(lifecycleOf(in)) },
 	"platform":           func(in *openimds.Instance) []string { return one(strings.ToLower(platformOf(in))) }, // as documented

@@ -103,17 +103,10 @@ func summary(h control.Health) wire.StatusSummary {
 func events(in *openimds.Instance) []wire.InstanceEvent {
 	all := []wire.InstanceEvent{}
 	for _, e := range in.Events.Maintenance {
-		shown := wire.InstanceEvent{
-			InstanceEventID: e.ID, Code: e.Code, Description: e.Description,
+		all = append(all, wire.InstanceEvent{
+			InstanceEventID: e.ID, Code: e.Code, Description: e.ShownDescription(),
 			NotBefore: e.NotBefore, NotAfter: e.NotAfter, NotBeforeDeadline: e.NotBeforeDeadline,
-		}
-		switch e.State {
-		case "completed":
-			shown.Description = "[Completed] " + e.Description
-		case "canceled":
-			shown.Description = "[Canceled] " + e.Description
-		}
-		all = append(all, shown)
+		})
 	}
 	return all
 }
