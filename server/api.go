@@ -61,9 +61,22 @@ func newAPIServer(s *Server) *front.Server {
 	mux.HandleFunc("GET /healthz", ok)
 	mux.HandleFunc("GET /readyz", s.ready)
 	mux.Handle("GET /metrics", s.metrics(verifiers[s.cfg.Region]))
-	mux.Handle("/", s.byRegion(verifiers, sessions))
+	protocols := s.byRegion(verifiers, sessions)
+	mux.Handle("/", protocols)
 	return front.New(front.Config{
-		Handler: s.withConsole(mux, sessions), Certificates: s.certificates, Connections: s.cfg.APIConnections, Log: s.log,
+		Handler: s.withConsole(pastMux(mux, protocols), sessions), Certificates: s.certificates, Connections: s.cfg.APIConnections, Log: s.log,
+	})
+}
+
+// pastMux has the protocols, whose requests are all by POST, answer these themselves: the mux would redirect those to an
+// endpoint that ends in a slash.
+func pastMux(mux, protocols http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			protocols.ServeHTTP(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
 	})
 }
 

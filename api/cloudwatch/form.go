@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/openimds/openimds/api/cloudwatch/wire"
+	"github.com/openimds/openimds/api/sigv4"
 )
 
 // form is how a request is written; its answer is written alike.
@@ -34,7 +35,7 @@ const (
 // somebody on the way could change.
 func formOf(r *http.Request) form {
 	switch {
-	case strings.HasPrefix(r.URL.Path, "/service/"):
+	case strings.HasPrefix(sigv4.Path(r), "/service/"):
 		return formCBOR
 	case r.Header.Get("X-Amz-Target") != "":
 		return formJSON
@@ -49,10 +50,10 @@ func operationOf(r *http.Request) (string, error) {
 	if r.Method != http.MethodPost || err != nil || r.URL.RawQuery != "" {
 		return "", errNotTheAPI
 	}
-	name, known := "", r.URL.Path == "/"
+	name, known := "", sigv4.Path(r) == "/"
 	switch formOf(r) {
 	case formCBOR:
-		name, known = strings.CutPrefix(r.URL.Path, pathPrefix)
+		name, known = strings.CutPrefix(sigv4.Path(r), pathPrefix)
 		known = known && media == typeCBOR && r.Header.Get(headerProtocol) == protocolCBOR && r.Header.Get("X-Amz-Target") == ""
 	case formJSON:
 		name = strings.TrimPrefix(r.Header.Get("X-Amz-Target"), targetPrefix)

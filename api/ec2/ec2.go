@@ -15,6 +15,7 @@ import (
 	"github.com/openimds/openimds/api"
 	"github.com/openimds/openimds/api/ec2/wire"
 	"github.com/openimds/openimds/api/ec2query"
+	"github.com/openimds/openimds/api/sigv4"
 	"github.com/openimds/openimds/control"
 )
 
@@ -66,7 +67,7 @@ const form = "application/x-www-form-urlencoded"
 // Head is [api.Protocol]. The action stands in the body.
 func (p *protocol) Head(r *http.Request) (operation string, err error) {
 	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || media != form || r.Method != http.MethodPost || r.URL.Path != "/" || r.URL.RawQuery != "" {
+	if err != nil || media != form || r.Method != http.MethodPost || sigv4.Path(r) != "/" || r.URL.RawQuery != "" {
 		return "", &ec2query.Error{Code: "MissingAction", Message: "The request has no action: send it as a form, by POST to /"}
 	}
 	return "an action of EC2", nil

@@ -95,6 +95,8 @@ func lightsailRequests() []request {
 		{"GetInstancePortStates", demo},
 		{"GetInstanceAccessDetails", demo},
 		{"GetAutoSnapshots", `{"resourceName":"demo"}`},
+		{"GetSetupHistory", `{"resourceName":"demo"}`},
+		{"GetCostEstimate", `{"resourceName":"demo","startTime":1760000000,"endTime":1770000000}`},
 		{"DeleteKnownHostKeys", demo},
 		{"RebootInstance", demo},
 		{"StopInstance", demo},
@@ -216,7 +218,8 @@ for call, exception in [
     (lambda: client.get_instance(instanceName="absent"), client.exceptions.NotFoundException),
     (lambda: client.update_instance_metadata_options(instanceName="demo", httpTokens="never"), client.exceptions.InvalidInputException),
     (lambda: client.detach_static_ip(staticIpName="absent"), client.exceptions.NotFoundException),
-    (lambda: client.create_disk(diskName="disk", availabilityZone="us-east-1a", sizeInGb=8), client.exceptions.OperationFailureException),
+    (lambda: client.create_bucket(bucketName="bucket", bundleId="small_1_0"), client.exceptions.InvalidInputException),
+    (lambda: client.create_disk(diskName="disk", availabilityZone="us-east-1a", sizeInGb=8), client.exceptions.InvalidInputException),
     (lambda: boto3.Session(profile_name="watcher").client("lightsail").stop_instance(instanceName="demo"), client.exceptions.AccessDeniedException),
 ]:
     try:

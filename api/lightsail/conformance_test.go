@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -78,10 +79,12 @@ var (
 	// notTaken are members of requests that are passed over.
 	notTaken = map[string]string{
 		"CreateInstances.customImageName": "deprecated, without effect at AWS too",
+		"GetSetupHistory.pageToken":       "no page gives one",
 	}
 	// notShown are members of answers that are left out.
 	notShown = map[string]string{
 		"GetOperationsForResource.nextPageCount": "deprecated in favour of nextPageToken",
+		"GetSetupHistory.nextPageToken":          "the list is empty",
 		"Instance.addOns":                        "nothing has any",
 		"Disk.name":                              "a system disk has none, as recorded",
 		"Disk.arn":                               "the same",
@@ -122,6 +125,11 @@ var (
 		// of aws-sdk-go-v2 1.71
 		"InstanceMetricName": {"DiskReadOps", "DiskWriteOps", "DiskReadBytes", "DiskWriteBytes", "DiskTotalReadTime", "DiskTotalWriteTime", "DiskQueueLength"},
 		"MetricName":         {openimds.MetricNoToken, openimds.MetricNoTokenRejected},
+	}
+	// neverFails are operations that have no OperationFailureException, and do nothing that could fail so.
+	neverFails = map[string]string{
+		"GetCostEstimate": "it only looks at an instance",
+		"GetSetupHistory": "the same",
 	}
 	// ownPatterns are of types whose pattern is not the model's.
 	ownPatterns = map[string]string{
@@ -190,13 +198,10 @@ func TestModel(t *testing.T) {
 		}
 		c.request(name, act.request, op.Input.Shape)
 		c.result(name, act.result, op.Output.Shape)
-		var errors []string
-		for _, e := range op.Errors {
-			errors = append(errors, e.Shape)
-		}
 		for _, kind := range []openimds.Kind{openimds.Internal, openimds.InvalidInput, openimds.NotFound, openimds.OperationFailure, openimds.AccessDenied, openimds.Unavailable} {
-			if exception, _ := exception(kind); !slices.Contains(errors, exception) {
-				t.Errorf("%s cannot fail with %s", name, exception)
+			exception, _ := exception(kind)
+			if fails := c.fails(name, exception); fails == (kind == openimds.OperationFailure && neverFails[name] != "") {
+				t.Errorf("by the model %s can fail with %s: %v", name, exception, fails)
 			}
 		}
 	}
@@ -213,12 +218,45 @@ func TestModel(t *testing.T) {
 			t.Errorf("the model's %s has no list %s", u.operation, u.list)
 		}
 	}
+	c.unbuilt()
 	for _, list := range []map[string]string{notTaken, notShown, ownMembers} {
 		for name, why := range list {
 			if !c.excused[name] {
 				t.Errorf("%s is no difference any more: %q", name, why)
 			}
 		}
+	}
+}
+
+// fails says whether the model has an operation fail with that exception.
+func (c *conformance) fails(operation, exception string) bool {
+	return slices.ContainsFunc(c.model.Operations[operation].Errors, func(e struct{ Shape string }) bool { return e.Shape == exception })
+}
+
+// unbuilt sees that clients know the failure of each operation that is not built, and those of the ones that find
+// nothing.
+func (c *conformance) unbuilt() {
+	unheld := map[string]bool{}
+	for _, u := range unheldOperations() {
+		unheld[u.operation] = true
+		if u.name != "" && !c.fails(u.operation, "NotFoundException") {
+			c.t.Errorf("by the model %s cannot fail with NotFoundException", u.operation)
+		}
+	}
+	targets, seen := table(), 0
+	for name := range c.model.Operations {
+		act, known := targets[targetLightsail+name]
+		if !known || act.request != nil || unheld[name] {
+			continue
+		}
+		seen++
+		_, err := act.run(nil, c.t.Context(), []byte("{}"))
+		if failure := asWire(err); err == nil || failure.status != http.StatusBadRequest || !c.fails(name, failure.name) {
+			c.t.Errorf("%s, which is not built, fails with %v, which by the model it cannot", name, err)
+		}
+	}
+	if seen < 50 {
+		c.t.Errorf("only %d operations are not built", seen)
 	}
 }
 

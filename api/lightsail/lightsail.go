@@ -43,7 +43,7 @@ type Links interface {
 	Link(ctx context.Context, who sigv4.Identity) (token string, until time.Time, err error)
 }
 
-// New makes the protocol. It answers POST requests to "/" and nothing else.
+// New makes the protocol. It answers POST requests to "/", however many slashes that are, and nothing else.
 func New(cfg Config) api.Protocol {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -84,7 +84,7 @@ func (a *protocol) Prefix() string { return "lightsail" }
 
 // Head is [api.Protocol]: form and operation come before the signature, as at AWS.
 func (a *protocol) Head(r *http.Request) (operation string, err error) {
-	if r.Method != http.MethodPost || r.URL.Path != "/" || !isJSON11(r.Header.Get("Content-Type")) {
+	if r.Method != http.MethodPost || sigv4.Path(r) != "/" || !isJSON11(r.Header.Get("Content-Type")) {
 		return "", errNotTheAPI
 	}
 	target := r.Header.Get("X-Amz-Target")

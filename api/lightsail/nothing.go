@@ -131,3 +131,15 @@ func (a *protocol) getAutoSnapshots(ctx context.Context, in *wire.GetAutoSnapsho
 	}
 	return wire.GetAutoSnapshotsResult{ResourceName: found.Name, ResourceType: string(openimds.TypeInstance), AutoSnapshots: []wire.None{}}, nil
 }
+
+// getCostEstimate has none: Lightsail estimates what is for research, and no blueprint or bundle is.
+func (a *protocol) getCostEstimate(ctx context.Context, in *wire.GetCostEstimateRequest) (wire.GetCostEstimateResult, error) {
+	_, err := a.service.Instance(ctx, in.ResourceName)
+	return wire.GetCostEstimateResult{Estimates: []wire.None{}}, err
+}
+
+// getSetupHistory has none, since SetupInstanceHttps is not built.
+func (a *protocol) getSetupHistory(ctx context.Context, in *wire.GetSetupHistoryRequest) (wire.GetSetupHistoryResult, error) {
+	_, err := a.service.Instance(ctx, in.ResourceName)
+	return wire.GetSetupHistoryResult{SetupHistory: []wire.None{}}, err
+}

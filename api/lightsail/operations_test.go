@@ -289,6 +289,11 @@ func TestPorts(t *testing.T) {
 		{target: "PutInstancePublicPorts", body: `{"instanceName":"demo","portInfos":[{"fromPort":-2,"toPort":65536,"protocol":"sctp"}]}`, exception: invalid, message: "3 validation errors detected: Value '-2' at 'portInfos.1.member.fromPort' failed to satisfy constraint: Member must have value greater than or equal to -1; "},
 		{target: "PutInstancePublicPorts", body: `{"instanceName":"demo","portInfos":[{"fromPort":22,"toPort":22,"protocol":"tcp","cidrListAliases":["lightsail-connect"]}]}`, exception: invalid},
 		{target: "PutInstancePublicPorts", body: `{"instanceName":"demo"}`, exception: invalid},
+		{target: "PutInstancePublicPorts", body: `{"instanceName":"demo","portInfos":[{"fromPort":22,"toPort":22,"protocol":"tcp","cidrs":["192.168.0.0/16"]},{"fromPort":22,"toPort":22,"protocol":"tcp","cidrs":["10.0.0.0/8"]},{"protocol":"all","cidrs":["192.0.2.1"]}]}`, want: `{}`},
+		{target: "GetInstancePortStates", body: `{"instanceName":"demo"}`, want: `{"portStates":[{"fromPort":22,"toPort":22,"cidrs":["192.168.0.0/16","10.0.0.0/8"]},{"fromPort":0,"toPort":65535,"protocol":"all","cidrs":["192.0.2.1/32"]}]}`},
+		{target: "CloseInstancePublicPorts", body: `{"instanceName":"demo","portInfo":{"fromPort":22,"toPort":22,"protocol":"tcp"}}`, want: `{}`},
+		{target: "CloseInstancePublicPorts", body: `{"instanceName":"demo","portInfo":{"protocol":"all","cidrs":["192.0.2.1/32"]}}`, want: `{}`},
+		{target: "GetInstancePortStates", body: `{"instanceName":"demo"}`, want: `{"portStates":[]}`},
 		{target: "GetInstancePortStates", body: `{"instanceName":"absent"}`, exception: notFound, code: "DoesNotExist"},
 	})
 }
@@ -319,10 +324,11 @@ func TestCatalogue(t *testing.T) {
 
 func TestNotBuilt(t *testing.T) {
 	newServer(t).steps([]step{
-		{target: "CreateDisk", body: `{"diskName":"x"}`, exception: failure, message: "The operation CreateDisk is not built in openimds"},
-		{target: "EnableAddOn", body: `{}`, exception: failure},
-		{target: "DisableAddOn", body: `{}`, exception: failure},
-		{target: "DeleteDisk", body: `{"diskName":"data"}`, exception: failure},
+		{target: "CreateDisk", body: `{"diskName":"x"}`, exception: invalid, message: "The operation CreateDisk is not built in openimds"},
+		{target: "EnableAddOn", body: `{}`, exception: invalid},
+		{target: "DisableAddOn", body: `{}`, exception: invalid},
+		{target: "DeleteDisk", body: `{"diskName":"data"}`, exception: invalid},
+		{target: "CreateBucket", body: `{"bucketName":"x"}`, exception: invalid, message: "The operation CreateBucket is not built in openimds"},
 	})
 }
 
@@ -339,6 +345,11 @@ func TestNothingOfAKind(t *testing.T) {
 		{target: "GetRelationalDatabaseEvents", body: `{"relationalDatabaseName":"db"}`, exception: notFound, code: "DoesNotExist", message: "The RelationalDatabase does not exist: db"},
 		{target: "GetAutoSnapshots", body: web, want: `{"resourceName":"demo","resourceType":"Instance","autoSnapshots":[]}`},
 		{target: "GetAutoSnapshots", body: absent, exception: notFound, code: "DoesNotExist"},
+		{target: "GetSetupHistory", body: web, want: `{"setupHistory":[],"nextPageToken":"!"}`},
+		{target: "GetSetupHistory", body: absent, exception: notFound, code: "DoesNotExist"},
+		{target: "GetCostEstimate", body: `{"resourceName":"demo","startTime":1760000000,"endTime":1770000000}`, want: `{"resourcesBudgetEstimate":[]}`},
+		{target: "GetCostEstimate", body: `{"resourceName":"absent","startTime":1760000000,"endTime":1770000000}`, exception: notFound, code: "DoesNotExist"},
+		{target: "GetCostEstimate", body: web, exception: invalid, message: "2 validation errors detected: Value null at 'startTime'"},
 	})
 }
 

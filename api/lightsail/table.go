@@ -48,10 +48,11 @@ func guarded(a action, reveals func(body []byte) bool) action {
 	return a
 }
 
-// absent makes the action of an operation of Lightsail's that is not built.
+// absent makes the action of an operation of Lightsail's that is not built. Its failure is the one that all of these can
+// have by the model and that no client tries again.
 func absent(name string) action {
 	return action{target: targetLightsail + name, run: func(*protocol, context.Context, []byte) (any, error) {
-		return nil, openimds.Errorf(openimds.OperationFailure, openimds.NotEnforced, "The operation %s is not built in openimds", name)
+		return nil, openimds.Errorf(openimds.InvalidInput, openimds.NotEnforced, "The operation %s is not built in openimds", name)
 	}}
 }
 
@@ -106,8 +107,10 @@ func lightsailActions() []action {
 		act(wire.CloseInstancePublicPorts, (*protocol).closePublicPorts),
 		act(wire.DeleteKnownHostKeys, (*protocol).deleteKnownHostKeys),
 		act(wire.GetAutoSnapshots, (*protocol).getAutoSnapshots),
+		act(wire.GetCostEstimate, (*protocol).getCostEstimate),
 		act(wire.GetInstanceAccessDetails, (*protocol).getAccessDetails),
 		act(wire.GetInstancePortStates, (*protocol).getPortStates),
+		act(wire.GetSetupHistory, (*protocol).getSetupHistory),
 		act(wire.OpenInstancePublicPorts, (*protocol).openPublicPorts),
 		act(wire.PutInstancePublicPorts, (*protocol).putPublicPorts),
 

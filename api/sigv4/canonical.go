@@ -12,15 +12,15 @@ import (
 	"sync"
 )
 
-// canonical writes the request in the form that is signed, for a body of that hash.
-func (a *authorization) canonical(r *http.Request, headers map[string][]string, hash string) (string, error) {
+// canonical writes the request in the form that is signed, for a path as it was sent and a body of that hash.
+func (a *authorization) canonical(r *http.Request, path string, headers map[string][]string, hash string) (string, error) {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil || r.URL.Opaque != "" {
 		// net/url passes over the malformed parts, so nobody would have signed them.
 		return "", refuse(codeInvalid, "The request's URL is malformed.")
 	}
 	var b strings.Builder
-	b.WriteString(r.Method + "\n" + canonicalPath(r.URL) + "\n" + canonicalQuery(query) + "\n")
+	b.WriteString(r.Method + "\n" + canonicalPath(path) + "\n" + canonicalQuery(query) + "\n")
 	for _, name := range a.signed {
 		b.WriteString(name + ":")
 		for i, value := range headers[name] {
@@ -40,11 +40,23 @@ func (a *authorization) stringToSign(canonical string) string {
 	return algorithm + "\n" + a.stamp + "\n" + a.scope.String() + "\n" + hexHash([]byte(canonical))
 }
 
-// canonicalPath encodes the path as it was sent once more: all services but S3 ask for that. Dots and
-// double slashes stay, because clients differ in what they make of them; the API's one path is "/".
-func canonicalPath(u *url.URL) string {
-	return strings.ReplaceAll(escape(cmp.Or(u.EscapedPath(), "/")), "%2F", "/")
+// Path is the path that a request asks for, encoded as it was sent, with one slash in front: clients put a slash behind
+// an endpoint that ends in one.
+func Path(r *http.Request) string { return "/" + strings.TrimLeft(r.URL.EscapedPath(), "/") }
+
+// signedPaths are the paths that a client may have signed. Some sign the slashes in front as they send them, botocore
+// makes them one; they mean the same to whoever answers.
+func signedPaths(r *http.Request) []string {
+	sent, short := cmp.Or(r.URL.EscapedPath(), "/"), Path(r)
+	if sent == short {
+		return []string{sent}
+	}
+	return []string{sent, short}
 }
+
+// canonicalPath encodes the path as it was sent once more: all services but S3 ask for that. Dots and
+// double slashes further behind stay, because clients differ in what they make of them.
+func canonicalPath(path string) string { return strings.ReplaceAll(escape(path), "%2F", "/") }
 
 // canonicalQuery sorts the parameters by name and value, both encoded.
 func canonicalQuery(query url.Values) string {

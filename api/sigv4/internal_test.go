@@ -70,7 +70,7 @@ func request(t *testing.T, v *Verifier, id, secret, from string) error {
 	a := &authorization{
 		scope: scope{id, stamp[:8], v.cfg.Regions[0], "lightsail"}, signed: []string{"host", "x-amz-date"}, stamp: stamp,
 	}
-	text, err := a.canonical(r, headersOf(r), hexHash(nil))
+	text, err := a.canonical(r, Path(r), headersOf(r), hexHash(nil))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -125,9 +125,13 @@ func (v *Verifier) form(r *http.Request, service string) (*authorization, map[st
 // identify finds the key and compares the signature with its own. Without the body's hash a signature
 // that differs decides nothing, but the work is the same.
 func (v *Verifier) identify(r *http.Request, a *authorization, headers map[string][]string, hash string) (Identity, error) {
-	request, err := a.canonical(r, headers, hash)
-	if err != nil {
-		return Identity{}, err
+	var requests []string
+	for _, path := range signedPaths(r) {
+		request, err := a.canonical(r, path, headers, hash)
+		if err != nil {
+			return Identity{}, err
+		}
+		requests = append(requests, request)
 	}
 	key, known, err := v.cfg.Keys(a.scope.keyID)
 	if err != nil {
@@ -137,8 +141,11 @@ func (v *Verifier) identify(r *http.Request, a *authorization, headers map[strin
 		v.keys.drop(a.scope.keyID)
 		a.scope.keyID, key.Secret = "", v.decoy
 	}
-	want := sign(v.keys.signingKey(a.scope, key.Secret), a.stringToSign(request))
-	matches := subtle.ConstantTimeCompare([]byte(want), []byte(a.signature)) == 1 || hash == ""
+	matches := hash == ""
+	for _, request := range requests {
+		want := sign(v.keys.signingKey(a.scope, key.Secret), a.stringToSign(request))
+		matches = subtle.ConstantTimeCompare([]byte(want), []byte(a.signature)) == 1 || matches
+	}
 	switch {
 	case (!known || !matches) && !v.wrong.allow(r.RemoteAddr, v.cfg.Now()):
 		return Identity{}, errThrottled

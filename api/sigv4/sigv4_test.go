@@ -214,6 +214,14 @@ func TestAccepted(t *testing.T) {
 		"unsigned header that is nobody's business": func(c *call) string {
 			return strings.Replace(c.raw(), "\r\n", "\r\nUser-Agent: a\r\nUser-Agent: b\r\nX-Amzn-Trace-Id: Root=1\r\n", 1)
 		},
+		"slashes in front, signed as they are sent": func(c *call) string {
+			c.target = "///service/x"
+			return c.raw()
+		},
+		"slashes in front, signed as one": func(c *call) string { // botocore
+			c.target = "/service/x"
+			return strings.Replace(c.raw(), "POST /", "POST ///", 1)
+		},
 		"query": func(c *call) string {
 			c.target = "/?a=&a=1&a=2&b%20c=%2F~"
 			return strings.Replace(c.raw(), c.target, "/?b+c=%2f%7e&a=2&a&a=1", 1)
@@ -398,7 +406,8 @@ func TestAltered(t *testing.T) {
 	raw := c.raw()
 	for from, to := range map[string]string{
 		"POST /":                  "PUT /",
-		"POST /?":                 "POST //?",
+		"POST /?":                 "POST //x?",
+		"POST /?a":                "POST /.//?a",
 		"/?a":                     "/%2F?a",
 		"a=1&b":                   "a=1&a=1&b",
 		"a=1&b=2":                 "a=1",
