@@ -22,6 +22,9 @@ export function callerName(c: Named): string {
 const beside = (c: Named, ...more: string[]) =>
   [...more, c.process?.container, c.process?.unit, c.process?.package, c.process ? c.userAgent : ""].filter(Boolean).join(" · ");
 
+/** withToken are all calls of IMDSv2: for a token, with one, and those of both that failed. */
+const withToken = (n: Record<string, number>) => (n.MetadataTokenRequests ?? 0) + (n.MetadataWithToken ?? 0) + (n.MetadataWithTokenFailed ?? 0);
+
 function Table({ label, fleet, children }: { label: string; fleet?: boolean; children: ComponentChildren }) {
   const cols = t.callers.columns;
   return (
@@ -98,7 +101,7 @@ function CallerTable({ callers, label }: { callers: Caller[]; label: string }) {
           <Who name={callerName(c)} more={beside(c, c.source)} />
           <Count of={c.counts.MetadataNoToken} label={cols.v1} v1 />
           <Count of={c.counts.MetadataNoTokenRejected} label={cols.refused} />
-          <Count of={c.counts.MetadataWithToken} label={cols.v2} />
+          <Count of={withToken(c.counts)} label={cols.v2} />
           <td role="cell" class="when">
             <Time at={c.lastSeen} />
             {c.period.kind !== "unknown" && <span class="dim">{c.period.text}</span>}
@@ -124,7 +127,7 @@ export function FleetCallerTable({ callers, label }: { callers: FleetCaller[]; l
           </td>
           <Count of={c.noToken} label={cols.v1} v1 />
           <Count of={c.counts.MetadataNoTokenRejected} label={cols.refused} />
-          <Count of={c.counts.MetadataWithToken} label={cols.v2} />
+          <Count of={withToken(c.counts)} label={cols.v2} />
           <td role="cell" class="when">
             <Time at={c.lastWithoutToken} />
           </td>
