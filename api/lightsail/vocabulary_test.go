@@ -95,7 +95,7 @@ func TestVocabulary(t *testing.T) {
 
 		{of(s.service.UpdateFaults(ctx, "demo", control.FaultsUpdate{On: new(openimds.FaultTarget("x"))})), "", `The requests that faults are for must be one of [all token data] or a path such as meta-data/iam, not "x"`, "The requests that faults are for must be one of"},
 		{of(s.service.UpdateEvents(ctx, "demo", control.EventsUpdate{LifecycleState: new("x")})), "", "The target lifecycle state must be one of [Detached", "The target lifecycle state must be one of"},
-		{set(update{Overlay: map[string]*string{"/x": nil}}), "", `The overlay cannot be used: overlay path "/x" begins with a slash`, "The overlay cannot be used: overlay path"},
+		{set(update{Overlay: map[string]*string{"a//x": nil}}), "", `The overlay cannot be used: overlay path "a//x" has a segment that is empty`, "The overlay cannot be used: overlay path"},
 	} {
 		if tt.err == nil {
 			t.Errorf("not refused, want %q", tt.told)
