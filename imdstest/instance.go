@@ -159,6 +159,9 @@ func checkPath(path string) error {
 	if slices.Contains(metadata.Versions(), first) {
 		return fmt.Errorf("path %q begins with a version; write it as %q", path, rest)
 	}
+	if strings.HasPrefix(path, "/") {
+		return fmt.Errorf(`path %q begins with a slash; write it below the version, like "meta-data/ami-id"`, path)
+	}
 	return nil
 }
 
