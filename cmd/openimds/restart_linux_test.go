@@ -244,7 +244,7 @@ func (h *restartHost) releaseOffline() {
 		out, err := exec.Command("openimds", "release", "--all", "--offline").CombinedOutput()
 		return string(out), err
 	}
-	if out, err := release(); err == nil || !strings.Contains(out, "another openimds process") {
+	if out, err := release(); err == nil || !strings.Contains(out, "stop it first") {
 		h.t.Errorf("released beside a server: %v, %s", err, out)
 	}
 	h.end(syscall.SIGTERM)
