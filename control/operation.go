@@ -102,7 +102,8 @@ func (s *Service) OperationsOf(ctx context.Context, resource, after string, limi
 // ([Service.ConcludeAudit]), so that they stay, however many there are. Each batch is a commit of its own, so that
 // other changes wait for one at most.
 //
-// An error leaves those operations that it has not come to; the number tells how many are forgotten.
+// One that cannot be read stays, and is an error once the others were looked at. Any other error leaves those operations
+// that it has not come to; the number tells how many are forgotten.
 func (s *Service) PruneOperations(ctx context.Context, olderThan time.Duration, keep int) (int, error) {
 	const batch = 50 // two keys each; etcd takes 128 changes in a commit unless told otherwise
 	now := s.cfg.Now()

@@ -59,7 +59,7 @@ func (w *Writer) tell(ctx context.Context, all bool) error {
 	}
 	at := moment{now: w.cfg.Now()}
 	at.over = sampleNumber(at.now.Add(-closedAfter))
-	at.closed = min(at.over, w.source.Stored())
+	at.closed = min(at.over, w.source.StoredBefore())
 	refusals := &refusals{of: map[sampleOf]bool{}, from: w.through, until: at.closed}
 	defer refusals.tell(w.cfg.Log)
 	if !w.ready {

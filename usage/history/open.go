@@ -113,8 +113,8 @@ func (h *History) flushedAll(ctx context.Context, began int64) error {
 	return h.writeOpen(ctx, before)
 }
 
-// Stored is the number of a sample: what was counted before it is in the store, but for what comes late.
-func (h *History) Stored() int64 { return h.stored.Load() }
+// StoredBefore is the number of a sample: what was counted before it is in the store, but for what comes late.
+func (h *History) StoredBefore() int64 { return h.stored.Load() }
 
 // Close ends what Open began, when the last flush has carried all to the store.
 func (h *History) Close(ctx context.Context) error {

@@ -71,9 +71,12 @@ func (h *History) untold(ctx context.Context, instanceID string) (untold, error)
 	}
 	late := map[string]int64{} // by host
 	for name, from := range u.from {
-		isEngine := strings.HasSuffix(name, besideEngine)
-		if _, beside := u.from[name+besideEngine]; isEngine != (h.cfg.Others != nil) && (isEngine || beside) {
-			continue // of what is not asked, or not of what the engine has
+		_, beside := u.from[name+besideEngine]
+		switch isEngine := strings.HasSuffix(name, besideEngine); {
+		case isEngine && h.cfg.Others == nil: // it is of an engine that is not asked
+			continue
+		case !isEngine && beside && h.cfg.Others != nil: // it is of what was in the store before
+			continue
 		}
 		if host, _, _ := strings.Cut(name, "~"); from < u.settled { // it counts by its name, with a mark for each file behind it
 			late[host] = max(late[host], from)
